@@ -1,0 +1,1 @@
+"""QLViT on the edge."""

@@ -1,0 +1,121 @@
+"""The command line: one module a command, imported only when that command is used.
+
+`qlvit-edge --help` must answer at once on a Raspberry Pi, so this module knows the
+commands by name and one-line description only. Errors end here: one line, no traceback
+(`--debug` shows it), exit code 0 done, 1 a check failed, 2 wrong use or bad input,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from qlvit_edge.errors import QLViTEdgeError
+
+COMMANDS = {
+    "data": "Check a folder of labelled images and split it.",
+    "train": "Train a network and leave a run folder.",
+    "cost": "Count parameters and multiply-accumulates of a network size.",
+    "calibrate": "Find the integer ranges of a trained network.",
+    "convert": "Turn a trained network into a proven integer .tflite.",
+    "inspect": "List what a .tflite file holds.",
+    "validate": "Measure a model file's accuracy and speed on this device.",
+    "run": "Find and classify cells in a camera's frames.",
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"qlvit_edge.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
+@click.version_option(package_name="qlvit-edge")
+def cli(debug: bool) -> None:
+    """Cell classification networks as fully-integer models on a microscope.
+
+    For research use only, not for diagnosis.
+
+    \b
+    Example, from labelled images to a running microscope:
+      qlvit-edge data split cells/ --out split.json
+      qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
+      qlvit-edge calibrate runs/wbc --data cells/
+      qlvit-edge convert runs/wbc --out wbc.tflite
+      qlvit-edge validate wbc.tflite --data cells/ --split split.json --out report/
+      qlvit-edge run wbc.tflite --camera picamera2 --out results.sqlite
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit the process with the documented code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    try:
+        code: Any = cli.main(arguments, prog_name="qlvit-edge", standalone_mode=False)
+    except click.exceptions.Abort:
+        _finish("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _finish("interrupted", 130)
+    except QLViTEdgeError as error:
+        if debug:
+            raise
+        _finish(f"error: {error}", error.exit_code)
+    except BrokenPipeError:
+        # The reader (`| head`) went away: not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if debug:
+            raise
+        subject = error.filename if error.filename is not None else "the operating system"
+        reason = error.strerror or str(error)
+        _finish(f"error: {subject}: {reason}; {_remedy(error)}", 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _remedy(error: OSError) -> str:
+    import errno
+
+    return {
+        errno.ENOSPC: "free some disk space and run the command again",
+        errno.EDQUOT: "free some disk space and run the command again",
+        errno.EROFS: "choose a target on a writable disk",
+        errno.EACCES: "check the permissions or choose another place",
+        errno.EPERM: "check the permissions or choose another place",
+        errno.ENOENT: "check the name",
+        errno.ENOTDIR: "name a folder",
+        errno.EISDIR: "name a file",
+        errno.EEXIST: "choose another name",
+    }.get(error.errno or 0, "check the path and the disk")
+
+
+def _finish(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)

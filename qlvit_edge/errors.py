@@ -1,0 +1,90 @@
+"""Every error a user can meet, and the exit code each one means.
+
+::
+
+    QLViTEdgeError            2  wrong use or bad input
+    ├── DataError             2  images, folders, splits
+    ├── CheckpointError       2  a training run that cannot be read
+    ├── CalibrationError      2  a calibration file that does not fit
+    ├── ConversionError       2  a network that cannot be lowered or a proof that failed
+    │   └── AccuracyBudgetError   1  integers cost more accuracy than allowed
+    ├── ModelFileError        2  a .tflite that is not what it should be
+    ├── GateError             1  a check the user asked for did not pass
+    ├── MissingExtraError     2  an optional dependency is not installed
+    └── DeviceError           2  cameras, runtimes, accelerators
+        ├── CameraError       2  the camera is not there or cannot be opened
+        └── CameraStalledError 2  the camera stopped giving frames
+
+A message is one line: *what* (a file, a device), what was *found*, and the *remedy*.
+"""
+
+from __future__ import annotations
+
+
+class QLViTEdgeError(Exception):
+    """Base of all errors that end a command with one line instead of a traceback.
+
+    Attributes:
+        exit_code: the process exit code the command line uses for this error.
+    """
+
+    exit_code = 2
+
+    def __init__(self, subject: object, finding: str, remedy: str) -> None:
+        """Say what is wrong in one line.
+
+        Args:
+            subject: the file, folder or device concerned.
+            finding: what was found there.
+            remedy: what the user can do about it.
+        """
+        text = f"{subject}: {finding}; {remedy}"
+        super().__init__(" ".join(text.split()))
+
+
+class DataError(QLViTEdgeError):
+    """Images, folders or splits that cannot be used."""
+
+
+class CheckpointError(QLViTEdgeError):
+    """A run folder or checkpoint that cannot be read."""
+
+
+class CalibrationError(QLViTEdgeError):
+    """A calibration file that is missing, damaged or belongs to something else."""
+
+
+class ConversionError(QLViTEdgeError):
+    """A network that cannot be lowered, or a converted file that failed its proof."""
+
+
+class AccuracyBudgetError(ConversionError):
+    """The integer model loses more accuracy than the budget allows."""
+
+    exit_code = 1
+
+
+class ModelFileError(QLViTEdgeError):
+    """A model file that is truncated, hostile or not what it claims to be."""
+
+
+class GateError(QLViTEdgeError):
+    """A check that the user asked for (an accuracy gate) did not pass."""
+
+    exit_code = 1
+
+
+class MissingExtraError(QLViTEdgeError):
+    """A command needs an optional dependency that is not installed."""
+
+
+class DeviceError(QLViTEdgeError):
+    """Cameras, runtimes and accelerators."""
+
+
+class CameraError(DeviceError):
+    """The camera is not there or cannot be opened."""
+
+
+class CameraStalledError(DeviceError):
+    """The camera was opened but stopped giving frames."""
