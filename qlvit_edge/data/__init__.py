@@ -1,1 +1,1 @@
-"""."""
+"""Labelled images on disk: folders, checks, splits, augmentation and batches."""

@@ -1,0 +1,46 @@
+"""`qlvit-edge cost`: parameters and multiply-accumulates of a network size."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+
+@click.command("cost")
+@click.argument("size")
+@click.option("--variant", type=click.Choice(["v4"]), default="v4", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(size: str, variant: str, as_json: bool) -> None:
+    """Count what the network SIZE (paper, nano) costs, with 4 classes.
+
+    `true` counts every parameter and product; `paper-style` counts like the paper's Table 3,
+    which leaves out the KAN, the attention products and the dynamic kernels.
+
+    \b
+    Example:
+      qlvit-edge cost nano
+    """
+    require("train", "torch")
+    from qlvit_edge.model.configs import size_config
+    from qlvit_edge.model.cost import count_cost
+
+    cost = count_cost(size_config(size, variant=variant))
+    if as_json:
+        click.echo(json.dumps(cost.as_dict()))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"QLViT {variant.upper()} {size}, one image, 4 classes")
+    for heading in ("part", "parameters", "MMAC"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    rows = [*cost.parts.items(), ("true", cost.true), ("paper-style", cost.paper_style)]
+    for name, count in rows:
+        if count.parameters or count.macs:
+            if name == "true":
+                table.add_section()
+            table.add_row(name, f"{count.parameters:,}", f"{count.macs / 1e6:.2f}")
+    Console().print(table)

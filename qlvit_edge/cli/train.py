@@ -1,0 +1,153 @@
+"""`qlvit-edge train`: labelled images and a split in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from qlvit_edge.training.checkpoint import RunConfig
+
+
+@click.command("train")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of images, one folder a class.",
+)
+@click.option(
+    "--split",
+    "split_path",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Split file that `data split` wrote.",
+)
+@click.option("--model", "size", default="nano", show_default=True, help="Network size.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Run folder to write.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True)
+@click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
+    help="Peak learning rate.",
+)  # fmt: skip
+@click.option(
+    "--kan",
+    "basis",
+    type=click.Choice(["linear", "cubic"]),
+    default="linear",
+    show_default=True,
+    help="Basis of the KAN's univariate functions.",
+)
+@click.option(
+    "--softmax",
+    type=click.Choice(["log2", "float"]),
+    default="log2",
+    show_default=True,
+    help="Softmax in the forward pass: the 4-bit codes that the device computes, or float.",
+)
+@click.option(
+    "--validation",
+    type=click.FloatRange(0, 0.5),
+    default=0.1,
+    show_default=True,
+    help="Share of the training images held out to choose the best epoch (0: the last one).",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+)
+def command(
+    data: Path,
+    split_path: Path,
+    size: str,
+    out: Path,
+    epochs: int,
+    batch: int,
+    rate: float,
+    basis: str,
+    softmax: str,
+    validation: float,
+    seed: int,
+    resume: bool,
+    device: str,
+) -> None:
+    """Train a network from scratch.
+
+    The test side of the split is used once, at the end. The run can be stopped at any
+    moment and continued with --resume. For research use only.
+
+    \b
+    Example:
+      qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
+    """
+    require("train", "torch", "safetensors", "matplotlib")
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import load_split
+    from qlvit_edge.files import ensure_writable, write_text
+    from qlvit_edge.model.configs import size_config
+    from qlvit_edge.training.checkpoint import (
+        RUN_FILE,
+        SPLIT_FILE,
+        RunConfig,
+        TrainingSettings,
+        write_run_config,
+    )
+    from qlvit_edge.training.session import choose_device, run_training
+
+    folder = scan(data)
+    split = load_split(split_path)
+    network = size_config(
+        size, classes=len(folder.classes), kan_basis=basis, softmax=softmax
+    )
+    run = RunConfig(
+        network=network,
+        classes=list(folder.classes),
+        data=str(data.resolve()),
+        split_fingerprint=split.fingerprint,
+        training=TrainingSettings(
+            epochs=epochs,
+            batch=batch,
+            peak_rate=rate,
+            weight_decay=0.05,
+            validation=validation,
+            seed=seed,
+        ),
+    )
+    chosen_device = choose_device(device)
+    ensure_writable(out)
+    if (out / RUN_FILE).exists():
+        _check_same_run(out, run, resume)
+    else:
+        write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
+        write_run_config(out, run)
+    run_training(run, out, folder, split, chosen_device, resume)
+
+
+def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:
+    from qlvit_edge.errors import CheckpointError
+    from qlvit_edge.training.checkpoint import read_run_config
+
+    if not resume:
+        raise CheckpointError(
+            out, "already holds a run", "add --resume to continue it, or choose another --out"
+        )
+    if read_run_config(out) != run:
+        raise CheckpointError(
+            out,
+            "holds a run with other data or options",
+            "resume with the options of that run, or choose another --out",
+        )

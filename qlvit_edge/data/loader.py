@@ -1,0 +1,161 @@
+"""Images in memory and batches for training and evaluation.
+
+Training decodes every image once. Each epoch shows it either whole, squashed to the input
+size as the paper does, or as a crop around the white cell that the finder finds in it, as
+`run` does: one network then serves both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.data.augment import (
+    CROP_SIDES,
+    WHOLE_ZOOM,
+    Image,
+    automatic,
+    geometry,
+    stain_jitter,
+)
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.fields.finder import crop, find_cells
+from qlvit_edge.preprocess import decode, preprocess, resize
+
+# Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
+_KEEP = 4
+# The whole image is kept a little larger than the input, so that turning it loses nothing.
+_WHOLE = 1.25
+CROP_SHARE = 0.5
+CROP_MARGIN = 0.4
+
+
+@dataclass(frozen=True)
+class CachedImage:
+    """One training image, decoded.
+
+    Attributes:
+        image: (H, W, 3) uint8, at most `_KEEP` times the input size.
+        whole: the image squashed to 1.25 times the input size.
+        cell: (centre x, centre y, side) of its largest white cell in pixels, if any.
+        label: index of its class.
+    """
+
+    image: Image
+    whole: Image
+    cell: tuple[float, float, float] | None
+    label: int
+
+
+def cache_images(
+    images: Sequence[LabelledImage],
+    size: tuple[int, int],
+    advance: Callable[[], None],
+) -> list[CachedImage]:
+    """Decode training images and find their cells, on all cores.
+
+    Args:
+        images: the images.
+        size: (height, width) of the network's input.
+        advance: called once per image, for a progress bar.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+
+    def prepare(entry: LabelledImage) -> CachedImage:
+        image = _at_most(decode(entry.path), (_KEEP * size[0], _KEEP * size[1]))
+        whole = resize(image, (round(_WHOLE * size[0]), round(_WHOLE * size[1])))
+        cells = find_cells(image)
+        cell = None
+        if cells:
+            found = cells[0]
+            cell = (
+                found.x + found.width / 2,
+                found.y + found.height / 2,
+                float(max(found.width, found.height)),
+            )
+        advance()
+        return CachedImage(image, whole, cell, entry.label)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(prepare, images))
+
+
+def augmented(entry: CachedImage, size: tuple[int, int], rng: np.random.Generator) -> Image:
+    """Return one augmented view (height, width, 3) uint8 of a cached image."""
+    if entry.cell is not None and rng.random() < CROP_SHARE:
+        x, y, side = entry.cell
+        side *= float(np.exp(rng.uniform(*np.log(CROP_SIDES))))
+        view = geometry(entry.image, (x, y), (side, side), size, rng, any_angle=True)
+    else:
+        height, width = entry.whole.shape[:2]
+        zoom = rng.uniform(*WHOLE_ZOOM)
+        centre = ((width - 1) / 2, (height - 1) / 2)
+        extent = (width * zoom, height * zoom)
+        view = geometry(entry.whole, centre, extent, size, rng, any_angle=False)
+    view = automatic(view, rng)
+    if rng.random() < 0.8:
+        view = stain_jitter(view, rng)
+    return view
+
+
+def training_batches(
+    cached: Sequence[CachedImage], size: tuple[int, int], batch: int, seed: int, epoch: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield shuffled batches of one epoch: images (B, h, w, 3) uint8 and labels (B,).
+
+    The same seed and epoch give the same batches. A last batch of one image is dropped
+    (BatchNorm cannot normalise it).
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(len(cached))
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        if len(chosen) == 1 and len(order) > 1:
+            return
+        views = [
+            augmented(cached[index], size, np.random.default_rng([seed, epoch, int(index)]))
+            for index in chosen
+        ]
+        yield np.stack(views), np.array([cached[index].label for index in chosen])
+
+
+def whole_view(image: Image, size: tuple[int, int]) -> Image:
+    """Return the whole image at the input size, as the paper evaluates."""
+    return preprocess(image, size)
+
+
+def cell_view(image: Image, size: tuple[int, int]) -> Image:
+    """Return the crop around the largest cell as `run` feeds it; the whole image if none."""
+    cells = find_cells(image)
+    return preprocess(crop(image, cells[0], CROP_MARGIN) if cells else image, size)
+
+
+def evaluation_batches(
+    images: Sequence[LabelledImage],
+    size: tuple[int, int],
+    batch: int,
+    view: Callable[[Image, tuple[int, int]], Image] = whole_view,
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield batches in order, preprocessed exactly as on the device.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(images), batch):
+            chosen = images[start : start + batch]
+            views = list(pool.map(lambda entry: view(decode(entry.path), size), chosen))
+            yield np.stack(views), np.array([entry.label for entry in chosen])
+
+
+def _at_most(image: Image, size: tuple[int, int]) -> Image:
+    shrink = min(1.0, size[0] / image.shape[0], size[1] / image.shape[1])
+    if shrink == 1.0:
+        return image
+    return resize(image, (round(image.shape[0] * shrink), round(image.shape[1] * shrink)))

@@ -1,0 +1,86 @@
+"""Network sizes as data: everything that decides a network's shape, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+from qlvit_edge.errors import QLViTEdgeError
+
+KanBasis = Literal["linear", "cubic"]
+SoftmaxForm = Literal["float", "log2"]
+Variant = Literal["v4"]
+
+
+class NetworkConfig(BaseModel):
+    """The shape of one QLViT network.
+
+    Attributes:
+        size: name of the size (`paper`, `nano`).
+        variant: row of the paper's ablation table; V4 is the full network.
+        input_size: (height, width) of the input image in pixels.
+        classes: number of classes.
+        stem_kernel: side of the square large-kernel convolution in pixels.
+        stem_stride: its stride in pixels.
+        widths: channels of the four stages.
+        depths: CLA blocks of the four stages.
+        heads: attention heads of the four stages; each divides its width.
+        dynamic_kernels: K of eq. 1-5.
+        kan_rank: width r of the KAN bottleneck d -> r -> d.
+        kan_basis: order of the B-spline basis: piecewise linear (1) or cubic (3).
+        kan_intervals: intervals of the shared grid.
+        kan_range: the grid spans [-kan_range, kan_range] in normalised units.
+        softmax: float, or the 4-bit log2 codes of eq. 6 with a straight-through gradient.
+        activation_bits: b of the uniform activation quantiser, eq. 14-18.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: str
+    variant: Variant = "v4"
+    input_size: tuple[PositiveInt, PositiveInt]
+    classes: PositiveInt = 4
+    stem_kernel: PositiveInt = 7
+    stem_stride: PositiveInt = 4
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
+    dynamic_kernels: PositiveInt = 4
+    kan_rank: PositiveInt = 8
+    kan_basis: KanBasis = "linear"
+    kan_intervals: PositiveInt = 6
+    kan_range: float = 3.0
+    softmax: SoftmaxForm = "log2"
+    activation_bits: Literal[8] = 8
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> NetworkConfig:
+        if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
+            raise ValueError("each stage's heads must divide its width")
+        if any(side % (self.stem_stride * 8) for side in self.input_size):
+            raise ValueError(f"the input sides must be multiples of {self.stem_stride * 8}")
+        if self.kan_basis == "linear" and self.kan_intervals % 2:
+            raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
+        return self
+
+
+SIZES: dict[str, NetworkConfig] = {
+    "paper": NetworkConfig(
+        size="paper", input_size=(224, 224), widths=(96, 192, 384, 768), depths=(1, 2, 5, 2)
+    ),
+    "nano": NetworkConfig(
+        size="nano", input_size=(96, 96), widths=(24, 48, 96, 192), depths=(1, 1, 2, 1)
+    ),
+}
+
+
+def size_config(size: str, **changes: object) -> NetworkConfig:
+    """Return the configuration of a named size, with some fields changed.
+
+    Raises:
+        QLViTEdgeError: there is no such size.
+    """
+    if size not in SIZES:
+        raise QLViTEdgeError(size, "is not a network size", f"choose one of {', '.join(SIZES)}")
+    return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})

@@ -1,0 +1,127 @@
+"""What a network costs, counted twice.
+
+*True*: every parameter and every product, the KAN's and the attention's included.
+*Paper style*: what the paper's counter saw (Table 3): parameters and multiply-accumulates
+of `Conv2d`, `Linear` and norm modules only. It skips bare parameters (the dynamic
+convolution's kernels), products of activations (attention) and the whole KAN.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qlvit_edge.model.block import CLABlock
+from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.dynamic_conv import DynamicConv
+from qlvit_edge.model.kan import KAN, KANLayer
+from qlvit_edge.model.linear_attention import LinearAttention
+from qlvit_edge.model.qlvit import QLViT, QuantisedHead
+from qlvit_edge.model.stem import Stem
+
+
+@dataclass
+class Count:
+    """Parameters and multiply-accumulates of one inference of one image."""
+
+    parameters: int = 0
+    macs: int = 0
+
+
+@dataclass
+class Cost:
+    """Both ways of counting, and the true count by part of the network."""
+
+    true: Count = field(default_factory=Count)
+    paper_style: Count = field(default_factory=Count)
+    parts: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counts as plain data for JSON."""
+        return {
+            "true": vars(self.true),
+            "paper_style": vars(self.paper_style),
+            "parts": {name: vars(count) for name, count in self.parts.items()},
+        }
+
+
+def count_cost(config: NetworkConfig) -> Cost:
+    """Count a network's parameters and multiply-accumulates for one image.
+
+    The dynamic convolution is counted as the device runs it: K depthwise convolutions and
+    the mixing of their maps.
+    """
+    network = QLViT(config).eval()
+    cost = Cost()
+    handles = []
+
+    def watch(module: nn.Module, part: str) -> None:
+        def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            macs = _macs(module, inputs[0], output)
+            cost.parts[part].macs += macs
+            cost.true.macs += macs
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                cost.paper_style.macs += macs
+
+        handles.append(module.register_forward_hook(count))
+
+    inside_kan = {p for m in network.modules() if isinstance(m, KAN) for p in m.parameters()}
+    for name, module in network.named_modules():
+        part = _part(name, network)
+        watch(module, part)
+        for parameter in module.parameters(recurse=False):
+            cost.parts[part].parameters += parameter.numel()
+            cost.true.parameters += parameter.numel()
+            bare = isinstance(module, DynamicConv | KANLayer)
+            if not bare and parameter not in inside_kan:
+                cost.paper_style.parameters += parameter.numel()
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *config.input_size))
+    for handle in handles:
+        handle.remove()
+    return cost
+
+
+def _macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
+    """Return the products that this module itself makes (not its children)."""
+    if isinstance(module, nn.Conv2d):
+        return output[0].numel() * module.weight[0].numel()
+    if isinstance(module, QuantisedHead):  # its linear layer is applied functionally
+        return module.linear.weight.numel()
+    if isinstance(module, nn.Linear):
+        return module.weight.numel()
+    if isinstance(module, DynamicConv):
+        kernels = module.weight.shape[0]
+        return output[0].numel() * kernels * (module.weight[0, 0].numel() + 1)
+    if isinstance(module, KANLayer):
+        coefficients = module.get_parameter("coefficients").numel() + module.base_weight.numel()
+        return coefficients * x.shape[2] * x.shape[3]
+    if isinstance(module, LinearAttention):
+        tokens = x.shape[2] * x.shape[3] + output.shape[2] * output.shape[3]
+        return tokens * output.shape[1] * module.head_width
+    return 0
+
+
+def _part(name: str, network: QLViT) -> str:
+    """Name the part of the network that a module belongs to."""
+    owners: list[str] = []
+    path = name.split(".")
+    for length in range(1, len(path) + 1):
+        module = network.get_submodule(".".join(path[:length])) if name else network
+        if isinstance(module, Stem):
+            owners.append("stem")
+        elif isinstance(module, DynamicConv):
+            owners.append("dynamic convolution")
+        elif isinstance(module, LinearAttention):
+            owners.append("linear attention")
+        elif isinstance(module, KAN):
+            owners.append("KAN")
+        elif isinstance(module, QuantisedHead):
+            owners.append("head")
+        elif isinstance(module, CLABlock):
+            owners.append("norm, mapping and skip")
+    return owners[-1] if owners else "network"

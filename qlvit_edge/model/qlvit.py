@@ -1,0 +1,58 @@
+"""QLViT: stem → CLA blocks over four scales → quantised head (Figure 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from qlvit_edge.model.block import CLABlock
+from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
+from qlvit_edge.model.stem import Stem
+
+
+class QuantisedHead(nn.Module):
+    """Global average → norm → linear layer with the uniform quantiser of section 3.3."""
+
+    def __init__(self, width: int, classes: int, bits: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+        self.quantiser = UniformQuantiser(bits)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to logits (B, classes)."""
+        features = self.quantiser(self.norm(x.mean((2, 3))))
+        return nn.functional.linear(
+            features, quantised_weight(self.linear.weight), self.linear.bias
+        )
+
+
+class QLViT(nn.Module):
+    """The network of the paper in the shape that ``config`` gives.
+
+    Input: (B, 3, H, W) float, RGB values 0…255. Output: logits (B, classes).
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = Stem(config.widths[0], config.stem_kernel, config.stem_stride)
+        blocks: list[CLABlock] = []
+        width_in = config.widths[0]
+        for stage, (width, depth, heads) in enumerate(
+            zip(config.widths, config.depths, config.heads, strict=True)
+        ):
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(CLABlock(width_in, width, heads, stride, config))
+                width_in = width
+        self.blocks = nn.ModuleList(blocks)
+        self.head = QuantisedHead(width_in, config.classes, config.activation_bits)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Classify images (B, 3, H, W), RGB 0…255; returns logits (B, classes)."""
+        x = self.stem(image)
+        for block in self.blocks:
+            x = block(x)
+        logits: Tensor = self.head(x)
+        return logits

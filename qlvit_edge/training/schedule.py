@@ -1,0 +1,53 @@
+"""What changes from step to step: learning rate, temperature τ and the moving average."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from qlvit_edge.model.dynamic_conv import TEMPERATURE_START
+
+WARM_UP = 0.15
+ANNEALED_AFTER = 0.2
+AVERAGE_DECAY = 0.998
+
+
+def learning_rate(peak: float, progress: float) -> float:
+    """One cycle: linear warm-up, then a cosine to zero; ``progress`` runs from 0 to 1."""
+    if progress < WARM_UP:
+        return peak * (0.05 + 0.95 * progress / WARM_UP)
+    return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+
+
+def temperature(progress: float) -> float:
+    """τ of eq. 5: from 30 down to 1 in the first fifth of training, linearly."""
+    return max(1.0, TEMPERATURE_START + (1.0 - TEMPERATURE_START) * progress / ANNEALED_AFTER)
+
+
+class MovingAverage:
+    """Exponential moving average of weights *and* BatchNorm statistics.
+
+    Without the statistics, evaluation accuracy jumps from epoch to epoch until the rate
+    has decayed. τ is copied, not averaged; so are integers.
+    """
+
+    def __init__(self, average: nn.Module) -> None:
+        """Average into ``average``, a copy of the network that is trained."""
+        self.average = average.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards ``network``; early steps weigh more, so that the start is forgotten."""
+        decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+        source = network.state_dict()
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
+        for name, tensor in self.average.state_dict().items():
+            if tensor.is_floating_point() and not name.endswith("temperature"):
+                averaged.append(tensor)
+                current.append(source[name])
+            else:
+                tensor.copy_(source[name])
+        torch._foreach_lerp_(averaged, current, 1 - decay)
