@@ -1,0 +1,245 @@
+"""What a model file says about itself: labels, preprocessing, origin and golden pairs.
+
+Everything the device needs travels inside the `.tflite`: as JSON in the metadata buffer
+`QLVIT_EDGE`, read back through our own bounded reader, and the labels once more as the
+associated file `labels.txt` (a zip archive behind the flatbuffer, TFLite's convention, so
+`unzip model.tflite` and other TFLite tools find them).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import zipfile
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.reader import read_document
+
+BUFFER_NAME = "QLVIT_EDGE"
+LABELS_FILE = "labels.txt"
+# Golden pairs of the paper's 224 pixels are about 100 KiB each.
+MAX_METADATA_BYTES = 16 * 1024 * 1024
+
+_Int8 = Annotated[int, Field(ge=-128, le=127)]
+_Side = Annotated[int, Field(ge=1, le=4096)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GoldenPair(_Strict):
+    """An input and the output that the reference kernels give for it.
+
+    Attributes:
+        image_png: the network's input, (h, w, 3) uint8 RGB, as PNG in base64.
+        logits: the int8 logits of the reference kernels, one a class.
+        label: the image's true class.
+        source: where the image is from, with its licence (MIT images only).
+    """
+
+    image_png: str
+    logits: list[_Int8]
+    label: str
+    source: str
+
+    @classmethod
+    def of(
+        cls, image: NDArray[np.uint8], logits: NDArray[np.int8], label: str, source: str
+    ) -> GoldenPair:
+        """Make a pair from a (h, w, 3) uint8 RGB input and its int8 logits (any shape)."""
+        import cv2
+
+        encoded, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if not encoded:
+            raise ValueError("the image cannot be written as PNG")
+        return cls(
+            image_png=base64.b64encode(content.tobytes()).decode("ascii"),
+            logits=[int(value) for value in logits.ravel()],
+            label=label,
+            source=source,
+        )
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return the input as (h, w, 3) uint8 RGB.
+
+        Raises:
+            ModelFileError: the stored PNG is damaged.
+        """
+        from qlvit_edge.preprocess import decode
+
+        try:
+            return decode(base64.b64decode(self.image_png, validate=True), name="golden pair")
+        except (binascii.Error, DataError) as error:
+            raise ModelFileError(
+                "golden pair", f"its image is damaged ({error})", "convert the model again"
+            ) from None
+
+
+class ModelMetadata(_Strict):
+    """Everything a model file says about itself.
+
+    Attributes:
+        format_version: version of this structure.
+        name: the model's name.
+        labels: class names in the order of the logits.
+        input_size: height and width of the input in pixels.
+        colour: order of the input's channels.
+        preprocessing: name of the recipe from decoded image to input bytes.
+        softmax: form of the integer softmax inside.
+        variant: variant of the network (`v4`).
+        size_name: size of the network (`nano`, `paper`).
+        checkpoint_sha256: hash of the checkpoint it was converted from.
+        calibration_sha256: hash of the calibration file.
+        split_fingerprint: fingerprint of the split it was trained on, if one was.
+        training_data: what it was trained on, in words.
+        intended_use: what it is for, in words.
+        unknown_cells: kinds of cells that it was never shown.
+        accuracy: measured figures by name, as fractions.
+        golden: golden pairs.
+        created_by: the program that wrote the file, with its version.
+    """
+
+    format_version: Literal[1] = 1
+    name: str
+    labels: list[str] = Field(min_length=2, max_length=1000)
+    input_size: tuple[_Side, _Side]
+    colour: Literal["RGB"] = "RGB"
+    preprocessing: str
+    softmax: Literal["fast", "exact"]
+    variant: str
+    size_name: str
+    checkpoint_sha256: str
+    calibration_sha256: str
+    split_fingerprint: str | None = None
+    training_data: str
+    intended_use: str = "research use only, not for diagnosis"
+    unknown_cells: list[str] = Field(default_factory=list)
+    accuracy: dict[str, _Finite] = Field(default_factory=dict)
+    golden: list[GoldenPair] = Field(default_factory=list, max_length=64)
+    created_by: str
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> ModelMetadata:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("two classes have the same label")
+        if any(not label.strip() or "\n" in label for label in self.labels):
+            raise ValueError("a label is empty or has more than one line")
+        for pair in self.golden:
+            if len(pair.logits) != len(self.labels):
+                raise ValueError("a golden pair has not one logit a label")
+            if pair.label not in self.labels:
+                raise ValueError("a golden pair has a label that the model does not know")
+        return self
+
+
+def embed(model: bytes, metadata: ModelMetadata) -> bytes:
+    """Return the model file `model` with `metadata` inside, replacing what was there.
+
+    The same arguments give the same bytes. Buffers stay aligned to 16 bytes, as the schema
+    demands and the generated Python accessors forget. Models whose weights lie behind the
+    flatbuffer (above 2 GiB) are not handled.
+
+    Raises:
+        ModelFileError: `model` is no TFLite model.
+    """
+    from ai_edge_litert import schema_py_generated as generated
+
+    read_document(model)
+    tree: Any = generated.ModelT.InitFromObj(generated.Model.GetRootAs(model, 0))
+    content = np.frombuffer(metadata.model_dump_json().encode("utf-8"), np.uint8)
+    entries = list(tree.metadata or [])
+    entry = next((item for item in entries if _name(item) == BUFFER_NAME), None)
+    if entry is None:
+        entry = generated.MetadataT()
+        entry.name, entry.buffer = BUFFER_NAME.encode(), len(tree.buffers)
+        tree.buffers.append(generated.BufferT())
+        tree.metadata = [*entries, entry]
+    tree.buffers[entry.buffer].data = content
+    return _with_labels(_pack(tree), metadata.labels)
+
+
+def read_metadata(model: bytes, *, subject: object = "model") -> ModelMetadata | None:
+    """Return the metadata inside a model file, or None when another tool wrote the file.
+
+    Raises:
+        ModelFileError: the file is damaged, or its metadata are damaged or contradict it.
+    """
+    return metadata_of(read_document(model, subject=subject), subject=subject)
+
+
+def metadata_of(document: Document, *, subject: object = "model") -> ModelMetadata | None:
+    """Return the metadata inside a document that was read before; see `read_metadata`."""
+    content = document.metadata.get(BUFFER_NAME)
+    if content is None:
+        return None
+    remedy = "convert the model again"
+    if len(content) > MAX_METADATA_BYTES:
+        raise ModelFileError(subject, f"its metadata have {len(content)} bytes", remedy)
+    try:
+        metadata = ModelMetadata.model_validate_json(bytes(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the text"
+        finding = f"its metadata are damaged ({place[:80]}: {first['msg'][:120]})"
+        raise ModelFileError(subject, finding, remedy) from None
+    _check_against(document, metadata, subject)
+    return metadata
+
+
+def _check_against(document: Document, metadata: ModelMetadata, subject: object) -> None:
+    shapes = [tensor.shape for tensor in (*document.inputs, *document.outputs)]
+    expected = [(1, *metadata.input_size, 3), (1, len(metadata.labels))]
+    if shapes != expected:
+        raise ModelFileError(
+            subject,
+            f"its metadata say input and output {expected}, the graph says {shapes}",
+            "convert the model again",
+        )
+
+
+def _name(entry: Any) -> str:
+    name: bytes | str = entry.name or b""
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
+
+def _pack(tree: Any) -> bytes:
+    import flatbuffers
+
+    class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+        """Puts byte vectors, which hold all tensor values, at multiples of 16."""
+
+        def CreateNumpyVector(self, x: NDArray[Any]) -> Any:
+            if x.dtype != np.uint8:
+                return super().CreateNumpyVector(x)
+            self.StartVector(1, x.size, 16)
+            self.head -= x.size
+            self.Bytes[self.head : self.head + x.size] = x.tobytes()
+            return self.EndVector()
+
+    builder = AlignedBuilder(1024)
+    builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _with_labels(model: bytes, labels: list[str]) -> bytes:
+    """Return `model` with an archive of `labels.txt` (one label a line) behind it.
+
+    Offsets count from the start of the file, as TFLite's metadata writer has them.
+    """
+    stream = io.BytesIO(model)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        # A fixed time and system: the same labels give the same bytes.
+        info = zipfile.ZipInfo(LABELS_FILE, date_time=(1980, 1, 1, 0, 0, 0))
+        info.create_system = 3
+        info.external_attr = 0o644 << 16
+        archive.writestr(info, "\n".join(labels) + "\n")
+    return stream.getvalue()
