@@ -1,0 +1,206 @@
+"""`qlvit-edge data check` and `qlvit-edge data split`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from qlvit_edge.data.checks import CheckReport, Copies
+    from qlvit_edge.data.folder import ImageFolder
+    from qlvit_edge.data.split import Split
+
+_SHOWN = 10  # findings of one sort that are printed; --json has them all
+
+
+@click.group()
+def command() -> None:
+    """Check a folder of labelled images and split it.
+
+    The folder holds one folder per class, named after it, with JPEG, PNG, BMP or TIFF
+    images (grey, RGB, alpha, 8 or 16 bit).
+
+    \b
+    Example:
+      qlvit-edge data check cells/
+      qlvit-edge data split cells/ --out split.json
+    """
+
+
+@command.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything found as JSON.")
+@click.option(
+    "--split",
+    "split_file",
+    type=click.Path(path_type=Path),
+    help="Also look for copies on both sides of this split.",
+)
+def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
+    """Decode and hash every image; list what is wrong.
+
+    Exit code 1 when files do not decode or the same pixels have two labels. Duplicates,
+    copies on both sides of a split and ignored files are warnings: exit code 0.
+
+    \b
+    Example:
+      qlvit-edge data check cells/ --split split.json
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from qlvit_edge.data.checks import check_folder
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import load_split
+
+    folder = scan(directory)
+    split = load_split(split_file) if split_file is not None else None
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("decoding", total=len(folder.images))
+        report = check_folder(folder, split, lambda: progress.advance(task))
+    if as_json:
+        fields = report.model_dump(mode="json")
+        fields["conflicts"] = [group.names for group in report.conflicts]
+        fields["straddling"] = [group.names for group in report.straddling]
+        fields["usable"] = report.usable
+        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+    else:
+        _print_report(report, Console(soft_wrap=True, highlight=False))
+    if not report.usable:
+        click.get_current_context().exit(1)
+
+
+@command.command("split")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="File to write the split to."
+)
+@click.option(
+    "--test",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of each class on the test side.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another draw.")
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    help="CSV (class,file,source,confident): keep all copies of one source on one side.",
+)
+def split_command(directory: Path, out: Path, test: float, seed: int, groups: Path | None) -> None:
+    """Divide the images into a training and a test side.
+
+    Without --groups each class is divided at random, as in the paper; copies of one
+    photograph then land on both sides. With it the sides share no source, and images
+    whose source is not sure (confident = 0, or no row) are left out of both.
+
+    \b
+    Example:
+      qlvit-edge data split cells/ --out split.json --groups source_map.csv
+    """
+    from rich.console import Console
+
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import grouped_split, read_source_map, stratified_split
+    from qlvit_edge.files import ensure_writable, write_text
+
+    folder = scan(directory)
+    notes: list[str] = []
+    if groups is None:
+        split = stratified_split(folder, test, seed)
+    else:
+        known = read_source_map(groups)
+        split = grouped_split(folder, test, seed, known.sources)
+        weak = sum(name in known.weak for name in split.left_out)
+        notes.append(f"left out: {weak} images whose source is not sure")
+        notes.append(f"left out: {len(split.left_out) - weak} images without a row in {groups}")
+    ensure_writable(out.parent)
+    write_text(out, split.model_dump_json(indent=1) + "\n")
+    console = Console(soft_wrap=True, highlight=False)
+    _print_split(split, folder, console)
+    for note in notes:
+        console.print(note, markup=False)
+    console.print(f"{out}: fingerprint {split.fingerprint[:12]}", markup=False)
+
+
+def _print_report(report: CheckReport, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(report.root), title_justify="left")
+    table.add_column("class")
+    for column in ("images", "smallest", "largest", "sizes"):
+        table.add_column(column, justify="right")
+    table.add_column("not 8-bit RGB")
+    with_split = report.unplaced is not None
+    if with_split:
+        table.add_column("train", justify="right")
+        table.add_column("test", justify="right")
+    for entry in report.classes:
+        cells = [
+            escape(entry.name),
+            str(entry.images),
+            "x".join(map(str, entry.smallest or ())),
+            "x".join(map(str, entry.largest or ())),
+            str(entry.sizes),
+            ", ".join(f"{count} {kind}" for kind, count in entry.kinds.items()),
+        ]
+        table.add_row(*cells, *([str(entry.train), str(entry.test)] if with_split else []))
+    console.print(table)
+    damaged = [f"{name}: {finding}" for name, finding in report.damaged.items()]
+    _print_list(console, "error", "files do not decode", damaged)
+    _print_list(console, "error", "images have two labels", _lines(report.conflicts))
+    _print_list(console, "warning", "groups of exact duplicates", _lines(report.copies))
+    if with_split:
+        straddling = _lines(report.straddling)
+        _print_list(console, "warning", "groups of copies on both sides", straddling)
+        console.print(f"on neither side of the split: {report.unplaced} images")
+    if report.ignored:
+        _print_list(console, "warning", "names ignored: no images", report.ignored)
+    console.print("usable" if report.usable else "not usable as it is: see the errors")
+
+
+def _lines(groups: list[Copies]) -> list[str]:
+    return [
+        " = ".join(group.names) + (" (identical files)" if group.same_bytes else "")
+        for group in groups
+    ]
+
+
+def _print_list(console: Console, level: str, title: str, lines: list[str]) -> None:
+    console.print(f"{level if lines else 'good'}: {len(lines)} {title}", markup=False)
+    for line in lines[:_SHOWN]:
+        console.print(f"  {line}", markup=False)
+    if len(lines) > _SHOWN:
+        console.print(f"  and {len(lines) - _SHOWN} more (--json lists all)", markup=False)
+
+
+def _print_split(split: Split, folder: ImageFolder, console: Console) -> None:
+    from collections import Counter
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    sides = {"train": split.train, "test": split.test, "left out": split.left_out}
+    counts = {
+        side: Counter(name.partition("/")[0] for name in names) for side, names in sides.items()
+    }
+    table = Table()
+    table.add_column("class")
+    for column in (*sides, *(["sources train", "sources test"] if split.grouped else [])):
+        table.add_column(column, justify="right")
+    for name in folder.classes:
+        cells = [str(counts[side][name]) for side in sides]
+        if split.grouped:
+            for side in ("train", "test"):
+                own = {split.groups[n] for n in sides[side] if n.startswith(f"{name}/")}
+                cells.append(str(len(own)))
+        table.add_row(escape(name), *cells)
+    console.print(table)

@@ -1,0 +1,92 @@
+"""A tree with one folder per class, read as a list of labelled images.
+
+Only names are looked at here; whether the files decode is for `qlvit_edge.data.checks`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qlvit_edge.errors import DataError
+from qlvit_edge.preprocess import IMAGE_SUFFIXES
+
+_LAYOUT = "give a folder that holds one folder of images per class"
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image of a data set.
+
+    Attributes:
+        path: where the file is.
+        relative: ``"CLASS/file"``, the name splits and reports use.
+        label: index into the folder's classes.
+    """
+
+    path: Path
+    relative: str
+    label: int
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """A data set on disk.
+
+    Attributes:
+        root: the folder that was scanned.
+        classes: folder names in the order of their code points.
+        images: in the order of class and file name.
+        ignored: names below ``root`` that are neither class folders nor images in one
+            (hidden files and folders are not even listed).
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+    ignored: tuple[str, ...] = ()
+
+
+def scan(root: Path) -> ImageFolder:
+    """List the classes and images below ``root``.
+
+    Raises:
+        DataError: the folder is missing, unreadable or empty, holds one class only, or a
+            class has fewer than two images.
+    """
+    if not root.exists():
+        raise DataError(root, "no such folder", _LAYOUT)
+    if not root.is_dir():
+        raise DataError(root, "not a folder", _LAYOUT)
+    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    ignored = [entry.name for entry in _visible(root) if not entry.is_dir()]
+    if not folders:
+        raise DataError(root, "holds no class folders", _LAYOUT)
+    images: list[LabelledImage] = []
+    for label, folder in enumerate(folders):
+        found = 0
+        for entry in _visible(folder):
+            relative = f"{folder.name}/{entry.name}"
+            if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
+                images.append(LabelledImage(entry, relative, label))
+                found += 1
+            else:
+                ignored.append(relative)
+        if found < 2:
+            count = "one image only" if found else "no images"
+            raise DataError(
+                folder, f"class {folder.name!r} has {count}", "give each class at least two"
+            )
+    if len(folders) == 1:
+        raise DataError(root, f"holds one class only ({folders[0].name!r})", _LAYOUT)
+    classes = tuple(folder.name for folder in folders)
+    return ImageFolder(root, classes, tuple(images), tuple(ignored))
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(folder, f"cannot be read ({reason})", "check its permissions") from error
+    return sorted(entries, key=lambda entry: entry.name)

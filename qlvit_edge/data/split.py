@@ -1,0 +1,304 @@
+"""Which images train and which test, as a file that can be checked later.
+
+Two ways to split: at random within each class (the paper's), and by source, where all
+copies of one photograph stay on one side. Both depend on the names and the seed alone:
+images are drawn in the order of a hash of the two, which no version of Python changes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.errors import DataError
+
+_REMAKE = "make the split again with `qlvit-edge data split`"
+
+
+class Split(BaseModel):
+    """A division of a folder's images.
+
+    Attributes:
+        version: of this format.
+        seed: the draw.
+        test_fraction: share of each class asked for on the test side.
+        classes: in label order.
+        train: names (``"CLASS/file"``), sorted.
+        test: names, sorted.
+        left_out: names on neither side, sorted (their source is not known for sure).
+        grouped: whether the sides share no source.
+        groups: name → source, of the images on either side; empty unless grouped.
+        fingerprint: SHA-256 over the sorted names and their sides.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    seed: int
+    test_fraction: float = Field(gt=0, lt=1)
+    classes: list[str] = Field(min_length=2)
+    train: list[str] = Field(min_length=1)
+    test: list[str] = Field(min_length=1)
+    left_out: list[str] = []
+    grouped: bool = False
+    groups: dict[str, str] = {}
+    fingerprint: str
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Split:
+        names = self.train + self.test + self.left_out
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        for name in names:
+            if name.partition("/")[0] not in self.classes:
+                raise ValueError(f"{name!r} is in none of the classes")
+        if self.fingerprint != fingerprint(self.train, self.test, self.left_out):
+            raise ValueError("the fingerprint does not fit the names")
+        return self
+
+
+def fingerprint(train: Iterable[str], test: Iterable[str], left_out: Iterable[str]) -> str:
+    """Return the SHA-256 over all names and their sides, whatever their order."""
+    sides = {"train": train, "test": test, "left out": left_out}
+    lines = sorted(f"{name}\t{side}\n" for side, names in sides.items() for name in names)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def load_split(path: Path) -> Split:
+    """Read and validate a split file.
+
+    Raises:
+        DataError: missing, not JSON, of another version, or inconsistent.
+    """
+    try:
+        return Split.model_validate_json(path.read_bytes())
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(path, f"cannot be read ({reason})", "name a split file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        finding = f"not a valid split ({f'{where}: ' if where else ''}{message})"
+        raise DataError(path, finding, _REMAKE) from error
+
+
+def select(folder: ImageFolder, names: Iterable[str]) -> list[LabelledImage]:
+    """Return the images of the given names, in the order of the names.
+
+    Raises:
+        DataError: the folder has no such image.
+    """
+    images = {image.relative: image for image in folder.images}
+    chosen: list[LabelledImage] = []
+    for name in names:
+        if name not in images:
+            raise DataError(folder.root, f"the split names {name!r}, which is not there", _REMAKE)
+        chosen.append(images[name])
+    return chosen
+
+
+def require_fit(split: Split, folder: ImageFolder) -> None:
+    """Check that a split was made from a folder with these classes and images.
+
+    Raises:
+        DataError: the classes differ or an image is missing.
+    """
+    if split.classes != list(folder.classes):
+        finding = f"has classes {', '.join(folder.classes)}, the split {', '.join(split.classes)}"
+        raise DataError(folder.root, finding, _REMAKE)
+    select(folder, [*split.train, *split.test])
+
+
+def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
+    """Draw the share ``test`` of each class at random: the paper's split.
+
+    Copies of one photograph land on both sides; see `grouped_split`.
+
+    Args:
+        folder: the images.
+        test: share of the test side, between 0 and 1; at least one image of each class
+            stays on either side.
+        seed: any integer; the same seed and names give the same split.
+    """
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for label in range(len(folder.classes)):
+        names = [image.relative for image in folder.images if image.label == label]
+        names.sort(key=lambda name: _draw(seed, name))
+        tested = min(max(round(test * len(names)), 1), len(names) - 1)
+        sides[True] += names[:tested]
+        sides[False] += names[tested:]
+    return _make(folder, test, seed, sides[False], sides[True], {})
+
+
+def grouped_split(folder: ImageFolder, test: float, seed: int, groups: Mapping[str, str]) -> Split:
+    """Draw whole sources until about the share ``test`` of each class is on the test side.
+
+    Sources are taken in random order; each goes to the test side if that brings the
+    classes' shares closer to ``test`` (sum of squared relative differences).
+
+    Args:
+        folder: the images.
+        test: share of each class's images wanted on the test side, between 0 and 1.
+        seed: any integer.
+        groups: name → source. Images without an entry are left out of both sides.
+
+    Raises:
+        DataError: no image has a source, or a class cannot be on both sides.
+    """
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    for image in folder.images:
+        if image.relative in groups:
+            counts[groups[image.relative]][image.label] += 1
+    if not counts:
+        raise DataError(folder.root, "no image has a known source", "check the --groups file")
+    chosen = _choose_sources(folder, counts, test, seed)
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    used: dict[str, str] = {}
+    for image in folder.images:
+        if image.relative in groups:
+            used[image.relative] = groups[image.relative]
+            sides[used[image.relative] in chosen].append(image.relative)
+    return _make(folder, test, seed, sides[False], sides[True], used)
+
+
+def _choose_sources(
+    folder: ImageFolder, counts: Mapping[str, Counter[int]], test: float, seed: int
+) -> set[str]:
+    """Return the sources of the test side."""
+    labels = range(len(folder.classes))
+    total: Counter[int] = sum(counts.values(), Counter())
+    for label in labels:
+        owners = [source for source, count in counts.items() if count[label]]
+        if len(owners) < 2:
+            raise DataError(
+                folder.root / folder.classes[label],
+                f"class {folder.classes[label]!r} comes from {len(owners)} known source(s)",
+                "a source-disjoint split needs two or more of each class",
+            )
+    chosen: set[str] = set()
+    tested: Counter[int] = Counter()
+
+    def cost(extra: Counter[int]) -> float:
+        shares = ((tested[label] + extra[label]) / total[label] for label in labels)
+        return sum((share - test) ** 2 for share in shares)
+
+    def leaves_training(extra: Counter[int]) -> bool:
+        return all(tested[label] + extra[label] < total[label] for label in labels)
+
+    order = sorted(counts, key=lambda source: _draw(seed, source))
+    for source in order:
+        if cost(counts[source]) < cost(Counter()) and leaves_training(counts[source]):
+            chosen.add(source)
+            tested += counts[source]
+    for label in labels:
+        if tested[label]:
+            continue
+        fitting = [s for s in order if counts[s][label] and leaves_training(counts[s])]
+        if not fitting:
+            raise DataError(
+                folder.root,
+                f"class {folder.classes[label]!r} shares all its sources with other classes",
+                "a source-disjoint split with every class on both sides was not found",
+            )
+        best = min(fitting, key=lambda source: cost(counts[source]))
+        chosen.add(best)
+        tested += counts[best]
+    return chosen
+
+
+def _make(
+    folder: ImageFolder,
+    test_fraction: float,
+    seed: int,
+    train: list[str],
+    test: list[str],
+    groups: dict[str, str],
+) -> Split:
+    placed = {*train, *test}
+    left_out = [image.relative for image in folder.images if image.relative not in placed]
+    return Split(
+        seed=seed,
+        test_fraction=test_fraction,
+        classes=list(folder.classes),
+        train=sorted(train),
+        test=sorted(test),
+        left_out=sorted(left_out),
+        grouped=bool(groups),
+        groups=groups,
+        fingerprint=fingerprint(train, test, left_out),
+    )
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}\n{name}".encode("utf-8", "surrogateescape")).digest()
+
+
+@dataclass(frozen=True)
+class SourceMap:
+    """Which photograph each image was made from.
+
+    Attributes:
+        sources: name (``"CLASS/file"``) → source, where it is known for sure.
+        weak: names whose row says it is not.
+    """
+
+    sources: dict[str, str]
+    weak: frozenset[str]
+
+
+def read_source_map(path: Path) -> SourceMap:
+    """Read a CSV with the columns class, file, source and, if it likes, confident (0 or 1).
+
+    Raises:
+        DataError: unreadable, a column is missing, or a row is malformed or contradicts an
+            earlier one; the message names the line.
+    """
+    sources: dict[str, str] = {}
+    weak: set[str] = set()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            missing = {"class", "file", "source"} - set(rows.fieldnames or ())
+            if missing:
+                finding = f"line 1 lacks the column {', '.join(sorted(missing))}"
+                raise DataError(path, finding, "name the columns class,file,source,confident")
+            for row in rows:
+                name, source, confident = _read_row(path, rows.line_num, row)
+                if name in sources or name in weak:
+                    raise DataError(
+                        path, f"line {rows.line_num} names {name!r} again", "keep one row an image"
+                    )
+                if confident:
+                    sources[name] = source
+                else:
+                    weak.add(name)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(path, f"cannot be read ({reason})", "name a CSV file") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(path, f"not a CSV file in UTF-8 ({error})", "check the file") from error
+    return SourceMap(sources, frozenset(weak))
+
+
+def _read_row(path: Path, line: int, row: Mapping[str | None, str | None]) -> tuple[str, str, bool]:
+    """Return name, source and whether it is sure."""
+    if None in row or None in row.values():
+        raise DataError(path, f"line {line} has too many or too few fields", "correct the line")
+    confident = row.get("confident", "1")
+    if confident not in ("0", "1"):
+        raise DataError(path, f"line {line}: confident is {confident!r}", "write 0 or 1")
+    if not row["class"] or not row["file"] or (confident == "1" and not row["source"]):
+        raise DataError(
+            path, f"line {line} lacks a class, file or source", "fill it in, or set confident to 0"
+        )
+    return f"{row['class']}/{row['file']}", row["source"] or "", confident == "1"
