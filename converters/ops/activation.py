@@ -1,0 +1,126 @@
+"""One operand, element by element: HARD_SWISH, LOGISTIC, EXP; LOG and ROUND in float32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
+from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Unary(Operation):
+    """Same shape and type; in int8 a table of 256 entries."""
+
+    def shape_rule(self) -> tuple[int, ...]:
+        return self.inputs[0].shape
+
+    def make_table(self) -> NDArray[np.int8]:
+        """Return the output for the inputs -128 … 127."""
+        raise self.refuse("no integer meaning", "run the file")
+
+    @cached_property
+    def table(self) -> NDArray[np.int8]:
+        """The table, made once."""
+        return self.make_table()
+
+    def reference(self, *arrays: Array) -> Array:
+        return look_up(self.table, arrays[0])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Logistic(_Unary):
+    """Sigmoid; the kernels insist on scale 1/256, zero point -128."""
+
+    def check(self) -> None:
+        q = self.quantisation
+        if q is not None and (q.scale != (1 / 256,) or q.zero_point != -128):
+            raise self.refuse("output is not at scale 1/256, zero point -128", "use these")
+
+    def make_table(self) -> NDArray[np.int8]:
+        x = self.inputs[0]
+        return lookup_table(logistic, x.scale, x.zero_point, 1 / 256, -128)
+
+    def encoding(self) -> Encoding:
+        return Encoding("LOGISTIC", 2 if self.output.dtype == "int8" else 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exp(_Unary):
+    """e^x."""
+
+    def make_table(self) -> NDArray[np.int8]:
+        x = self.inputs[0]
+        return lookup_table(exp, x.scale, x.zero_point, self.output.scale, self.output.zero_point)
+
+    def encoding(self) -> Encoding:
+        return Encoding("EXP", 2 if self.output.dtype == "int8" else 1, "ExpOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HardSwish(_Unary):
+    """``x · relu6(x + 3) / 6`` in TFLite's 16-bit fixed point."""
+
+    def check(self) -> None:
+        x, q = self.inputs[0], self.quantisation
+        if q is not None and x.scale / 128 / q.scale[0] > 1:
+            raise self.refuse("output scale is below input scale / 128", "widen the output")
+
+    def make_table(self) -> NDArray[np.int8]:
+        x = self.inputs[0]
+        fine = np.float32(1 / 128) * np.float32(x.scale)
+        out_multiplier, out_shift = _quantize_multiplier_16(fine / np.float32(self.output.scale))
+        gate_multiplier, gate_shift = _quantize_multiplier_16(fine / np.float32(3.0 / 32768.0))
+        value = (np.arange(-128, 128, dtype=np.int64) - x.zero_point) * 128
+        preshift = _high_mul_16(value, out_multiplier)
+        gate = value
+        if gate_shift > 0:
+            gate = _saturate_16(gate << (gate_shift - 1))
+        gate = _high_mul_16(gate, gate_multiplier)
+        if gate_shift > 0:
+            gate = _saturate_16(gate << 1)
+        if gate_shift < 0:
+            gate = rounding_divide_by_pot(gate, -gate_shift)
+        gate = (gate + (1 << 15)) >> 1
+        product = gate * preshift
+        truncated = np.sign(product) * (np.abs(product) >> 15)
+        result = rounding_divide_by_pot(truncated, -out_shift) + self.output.zero_point
+        return np.clip(result, -128, 127).astype(np.int8)
+
+    def encoding(self) -> Encoding:
+        return Encoding("HARD_SWISH", 1, "HardSwishOptions")
+
+
+def _quantize_multiplier_16(real: np.float32) -> tuple[int, int]:
+    multiplier, shift = quantize_multiplier(float(real))
+    return min((multiplier + (1 << 15)) >> 16, 2**15 - 1), shift
+
+
+def _high_mul_16(a: NDArray[np.int64], b: int) -> NDArray[np.int64]:
+    """gemmlowp's saturating rounding doubling high mul of int16, b >= 0."""
+    return (a * b + (1 << 14)) >> 15
+
+
+def _saturate_16(a: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.clip(a, -(2**15), 2**15 - 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Log(_Unary):
+    """Natural logarithm, float32 only."""
+
+    def encoding(self) -> Encoding:
+        return Encoding("LOG", 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Floor(_Unary):
+    """Largest integer not above, float32 only."""
+
+    def encoding(self) -> Encoding:
+        return Encoding("FLOOR", 1)

@@ -1,0 +1,179 @@
+"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, VALID padding, weights symmetric int8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
+from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+
+Activation = Literal["NONE", "RELU"]
+ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
+VALID = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _WithWeights(Operation):
+    """What the three have in common: inputs (x, weight, bias), one scale per output channel.
+
+    Attributes:
+        activation: fused; RELU clips at the output's zero point.
+    """
+
+    activation: Activation = "NONE"
+
+    def check(self) -> None:
+        x, weight, bias = self.inputs
+        if x.dtype == "float32":
+            return
+        if weight.quantisation is None or weight.zero_point != 0 or weight.dtype != "int8":
+            raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
+        if bias.dtype != "int32" or self.quantisation is None:
+            raise self.refuse("bias is not int32 or output not quantised", "quantise both")
+
+    def finish(self, accumulator: Array) -> Array:
+        """Add the bias and bring the accumulator (…, O) to the output's int8."""
+        x, weight, bias = self.inputs
+        assert weight.quantisation is not None and bias.data is not None
+        # The kernels compute these factors in double from the float32 scales of the file.
+        pairs = [
+            quantize_multiplier(x.scale * scale / self.output.scale)
+            for scale in weight.quantisation.scale
+        ]
+        multiplier = np.array([pair[0] for pair in pairs], np.int64)
+        shift = np.array([pair[1] for pair in pairs], np.int64)
+        zero_point = self.output.zero_point
+        low = zero_point if self.activation == "RELU" else -128
+        return requantise(accumulator + bias.data, multiplier, shift, zero_point, low)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conv2D(_WithWeights):
+    """2-D convolution of (1, H, W, I) with weights (O, kh, kw, I) and bias (O,).
+
+    Attributes:
+        stride: rows, columns.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].shape[3] != self.inputs[1].shape[3]:
+            raise self.refuse("input channels differ from the weights'", "check the weights")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        x, weight, _ = self.inputs
+        return (1, *_valid(x, weight.shape[1:3], self.stride), weight.shape[0])
+
+    def reference(self, *arrays: Array) -> Array:
+        x, weight, _ = arrays
+        outputs, height, width, _ = weight.shape
+        columns = weight.reshape(outputs, -1).T
+        # Exact: float carrying integers, see `carrier`.
+        exact = carrier(largest_product_sum(columns))
+        centred = x.astype(exact) - exact(self.inputs[0].zero_point)
+        if (height, width) == (1, 1):
+            patches = centred[:, :: self.stride[0], :: self.stride[1]]
+        else:
+            windows = np.lib.stride_tricks.sliding_window_view(centred, (height, width), (1, 2))
+            strided = windows[:, :: self.stride[0], :: self.stride[1]]
+            patches = strided.transpose(0, 1, 2, 4, 5, 3)
+        flat = np.ascontiguousarray(patches).reshape(-1, columns.shape[0])
+        product = (flat @ columns.astype(exact)).astype(np.int64)
+        return self.finish(product).reshape(len(x), *self.output.shape[1:])
+
+    def macs(self) -> int:
+        _, height, width, _ = self.output.shape
+        return height * width * int(np.prod(self.inputs[1].shape))
+
+    def encoding(self) -> Encoding:
+        return Encoding(
+            "CONV_2D",
+            1 if self.inputs[0].dtype == "float32" else 3,
+            "Conv2DOptions",
+            {
+                "padding": VALID,
+                "strideH": self.stride[0],
+                "strideW": self.stride[1],
+                "fusedActivationFunction": ACTIVATION_CODE[self.activation],
+                "dilationHFactor": 1,
+                "dilationWFactor": 1,
+            },
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthwiseConv2D(_WithWeights):
+    """Depthwise convolution of (1, H, W, C) with weights (1, kh, kw, C·m) and bias (C·m,).
+
+    Output channel c·m + j reads input channel c, m being the depth multiplier.
+
+    Attributes:
+        stride: rows, columns.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+
+    @property
+    def depth_multiplier(self) -> int:
+        """Return the number of outputs per input channel."""
+        return self.inputs[1].shape[3] // self.inputs[0].shape[3]
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[1].shape[3] % self.inputs[0].shape[3]:
+            raise self.refuse("channels do not divide the weights'", "check the weights")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        x, weight, _ = self.inputs
+        return (1, *_valid(x, weight.shape[1:3], self.stride), weight.shape[3])
+
+    def reference(self, *arrays: Array) -> Array:
+        x, weight, _ = arrays
+        _, height, width, _ = self.output.shape
+        centred = x.astype(np.int32) - self.inputs[0].zero_point
+        if self.depth_multiplier > 1:
+            centred = np.repeat(centred, self.depth_multiplier, axis=3)
+        rows, columns = self.stride
+        accumulator: NDArray[np.int32] = np.zeros((len(x), *self.output.shape[1:]), np.int32)
+        for i in range(weight.shape[1]):
+            for j in range(weight.shape[2]):
+                tap = centred[
+                    :,
+                    i : i + rows * (height - 1) + 1 : rows,
+                    j : j + columns * (width - 1) + 1 : columns,
+                ]
+                accumulator += tap * weight[0, i, j].astype(np.int32)
+        return self.finish(accumulator)
+
+    def macs(self) -> int:
+        _, height, width, _ = self.output.shape
+        return height * width * int(np.prod(self.inputs[1].shape))
+
+    def encoding(self) -> Encoding:
+        return Encoding(
+            "DEPTHWISE_CONV_2D",
+            1 if self.inputs[0].dtype == "float32" else 3,
+            "DepthwiseConv2DOptions",
+            {
+                "padding": VALID,
+                "strideH": self.stride[0],
+                "strideW": self.stride[1],
+                "depthMultiplier": self.depth_multiplier,
+                "fusedActivationFunction": ACTIVATION_CODE[self.activation],
+                "dilationHFactor": 1,
+                "dilationWFactor": 1,
+            },
+        )
+
+
+def _valid(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, int]) -> tuple[int, int]:
+    height = (x.shape[1] - kernel[0]) // stride[0] + 1
+    width = (x.shape[2] - kernel[1]) // stride[1] + 1
+    return height, width

@@ -1,0 +1,165 @@
+"""Two operands, element by element, dimensions of size 1 broadcast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.integer.requantise import (
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+    requantise,
+)
+
+_HEADROOM = 20  # left shift that TFLite gives int8 operands of ADD and SUB
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Binary(Operation):
+    """Shape rule and checks of all binary operations."""
+
+    def check(self) -> None:
+        a, b = self.inputs
+        if a.dtype != b.dtype:
+            raise self.refuse(f"operands are {a.dtype} and {b.dtype}", "give both one type")
+        if a.dtype == "int8" and None in (a.quantisation, b.quantisation, self.quantisation):
+            raise self.refuse("an int8 tensor has no scale", "quantise operands and output")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        return tuple(np.broadcast_shapes(self.inputs[0].shape, self.inputs[1].shape))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Sum(_Binary):
+    """ADD and SUB: int8 with scales, or plain int32 (which wraps)."""
+
+    sign = 1
+
+    def reference(self, *arrays: Array) -> Array:
+        a, b = arrays
+        if self.output.dtype == "int32":
+            return np.asarray(a + self.sign * b)
+        twice_largest = 2 * max(self.inputs[0].scale, self.inputs[1].scale)
+        left = _scaled_table(self.inputs[0], twice_largest)[a.view(np.uint8)]
+        right = _scaled_table(self.inputs[1], twice_largest)[b.view(np.uint8)]
+        out = quantize_multiplier(twice_largest / ((1 << _HEADROOM) * self.output.scale))
+        return requantise(left + self.sign * right, *out, self.output.zero_point)
+
+
+def _scaled_table(tensor: Tensor, twice_largest: float) -> Array:
+    """All 256 operands, by their bytes as unsigned, on the scale both operands share."""
+    stored = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+    shifted = (stored - tensor.zero_point) << _HEADROOM
+    return multiply_by_quantized_multiplier(
+        shifted, *quantize_multiplier(tensor.scale / twice_largest)
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(_Sum):
+    """Sum."""
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("ADD", version, "AddOptions", {"fusedActivationFunction": 0})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sub(_Sum):
+    """Difference, first minus second."""
+
+    sign = -1
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("SUB", version, "SubOptions", {"fusedActivationFunction": 0})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mul(_Binary):
+    """Product of int8 operands."""
+
+    def reference(self, *arrays: Array) -> Array:
+        a, b = self.inputs
+        # The kernel multiplies and divides the scales in float32.
+        factor = np.float32(a.scale) * np.float32(b.scale) / np.float32(self.output.scale)
+        product = (arrays[0].astype(np.int32) - a.zero_point) * (
+            arrays[1].astype(np.int32) - b.zero_point
+        )
+        return requantise(product, *quantize_multiplier(float(factor)), self.output.zero_point)
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("MUL", version, "MulOptions", {"fusedActivationFunction": 0})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Extremum(_Binary):
+    """MAXIMUM and MINIMUM: all three tensors share scale and zero point."""
+
+    def check(self) -> None:
+        super().check()
+        if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
+            raise self.refuse("operands and output differ in scale", "give them one scale")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Maximum(_Extremum):
+    """The larger of both."""
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.maximum(*arrays)
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("MAXIMUM", version, "MaximumMinimumOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Minimum(_Extremum):
+    """The smaller of both."""
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.minimum(*arrays)
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("MINIMUM", version, "MaximumMinimumOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Div(_Binary):
+    """Quotient, float32 only."""
+
+    def check(self) -> None:
+        super().check()
+        _float_only(self)
+
+    def reference(self, *arrays: Array) -> Array:
+        raise self.refuse("no integer meaning", "run the file")
+
+    def encoding(self) -> Encoding:
+        return Encoding("DIV", 1, "DivOptions", {"fusedActivationFunction": 0})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RightShift(_Binary):
+    """Arithmetic right shift of int32 by int32."""
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].dtype != "int32":
+            raise self.refuse("operands are not int32", "shift plain integers")
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0] >> arrays[1])
+
+    def encoding(self) -> Encoding:
+        return Encoding("RIGHT_SHIFT", 1, "RightShiftOptions")
+
+
+def _float_only(operation: Operation) -> None:
+    if operation.inputs[0].dtype != "float32":
+        raise operation.refuse("integers given", "this operation exists in the float graph only")

@@ -1,0 +1,72 @@
+"""BATCH_MATMUL of int8 matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.ops.carrier import carrier
+from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchMatMul(Operation):
+    """Product of (…, M, N) and (…, N, P); equal leading dimensions.
+
+    Attributes:
+        adjoint_a: the first operand is (…, N, M).
+        adjoint_b: the second operand is (…, P, N).
+    """
+
+    adjoint_a: bool = False
+    adjoint_b: bool = False
+
+    def check(self) -> None:
+        a, b = self.inputs
+        if a.dtype != b.dtype or a.shape[:-2] != b.shape[:-2]:
+            raise self.refuse(f"{a.shape} {a.dtype} by {b.shape} {b.dtype}", "make them fit")
+        if b.quantisation is not None and b.zero_point != 0:
+            raise self.refuse(
+                f"right operand {b.name} has zero point {b.zero_point}",
+                "XNNPACK multiplies fast and rightly only by a right operand of zero point 0",
+            )
+        if self._inner(0) != self._inner(1):
+            raise self.refuse(f"{a.shape} by {b.shape}", "inner dimensions must agree")
+
+    def _inner(self, index: int) -> int:
+        transposed = self.adjoint_b if index else self.adjoint_a
+        return self.inputs[index].shape[-2 if (index == 1) != transposed else -1]
+
+    def shape_rule(self) -> tuple[int, ...]:
+        a, b = self.inputs
+        rows = a.shape[-1 if self.adjoint_a else -2]
+        columns = b.shape[-2 if self.adjoint_b else -1]
+        return (*a.shape[:-2], rows, columns)
+
+    def reference(self, *arrays: Array) -> Array:
+        a, b = self.inputs
+        # Exact: float carrying integers, see `carrier`.
+        exact = carrier(self._inner(0) * 255 * 128)
+        left = arrays[0].astype(exact) - exact(a.zero_point)
+        right = arrays[1].astype(exact)
+        if self.adjoint_a:
+            left = left.swapaxes(-1, -2)
+        if self.adjoint_b:
+            right = right.swapaxes(-1, -2)
+        # The kernel multiplies the scales in float32 and divides in double.
+        factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
+        product = (left @ right).astype(np.int64)
+        return requantise(product, *quantize_multiplier(factor), self.output.zero_point)
+
+    def macs(self) -> int:
+        return int(np.prod(self.output.shape)) * self._inner(0)
+
+    def encoding(self) -> Encoding:
+        return Encoding(
+            "BATCH_MATMUL",
+            2 if self.output.dtype == "int8" else 1,
+            "BatchMatMulOptions",
+            {"adjX": self.adjoint_a, "adjY": self.adjoint_b, "asymmetricQuantizeInputs": False},
+        )

@@ -1,0 +1,88 @@
+"""REDUCE_MAX, SUM and MEAN along constant axes; reduced dimensions stay as 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.integer.requantise import multiply_by_quantized_multiplier, quantize_multiplier
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Reduction(Operation):
+    """Inputs are (x, axes), axes a constant int32 vector without 0, the batch."""
+
+    def check(self) -> None:
+        if 0 in self.axes or any(axis < 0 for axis in self.axes):
+            raise self.refuse(f"axes {self.axes}", "name axes from 1, the batch stays")
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Return the dimensions that are reduced."""
+        if self.inputs[1].data is None:
+            raise self.refuse("axes are not constant", "give a constant")
+        return tuple(int(axis) for axis in self.inputs[1].data)
+
+    def shape_rule(self) -> tuple[int, ...]:
+        shape = self.inputs[0].shape
+        return tuple(1 if i in self.axes else size for i, size in enumerate(shape))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReduceMax(_Reduction):
+    """The largest value; scale unchanged."""
+
+    def check(self) -> None:
+        super().check()
+        if self.quantisation != self.inputs[0].quantisation:
+            raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0].max(axis=self.axes, keepdims=True))
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("REDUCE_MAX", version, "ReducerOptions", {"keepDims": True})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sum(_Reduction):
+    """Sum of plain int32 values."""
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].dtype == "int8":
+            raise self.refuse("int8 input", "CAST to int32 first")
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0].sum(axis=self.axes, keepdims=True, dtype=np.int32))
+
+    def encoding(self) -> Encoding:
+        return Encoding("SUM", 1, "ReducerOptions", {"keepDims": True})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mean(_Reduction):
+    """Average over rows and columns of a map, rounded after the change of scale."""
+
+    def check(self) -> None:
+        super().check()
+        if self.axes != (1, 2) or len(self.inputs[0].shape) != 4:
+            raise self.refuse(f"axes {self.axes}", "only rows and columns of a map")
+
+    def reference(self, *arrays: Array) -> Array:
+        x = self.inputs[0]
+        count = x.shape[1] * x.shape[2]
+        total = arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int64) - count * x.zero_point
+        scaled = multiply_by_quantized_multiplier(
+            total, *quantize_multiplier(x.scale / self.output.scale)
+        )
+        # C's division truncates; half the count is added away from zero first.
+        mean = np.sign(scaled) * ((np.abs(scaled) + count // 2) // count)
+        return np.clip(mean + self.output.zero_point, -128, 127).astype(np.int8)
+
+    def encoding(self) -> Encoding:
+        version = 2 if self.output.dtype == "int8" else 1
+        return Encoding("MEAN", version, "ReducerOptions", {"keepDims": True})

@@ -1,0 +1,151 @@
+"""Values keep their meaning, only their places change: PAD, PADV2, RESHAPE, TRANSPOSE, …"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlvit_edge.converters.graph import Array, Encoding, Operation
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Moved(Operation):
+    """The output has the input's quantisation; the second input is a constant."""
+
+    def check(self) -> None:
+        if self.quantisation != self.inputs[0].quantisation:
+            raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def constant(self) -> list[list[int]]:
+        """Return the second input as a list of rows."""
+        if self.inputs[1].data is None:
+            raise self.refuse("second input is not constant", "give a constant")
+        rows: list[list[int]] = np.atleast_2d(self.inputs[1].data).tolist()
+        return rows
+
+    def _version(self) -> int:
+        return 1 if self.output.dtype == "float32" else 2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pad(_Moved):
+    """Surround with real zeros; amounts (rank, 2) int32, none for the batch."""
+
+    def check(self) -> None:
+        super().check()
+        if any(self.constant()[0]):
+            raise self.refuse("the batch is padded", "pad other dimensions")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        amounts = self.constant()
+        return tuple(s + sum(a) for s, a in zip(self.inputs[0].shape, amounts, strict=True))
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.pad(arrays[0], arrays[1], constant_values=self.inputs[0].zero_point)
+
+    def encoding(self) -> Encoding:
+        return Encoding("PAD", self._version(), "PadOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PadV2(Pad):
+    """Surround with the third input, a constant of the input's type and scale."""
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[2].quantisation != self.quantisation:
+            raise self.refuse("the padding value has another scale", "quantise it alike")
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.pad(arrays[0], arrays[1], constant_values=arrays[2].item())
+
+    def encoding(self) -> Encoding:
+        return Encoding("PADV2", self._version(), "PadV2Options")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(_Moved):
+    """Give another shape, the leading 1 staying in front."""
+
+    def check(self) -> None:
+        super().check()
+        (target,) = self.constant()
+        if target[0] != 1 or np.prod(target) != np.prod(self.inputs[0].shape):
+            raise self.refuse(f"{self.inputs[0].shape} to {target}", "keep batch and elements")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        return tuple(self.constant()[0])
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.asarray(arrays[0].reshape(len(arrays[0]), *self.output.shape[1:]))
+
+    def encoding(self) -> Encoding:
+        return Encoding("RESHAPE", 1, "ReshapeOptions", {"newShape": list(self.output.shape)})
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Transpose(_Moved):
+    """Permute dimensions, the leading one staying in front."""
+
+    def check(self) -> None:
+        super().check()
+        if self.constant()[0][0] != 0:
+            raise self.refuse("the batch is moved", "keep dimension 0 in front")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        return tuple(self.inputs[0].shape[i] for i in self.constant()[0])
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.ascontiguousarray(arrays[0].transpose(self.constant()[0]))
+
+    def encoding(self) -> Encoding:
+        return Encoding("TRANSPOSE", self._version(), "TransposeOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(_Moved):
+    """Cut a box out; inputs are (x, begin, size), both constant int32, batch untouched."""
+
+    def shape_rule(self) -> tuple[int, ...]:
+        if self.inputs[2].data is None:
+            raise self.refuse("size is not constant", "give a constant")
+        return tuple(int(size) for size in self.inputs[2].data)
+
+    def reference(self, *arrays: Array) -> Array:
+        box = [slice(b, b + s) for b, s in zip(arrays[1], self.output.shape, strict=True)]
+        return np.ascontiguousarray(arrays[0][(slice(None), *box[1:])])
+
+    def encoding(self) -> Encoding:
+        return Encoding("SLICE", self._version(), "SliceOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concatenation(Operation):
+    """Join along `axis`; all tensors share one scale, so that bytes are only copied.
+
+    Attributes:
+        axis: the dimension that grows, not 0.
+    """
+
+    axis: int
+
+    def check(self) -> None:
+        if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
+            raise self.refuse("parts differ in scale", "give all parts the output's scale")
+
+    def shape_rule(self) -> tuple[int, ...]:
+        shape = list(self.inputs[0].shape)
+        shape[self.axis] = sum(tensor.shape[self.axis] for tensor in self.inputs)
+        return tuple(shape)
+
+    def reference(self, *arrays: Array) -> Array:
+        return np.concatenate(arrays, axis=self.axis)
+
+    def encoding(self) -> Encoding:
+        return Encoding(
+            "CONCATENATION",
+            1 if self.output.dtype == "float32" else 2,
+            "ConcatenationOptions",
+            {"axis": self.axis, "fusedActivationFunction": 0},
+        )

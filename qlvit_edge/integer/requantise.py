@@ -1,0 +1,99 @@
+"""Fixed-point multiplication as TFLite's reference kernels do it (gemmlowp's rounding).
+
+A real factor becomes a 31-bit multiplier and a power of two on the host
+(:func:`quantize_multiplier`); on the device only integers remain
+(:func:`multiply_by_quantized_multiplier`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int64 = NDArray[np.int64]
+
+
+def quantize_multiplier(real: float) -> tuple[int, int]:
+    """Write a real factor as ``multiplier · 2^(shift - 31)`` (host work, at lowering time).
+
+    Args:
+        real: the factor, finite and >= 0.
+
+    Returns:
+        multiplier in [2^30, 2^31) (0 for factors below 2^-32), and shift, positive to the left.
+        As TFLite's ``QuantizeMultiplier``.
+
+    Raises:
+        ValueError: for a negative or infinite factor.
+    """
+    if not (real >= 0 and math.isfinite(real)):
+        raise ValueError(f"multiplier {real} is not a finite number >= 0")
+    if real == 0:
+        return 0, 0
+    mantissa, shift = math.frexp(real)
+    multiplier = math.floor(mantissa * 2.0**31 + 0.5)
+    if multiplier == 2**31:
+        multiplier //= 2
+        shift += 1
+    if shift < -31:
+        return 0, 0
+    return multiplier, shift
+
+
+def saturating_rounding_doubling_high_mul(a: NDArray[Any], b: NDArray[Any] | int) -> Int64:
+    """Return the high 32 bits of ``2·a·b``, rounded to nearest, ties upwards.
+
+    Args:
+        a: int32 values.
+        b: int32 multipliers; as every quantised multiplier they are >= 0, so that the one
+            product that saturates, (-2^31)², cannot occur.
+
+    Gemmlowp's truncating division with a sign-dependent nudge is exactly this floor.
+    """
+    return np.asarray((np.asarray(a, np.int64) * b + (1 << 30)) >> 31)
+
+
+def rounding_divide_by_pot(x: NDArray[Any], exponent: NDArray[Any] | int) -> Int64:
+    """Divide by ``2^exponent``, rounded to nearest, ties away from zero (exponent >= 0)."""
+    x = np.asarray(x, np.int64)
+    half = (np.int64(1) << np.asarray(exponent, np.int64)) >> 1
+    return np.asarray((x + half - ((x < 0) & (half > 0))) >> exponent)
+
+
+def multiply_by_quantized_multiplier(
+    x: NDArray[Any], multiplier: NDArray[Any] | int, shift: NDArray[Any] | int
+) -> Int64:
+    """Multiply int32 values by ``multiplier · 2^(shift - 31)`` with TFLite's double rounding.
+
+    Args:
+        x: int32 accumulators (any integer dtype), in the range of int32 after the left shift.
+        multiplier: 31-bit, scalar or broadcastable (per channel, along the last axis).
+        shift: as `multiplier`; positive to the left.
+
+    Returns:
+        int64 array holding int32 values.
+    """
+    if isinstance(shift, int | np.integer):
+        shifted = np.asarray(x, np.int64) << max(int(shift), 0)
+        high = saturating_rounding_doubling_high_mul(shifted, multiplier)
+        return rounding_divide_by_pot(high, -int(shift)) if shift < 0 else high
+    left, right = np.maximum(shift, 0), np.maximum(-np.asarray(shift), 0)
+    shifted = np.asarray(x, np.int64) << left if left.any() else np.asarray(x, np.int64)
+    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, multiplier), right)
+
+
+def requantise(
+    accumulator: NDArray[Any],
+    multiplier: NDArray[Any] | int,
+    shift: NDArray[Any] | int,
+    zero_point: int,
+    low: int = -128,
+    high: int = 127,
+) -> NDArray[np.int8]:
+    """Bring an int32 accumulator to int8: multiply, add the zero point, saturate."""
+    scaled = multiply_by_quantized_multiplier(accumulator, multiplier, shift)
+    scaled += zero_point
+    return np.clip(scaled, low, high, out=scaled).astype(np.int8)
