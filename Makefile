@@ -1,0 +1,89 @@
+# Everything is done in .venv, with the package installed as a user would have it (not
+# editable): `make test` and `make lint` look at that copy, from outside the checkout.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+ROOT := $(CURDIR)
+VENV := $(ROOT)/.venv
+BIN := $(VENV)/bin
+CONSTRAINTS := $(ROOT)/requirements/constraints.txt
+
+# What the installed package is made of; a change reinstalls it (without dependencies).
+SOURCES := $(shell find qlvit_edge converters calibration -type f -not -path '*/__pycache__/*' \
+	-not -name '* *')
+DEPENDENCIES_STAMP := $(VENV)/.dependencies
+PACKAGE_STAMP := $(VENV)/.package
+
+# Run the tests against the installed package: nothing of the checkout is on the path.
+PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside" && \
+	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
+	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
+
+.PHONY: help env demo test test-slow lint bench clean
+
+help:  ## show this
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3.13)
+
+demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
+	@mkdir -p demo
+	@fields=$$(cd / && "$(BIN)/python" -c 'import qlvit_edge.bundled as b; print(next(iter(b.__path__)))')/fields
+	@PATH="$(BIN):$$PATH"
+	set -x
+	qlvit-edge convert wbc-nano --out demo/wbc-nano.tflite --report demo/proof.json
+	qlvit-edge inspect demo/wbc-nano.tflite
+	qlvit-edge validate demo/wbc-nano.tflite --data "$${fields%/fields}/crops" --out demo/report
+	rm -f demo/results.sqlite
+	qlvit-edge run demo/wbc-nano.tflite --camera "simulated:$$fields" \
+		--out demo/results.sqlite --frames 40 --save demo/frames
+
+test: $(PACKAGE_STAMP)  ## the tests that take seconds each
+	@$(PYTEST) -m "not slow"
+
+test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
+	@$(PYTEST) -m slow
+
+lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	shopt -s nullglob; "$(BIN)/shellcheck" .ci/run firmware_scripts/*.sh
+	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
+		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
+
+bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
+	"$(BIN)/python" benchmarks/help_time.py
+
+clean:  ## remove what make and its tools made
+	rm -rf .venv build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
+	@if ! "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then
+		echo "make: '$(PYTHON)' is not Python 3.11 to 3.13; install one and name it: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2
+		exit 2
+	fi
+	if ! "$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null; then
+		echo "make: '$(PYTHON)' lacks its venv module; on Debian: sudo apt install python3-venv" >&2
+		exit 2
+	fi
+	"$(PYTHON)" -m venv --clear "$(VENV)"
+	rm -rf build
+	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
+		setuptools ".[train,convert,validate,dev]"
+	rm -rf build
+	touch "$@"
+
+# build/ would bring deleted modules back.
+$(PACKAGE_STAMP): $(DEPENDENCIES_STAMP) $(SOURCES)
+	@rm -rf build
+	"$(BIN)/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--force-reinstall .
+	rm -rf build
+	touch "$@"
+
+.ONESHELL:
