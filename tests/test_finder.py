@@ -1,0 +1,162 @@
+"""White cells are found by their stain, whatever the frame's size and the lamp's colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import qlvit_edge.bundled
+from qlvit_edge.fields.finder import Cell, crop, find_cells
+from qlvit_edge.preprocess import decode
+
+Image = NDArray[np.uint8]
+FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
+# Boxes (x0, y0, x1, y1) as drawn by the annotators of the BCCD set.
+ANNOTATED = {
+    "BloodImage_00010.jpg": [(23, 229, 204, 421), (239, 253, 510, 470)],
+    "BloodImage_00043.jpg": [(76, 106, 217, 228), (498, 304, 639, 480)],
+    "BloodImage_00065.jpg": [(253, 275, 387, 392), (404, 107, 538, 224)],
+    "BloodImage_00070.jpg": [(167, 83, 296, 206), (375, 348, 471, 439)],
+}
+
+
+def overlap(cell: Cell, box: tuple[int, int, int, int]) -> float:
+    width = min(cell.x + cell.width, box[2]) - max(cell.x, box[0])
+    height = min(cell.y + cell.height, box[3]) - max(cell.y, box[1])
+    shared = max(0, width) * max(0, height)
+    return shared / (cell.width * cell.height + (box[2] - box[0]) * (box[3] - box[1]) - shared)
+
+
+def assert_finds_annotated(image: Image, name: str, *, least: float = 0.5) -> None:
+    scale = 640 / image.shape[1]
+    cells = [
+        Cell(*(round(v * scale) for v in (c.x, c.y, c.width, c.height)), c.area)
+        for c in find_cells(image)
+    ]
+    assert len(cells) == len(ANNOTATED[name])
+    for box in ANNOTATED[name]:
+        assert max(overlap(cell, box) for cell in cells) >= least
+
+
+def synthetic(*, size: tuple[int, int] = (240, 320)) -> Image:
+    """A pale field with pink red cells."""
+    field = np.full((*size, 3), (225, 222, 214), np.uint8)
+    for x, y in ((60, 60), (150, 180), (260, 190), (60, 200)):
+        cv2.circle(field, (x, y), 26, (205, 150, 140), -1)
+    return field
+
+
+@pytest.mark.parametrize("name", ANNOTATED)
+def test_every_annotated_white_cell_of_a_real_field_is_found_and_nothing_else(name: str) -> None:
+    assert_finds_annotated(decode(FIELDS / name), name)
+
+
+@pytest.mark.parametrize("width", [320, 1000, 1920])
+def test_a_field_gives_the_same_cells_at_every_frame_size(width: int) -> None:
+    for name in ANNOTATED:
+        image = decode(FIELDS / name)
+        resized = cv2.resize(image, (width, width * 3 // 4), interpolation=cv2.INTER_AREA)
+        assert_finds_annotated(np.asarray(resized, np.uint8), name)
+
+
+@pytest.mark.parametrize("lamp", [(1.0, 0.9, 0.75), (0.8, 0.95, 1.0), (0.6, 0.6, 0.6)])
+def test_another_white_balance_or_a_dimmer_lamp_changes_nothing(
+    lamp: tuple[float, float, float],
+) -> None:
+    for name in ANNOTATED:
+        tinted = (decode(FIELDS / name) * np.array(lamp)).astype(np.uint8)
+        assert_finds_annotated(tinted, name)
+
+
+def test_the_largest_nucleus_comes_first() -> None:
+    areas = [cell.area for cell in find_cells(decode(FIELDS / "BloodImage_00043.jpg"))]
+    assert areas == sorted(areas, reverse=True)
+    assert areas[0] > areas[1]
+
+
+def test_lobes_of_one_nucleus_are_one_cell() -> None:
+    field = synthetic()
+    for x, y in ((150, 70), (168, 84), (150, 98)):
+        cv2.circle(field, (x, y), 9, (110, 70, 170), -1)
+    (cell,) = find_cells(field)
+    assert cell.x < 141 < 177 < cell.x + cell.width
+    assert cell.y < 61 < 107 < cell.y + cell.height
+
+
+def test_two_cells_apart_are_two() -> None:
+    field = synthetic()
+    for x in (130, 230):
+        cv2.circle(field, (x, 90), 22, (110, 70, 170), -1)
+    assert len(find_cells(field)) == 2
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_frame_without_a_picture_holds_no_cell(level: int) -> None:
+    assert find_cells(np.full((480, 640, 3), level, np.uint8)) == []
+
+
+def test_a_field_of_red_cells_and_platelets_holds_no_white_cell() -> None:
+    field = synthetic()
+    for x, y in ((150, 60), (200, 120), (20, 20)):
+        cv2.circle(field, (x, y), 7, (120, 90, 180), -1)
+    assert find_cells(field) == []
+
+
+def test_black_corners_of_a_rotated_copy_are_no_cells() -> None:
+    field = synthetic()
+    corner = np.array([[0, 0], [90, 0], [0, 120]])
+    cv2.fillPoly(field, [corner], (0, 0, 0))
+    assert find_cells(field) == []
+
+
+def test_tiny_frames_do_not_break_the_search() -> None:
+    for shape in ((1, 1, 3), (1, 40, 3), (7, 5, 3)):
+        image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+        for cell in find_cells(image):
+            assert cell.x + cell.width <= shape[1]
+
+
+def test_cells_stay_inside_the_frame() -> None:
+    for path in sorted(FIELDS.glob("*.jpg")):
+        image = decode(path)
+        for cell in find_cells(image):
+            assert cell.x >= 0
+            assert cell.y >= 0
+            assert cell.x + cell.width <= image.shape[1]
+            assert cell.y + cell.height <= image.shape[0]
+
+
+def test_a_smaller_magnification_is_told_by_the_cell_size() -> None:
+    field = decode(FIELDS / "BloodImage_00065.jpg")
+    mosaic = np.tile(field, (3, 3, 1))
+    assert len(find_cells(mosaic, cell_size=0.1)) == 18
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="RGB"):
+        find_cells(np.zeros((10, 10), np.uint8))
+    with pytest.raises(ValueError, match="cell_size"):
+        find_cells(np.zeros((10, 10, 3), np.uint8), cell_size=0)
+    with pytest.raises(ValueError, match="crop"):
+        crop(np.zeros((10, 10, 3), np.uint8), Cell(0, 0, 0, 5, 0.0))
+
+
+def test_a_crop_is_a_centred_square_with_its_margin() -> None:
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[40:60, 90:130] = 255
+    cut = crop(image, Cell(90, 40, 40, 20, 800.0), 0.5)
+    assert cut.shape == (60, 60, 3)
+    ys, xs = np.nonzero(cut[..., 0])
+    assert (ys.min(), ys.max(), xs.min(), xs.max()) == (20, 39, 10, 49)
+
+
+def test_a_crop_beyond_the_edge_repeats_the_border() -> None:
+    image = np.arange(10 * 10 * 3, dtype=np.uint8).reshape(10, 10, 3)
+    cut = crop(image, Cell(0, 0, 4, 4, 16.0), 1.0)
+    assert cut.shape == (8, 8, 3)
+    assert np.array_equal(cut[2:, 2:], image[:6, :6])
+    assert (cut[:2, :2] == image[0, 0]).all()
