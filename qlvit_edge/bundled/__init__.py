@@ -1,1 +1,64 @@
-"""."""
+"""What the package brings along: trained models by name, fields of view and labelled crops.
+
+A bundled name is accepted wherever a run folder or a model file is. It always means the
+bundled model; a local file or folder of the same name is written with a path (`./wbc-nano`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qlvit_edge.errors import CheckpointError, ModelFileError
+
+FOLDER = Path(__file__).parent
+FIELDS = FOLDER / "fields"
+CROPS = FOLDER / "crops"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the bundled models, sorted."""
+    return tuple(sorted({path.parent.name for path in FOLDER.glob("*/run.json")} | _files()))
+
+
+def is_bundled(name: str | Path) -> bool:
+    """Tell whether `name` is the name of a bundled model."""
+    return str(name) in names()
+
+
+def resolve_model(name: str | Path) -> Path:
+    """Return the `.tflite` file that a bundled name or a path means.
+
+    Raises:
+        ModelFileError: neither a bundled model nor a file.
+    """
+    if str(name) in _files():
+        return FOLDER / str(name) / f"{name}.tflite"
+    path = Path(name)
+    if path.is_file():
+        return path
+    finding = "a folder, not a model file" if path.is_dir() else "no such model file"
+    raise ModelFileError(name, finding, f"name a .tflite file or a bundled model {_listed()}")
+
+
+def resolve_run(name: str | Path) -> Path:
+    """Return the run folder (checkpoint, calibration) that a bundled name or a path means.
+
+    Raises:
+        CheckpointError: neither a bundled model nor a folder.
+    """
+    if is_bundled(name):
+        return FOLDER / str(name)
+    path = Path(name)
+    if path.is_dir():
+        return path
+    finding = "a file, not a run folder" if path.is_file() else "no such run folder"
+    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_listed()}")
+
+
+def _files() -> set[str]:
+    """Names of the bundled models that are there as a model file too."""
+    return {path.parent.name for path in FOLDER.glob("*/*.tflite")}
+
+
+def _listed() -> str:
+    return f"({', '.join(names()) or 'none is bundled'})"
