@@ -204,7 +204,7 @@ def _train_epoch(
         state.optimiser.step()
         moving.update(state.network, step)
         seen += len(labels)
-        loss_sum += float(loss) * len(labels)
+        loss_sum += float(loss.detach()) * len(labels)
         correct += int((logits.argmax(1) == targets).sum())
         speed = seen / (time.monotonic() - began)
         report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
