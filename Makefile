@@ -15,8 +15,8 @@ CONSTRAINTS := $(ROOT)/requirements/constraints.txt
 # What the installed package is made of; a change reinstalls it (without dependencies).
 SOURCES := $(shell find qlvit_edge converters calibration -type f -not -path '*/__pycache__/*' \
 	-not -name '* *')
-DEPENDENCIES_STAMP := $(VENV)/.dependencies
-PACKAGE_STAMP := $(VENV)/.package
+DEPENDENCIES_STAMP := .venv/.dependencies
+PACKAGE_STAMP := .venv/.package
 
 # Run the tests against the installed package: nothing of the checkout is on the path.
 PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside" && \
@@ -71,7 +71,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 		echo "make: '$(PYTHON)' lacks its venv module; on Debian: sudo apt install python3-venv" >&2
 		exit 2
 	fi
-	"$(PYTHON)" -m venv --clear "$(VENV)"
+	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
 		setuptools ".[train,convert,validate,dev]"
