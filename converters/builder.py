@@ -17,14 +17,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from qlvit_edge.converters.graph import DType, Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean
-from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Transpose
+from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
+
 from qlvit_edge.errors import ConversionError
 
 Range = tuple[float, float]
@@ -115,12 +115,15 @@ class GraphBuilder(ABC):
         """Quantisation of the activation called `name`."""
 
     @abstractmethod
-    def _weights(self, name: str, values: NDArray[np.float64], axis: int) -> Tensor:
-        """A constant tensor with one scale per slice along `axis`."""
-
-    @abstractmethod
-    def _bias(self, name: str, values: NDArray[np.float64], x: Tensor, weight: Tensor) -> Tensor:
-        """The bias of a convolution of `x` with `weight`."""
+    def _convolution_constants(
+        self,
+        x: Tensor,
+        weight: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        axis: int,
+        name: str,
+    ) -> tuple[Tensor, Tensor]:
+        """Weight (one scale per slice along `axis`) and bias of a convolution of `x`."""
 
     @abstractmethod
     def _lowest(self, x: Tensor) -> Tensor:
@@ -220,9 +223,7 @@ class GraphBuilder(ABC):
         values = np.asarray(weight, np.float64)[:, None, None, :]
         return self.conv(x, values, bias, relu=relu, name=name, fixed_range=fixed_range)
 
-    def pad(
-        self, x: Tensor, top: int, bottom: int, left: int, right: int, *, name: str
-    ) -> Tensor:
+    def pad(self, x: Tensor, top: int, bottom: int, left: int, right: int, *, name: str) -> Tensor:
         """Pad a map with real zeros."""
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         constant = Tensor(f"{name}/amounts", (4, 2), "int32", data=amounts)
@@ -252,17 +253,13 @@ class GraphBuilder(ABC):
             )
         )
 
-    def add(
-        self, a: Tensor, b: Tensor, *, name: str, fixed_range: Range | None = None
-    ) -> Tensor:
+    def add(self, a: Tensor, b: Tensor, *, name: str, fixed_range: Range | None = None) -> Tensor:
         """Add; dimensions of size 1 broadcast."""
         return self._emit(
             Add(inputs=(a, b), name=name, quantisation=self._activation(name, fixed_range))
         )
 
-    def mul(
-        self, a: Tensor, b: Tensor, *, name: str, fixed_range: Range | None = None
-    ) -> Tensor:
+    def mul(self, a: Tensor, b: Tensor, *, name: str, fixed_range: Range | None = None) -> Tensor:
         """Multiply element by element; dimensions of size 1 broadcast."""
         return self._emit(
             Mul(inputs=(a, b), name=name, quantisation=self._activation(name, fixed_range))
@@ -275,9 +272,7 @@ class GraphBuilder(ABC):
         """
         if not factor > 0:
             raise ConversionError(name, f"factor {factor}", "scale by a positive number")
-        quantisation = x.quantisation and Quantisation(
-            (x.scale * factor,), x.zero_point
-        )
+        quantisation = x.quantisation and Quantisation((x.scale * factor,), x.zero_point)
         constant = self._constant_like(f"{name}/factor", factor)
         return self._emit(Mul(inputs=(x, constant), name=name, quantisation=quantisation))
 
@@ -337,9 +332,7 @@ class GraphBuilder(ABC):
         split = (1, height * width, heads, channels // heads)
         if heads == 1:
             return self.reshape(x, (1, 1, height * width, channels), name=name)
-        return self.transpose(
-            self.reshape(x, split, name=f"{name}/split"), (0, 2, 1, 3), name=name
-        )
+        return self.transpose(self.reshape(x, split, name=f"{name}/split"), (0, 2, 1, 3), name=name)
 
     def heads_to_map(self, x: Tensor, height: int, width: int, *, name: str) -> Tensor:
         """Join (1, heads, H·W, d) into a map (1, H, W, heads·d)."""
@@ -355,15 +348,31 @@ class GraphBuilder(ABC):
             Mean(inputs=(x, axes), name=name, quantisation=self._activation(name, fixed_range))
         )
 
+    def split(self, x: Tensor, *, name: str) -> list[Tensor]:
+        """Split (1, 1, 1, K) into K tensors (1, 1, 1, 1) named ``{name}/{k}``."""
+        size = Tensor(f"{name}/size", (4,), "int32", data=np.ones(4, np.int32))
+        parts = []
+        for k in range(x.shape[3]):
+            begin = np.array([0, 0, 0, k], np.int32)
+            constant = Tensor(f"{name}/begin/{k}", (4,), "int32", data=begin)
+            parts.append(
+                self._emit(
+                    Slice(
+                        inputs=(x, constant, size),
+                        name=f"{name}/{k}",
+                        quantisation=x.quantisation,
+                    )
+                )
+            )
+        return parts
+
     def output(self, x: Tensor) -> None:
         """Make `x` an output of the graph."""
         self._outputs.append(x)
 
     def build(self) -> Graph:
         """Return the finished graph."""
-        return Graph(
-            self.name, tuple(self._inputs), tuple(self._outputs), tuple(self._operations)
-        )
+        return Graph(self.name, tuple(self._inputs), tuple(self._outputs), tuple(self._operations))
 
     # -- helpers --------------------------------------------------------------------------
 
@@ -376,10 +385,10 @@ class GraphBuilder(ABC):
         self._inputs.append(tensor)
         return tensor
 
-    def _convolved(
-        self, name: str, relu: bool, fixed_range: Range | None
-    ) -> Quantisation | None:
-        return self._activation(name, (0.0, fixed_range[1]) if relu and fixed_range else fixed_range)
+    def _convolved(self, name: str, relu: bool, fixed_range: Range | None) -> Quantisation | None:
+        return self._activation(
+            name, (0.0, fixed_range[1]) if relu and fixed_range else fixed_range
+        )
 
     def _weight_and_bias(
         self,
@@ -395,8 +404,7 @@ class GraphBuilder(ABC):
             raise ConversionError(
                 name, f"bias {values.shape} for {channels} channels", "give one per channel"
             )
-        weights = self._weights(f"{name}/weight", weight, axis)
-        return weights, self._bias(f"{name}/bias", values, x, weights)
+        return self._convolution_constants(x, weight, values, axis, name)
 
 
 def _pair(stride: Stride) -> tuple[int, int]:

@@ -15,10 +15,10 @@ from functools import singledispatch
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-
 from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Graph, Tensor
+from torch import nn
+
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.block import CLABlock, QAct
 from qlvit_edge.model.dynamic_conv import DynamicConv
@@ -134,11 +134,7 @@ def lower_dynamic_conv(
         bias = _real(dynamic.bias[k]) + shift * kernel.sum((1, 2))
         map_k = builder.depthwise(padded, weight, bias, name=f"{name}/kernel{k}")
         weighted = builder.mul(map_k, probability, name=f"{name}/weighted{k}")
-        mixed = (
-            weighted
-            if mixed is None
-            else builder.add(mixed, weighted, name=f"{name}/mixed{k}")
-        )
+        mixed = weighted if mixed is None else builder.add(mixed, weighted, name=f"{name}/mixed{k}")
     assert mixed is not None
     return mixed
 
@@ -201,9 +197,7 @@ def lower_kan_layer(layer: nn.Module, builder: GraphBuilder, x: Tensor, name: st
 
 
 @lower_kan_layer.register
-def _lower_linear_kan(
-    layer: LinearKANLayer, builder: GraphBuilder, x: Tensor, name: str
-) -> Tensor:
+def _lower_linear_kan(layer: LinearKANLayer, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
     """Ramps between knots, then the slopes of every φ as a 1×1 convolution."""
     scale, shift = _affine(layer.norm)
     ramps = builder.kan_segments(

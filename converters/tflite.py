@@ -10,7 +10,6 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-
 from qlvit_edge.converters.graph import Graph, Operation, Tensor
 
 _FILE_IDENTIFIER = b"TFL3"
@@ -34,7 +33,7 @@ def _aligned_buffer(schema: Any, content: bytes) -> Any:
     """Make a buffer whose data the packer puts at a multiple of 16, as kernels like it."""
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
-        def Pack(self, builder: Any) -> Any:  # noqa: N802
+        def Pack(self, builder: Any) -> Any:
             builder.StartVector(1, len(content), _ALIGNMENT)
             start = builder.head - len(content)
             builder.head = start
@@ -122,9 +121,7 @@ class _Writer:
                 result.builtinOptionsType = getattr(kinds, encoding.options)
                 result.builtinOptions = table
             else:
-                result.builtinOptions2Type = getattr(
-                    self.schema.BuiltinOptions2, encoding.options
-                )
+                result.builtinOptions2Type = getattr(self.schema.BuiltinOptions2, encoding.options)
                 result.builtinOptions2 = table
         return result
 

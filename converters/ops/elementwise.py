@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from qlvit_edge.converters.graph import Array, Encoding, Operation
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
 from qlvit_edge.integer.requantise import (
-    multiply_by_quantized_multiplier,
+    add_parameters,
+    add_quantised,
     quantize_multiplier,
     requantise,
 )
-
-_HEADROOM = 20  # left shift that TFLite gives int8 operands of ADD and SUB
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,20 +40,12 @@ class _Sum(_Binary):
         a, b = arrays
         if self.output.dtype == "int32":
             return np.asarray(a + self.sign * b)
-        twice_largest = 2 * max(self.inputs[0].scale, self.inputs[1].scale)
-        left = _scaled_table(self.inputs[0], twice_largest)[a.view(np.uint8)]
-        right = _scaled_table(self.inputs[1], twice_largest)[b.view(np.uint8)]
-        out = quantize_multiplier(twice_largest / ((1 << _HEADROOM) * self.output.scale))
-        return requantise(left + self.sign * right, *out, self.output.zero_point)
-
-
-def _scaled_table(tensor: Tensor, twice_largest: float) -> Array:
-    """All 256 operands, by their bytes as unsigned, on the scale both operands share."""
-    stored = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
-    shifted = (stored - tensor.zero_point) << _HEADROOM
-    return multiply_by_quantized_multiplier(
-        shifted, *quantize_multiplier(tensor.scale / twice_largest)
-    )
+        tensors = (*self.inputs, self.output)
+        parameters = add_parameters(
+            (tensors[0].scale, tensors[1].scale, tensors[2].scale),
+            (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
+        )
+        return add_quantised(a, b, parameters, self.sign)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

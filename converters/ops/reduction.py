@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
 from qlvit_edge.converters.graph import Array, Encoding, Operation
+
 from qlvit_edge.integer.requantise import multiply_by_quantized_multiplier, quantize_multiplier
 
 

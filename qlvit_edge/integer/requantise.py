@@ -8,6 +8,7 @@ A real factor becomes a 31-bit multiplier and a power of two on the host
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,56 @@ def requantise(
     scaled = multiply_by_quantized_multiplier(accumulator, multiplier, shift)
     scaled += zero_point
     return np.clip(scaled, low, high, out=scaled).astype(np.int8)
+
+
+_ADD_HEADROOM = 20  # left shift that TFLite gives both operands before it aligns their scales
+
+
+@dataclass(frozen=True)
+class AddParameters:
+    """Multipliers that align two int8 operands and bring their sum to the output's scale.
+
+    Attributes:
+        first: (multiplier, shift) of the first operand.
+        second: (multiplier, shift) of the second.
+        output: (multiplier, shift) of the sum.
+        zero_points: of first, second and output.
+    """
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    output: tuple[int, int]
+    zero_points: tuple[int, int, int]
+
+
+def add_parameters(
+    scales: tuple[float, float, float], zero_points: tuple[int, int, int]
+) -> AddParameters:
+    """Quantise the factors of an int8 ADD or SUB (host work, at lowering time).
+
+    Args:
+        scales: of first operand, second operand and output.
+        zero_points: likewise.
+    """
+    twice_largest = 2 * max(scales[0], scales[1])
+    return AddParameters(
+        quantize_multiplier(scales[0] / twice_largest),
+        quantize_multiplier(scales[1] / twice_largest),
+        quantize_multiplier(twice_largest / ((1 << _ADD_HEADROOM) * scales[2])),
+        zero_points,
+    )
+
+
+def add_quantised(
+    a: NDArray[np.int8], b: NDArray[np.int8], parameters: AddParameters, sign: int = 1
+) -> NDArray[np.int8]:
+    """Add (sign 1) or subtract (sign -1) int8 tensors as TFLite's ADD and SUB; broadcasts."""
+    left = _aligned(parameters.zero_points[0], parameters.first)[a.view(np.uint8)]
+    right = _aligned(parameters.zero_points[1], parameters.second)[b.view(np.uint8)]
+    return requantise(left + sign * right, *parameters.output, parameters.zero_points[2])
+
+
+def _aligned(zero_point: int, factor: tuple[int, int]) -> Int64:
+    """Every possible operand on the common scale, indexed by its byte read as unsigned."""
+    stored = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+    return multiply_by_quantized_multiplier((stored - zero_point) << _ADD_HEADROOM, *factor)

@@ -1,0 +1,141 @@
+"""The float32 twin of the integer graph: for calibration and for comparison."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
+from qlvit_edge.converters.graph import Quantisation, Tensor
+from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
+from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
+from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
+from qlvit_edge.converters.ops.shape import Concatenation
+
+from qlvit_edge.integer.log2_softmax import TOP_CODE
+
+Softmax = Literal["log2", "float"]
+
+
+class FloatBuilder(GraphBuilder):
+    """Builds with float32 tensors."""
+
+    def __init__(self, name: str, *, softmax: Softmax = "log2") -> None:
+        """Begin an empty graph.
+
+        Args:
+            name: of the graph.
+            softmax: ``"log2"`` rounds probabilities to the powers of two of eq. 6, all 16
+                levels; ``"float"`` leaves them as they are.
+        """
+        super().__init__(name)
+        self.softmax = softmax
+
+    def input_image(self, height: int, width: int, channels: int = 3) -> Tensor:
+        return self._input("image", (1, height, width, channels), "float32")
+
+    def hard_swish(self, x: Tensor, *, name: str, fixed_range: Range | None = None) -> Tensor:
+        return self._emit(HardSwish(inputs=(x,), name=name))
+
+    def sigmoid(self, x: Tensor, *, name: str) -> Tensor:
+        return self._emit(Logistic(inputs=(x,), name=name))
+
+    def log2_softmax(self, x: Tensor, axis: int, *, name: str) -> Log2Probabilities:
+        axes = Tensor(f"{name}/axis", (1,), "int32", data=np.array([axis], np.int32))
+        largest = self._emit(ReduceMax(inputs=(x, axes), name=f"{name}/max"))
+        below = self._emit(Sub(inputs=(x, largest), name=f"{name}/shifted"))
+        exponential = self._emit(Exp(inputs=(below,), name=f"{name}/exp"))
+        total = self._emit(Sum(inputs=(exponential, axes), name=f"{name}/sum"))
+        if self.softmax == "float":
+            return _Probabilities(self, self._emit(Div(inputs=(exponential, total), name=name)))
+        log_total = self._emit(Log(inputs=(total,), name=f"{name}/log_sum"))
+        log = self._emit(Sub(inputs=(below, log_total), name=f"{name}/log_exact"))
+        return _Probabilities(self, self._rounded_power(log, name))
+
+    def _rounded_power(self, log: Tensor, name: str) -> Tensor:
+        """``2^max(round(log / ln2), -15)``."""
+
+        def constant(suffix: str, value: float) -> Tensor:
+            return self._constant_like(f"{name}/{suffix}", value)
+
+        log2 = self._emit(
+            Mul(inputs=(log, constant("1/ln2", 1 / math.log(2))), name=f"{name}/log2")
+        )
+        raised = self._emit(Add(inputs=(log2, constant("half", 0.5)), name=f"{name}/raised"))
+        whole = self._emit(Floor(inputs=(raised,), name=f"{name}/level"))
+        clipped = self._emit(
+            Maximum(inputs=(whole, constant("lowest", -TOP_CODE)), name=f"{name}/clipped")
+        )
+        rounded = self._emit(
+            Mul(inputs=(clipped, constant("ln2", math.log(2))), name=f"{name}/log")
+        )
+        return self._emit(Exp(inputs=(rounded,), name=name))
+
+    def kan_segments(
+        self, x: Tensor, *, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
+    ) -> Tensor:
+        grid = np.asarray(knots, np.float64)
+        ramps = []
+        for i, (left, right) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+            factor = np.asarray(scale, np.float64) / (right - left)
+            offset = (np.asarray(shift, np.float64) - left) / (right - left)
+            part = f"{name}/{i}"
+            scaled = self.mul(x, self._vector(f"{part}/factor", factor), name=f"{part}/scaled")
+            moved = self.add(scaled, self._vector(f"{part}/offset", offset), name=f"{part}/moved")
+            zero, one = self._constant_like(f"{part}/0", 0.0), self._constant_like(f"{part}/1", 1.0)
+            above = self._emit(Maximum(inputs=(moved, zero), name=f"{part}/above"))
+            ramps.append(self._emit(Minimum(inputs=(above, one), name=part)))
+        return self._emit(Concatenation(inputs=tuple(ramps), name=name, axis=3))
+
+    def _vector(self, name: str, values: NDArray[np.float64]) -> Tensor:
+        data = values.reshape(1, 1, 1, -1).astype(np.float32)
+        return Tensor(name, data.shape, "float32", data=data)
+
+    def _activation(
+        self, name: str, fixed_range: Range | None, symmetric: bool = False
+    ) -> Quantisation | None:
+        return None
+
+    def _convolution_constants(
+        self,
+        x: Tensor,
+        weight: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        axis: int,
+        name: str,
+    ) -> tuple[Tensor, Tensor]:
+        return (
+            Tensor(f"{name}/weight", weight.shape, "float32", data=weight.astype(np.float32)),
+            Tensor(f"{name}/bias", bias.shape, "float32", data=bias.astype(np.float32)),
+        )
+
+    def _lowest(self, x: Tensor) -> Tensor:
+        lowest = np.array([np.finfo(np.float32).min], np.float32)
+        return Tensor(f"{x.name}/lowest", (1,), "float32", data=lowest)
+
+    def _constant_like(self, name: str, value: float) -> Tensor:
+        return Tensor(name, (1, 1, 1, 1), "float32", data=np.full((1, 1, 1, 1), value, np.float32))
+
+
+class _Probabilities(Log2Probabilities):
+    """One float tensor."""
+
+    def __init__(self, builder: FloatBuilder, tensor: Tensor) -> None:
+        self._builder = builder
+        self._tensor = tensor
+
+    def matmul_left(
+        self,
+        a: Tensor,
+        *,
+        name: str,
+        adjoint_a: bool = False,
+        symmetric: bool = False,
+        fixed_range: Range | None = None,
+    ) -> Tensor:
+        return self._builder.matmul(a, self._tensor, name=name, adjoint_a=adjoint_a)
+
+    def split_scalars(self, *, name: str) -> list[Tensor]:
+        return self._builder.split(self._tensor, name=name)
