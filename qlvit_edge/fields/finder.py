@@ -163,13 +163,13 @@ def _nuclei(index: NDArray[np.float32], diameter: float) -> list[NDArray[np.bool
     lobe = max(3, round(diameter * 0.2)) | 1
     peak = float(cv2.blur(index, (lobe, lobe)).max())
     threshold = max(LOWEST_THRESHOLD, PEAK_SHARE * peak)
-    mask = (index > threshold).astype(np.uint8)
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(diameter * 0.05))
-    joined = cv2.morphologyEx(
-        cv2.copyMakeBorder(mask, *[int(diameter)] * 4, cv2.BORDER_CONSTANT, value=0),
-        cv2.MORPH_CLOSE,
-        _disc(diameter * 0.14),
-    )[int(diameter) : -int(diameter), int(diameter) : -int(diameter)]
+    stained = (index > threshold).astype(np.uint8)
+    mask = cv2.morphologyEx(stained, cv2.MORPH_OPEN, _disc(diameter * 0.05))
+    # Closing needs room around the field, or it would treat the edge as stain.
+    room = int(diameter)
+    padded = cv2.copyMakeBorder(mask, room, room, room, room, cv2.BORDER_CONSTANT, value=0)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(diameter * 0.14))
+    joined = closed[room:-room, room:-room]
     disc = np.pi / 4 * diameter**2
     count, labels = cv2.connectedComponents(joined)
     found = []

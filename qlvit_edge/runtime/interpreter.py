@@ -1,0 +1,291 @@
+"""One face for the TFLite runtimes: which kernels run, and what goes in and comes out.
+
+Two runtimes are known, `ai-edge-litert` and its fallback `tflite-runtime`; both are imported
+only when asked for. A model is checked by our own reader before native code sees it. What a
+model's outputs mean is left to others.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.errors import DeviceError, ModelFileError
+from qlvit_edge.modelfile.reader import read_bytes, read_document
+from qlvit_edge.quiet import native_stderr_silenced
+
+Runtime = Literal["litert", "tflite-runtime"]
+
+_MODULES = {
+    "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+}
+
+
+class Kernels(StrEnum):
+    """Which implementation of the operators runs.
+
+    Attributes:
+        AUTO: the runtime's default, XNNPACK where it is available.
+        BUILTIN: the optimised builtin kernels without any delegate.
+        REFERENCE: the reference kernels, the same bytes on every machine. They can abort
+            the process on odd models: see `qlvit_edge.runtime.child`.
+    """
+
+    AUTO = "auto"
+    BUILTIN = "builtin"
+    REFERENCE = "reference"
+
+
+_RESOLVERS = {
+    Kernels.AUTO: "AUTO",
+    Kernels.BUILTIN: "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
+    Kernels.REFERENCE: "BUILTIN_REF",
+}
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a model.
+
+    Attributes:
+        name: the tensor's name.
+        shape: its shape, batch first.
+        dtype: its element type.
+        scale: real value of one step; 0.0 where the tensor is not quantised.
+        zero_point: the integer that stands for 0.0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    @property
+    def quantised(self) -> bool:
+        """Whether integers of this tensor stand for real values by a scale."""
+        return self.scale != 0.0
+
+    def dequantise(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the real values that ``values`` of this tensor stand for, same shape."""
+        real = np.asarray(values, np.float64)
+        return (real - self.zero_point) * self.scale if self.quantised else real
+
+
+class Interpreter:
+    """A loaded model with one input and one output, ready to run.
+
+    Attributes:
+        input: the input tensor.
+        output: the output tensor.
+        kernels: the kernels that were asked for.
+        partitions: number of parts of the graph that XNNPACK took over.
+        kernels_used: what really runs, in words.
+        xnnpack_missing: XNNPACK was to be expected but took no operator. Besides models it
+            does not support, the cause is a hidden /sys (a chroot, a hardened service),
+            where it is switched off without a word.
+    """
+
+    def __init__(
+        self,
+        model: bytes | Path,
+        *,
+        kernels: Kernels = Kernels.AUTO,
+        runtime: Runtime = "litert",
+        threads: int = 1,
+        keep_all_tensors: bool = False,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: the content of a .tflite file, or its path.
+            kernels: which implementation of the operators to use.
+            runtime: which TFLite runtime to use.
+            threads: number of threads, at least 1.
+            keep_all_tensors: keep intermediate results for `tensors`; not with
+                ``Kernels.AUTO``, since a delegate does not give its inner tensors.
+
+        Raises:
+            ModelFileError: the file is damaged, has not one input and one output, or the
+                runtime refuses it.
+            DeviceError: the runtime is not installed or does not start.
+            ValueError: fewer than 1 thread, or ``keep_all_tensors`` with ``Kernels.AUTO``.
+        """
+        if threads < 1:
+            raise ValueError(f"at least 1 thread is needed, not {threads}")
+        kernels = Kernels(kernels)
+        if keep_all_tensors and kernels is Kernels.AUTO:
+            raise ValueError("keep_all_tensors needs builtin or reference kernels")
+        subject: object = model if isinstance(model, Path) else "model"
+        content = read_bytes(model) if isinstance(model, Path) else model
+        read_document(content, subject=subject)
+        native = _load(runtime)
+        try:
+            with native_stderr_silenced():
+                self._native = native.Interpreter(
+                    model_content=content,
+                    num_threads=threads,
+                    experimental_op_resolver_type=getattr(
+                        native.OpResolverType, _RESOLVERS[kernels]
+                    ),
+                    experimental_preserve_all_tensors=keep_all_tensors,
+                )
+                self._native.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ModelFileError(
+                subject,
+                f"{runtime} refuses it ({_first_line(error)})",
+                "give a model that this runtime supports",
+            ) from error
+        self.kernels = kernels
+        self._keep = keep_all_tensors
+        self.input = _only(self._native.get_input_details(), "input", subject)
+        self.output = _only(self._native.get_output_details(), "output", subject)
+        self._input_index: int = self._native.get_input_details()[0]["index"]
+        self._output_index: int = self._native.get_output_details()[0]["index"]
+        self.partitions, rest = _plan(self._native._get_ops_details())
+        self.xnnpack_missing = (
+            kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
+        )
+        self.kernels_used = _words(kernels, self.partitions, rest, self.xnnpack_missing)
+
+    def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Run the model once.
+
+        Args:
+            values: the input, of the shape and dtype of ``input`` (a missing batch axis is
+                added).
+
+        Returns:
+            The raw output, of the shape and dtype of ``output``; a copy.
+
+        Raises:
+            ValueError: ``values`` has another shape or type.
+            DeviceError: the runtime failed.
+        """
+        if values.shape == self.input.shape[1:]:
+            values = values[np.newaxis]
+        if values.shape != self.input.shape or values.dtype != self.input.dtype:
+            raise ValueError(
+                f"the model takes {self.input.dtype} {self.input.shape}, "
+                f"not {values.dtype} {values.shape}"
+            )
+        self._native.set_tensor(self._input_index, np.ascontiguousarray(values))
+        try:
+            self._native.invoke()
+        except RuntimeError as error:
+            raise DeviceError(
+                "runtime", f"the model did not run ({_first_line(error)})", "try other kernels"
+            ) from error
+        return np.asarray(self._native.get_tensor(self._output_index))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor of the graph after the last `invoke`, by name; copies.
+
+        Raises:
+            ValueError: the interpreter was made without ``keep_all_tensors``.
+        """
+        if not self._keep:
+            raise ValueError("make the interpreter with keep_all_tensors=True")
+        found: dict[str, NDArray[Any]] = {}
+        for details in self._native.get_tensor_details():
+            try:
+                found[str(details["name"])] = np.array(self._native.get_tensor(details["index"]))
+            except ValueError:  # scratch space of a kernel has no value to give
+                continue
+        return found
+
+
+def invoke_all(
+    model: bytes,
+    inputs: NDArray[Any],
+    *,
+    kernels: Kernels = Kernels.AUTO,
+    runtime: Runtime = "litert",
+    threads: int = 1,
+) -> NDArray[Any]:
+    """Run a model over ``inputs`` (N, h, w, 3) and return its raw outputs (N, classes).
+
+    Made to be given to `qlvit_edge.runtime.child.run_in_child`.
+
+    Raises:
+        ModelFileError, DeviceError, ValueError: see `Interpreter`.
+    """
+    interpreter = Interpreter(model, kernels=kernels, runtime=runtime, threads=threads)
+    rows = [interpreter.invoke(values)[0] for values in inputs]
+    return np.stack(rows) if rows else np.empty((0, *interpreter.output.shape[1:]))
+
+
+def _load(runtime: Runtime) -> Any:
+    if runtime not in _MODULES:
+        raise ValueError(f"runtime {runtime!r} is not one of {', '.join(_MODULES)}")
+    module, package = _MODULES[runtime]
+    try:
+        with native_stderr_silenced():
+            return importlib.import_module(module)
+    except ImportError as error:
+        remedy = f"pip install {package}"
+        if runtime == "tflite-runtime":
+            remedy = "pip install tflite-runtime 'numpy<2' (Python 3.11 or older)"
+        raise DeviceError(
+            runtime, f"it cannot be imported ({_first_line(error)})", remedy
+        ) from None
+
+
+def _only(details: list[dict[str, Any]], what: str, subject: object) -> TensorInfo:
+    if len(details) != 1:
+        raise ModelFileError(
+            subject, f"it has {len(details)} {what}s", f"give a model with one {what}"
+        )
+    entry = details[0]
+    scale, zero_point = entry["quantization"]
+    return TensorInfo(
+        name=str(entry["name"]),
+        shape=tuple(int(side) for side in entry["shape"]),
+        dtype=np.dtype(entry["dtype"]),
+        scale=float(scale),
+        zero_point=int(zero_point),
+    )
+
+
+def _plan(operators: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return the number of delegated parts and of operators left to builtin kernels.
+
+    The runtime lists delegated operators beside the delegate that replaced them: those
+    that compute a delegate's outputs from its inputs.
+    """
+    delegates = [op for op in operators if op["op_name"] == "DELEGATE"]
+    others = [op for op in operators if op["op_name"] != "DELEGATE"]
+    producer = {int(t): i for i, op in enumerate(others) for t in op["outputs"]}
+    covered: set[int] = set()
+    for delegate in delegates:
+        given = {int(t) for t in delegate["inputs"]}
+        open_tensors = [int(t) for t in delegate["outputs"]]
+        while open_tensors:
+            tensor = open_tensors.pop()
+            operator = producer.get(tensor)
+            if tensor in given or operator is None or operator in covered:
+                continue
+            covered.add(operator)
+            open_tensors.extend(int(t) for t in others[operator]["inputs"])
+    return len(delegates), len(others) - len(covered)
+
+
+def _words(kernels: Kernels, partitions: int, rest: int, missing: bool) -> str:
+    left = f"{rest} builtin operator{'' if rest == 1 else 's'}"
+    if partitions:
+        return f"XNNPACK ({partitions} partition{'' if partitions == 1 else 's'}, {left})"
+    if kernels is Kernels.REFERENCE:
+        return f"reference ({rest} operator{'' if rest == 1 else 's'})"
+    return f"builtin ({left}{', XNNPACK took none' if missing else ''})"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
