@@ -1,1 +1,1 @@
-"""."""
+"""Cameras: where frames come from."""

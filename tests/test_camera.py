@@ -1,0 +1,415 @@
+"""Every kind of camera: what it gives, and what it says when it is not there or stops."""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import qlvit_edge.bundled
+from qlvit_edge.camera.base import LiveCamera
+from qlvit_edge.camera.opencv import StreamCamera, VideoFileCamera
+from qlvit_edge.camera.picamera2 import PiCamera
+from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
+from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.errors import CameraError, CameraStalledError, DataError
+from qlvit_edge.preprocess import decode
+
+Image = NDArray[np.uint8]
+FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
+RED = (200, 40, 20)
+
+
+def plain(colour: tuple[int, int, int], size: tuple[int, int] = (48, 64)) -> Image:
+    return np.full((*size, 3), colour, np.uint8)
+
+
+def write(path: Path, image: Image) -> None:
+    assert cv2.imwrite(str(path), image[..., ::-1])
+
+
+def near(image: Image, colour: tuple[int, int, int]) -> bool:
+    """Colours after lossy coding."""
+    return bool(np.abs(image.reshape(-1, 3).mean(axis=0) - colour).max() < 8)
+
+
+# Folders
+
+
+def test_a_folder_gives_its_images_by_name_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "b" / "1.png", plain((0, 0, 255)))
+    write(tmp_path / "a.png", plain(RED))
+    (tmp_path / "notes.txt").write_text("no image")
+    with open_camera(str(tmp_path)) as camera:
+        frames = list(camera.frames())
+    assert [frame.source for frame in frames] == ["a.png", "b/1.png"]
+    assert [frame.index for frame in frames] == [0, 1]
+    assert tuple(frames[0].image[0, 0]) == RED
+    assert frames[0].image.dtype == np.uint8
+    assert abs(frames[0].timestamp - time.time()) < 60
+
+
+def test_a_damaged_image_in_a_folder_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", plain(RED))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    with open_camera(str(tmp_path)) as camera:
+        frames = camera.frames()
+        next(frames)
+        with pytest.raises(DataError, match=r"b\.png"):
+            next(frames)
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    ("source", "finding"),
+    [
+        ("usb:99", "/dev/video99 does not exist"),
+        ("usb:", "is not a number"),
+        ("usb:one", "is not a number"),
+        ("usb:-1", "is not a number"),
+        ("ubs:0", "simulated:FOLDER"),
+        ("picamera", "simulated:FOLDER"),
+        ("", "no such camera"),
+        ("none.mp4", "no such camera"),
+        ("simulated:", "no folder is named"),
+        ("simulated:/no/such/folder", "no such folder"),
+        ("simulated:.?sede=1", "unknown setting 'sede'"),
+        ("simulated:.?seed=x", "is not a number"),
+        ("simulated:.?fps=-1", "is not a number"),
+        ("http://127.0.0.1:9/stream", "no video stream answers"),
+    ],
+)
+def test_a_camera_that_is_not_there_is_said_in_one_line(source: str, finding: str) -> None:
+    with pytest.raises(CameraError) as caught, open_camera(source):
+        pytest.fail("it opened")
+    assert finding in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_folders_without_images_are_refused(tmp_path: Path) -> None:
+    for source in (str(tmp_path), f"simulated:{tmp_path}"):
+        with pytest.raises(CameraError, match="holds no image"):
+            open_camera(source)
+
+
+def test_native_libraries_keep_quiet_about_what_is_not_there(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage.mp4"
+    garbage.write_bytes(bytes(range(256)) * 20)
+    code = (
+        "import sys\n"
+        "from qlvit_edge.camera.sources import open_camera\n"
+        "from qlvit_edge.errors import CameraError\n"
+        "for source in sys.argv[1:]:\n"
+        "    try:\n"
+        "        with open_camera(source) as camera: list(camera.frames())\n"
+        "    except CameraError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(garbage), "http://127.0.0.1:9/x"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "not a video" in done.stdout
+    assert "no video stream" in done.stdout
+
+
+# Video files
+
+
+def test_a_video_file_gives_every_frame_in_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for colour in (RED, (20, 200, 40)):
+        writer.write(plain(colour)[..., ::-1])
+    writer.release()
+    with open_camera(str(path)) as camera:
+        assert isinstance(camera, VideoFileCamera)
+        frames = list(camera.frames())
+    assert len(frames) == 2
+    assert near(frames[0].image, RED)
+    assert near(frames[1].image, (20, 200, 40))
+
+
+# Streams
+
+
+@contextmanager
+def mjpeg_server(frames: int, *, hang: bool = False) -> Iterator[str]:
+    """Serve `frames` red pictures, then close the connection or, with `hang`, keep it silent."""
+    done = threading.Event()
+    jpeg = cv2.imencode(".jpg", plain(RED)[..., ::-1])[1].tobytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            self.end_headers()
+            for _ in range(frames):
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                try:
+                    self.wfile.write(head.encode() + jpeg + b"\r\n")
+                except OSError:
+                    return
+                time.sleep(0.01)
+            if hang:
+                done.wait(20)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/stream"
+    finally:
+        done.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_mjpeg_stream_is_read_in_rgb_until_it_is_cut() -> None:
+    with mjpeg_server(40) as url, open_camera(url) as camera:
+        assert isinstance(camera, StreamCamera)
+        frames = camera.frames()
+        first = next(frames)
+        assert near(first.image, RED)
+        with pytest.raises(CameraStalledError, match="stopped giving frames"):
+            list(frames)
+
+
+def test_a_stream_that_hangs_is_noticed() -> None:
+    with mjpeg_server(30, hang=True) as url, StreamCamera(url, stall_seconds=1.0) as camera:
+        started = time.monotonic()
+        with pytest.raises(CameraStalledError, match="frame"):
+            for _ in camera.frames():
+                pass
+        assert time.monotonic() - started < 10
+
+
+# Live cameras in general
+
+
+class Scripted(LiveCamera):
+    """Gives numbered frames, then does what it is told."""
+
+    def __init__(self, count: int, then: Any, stall_seconds: float = 0.3) -> None:
+        super().__init__("scripted", stall_seconds=stall_seconds)
+        self.numbers = itertools.count()
+        self.count, self.then = count, then
+        self.closed = False
+
+    def _start(self) -> None:
+        pass
+
+    def _read(self) -> Image | None:
+        number = next(self.numbers)
+        if number >= self.count:
+            result: Image | None = self.then()
+            return result
+        return plain((number, 0, 0))
+
+    def _close(self) -> None:
+        self.closed = True
+
+
+def test_only_the_newest_frame_waits() -> None:
+    release = threading.Event()
+
+    def wait() -> None:
+        release.wait(5)
+
+    with Scripted(200, wait, stall_seconds=5.0) as camera:
+        deadline = time.monotonic() + 5
+        while next(camera.numbers) < 200 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        frame = next(camera.frames())
+        release.set()
+    assert frame.image[0, 0, 0] > 100
+    assert frame.index > 50
+    assert camera.closed
+
+
+def test_a_driver_that_never_returns_does_not_hang_the_program() -> None:
+    release = threading.Event()
+
+    def hang() -> None:
+        release.wait(10)
+
+    with Scripted(0, hang) as camera, pytest.raises(CameraStalledError, match="no frame for"):
+        next(camera.frames())
+    release.set()
+
+
+def test_an_unplugged_camera_gives_its_last_frame_then_the_error() -> None:
+    def fail() -> None:
+        raise OSError("device gone")
+
+    with Scripted(1, fail) as camera:
+        frames = camera.frames()
+        assert next(frames).index == 0
+        with pytest.raises(CameraStalledError, match="device gone"):
+            next(frames)
+    assert camera.closed
+
+
+# The simulated microscope
+
+
+def views(seed: int, count: int = 12) -> list[Image]:
+    with open_camera(f"simulated:{FIELDS}?seed={seed}&fps=0") as camera:
+        return [frame.image for frame in itertools.islice(camera.frames(), count)]
+
+
+def test_a_seed_gives_the_same_frames_and_another_one_others() -> None:
+    first = views(3)
+    assert all(np.array_equal(a, b) for a, b in zip(first, views(3), strict=True))
+    assert not np.array_equal(first[0], views(4)[0])
+
+
+def test_the_stage_visits_every_field_and_rests_there() -> None:
+    camera = SimulatedCamera(FIELDS, seed=1, fps=0)
+    count = len(list(FIELDS.glob("*.jpg")))
+    period = REST_FRAMES + MOVE_FRAMES
+    seen = [camera.view(step * period)[1] for step in range(count)]
+    assert sorted(seen) == sorted(path.name for path in FIELDS.glob("*.jpg"))
+    resting, source = camera.view(REST_FRAMES - 1)
+    assert source == seen[0]
+    original = decode(FIELDS / source)
+    assert resting.shape == original.shape
+    # The same field: only slightly shifted, blurred and lit differently.
+    small = [
+        cv2.resize(image, (64, 48), interpolation=cv2.INTER_AREA) for image in (resting, original)
+    ]
+    assert np.corrcoef(small[0].ravel(), small[1].ravel())[0, 1] > 0.9
+
+
+def test_the_stage_moves_smoothly() -> None:
+    images = [image.astype(np.float64) for image in views(0, REST_FRAMES + MOVE_FRAMES + 1)]
+    change = [np.abs(b - a).mean() for a, b in itertools.pairwise(images)]
+    assert min(change) > 0.5
+    assert max(change[: REST_FRAMES - 1]) < min(change[REST_FRAMES - 1 :])
+
+
+def test_frames_are_paced() -> None:
+    camera = SimulatedCamera(FIELDS, fps=20.0)
+    frames = camera.frames()
+    next(frames)
+    started = time.monotonic()
+    list(itertools.islice(frames, 5))
+    assert 0.24 <= time.monotonic() - started < 2.0
+
+
+# The Raspberry Pi's camera, against a stand-in with picamera2's interface
+
+
+class FakePicamera2:
+    """Behaves as picamera2 does where we touch it: formats, order of calls, memory layout."""
+
+    infos: ClassVar[list[dict[str, Any]]] = [{"Model": "imx477", "Num": 0}]
+    made: ClassVar[list[FakePicamera2]] = []
+    start_error: Exception | None = None
+
+    def __init__(self, camera_num: int = 0) -> None:
+        self.calls: list[str] = []
+        FakePicamera2.made.append(self)
+
+    @staticmethod
+    def global_camera_info() -> list[dict[str, Any]]:
+        return FakePicamera2.infos
+
+    def create_video_configuration(
+        self, main: dict[str, Any] | None = None, buffer_count: int = 6
+    ) -> dict[str, Any]:
+        assert main is not None
+        assert set(main) <= {"format", "size", "stride", "framesize", "preserve_ar"}
+        return {"use_case": "video", "main": main, "buffer_count": buffer_count}
+
+    def configure(self, configuration: dict[str, Any]) -> None:
+        self.main = configuration["main"]
+        self.calls.append("configure")
+
+    def start(self) -> None:
+        if FakePicamera2.start_error is not None:
+            raise FakePicamera2.start_error
+        assert self.calls == ["configure"]
+        self.calls.append("start")
+
+    def capture_array(self, name: str = "main") -> Image:
+        assert name == "main"
+        assert self.calls[-1] == "start"
+        time.sleep(0.005)
+        width, height = self.main["size"]
+        image = plain(RED, (height, width))
+        # "RGB888" is B, G, R in memory and the other way round.
+        return {"BGR888": image, "RGB888": image[..., ::-1]}[self.main["format"]]
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def pi(monkeypatch: pytest.MonkeyPatch) -> type[FakePicamera2]:
+    module = ModuleType("picamera2")
+    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    monkeypatch.setattr(FakePicamera2, "made", [])
+    return FakePicamera2
+
+
+def test_the_pi_camera_gives_rgb_and_is_released(pi: type[FakePicamera2]) -> None:
+    with PiCamera(size=(64, 48)) as camera:
+        frame = next(camera.frames())
+    assert frame.image.shape == (48, 64, 3)
+    assert tuple(frame.image[0, 0]) == RED
+    assert pi.made[0].calls == ["configure", "start", "stop", "close"]
+
+
+def test_a_pi_without_a_camera_is_said(
+    pi: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pi, "infos", [])
+    with pytest.raises(CameraError, match="no camera is connected"), open_camera("picamera2"):
+        pass
+
+
+def test_a_pi_camera_in_use_is_said_and_closed(
+    pi: type[FakePicamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pi, "start_error", RuntimeError("Failed to acquire camera"))
+    with pytest.raises(CameraError, match="Failed to acquire"), open_camera("picamera2"):
+        pass
+    assert pi.made[0].calls[-1] == "close"
+
+
+def test_without_picamera2_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with (
+        pytest.raises(CameraError, match="--system-site-packages"),
+        open_camera("picamera2"),
+    ):
+        pass
