@@ -126,8 +126,8 @@ class GraphBuilder(ABC):
         """Weight (one scale per slice along `axis`) and bias of a convolution of `x`."""
 
     @abstractmethod
-    def _lowest(self, x: Tensor) -> Tensor:
-        """A scalar constant that no value of `x` is below."""
+    def _lowest(self, x: Tensor, name: str) -> Tensor:
+        """A constant (1,) that no value of `x` is below."""
 
     @abstractmethod
     def _constant_like(self, name: str, value: float) -> Tensor:
@@ -237,7 +237,7 @@ class GraphBuilder(ABC):
                 inputs=(
                     x,
                     Tensor(f"{name}/amounts", (4, 2), "int32", data=amounts),
-                    self._lowest(x),
+                    self._lowest(x, f"{name}/lowest"),
                 ),
                 name=f"{name}/padded",
                 quantisation=x.quantisation,

@@ -1,8 +1,11 @@
 """The float32 twin of the integer graph: for calibration and for comparison."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in GraphBuilder.
+
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -78,7 +81,7 @@ class FloatBuilder(GraphBuilder):
     ) -> Tensor:
         grid = np.asarray(knots, np.float64)
         ramps = []
-        for i, (left, right) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+        for i, (left, right) in enumerate(pairwise(grid)):
             factor = np.asarray(scale, np.float64) / (right - left)
             offset = (np.asarray(shift, np.float64) - left) / (right - left)
             part = f"{name}/{i}"
@@ -111,9 +114,9 @@ class FloatBuilder(GraphBuilder):
             Tensor(f"{name}/bias", bias.shape, "float32", data=bias.astype(np.float32)),
         )
 
-    def _lowest(self, x: Tensor) -> Tensor:
+    def _lowest(self, x: Tensor, name: str) -> Tensor:
         lowest = np.array([np.finfo(np.float32).min], np.float32)
-        return Tensor(f"{x.name}/lowest", (1,), "float32", data=lowest)
+        return Tensor(name, (1,), "float32", data=lowest)
 
     def _constant_like(self, name: str, value: float) -> Tensor:
         return Tensor(name, (1, 1, 1, 1), "float32", data=np.full((1, 1, 1, 1), value, np.float32))

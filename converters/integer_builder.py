@@ -1,5 +1,7 @@
 """The integer graph of the device: every tensor int8 (or int32 inside the softmax)."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in GraphBuilder.
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -257,13 +259,13 @@ class IntegerBuilder(GraphBuilder):
             stored,
         )
 
-    def _lowest(self, x: Tensor) -> Tensor:
+    def _lowest(self, x: Tensor, name: str) -> Tensor:
         stored = np.array([-128], np.int8)
-        return Tensor(f"{x.name}/lowest", (1,), "int8", x.quantisation, stored)
+        return Tensor(name, (1,), "int8", x.quantisation, stored)
 
     def _constant_like(self, name: str, value: float) -> Tensor:
         stored = np.full((1, 1, 1, 1), round_half_away(np.sign(value) * 127), np.int8)
-        quantisation = Quantisation((abs(value) / 127 or 1.0,), 0)
+        quantisation = Quantisation(((abs(value) or 1.0) / 127,), 0)
         return Tensor(name, (1, 1, 1, 1), "int8", quantisation, stored)
 
     def _scalar(self, name: str, value: int, like: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """One operand, element by element: HARD_SWISH, LOGISTIC, EXP; LOG and ROUND in float32."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, VALID padding, weights symmetric int8."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -39,7 +41,8 @@ class _WithWeights(Operation):
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's int8."""
         x, weight, bias = self.inputs
-        assert weight.quantisation is not None and bias.data is not None
+        if weight.quantisation is None or bias.data is None:
+            raise self.refuse("weights or bias not constant", "give quantised constants")
         # The kernels compute these factors in double from the float32 scales of the file.
         pairs = [
             quantize_multiplier(x.scale * scale / self.output.scale)
@@ -77,7 +80,7 @@ class Conv2D(_WithWeights):
         columns = weight.reshape(outputs, -1).T
         # Exact: float carrying integers, see `carrier`.
         exact = carrier(largest_product_sum(columns))
-        centred = x.astype(exact) - exact(self.inputs[0].zero_point)
+        centred = x.astype(exact) - self.inputs[0].zero_point
         if (height, width) == (1, 1):
             patches = centred[:, :: self.stride[0], :: self.stride[1]]
         else:

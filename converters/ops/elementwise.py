@@ -1,5 +1,7 @@
 """Two operands, element by element, dimensions of size 1 broadcast."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Changes of type and tables: QUANTIZE, CAST, GATHER."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """MAX_POOL_2D."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

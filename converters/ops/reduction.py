@@ -1,5 +1,7 @@
 """REDUCE_MAX, SUM and MEAN along constant axes; reduced dimensions stay as 1."""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 
-from qlvit_edge.integer.requantise import multiply_by_quantized_multiplier, quantize_multiplier
+from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,13 +77,12 @@ class Mean(_Reduction):
     def reference(self, *arrays: Array) -> Array:
         x = self.inputs[0]
         count = x.shape[1] * x.shape[2]
+        multiplier, shift = quantize_multiplier(x.scale / self.output.scale)
+        # The kernel folds the division into the multiplier, as far as 31 bits have room.
+        room = min(count.bit_length() - 1, 32, 31 + shift)
+        multiplier = (multiplier << room) // count
         total = arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int64) - count * x.zero_point
-        scaled = multiply_by_quantized_multiplier(
-            total, *quantize_multiplier(x.scale / self.output.scale)
-        )
-        # C's division truncates; half the count is added away from zero first.
-        mean = np.sign(scaled) * ((np.abs(scaled) + count // 2) // count)
-        return np.clip(mean + self.output.zero_point, -128, 127).astype(np.int8)
+        return requantise(total, multiplier, shift - room, self.output.zero_point)
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1

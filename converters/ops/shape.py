@@ -1,5 +1,7 @@
 """Values keep their meaning, only their places change: PAD, PADV2, RESHAPE, TRANSPOSE, …"""
 
+# ruff: noqa: D102 - what the methods promise is said once, in Operation.
+
 from __future__ import annotations
 
 from dataclasses import dataclass

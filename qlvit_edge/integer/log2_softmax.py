@@ -165,7 +165,10 @@ def training_codes(x: ArrayLike, axis: int) -> NDArray[np.int64]:
     values = np.asarray(x, np.float64)
     below = values - values.max(axis=axis, keepdims=True)
     log2 = (below - np.log(np.exp(below).sum(axis=axis, keepdims=True))) / math.log(2)
-    return np.clip(TOP_CODE + np.floor(log2 + 0.5), 0, TOP_CODE).astype(np.int64)
+    codes: NDArray[np.int64] = np.clip(TOP_CODE + np.floor(log2 + 0.5), 0, TOP_CODE).astype(
+        np.int64
+    )
+    return codes
 
 
 def anchor_from_levels(counts: ArrayLike, fraction: float = 0.005) -> int:

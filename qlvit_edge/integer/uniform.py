@@ -41,7 +41,7 @@ def round_half_away(x: ArrayLike) -> NDArray[np.float64]:
     magnitude = np.abs(values)
     whole = np.floor(magnitude)
     # Comparing the fraction instead of adding 0.5 keeps 0.5 - 2^-54 from rounding up.
-    return np.copysign(whole + (magnitude - whole >= 0.5), values)
+    return np.asarray(np.copysign(whole + (magnitude - whole >= 0.5), values))
 
 
 def uniform_parameters(low: float, high: float, bits: int = 8) -> UniformParameters:
