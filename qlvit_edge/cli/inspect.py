@@ -1,0 +1,191 @@
+"""`qlvit-edge inspect`: list what a .tflite file holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@click.command("inspect")
+@click.argument("file")
+@click.option("--summary", is_flag=True, help="Leave out the list of layers.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(file: str, summary: bool, as_json: bool) -> None:
+    """List the operators, shapes, types, scales, MACs and metadata of FILE.
+
+    FILE is a .tflite file of any tool, integer or float, or the name of a bundled model.
+    The file is read without native code; only the line on kernels asks the runtime, in a
+    process of its own.
+
+    \b
+    Example:
+      qlvit-edge inspect wbc.tflite
+      qlvit-edge inspect wbc.tflite --json | jq .operator_counts
+    """
+    from qlvit_edge.bundled import resolve_model
+    from qlvit_edge.files import sha256
+    from qlvit_edge.modelfile.metadata import metadata_of
+    from qlvit_edge.modelfile.reader import read_bytes, read_document
+    from qlvit_edge.modelfile.summary import summarise
+
+    path = resolve_model(file)
+    content = read_bytes(path)
+    document = read_document(content, subject=path)
+    found = {
+        "file": str(path),
+        "sha256": sha256(content),
+        **summarise(document, metadata_of(document, subject=path)),
+        "kernels": _kernels_in_child(path, content),
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 118)
+    if not summary:
+        for graph in found["graphs"]:
+            console.print(_layers(graph))
+    console.print(_operators(found))
+    console.print(_overview(found))
+    if found["metadata"] is not None:
+        console.print(_metadata(found["metadata"]))
+    _verdict(console, found["audit"])
+
+
+def kernels_used(content: bytes) -> str:
+    """Return in words which kernels the default runtime runs a model with."""
+    from qlvit_edge.runtime.interpreter import Interpreter
+
+    return Interpreter(content).kernels_used
+
+
+def _kernels_in_child(path: Path, content: bytes) -> str:
+    """Ask the runtime in a process of its own: odd models can end the process."""
+    from qlvit_edge.errors import QLViTEdgeError
+    from qlvit_edge.runtime.child import run_in_child
+
+    try:
+        return run_in_child(path, kernels_used, content)
+    except QLViTEdgeError as error:
+        return f"not known ({error})"
+
+
+def _layers(graph: dict[str, Any]) -> Table:
+    """Operators in execution order, with what their first output is."""
+    table = _table(f"Layers of {_plain(graph['name']) or 'the graph'}", "#>", "operator")
+    for heading in ("output", "shape", "type"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("scale", "zero", "MACs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    tensors = graph["tensors"]
+    for number, operator in enumerate(graph["operators"]):
+        outputs = [index for index in operator["outputs"] if index >= 0]
+        cells = _cells(tensors[outputs[0]]) if outputs else ("", "", "", "", "")
+        macs = f"{operator['macs']:,}" if operator["macs"] else ""
+        table.add_row(str(number), _operator(operator), *cells, macs)
+    return table
+
+
+def _operators(found: dict[str, Any]) -> Table:
+    """One row an operator kind and version: how often, and its share of the MACs."""
+    rows: dict[str, list[int]] = {}
+    for graph in found["graphs"]:
+        for operator in graph["operators"]:
+            row = rows.setdefault(_operator(operator), [0, 0])
+            row[0] += 1
+            row[1] += operator["macs"]
+    table = _table("Operators", "operator", "count>", "MACs>", "share>")
+    total = sum(macs for _, macs in rows.values())
+    for name, (count, macs) in sorted(rows.items(), key=lambda item: (-item[1][1], -item[1][0])):
+        share = f"{100 * macs / total:.1f} %" if macs else ""
+        table.add_row(name, str(count), f"{macs:,}" if macs else "", share)
+    table.add_section()
+    table.add_row("all", str(sum(count for count, _ in rows.values())), f"{total:,}", "")
+    return table
+
+
+def _overview(found: dict[str, Any]) -> Table:
+    table = _table("File", "property", "value")
+    tensors = [tensor for graph in found["graphs"] for tensor in graph["tensors"]]
+    types = sorted({tensor["type"] for tensor in tensors})
+    table.add_row("file", _plain(found["file"]))
+    table.add_row("SHA-256", found["sha256"])
+    table.add_row("size", f"{found['bytes']:,} bytes, {found['constant_bytes']:,} of constants")
+    table.add_row("written by", _plain(found["description"]) or "not said")
+    for role in ("inputs", "outputs"):
+        for tensor in found[role]:
+            name, shape, dtype, scale, zero = _cells(tensor)
+            quantised = f", scale {scale}, zero point {zero}" if scale else ""
+            table.add_row(role[:-1], f"{name}: {dtype} {shape}{quantised}")
+    table.add_row("tensors", f"{len(tensors)} ({', '.join(types)})")
+    table.add_row("MACs", f"{found['macs']:,} per inference")
+    table.add_row("kernels", _plain(found["kernels"]))
+    table.add_row("metadata", ", ".join(map(_plain, found["metadata_names"])) or "none")
+    return table
+
+
+def _metadata(metadata: dict[str, Any]) -> Table:
+    table = _table("Metadata", "property", "value")
+    for name, value in metadata.items():
+        if isinstance(value, dict):
+            text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
+        elif isinstance(value, list):
+            text = ("×" if name == "input_size" else ", ").join(map(str, value))
+        else:
+            text = "none" if value is None else str(value)
+        table.add_row(name.replace("_", " "), _plain(text))
+    return table
+
+
+def _verdict(console: Console, audit: dict[str, Any]) -> None:
+    style = "green" if audit["passed"] else "yellow"
+    mark = "✓" if audit["passed"] else "!"
+    console.print(f"{mark} {_plain(audit['verdict'])}", style=style, markup=False, highlight=False)
+
+
+def _cells(tensor: dict[str, Any]) -> tuple[str, str, str, str, str]:
+    """Name, shape, type, scale and zero point; several scales as their range."""
+    scales, zeros = tensor["scales"], tensor["zero_points"]
+    scale = f"{scales[0]:.6g}" if scales else ""
+    if len(scales) > 1:
+        scale = f"{min(scales):.3g}…{max(scales):.3g}"
+    zero = f"{zeros[0]}" if len(set(zeros)) == 1 else f"{len(zeros)} values" if zeros else ""
+    shape = "×".join(map(str, tensor["shape"])) or "scalar"
+    return _plain(tensor["name"]), shape, tensor["type"], scale, zero
+
+
+def _operator(operator: dict[str, Any]) -> str:
+    return f"{_plain(operator['name'])} v{operator['version']}"
+
+
+def _plain(text: str) -> str:
+    """Text of a foreign file without control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table of plain text; a column ending in `>` is aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    class PlainTable(Table):
+        """Takes cells as they are: a name like `[red]` is a name, not markup."""
+
+        def add_row(self, *cells: Any, **options: Any) -> None:
+            from rich.text import Text
+
+            super().add_row(*(Text(str(cell)) for cell in cells), **options)
+
+    table = PlainTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left")
+    return table
