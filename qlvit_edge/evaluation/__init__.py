@@ -1,1 +1,1 @@
-"""."""
+"""How good a classifier is: figures, pictures and the report."""

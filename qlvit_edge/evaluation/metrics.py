@@ -1,0 +1,201 @@
+"""Figures of merit of a classifier, in NumPy.
+
+Definitions are those of scikit-learn (the tests compare): a ratio whose denominator is zero
+is 0, except that the AUC of a class without positives or negatives does not exist (NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Recall, precision and F1 of one class or their mean over classes, as fractions."""
+
+    recall: float
+    precision: float
+    f1: float
+
+
+def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """Count pairs of labels.
+
+    Args:
+        truth: (N,) labels below `classes`.
+        predicted: (N,) labels below `classes`.
+        classes: number of classes.
+
+    Returns:
+        (classes, classes) int64; rows are the truth, columns the prediction.
+
+    Raises:
+        ValueError: lengths differ or a label is out of range.
+    """
+    first, second = np.asarray(truth, np.int64), np.asarray(predicted, np.int64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"{first.shape} labels cannot be compared with {second.shape}")
+    for labels in (first, second):
+        if labels.size and (labels.min() < 0 or labels.max() >= classes):
+            raise ValueError(f"a label lies outside 0 to {classes - 1}")
+    counts = np.bincount(first * classes + second, minlength=classes * classes)
+    return counts.reshape(classes, classes)
+
+
+def accuracy(matrix: NDArray[np.int64]) -> float:
+    """Share of right answers in a confusion matrix (0 without answers)."""
+    return _ratio(float(np.trace(matrix)), float(matrix.sum()))
+
+
+def per_class(matrix: NDArray[np.int64]) -> list[Scores]:
+    """Return recall, precision and F1 of every class of a confusion matrix."""
+    scores = []
+    for index in range(len(matrix)):
+        hits = float(matrix[index, index])
+        positives, answers = float(matrix[index].sum()), float(matrix[:, index].sum())
+        scores.append(
+            Scores(
+                recall=_ratio(hits, positives),
+                precision=_ratio(hits, answers),
+                f1=_ratio(2 * hits, positives + answers),
+            )
+        )
+    return scores
+
+
+def macro(matrix: NDArray[np.int64]) -> Scores:
+    """Return the unweighted mean over the classes that occur in truth or answers."""
+    occurring = [
+        score
+        for index, score in enumerate(per_class(matrix))
+        if matrix[index].any() or matrix[:, index].any()
+    ]
+    if not occurring:
+        return Scores(0.0, 0.0, 0.0)
+    return Scores(
+        recall=float(np.mean([score.recall for score in occurring])),
+        precision=float(np.mean([score.precision for score in occurring])),
+        f1=float(np.mean([score.f1 for score in occurring])),
+    )
+
+
+def auc(positive: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve from mid-ranks (Mann–Whitney), ties counting one half.
+
+    Args:
+        positive: (N,) bool, the class's own images.
+        scores: (N,) its score for every image; greater means more likely.
+
+    Returns:
+        The area from 0 to 1, or NaN when one side is empty.
+    """
+    own = np.asarray(positive, bool)
+    ours, others = int(own.sum()), int((~own).sum())
+    if ours == 0 or others == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(
+        np.asarray(scores, np.float64), return_inverse=True, return_counts=True
+    )
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[inverse]
+    return float((ranks[own].sum() - ours * (ours + 1) / 2) / (ours * others))
+
+
+def one_vs_rest_auc(truth: ArrayLike, scores: ArrayLike) -> list[float]:
+    """Return every class's AUC against the rest.
+
+    Args:
+        truth: (N,) labels.
+        scores: (N, classes) scores comparable within a column.
+    """
+    labels, table = np.asarray(truth), np.asarray(scores)
+    return [auc(labels == index, table[:, index]) for index in range(table.shape[1])]
+
+
+def roc_curve(
+    positive: ArrayLike, scores: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return false- and true-positive rates at every threshold, from (0, 0) to (1, 1).
+
+    Args:
+        positive: (N,) bool with both values present.
+        scores: (N,) scores.
+    """
+    own = np.asarray(positive, bool)
+    values = np.asarray(scores, np.float64)
+    order = np.argsort(-values, kind="stable")
+    # Equal scores are one threshold: only the last of a run is a point of the curve.
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    true = np.append(0, np.cumsum(own[order])[ends]) / own.sum()
+    false = np.append(0, np.cumsum(~own[order])[ends]) / (~own).sum()
+    return false, true
+
+
+def bootstrap_interval(
+    groups: Sequence[Any],
+    figure: Callable[[NDArray[np.int64]], float],
+    *,
+    rounds: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return a percentile interval of a figure when whole groups are drawn again.
+
+    Copies of one photograph stand or fall together, so groups are drawn, not images.
+
+    Args:
+        groups: the group (source) of each of the N images.
+        figure: takes image numbers (with repetitions) and gives the figure.
+        rounds: number of draws.
+        confidence: share of the draws inside the interval.
+        seed: of the draws.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not len(groups):
+        raise ValueError("there is nothing to draw from")
+    names = sorted({str(group) for group in groups})
+    positions = {name: number for number, name in enumerate(names)}
+    members: list[list[int]] = [[] for _ in names]
+    for index, group in enumerate(groups):
+        members[positions[str(group)]].append(index)
+    arrays = [np.array(member, np.int64) for member in members]
+    generator = np.random.default_rng(seed)
+    figures = []
+    for _ in range(rounds):
+        drawn = generator.integers(len(arrays), size=len(arrays))
+        figures.append(figure(np.concatenate([arrays[number] for number in drawn])))
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(figures, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def percentiles(values: ArrayLike, ranks: Sequence[float] = (50, 90, 99)) -> dict[str, float]:
+    """Return percentiles by name (`p50`, …), interpolated linearly.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    array = np.asarray(values, np.float64)
+    if not array.size:
+        raise ValueError("percentiles of nothing")
+    return {f"p{rank:g}": float(np.percentile(array, rank)) for rank in ranks}
+
+
+def softmax(logits: ArrayLike) -> NDArray[np.float64]:
+    """Return probabilities along the last axis of real-valued logits."""
+    values = np.asarray(logits, np.float64)
+    powers = np.exp(values - values.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else 0.0
