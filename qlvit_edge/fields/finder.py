@@ -44,6 +44,9 @@ LEAST_ASPECT = 0.8
 LEAST_DIAMETER = 4
 """Cells of fewer pixels across have no shape to judge; none are looked for."""
 
+CROP_MARGIN = 0.4
+"""Surroundings that a classified crop shows, as a share of the cell's longer side."""
+
 OVERLAP_OF_LOBES = 0.08
 """Boxes that share more than this part of the smaller one hold lobes of one nucleus."""
 
@@ -131,7 +134,7 @@ def stain_index(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(index, np.float32)
 
 
-def crop(image: NDArray[np.uint8], cell: Cell, margin: float = 0.25) -> NDArray[np.uint8]:
+def crop(image: NDArray[np.uint8], cell: Cell, margin: float = CROP_MARGIN) -> NDArray[np.uint8]:
     """Cut a square around a cell, with some of its surroundings.
 
     Args:

@@ -1,0 +1,65 @@
+"""Frames with their cells drawn in, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.runtime.pipeline import ClassifiedCell
+
+# RGB; readable on pink fields and apart for colour-blind eyes (Okabe and Ito 2008).
+COLOURS = (
+    (0, 114, 178),
+    (213, 94, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (230, 159, 0),
+)
+UNCERTAIN = (90, 90, 90)
+
+
+def annotate(
+    image: NDArray[np.uint8], cells: Sequence[ClassifiedCell], labels: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Draw boxes with label and probability.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        cells: the classified cells.
+        labels: all class names; a class keeps its colour.
+
+    Returns:
+        (H, W, 3) uint8 RGB, a copy. Uncertain cells are grey with a question mark.
+    """
+    drawn = image.copy()
+    size = max(0.4, min(image.shape[:2]) / 900)
+    line = max(1, round(size * 2.5))
+    for found in cells:
+        cell, answer = found.cell, found.classification
+        sure = answer.verdict == "accepted"
+        colour = COLOURS[labels.index(answer.label) % len(COLOURS)] if sure else UNCERTAIN
+        corner = (cell.x + cell.width - 1, cell.y + cell.height - 1)
+        cv2.rectangle(drawn, (cell.x, cell.y), corner, colour, line)
+        text = f"{answer.label.lower()}{'' if sure else '?'} {answer.probability:.0%}"
+        _write(drawn, text, cell.x, cell.y, colour, size)
+    return drawn
+
+
+def _write(
+    image: NDArray[np.uint8], text: str, x: int, y: int, colour: tuple[int, int, int], size: float
+) -> None:
+    """White text on a plate above (x, y), moved inside the picture where it would leave it."""
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    weight = max(1, round(size * 1.6))
+    (width, height), base = cv2.getTextSize(text, font, size, weight)
+    room = height + base + 4
+    left = max(0, min(x, image.shape[1] - width - 6))
+    top = y - room if y >= room else y
+    cv2.rectangle(image, (left, top), (left + width + 6, top + room), colour, cv2.FILLED)
+    white = (255, 255, 255)
+    origin = (left + 3, top + height + 2)
+    cv2.putText(image, text, origin, font, size, white, weight, cv2.LINE_AA)
