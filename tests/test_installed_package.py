@@ -50,6 +50,16 @@ def test_generic_names_do_not_reach_site_packages() -> None:
     assert not tops & {"converters", "calibration", "tests", "benchmarks", "firmware_scripts"}
 
 
+def test_bundled_files_are_installed() -> None:
+    installed = Path(importlib.import_module("qlvit_edge.bundled").__path__[0])
+    folders = (installed, CHECKOUT / "qlvit_edge" / "bundled")
+    names = [
+        {str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.suffix != ".pyc"}
+        for folder in folders
+    ]
+    assert names[0] == names[1] != set()
+
+
 def test_type_checkers_are_told() -> None:
     package = importlib.import_module("qlvit_edge")
     assert (Path(package.__path__[0]) / "py.typed").is_file()

@@ -1,0 +1,197 @@
+"""What works, and what is said, on a device without torch and the other extras."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from base_environment import BaseEnvironment, make_base_environment
+from tiny_metadata import tiny_file
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+WORKSTATION = ("torch", "tensorflow", "onnx", "sklearn", "matplotlib", "safetensors", "scipy")
+
+DEVICE_PACKAGES = ("runtime", "camera", "fields", "modelfile", "integer", "bundled")
+DEVICE_MODULES = (
+    "preprocess",
+    "resample",
+    "imagefile",
+    "files",
+    "errors",
+    "cli.run",
+    "cli.inspect",
+)
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import qlvit_edge
+packages, modules, forbidden = (part.split(",") for part in sys.argv[1:])
+for name in packages:
+    package = importlib.import_module(f"qlvit_edge.{name}")
+    for found in pkgutil.walk_packages(package.__path__, f"qlvit_edge.{name}."):
+        importlib.import_module(found.name)
+for name in modules:
+    importlib.import_module(f"qlvit_edge.{name}")
+print(sorted(set(forbidden) & set(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> BaseEnvironment:
+    return make_base_environment(tmp_path_factory.mktemp("base environment"))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny_file(tmp_path / "tiny.tflite")
+
+
+def test_the_base_environment_lacks_every_extra(base: BaseEnvironment) -> None:
+    code = (
+        "import importlib.util as u, sys; "
+        "print([name for name in sys.argv[1:] if u.find_spec(name)])"
+    )
+    done = base.code(code, *WORKSTATION)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_package_imports(base: BaseEnvironment) -> None:
+    done = base.code("import qlvit_edge, qlvit_edge.converters; print(qlvit_edge.__file__)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(base.python.parents[1]))
+
+
+def test_help_and_version_work(base: BaseEnvironment) -> None:
+    for option in ("--help", "--version"):
+        done = base.run(option)
+        assert done.returncode == 0, done.stderr
+        assert "qlvit-edge" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["data", "train", "cost", "calibrate", "convert", "inspect", "validate", "run"],
+)
+def test_every_command_shows_its_help_without_its_extra(
+    base: BaseEnvironment, command: str
+) -> None:
+    done = base.run(command, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Example" in done.stdout
+
+
+def test_inspect_works(base: BaseEnvironment, model: Path) -> None:
+    done = base.run("inspect", model, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "CONV_2D" in done.stdout
+    assert json.loads(done.stdout)["macs"] > 0
+
+
+def test_run_works(base: BaseEnvironment, model: Path, tmp_path: Path) -> None:
+    fields = next(base.python.parents[1].rglob("bundled/fields"))
+    out = tmp_path / "results.sqlite"
+    done = base.run(
+        "run", model, "--camera", f"simulated:{fields}", "--frames", 2, "--out", out, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(out) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master")]
+    database.close()
+    assert names
+
+
+def test_data_check_works(base: BaseEnvironment) -> None:
+    crops = next(base.python.parents[1].rglob("bundled/crops"))
+    done = base.run("data", "check", crops)
+    assert done.returncode == 0, done.stderr
+    assert "usable" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("extra", "arguments"),
+    [
+        ("train", ["train", "--data", "{d}", "--split", "{m}", "--model", "nano", "--out", "{o}"]),
+        ("train", ["cost", "nano"]),
+        ("convert", ["calibrate", "{d}", "--data", "{d}"]),
+        ("convert", ["convert", "{d}", "--out", "{o}"]),
+        ("validate", ["validate", "{m}", "--data", "{d}", "--out", "{o}"]),
+    ],
+)
+def test_other_commands_name_the_extra_they_need(
+    base: BaseEnvironment, model: Path, tmp_path: Path, extra: str, arguments: list[str]
+) -> None:
+    places = {"d": tmp_path, "m": model, "o": tmp_path / "out.tflite"}
+    done = base.run(*(argument.format(**places) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: qlvit-edge {arguments[0]}: needs ")
+    assert done.stderr.endswith(f"; pip install 'qlvit-edge[{extra}]'\n")
+    assert done.stderr.count("\n") == 1
+    assert not places["o"].exists()
+
+
+def test_device_modules_never_import_the_workstations_packages() -> None:
+    # Here, where they are installed, an import would succeed unseen.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            IMPORT_ALL,
+            ",".join(DEVICE_PACKAGES),
+            ",".join(DEVICE_MODULES),
+            ",".join(WORKSTATION),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_help_loads_neither_numpy_nor_opencv() -> None:
+    code = (
+        "import sys, click\n"
+        "from qlvit_edge.cli import cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "heavy = {'numpy', 'cv2', 'pydantic', 'rich', 'ai_edge_litert'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_with_pip_and_works(tmp_path: Path, model: Path) -> None:
+    """The real thing: build, fresh environment, pip with the constraints, commands."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("qlvit_edge", "converters", "calibration"):
+        shutil.copytree(CHECKOUT / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    folder = tmp_path / "fresh"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    constraints = CHECKOUT / "requirements" / "constraints.txt"
+    for arguments in (
+        ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)],
+        ["install", "--quiet", "--constraint", str(constraints)],
+    ):
+        wheels = [str(wheel) for wheel in tmp_path.glob("*.whl")]
+        pip = [str(folder / "bin" / "pip"), *arguments, *wheels]
+        subprocess.run(pip, check=True, cwd=tmp_path, env=clean)
+    fresh = BaseEnvironment(folder / "bin" / "python")
+    assert fresh.code("import torch").returncode == 1
+    done = fresh.run("inspect", model, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["macs"] > 0
+    script = subprocess.run(
+        [str(folder / "bin" / "qlvit-edge"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "Commands" in script.stdout
