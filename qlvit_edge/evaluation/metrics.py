@@ -190,12 +190,5 @@ def percentiles(values: ArrayLike, ranks: Sequence[float] = (50, 90, 99)) -> dic
     return {f"p{rank:g}": float(np.percentile(array, rank)) for rank in ranks}
 
 
-def softmax(logits: ArrayLike) -> NDArray[np.float64]:
-    """Return probabilities along the last axis of real-valued logits."""
-    values = np.asarray(logits, np.float64)
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
-
-
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else 0.0

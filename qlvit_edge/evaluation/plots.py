@@ -1,0 +1,202 @@
+"""Pictures of training, calibration and validation, as PNG files.
+
+Drawn with matplotlib without a display, in one plain style; colours are those of Okabe and
+Ito, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from qlvit_edge.evaluation import metrics
+from qlvit_edge.files import atomic_path
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
+MOST_LAYERS = 60
+_STYLE = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.dpi": 130,
+    "figure.constrained_layout.use": True,
+}
+
+
+def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw loss and accuracy over the epochs.
+
+    Args:
+        history: one mapping an epoch. Keys with `loss` in them go to the left picture, keys
+            with `accuracy` or `recall` to the right one; `epoch`, if present, is the x axis.
+        path: PNG to write.
+    """
+    epochs = [row.get("epoch", number) for number, row in enumerate(history, start=1)]
+    with _picture(path, (9, 3.4), columns=2) as axes:
+        pictures = (("Loss", ("loss",), 1.0), ("Accuracy", ("accuracy", "recall"), 100.0))
+        for axis, (title, words, factor) in zip(axes, pictures, strict=True):
+            keys = dict.fromkeys(
+                key for row in history for key in row if any(word in key for word in words)
+            )
+            for number, key in enumerate(keys):
+                values = [factor * row.get(key, float("nan")) for row in history]
+                few = len(history) < 25
+                colour = COLOURS[number % len(COLOURS)]
+                label = key.replace("_", " ")
+                axis.plot(
+                    epochs, values, label=label, color=colour, marker="o" if few else "", ms=3
+                )
+            axis.set(title=title if factor == 1 else f"{title} (%)", xlabel="epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            if keys:
+                axis.legend()
+
+
+def plot_confusion(matrix: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
+    """Draw a confusion matrix: counts, coloured by the share of the row.
+
+    Args:
+        matrix: (classes, classes); rows are the truth, columns the prediction.
+        labels: class names.
+        path: PNG to write.
+    """
+    count = len(labels)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = max(4.2, 0.85 * count + 1.6)
+    with _picture(path, (side + 0.6, side)) as (axis,):
+        axis.grid(visible=False)
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(count, count):
+            dark = shares[row, column] > 0.55
+            number, share = matrix[row, column], shares[row, column]
+            axis.text(
+                column,
+                row,
+                f"{number}\n{100 * share:.1f} %" if number else "0",
+                ha="center",
+                va="center",
+                color="white" if dark else "#222222" if number else "#aaaaaa",
+                fontsize=9 if count <= 8 else 6,
+            )
+        axis.set_xticks(range(count), labels, rotation=30, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(count), labels)
+        axis.set(title="Confusion matrix", xlabel="predicted", ylabel="true class")
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+
+
+def plot_roc(truth: ArrayLike, scores: ArrayLike, labels: Sequence[str], path: Path) -> None:
+    """Draw every class's ROC curve against the rest, with its area in the legend.
+
+    Args:
+        truth: (N,) labels.
+        scores: (N, classes).
+        labels: class names; classes without own or other images have no curve.
+        path: PNG to write.
+    """
+    known, table = np.asarray(truth), np.asarray(scores)
+    with _picture(path, (5.2, 4.6)) as (axis,):
+        axis.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", linewidth=1)
+        for index, label in enumerate(labels):
+            own = known == index
+            if own.all() or not own.any():
+                continue
+            false, true = metrics.roc_curve(own, table[:, index])
+            area = metrics.auc(own, table[:, index])
+            colour = COLOURS[index % len(COLOURS)]
+            axis.plot(false, true, color=colour, label=f"{label}  {area:.4f}")
+        axis.set(
+            title="ROC, one class against the rest",
+            xlabel="false positive rate",
+            ylabel="true positive rate",
+            xlim=(-0.02, 1.02),
+            ylim=(-0.02, 1.02),
+        )
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="lower right", title="area under the curve")
+
+
+def plot_histogram(
+    values: ArrayLike, path: Path, *, title: str, unit: str, marks: Mapping[str, float]
+) -> None:
+    """Draw a histogram with vertical marks (percentiles, say).
+
+    Args:
+        values: (N,) numbers, N ≥ 1.
+        path: PNG to write.
+        title: what is shown.
+        unit: of the values.
+        marks: name → value of the lines to draw.
+    """
+    numbers = np.asarray(values, np.float64)
+    with _picture(path, (6.4, 3.2)) as (axis,):
+        # A few stalls must not squeeze everything else into one bar.
+        most = float(np.percentile(numbers, 99.5))
+        shown = numbers[numbers <= most] if (numbers <= most).any() else numbers
+        axis.hist(shown, bins=min(60, max(8, len(shown) // 8)), color="#9ecae1", edgecolor="white")
+        for number, (name, value) in enumerate(marks.items(), start=1):
+            colour = COLOURS[number % len(COLOURS)]
+            axis.axvline(value, color=colour, label=f"{name}  {value:.3g} {unit}")
+        hidden = len(numbers) - len(shown)
+        axis.set(title=title, ylabel="count")
+        axis.set_xlabel(f"{unit} ({hidden} above {most:.3g} not shown)" if hidden else unit)
+        if marks:
+            axis.legend()
+
+
+def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) -> None:
+    """Draw the signal-to-noise ratio of each layer in the order of the network.
+
+    Args:
+        names: layer names.
+        values: power of the float result over that of the integer error, in dB; the
+            lowest values are the worst layers. Above 60 layers only the worst are drawn.
+        path: PNG to write.
+    """
+    # An error of exactly 0 is an infinite ratio.
+    ratios = np.minimum(np.asarray(values, np.float64), 120.0)
+    worst = np.argsort(ratios, kind="stable")
+    shown = np.sort(worst[:MOST_LAYERS])
+    orange = set(worst[:3].tolist())
+    rows = range(len(shown))
+    title = "Float signal over integer error, the three worst layers in orange"
+    if len(shown) < len(ratios):
+        title += f"\n(the {len(shown)} lowest of {len(ratios)} layers)"
+    with _picture(path, (7.2, 0.17 * len(shown) + 1.2)) as (axis,):
+        colours = [COLOURS[1] if index in orange else COLOURS[0] for index in shown.tolist()]
+        axis.barh(rows, ratios[shown], color=colours, height=0.72)
+        axis.set_yticks(rows, [names[index] for index in shown], fontsize=7)
+        axis.set(title=title, xlabel="signal to noise (dB), more is better")
+        axis.set_ylim(len(shown) - 0.4, -0.6)
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+
+
+@contextmanager
+def _picture(path: Path, size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, ...]]:
+    """Yield the axes of a new figure of `size` inches and write it to `path` afterwards."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=size)
+        FigureCanvasAgg(figure)
+        yield tuple(figure.subplots(1, columns, squeeze=False)[0])
+        with atomic_path(path) as temporary:
+            # Without the program's name the same figures give the same bytes.
+            figure.savefig(temporary, format="png", metadata={"Software": None})
