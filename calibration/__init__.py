@@ -1,1 +1,1 @@
-"""."""
+"""Calibration: from representative images to the integer range of every tensor."""

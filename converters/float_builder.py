@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
-from qlvit_edge.converters.ops.shape import Concatenation
 
 from qlvit_edge.integer.log2_softmax import TOP_CODE
 
@@ -35,6 +33,7 @@ class FloatBuilder(GraphBuilder):
         """
         super().__init__(name)
         self.softmax = softmax
+        self.softmax_axes: dict[str, int] = {}
 
     def input_image(self, height: int, width: int, channels: int = 3) -> Tensor:
         return self._input("image", (1, height, width, channels), "float32")
@@ -46,6 +45,7 @@ class FloatBuilder(GraphBuilder):
         return self._emit(Logistic(inputs=(x,), name=name))
 
     def log2_softmax(self, x: Tensor, axis: int, *, name: str) -> Log2Probabilities:
+        self.softmax_axes[name] = axis
         axes = Tensor(f"{name}/axis", (1,), "int32", data=np.array([axis], np.int32))
         largest = self._emit(ReduceMax(inputs=(x, axes), name=f"{name}/max"))
         below = self._emit(Sub(inputs=(x, largest), name=f"{name}/shifted"))
@@ -76,25 +76,23 @@ class FloatBuilder(GraphBuilder):
         )
         return self._emit(Exp(inputs=(rounded,), name=name))
 
-    def kan_segments(
-        self, x: Tensor, *, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
+    def _grid_position(
+        self,
+        x: Tensor,
+        factor: NDArray[np.float64],
+        offset: NDArray[np.float64],
+        intervals: int,
+        name: str,
     ) -> Tensor:
-        grid = np.asarray(knots, np.float64)
-        ramps = []
-        for i, (left, right) in enumerate(pairwise(grid)):
-            factor = np.asarray(scale, np.float64) / (right - left)
-            offset = (np.asarray(shift, np.float64) - left) / (right - left)
-            part = f"{name}/{i}"
-            scaled = self.mul(x, self._vector(f"{part}/factor", factor), name=f"{part}/scaled")
-            moved = self.add(scaled, self._vector(f"{part}/offset", offset), name=f"{part}/moved")
-            zero, one = self._constant_like(f"{part}/0", 0.0), self._constant_like(f"{part}/1", 1.0)
-            above = self._emit(Maximum(inputs=(moved, zero), name=f"{part}/above"))
-            ramps.append(self._emit(Minimum(inputs=(above, one), name=part)))
-        return self._emit(Concatenation(inputs=tuple(ramps), name=name, axis=3))
+        return self.depthwise(x, factor.reshape(1, 1, -1), offset, name=name)
 
-    def _vector(self, name: str, values: NDArray[np.float64]) -> Tensor:
-        data = values.reshape(1, 1, 1, -1).astype(np.float32)
-        return Tensor(name, data.shape, "float32", data=data)
+    def _ramps(self, position: Tensor, intervals: int, name: str) -> Tensor:
+        knots = -np.arange(intervals, dtype=np.float32).reshape(1, -1, 1)
+        constant = Tensor(f"{name}/knots", knots.shape, "float32", data=knots)
+        moved = self._emit(Add(inputs=(position, constant), name=f"{name}/moved"))
+        zero, one = self._constant(f"{name}/0", 0.0, 3), self._constant(f"{name}/1", 1.0, 3)
+        above = self._emit(Maximum(inputs=(moved, zero), name=f"{name}/above"))
+        return self._emit(Minimum(inputs=(above, one), name=name))
 
     def _activation(
         self, name: str, fixed_range: Range | None, symmetric: bool = False
@@ -119,7 +117,11 @@ class FloatBuilder(GraphBuilder):
         return Tensor(name, (1,), "float32", data=lowest)
 
     def _constant_like(self, name: str, value: float) -> Tensor:
-        return Tensor(name, (1, 1, 1, 1), "float32", data=np.full((1, 1, 1, 1), value, np.float32))
+        return self._constant(name, value, 4)
+
+    def _constant(self, name: str, value: float, rank: int) -> Tensor:
+        data = np.full((1,) * rank, value, np.float32)
+        return Tensor(name, data.shape, "float32", data=data)
 
 
 class _Probabilities(Log2Probabilities):
@@ -135,10 +137,13 @@ class _Probabilities(Log2Probabilities):
         *,
         name: str,
         adjoint_a: bool = False,
+        adjoint_p: bool = False,
         symmetric: bool = False,
         fixed_range: Range | None = None,
     ) -> Tensor:
-        return self._builder.matmul(a, self._tensor, name=name, adjoint_a=adjoint_a)
+        return self._builder.matmul(
+            a, self._tensor, name=name, adjoint_a=adjoint_a, adjoint_b=adjoint_p
+        )
 
     def split_scalars(self, *, name: str) -> list[Tensor]:
         return self._builder.split(self._tensor, name=name)

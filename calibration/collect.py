@@ -1,0 +1,190 @@
+"""Runs calibration images through the float graph and the integer one, tensor by tensor.
+
+The float twin of the integer graph is run as a float32 .tflite with all tensors kept, so
+what is observed is exactly what the device will hold, after folding and fusing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.calibration.file import Calibration, ObserverName, TensorCalibration
+from qlvit_edge.calibration.observers import AnchorObserver, MinMaxObserver, PercentileObserver
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.loader import Image, cell_view, whole_view
+from qlvit_edge.files import sha256
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.preprocess import decode
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.training.checkpoint import Checkpoint
+
+VIEWS = ("whole image", "crop around the largest cell")
+ERROR_IMAGES = 16
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    images: Sequence[LabelledImage],
+    observer: ObserverName,
+    advance: Callable[[], None],
+) -> Calibration:
+    """Find every tensor's range, every softmax's anchor and the error per tensor.
+
+    Each image is shown whole and as the crop that `run` would make of it.
+
+    Args:
+        checkpoint: the trained network.
+        images: representative images, none of them test images.
+        observer: whose range is used.
+        advance: called once per image, for a progress bar.
+
+    Raises:
+        DataError: an image does not decode.
+        ConversionError: the network cannot be lowered.
+    """
+    builder = FloatBuilder("calibration", softmax="log2")
+    graph = lower(checkpoint.network, builder)
+    size = checkpoint.run.network.input_size
+    needed = _ranges_needed(checkpoint.network, builder.softmax_axes)
+    extremes = {name: MinMaxObserver() for name in needed}
+    tails = {name: PercentileObserver() for name in extremes}
+    anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
+    interpreter = Interpreter(
+        write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True
+    )
+    hashes: dict[str, str] = {}
+    for entry in images:
+        content = entry.path.read_bytes()
+        hashes[entry.relative] = sha256(content)
+        for view in _views(decode(content, name=str(entry.path)), size):
+            interpreter.invoke(view.astype(np.float32))
+            kept = interpreter.tensors()
+            for name, watcher in extremes.items():
+                watcher.update(kept[name])
+                tails[name].update(kept[name])
+            for name, weigher in anchors.items():
+                weigher.update(kept[name])
+        advance()
+    calibration = Calibration(
+        checkpoint_sha256=checkpoint.sha256,
+        observer=observer,
+        images=hashes,
+        views=list(VIEWS),
+        tensors={
+            name: TensorCalibration(minmax=watcher.range(), percentile=tails[name].range())
+            for name, watcher in extremes.items()
+        },
+        weights={},
+        anchors={name: weigher.anchor() for name, weigher in anchors.items()},
+    )
+    return _with_errors(checkpoint, calibration, interpreter, images[:: _stride(images)], size)
+
+
+class _AskedRanges(Mapping[str, tuple[float, float]]):
+    """Answers every question for a range, and remembers what was asked for."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> tuple[float, float]:
+        self.names[name] = None
+        return 0.0, 1.0
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def _ranges_needed(network: QLViT, softmaxes: Iterable[str]) -> list[str]:
+    """Return the tensors whose range the integer graph takes from calibration, in order."""
+    asked = _AskedRanges()
+    anchors = dict.fromkeys(softmaxes, 0)
+    lower(network, IntegerBuilder("ranges", ranges=asked, anchors=anchors))
+    return list(asked)
+
+
+def integer_graph(checkpoint: Checkpoint, calibration: Calibration, softmax: Form) -> Graph:
+    """Lower a checkpoint with a calibration into the integer graph.
+
+    Args:
+        checkpoint: the trained network.
+        calibration: its calibration.
+        softmax: ``"fast"`` or ``"exact"``.
+
+    Raises:
+        ConversionError: the network cannot be lowered.
+        CalibrationError: a tensor has no range.
+    """
+    name = f"qlvit-{checkpoint.run.network.variant}-{checkpoint.run.network.size}"
+    builder = IntegerBuilder(
+        name, ranges=calibration.ranges(), softmax_form=softmax, anchors=calibration.anchors
+    )
+    return lower(checkpoint.network, builder)
+
+
+def _with_errors(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    float_model: Interpreter,
+    images: Sequence[LabelledImage],
+    size: tuple[int, int],
+) -> Calibration:
+    """Add the integer graph's error per tensor, its weights' scales and its agreement."""
+    graph = integer_graph(checkpoint, calibration, "fast")
+    quantised = {t.name: t for t in graph.tensors() if t.quantisation is not None}
+    signal: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
+    noise: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
+    agreed: list[bool] = []
+    for entry in images:
+        for view in _views(decode(entry.path), size):
+            logits = float_model.invoke(view.astype(np.float32))
+            exact = float_model.tensors()
+            stored = run_reference(graph, {graph.inputs[0].name: view[None]}, keep_all=True)
+            output = stored[graph.outputs[0].name]
+            agreed.append(int(output[0].argmax()) == int(logits[0].argmax()))
+            for name in signal:
+                if name in quantised and name in stored:
+                    difference = quantised[name].real(stored[name]) - exact[name]
+                    signal[name] += float(np.square(exact[name].astype(np.float64)).sum())
+                    noise[name] += float(np.square(difference).sum())
+    tensors = {
+        name: tensor.model_copy(update={"sqnr_db": _decibels(signal[name], noise[name])})
+        for name, tensor in calibration.tensors.items()
+    }
+    weights = {
+        t.name: list(t.quantisation.scale)
+        for t in graph.tensors()
+        if t.data is not None and t.quantisation is not None and t.quantisation.axis is not None
+        and t.dtype == "int8"
+    }  # fmt: skip
+    return calibration.model_copy(
+        update={"tensors": tensors, "weights": weights, "agreement": float(np.mean(agreed))}
+    )
+
+
+def _views(image: Image, size: tuple[int, int]) -> Iterator[NDArray[Any]]:
+    yield whole_view(image, size)
+    yield cell_view(image, size)
+
+
+def _stride(images: Sequence[LabelledImage]) -> int:
+    return max(1, len(images) // ERROR_IMAGES)
+
+
+def _decibels(signal: float, noise: float) -> float | None:
+    if signal == 0 or noise == 0:
+        return None
+    return round(10 * float(np.log10(signal / noise)), 2)

@@ -1,0 +1,81 @@
+"""`qlvit-edge calibrate`: a trained run and representative images in, ranges out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+
+@click.command("calibrate")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of images, one folder a class  [default: what the run was trained on]",
+)
+@click.option(
+    "--split",
+    "split_path",
+    type=click.Path(path_type=Path),
+    help="Another split whose test images are refused; the run's own always are.",
+)
+@click.option("--images", "count", type=click.IntRange(2), default=256, show_default=True)
+@click.option(
+    "--observer",
+    type=click.Choice(["minmax", "percentile"]),
+    default="minmax",
+    show_default=True,
+    help="Whose range is used; both are recorded.",
+)
+def command(
+    run: Path, data: Path | None, split_path: Path | None, count: int, observer: str
+) -> None:
+    """Find the integer range of every tensor of the trained network in RUN.
+
+    Writes calibration.json and calibration.png into RUN: ranges, hashes of the images used,
+    and the error of the integer network against the float one, tensor by tensor.
+
+    \b
+    Example:
+      qlvit-edge calibrate runs/wbc --data cells/ --images 256
+    """
+    require("convert", "torch", "safetensors", "matplotlib")
+    from typing import cast
+
+    from qlvit_edge.bundled import resolve_run
+    from qlvit_edge.calibration.collect import calibrate
+    from qlvit_edge.calibration.file import ObserverName
+    from qlvit_edge.calibration.images import choose_images
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import load_split
+    from qlvit_edge.evaluation import plots
+    from qlvit_edge.files import ensure_writable, write_text
+    from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, load_checkpoint
+
+    folder = resolve_run(str(run))
+    checkpoint = load_checkpoint(folder)
+    splits = [load_split(folder / SPLIT_FILE)]
+    if split_path is not None:
+        splits.append(load_split(split_path))
+    images = choose_images(scan(data or Path(checkpoint.run.data)), splits, count)
+    ensure_writable(folder)
+    with progress_bar("calibrating", len(images)) as advance:
+        calibration = calibrate(checkpoint, images, cast("ObserverName", observer), advance)
+    errors = {
+        name: tensor.sqnr_db
+        for name, tensor in calibration.tensors.items()
+        if tensor.sqnr_db is not None
+    }
+    plots.plot_layer_error(list(errors), list(errors.values()), folder / "calibration.png")
+    write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
+    worst = min(errors, key=lambda name: errors[name])
+    click.echo(
+        f"{len(calibration.tensors)} tensors, {len(images)} images, range by {observer}; "
+        f"lowest signal to noise {errors[worst]:.1f} dB at {worst}; "
+        f"top-1 agreement {calibration.agreement:.1%} on the error images"
+    )
+    click.echo(f"wrote {folder / CALIBRATION_FILE}")
