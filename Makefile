@@ -6,7 +6,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first that starts (a pyenv shim may stand for a version that is not there).
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	"$$name" -c '' 2>/dev/null && command -v "$$name" && break; done)
 ROOT := $(CURDIR)
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
@@ -32,13 +34,14 @@ env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3
 
 demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
 	@mkdir -p demo
-	@fields=$$(cd / && "$(BIN)/python" -c 'import qlvit_edge.bundled as b; print(next(iter(b.__path__)))')/fields
-	@PATH="$(BIN):$$PATH"
+	crops=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import CROPS; print(CROPS)')
+	fields=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FIELDS; print(FIELDS)')
+	rm -rf demo/results.sqlite* demo/report demo/frames
+	PATH="$(BIN):$$PATH"
 	set -x
 	qlvit-edge convert wbc-nano --out demo/wbc-nano.tflite --report demo/proof.json
-	qlvit-edge inspect demo/wbc-nano.tflite
-	qlvit-edge validate demo/wbc-nano.tflite --data "$${fields%/fields}/crops" --out demo/report
-	rm -f demo/results.sqlite
+	qlvit-edge inspect demo/wbc-nano.tflite --summary
+	qlvit-edge validate demo/wbc-nano.tflite --data "$$crops" --out demo/report
 	qlvit-edge run demo/wbc-nano.tflite --camera "simulated:$$fields" \
 		--out demo/results.sqlite --frames 40 --save demo/frames
 

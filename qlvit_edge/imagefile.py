@@ -40,8 +40,15 @@ _JPEG_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # A few bytes of padding before the end marker harm nothing; many mean lost data.
 _JPEG_PADDING = re.compile(rb"Corrupt JPEG data: (\d) extraneous bytes before marker 0xd9")
+_LIBRARY_LINE = re.compile(rb"JPEG|libpng|TIFF|OpenCV|imgcodecs|^\[ *[A-Z]+:\d+@\d")
 
 _stderr_lock = threading.Lock()
+# No process is forked while descriptor 2 is elsewhere, nor with the lock held.
+os.register_at_fork(
+    before=_stderr_lock.acquire,
+    after_in_parent=_stderr_lock.release,
+    after_in_child=_stderr_lock.release,
+)
 
 
 @dataclass(frozen=True)
@@ -227,12 +234,11 @@ def _decode_quietly(content: bytes) -> tuple[NDArray[Any] | None, bytes]:
             pixels = None
         capture.seek(0)
         printed = capture.read()
-    ours: list[bytes] = []
-    others: list[bytes] = []
-    for line in printed.splitlines(keepends=True):
-        known = re.search(rb"JPEG|libpng|TIFF|OpenCV|imgcodecs|^\s*$|@\d", line)
-        (ours if known else others).append(line)
-    if others:
+    lines = printed.splitlines(keepends=True)
+    ours = [line for line in lines if _LIBRARY_LINE.search(line)]
+    if len(ours) < len(lines):
+        # The libraries' own blank lines go with them; what others print is left whole.
+        others = [line for line in lines if line not in ours and (line.strip() or not ours)]
         os.write(2, b"".join(others))
     return pixels, b"".join(ours)
 

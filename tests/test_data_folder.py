@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,11 @@ def test_missing_folders_and_files_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "file")
     with pytest.raises(DataError, match="not a folder"):
         scan(tmp_path / "file")
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    with open(os.fsencode(tmp_path) + b"/b/\xff.png", "wb"):
+        pass
+    with pytest.raises(DataError, match="not UTF-8; rename it"):
+        scan(tmp_path)

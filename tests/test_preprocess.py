@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from fractions import Fraction
@@ -16,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qlvit_edge import imagefile
+from qlvit_edge import bundled, imagefile
 from qlvit_edge.errors import DataError
 from qlvit_edge.preprocess import decode, load, preprocess, resize
 from qlvit_edge.resample import WEIGHT_BITS, triangle_weights
@@ -335,14 +338,43 @@ def test_file_bytes_and_array_give_the_same_input(tmp_path: Path) -> None:
 def test_what_others_print_while_an_image_decodes_is_not_lost(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-
     real = cv2.imdecode
 
     def noisy(*arguments: object) -> object:
-        os.write(2, b"epoch 3\n")
+        os.write(2, b"\x1b[2Kepoch 3\n\n")
         return real(*arguments)  # type: ignore[call-overload]
 
     monkeypatch.setattr(cv2, "imdecode", noisy)
     decode(encoded(synthetic(8, 8), ".png"))
-    assert capfd.readouterr().err == "epoch 3\n"
+    assert capfd.readouterr().err == "\x1b[2Kepoch 3\n\n"
+
+
+def test_processes_forked_while_threads_decode_can_decode_too() -> None:
+    code = """
+import multiprocessing, sys, threading
+from pathlib import Path
+from qlvit_edge.preprocess import decode
+content = Path(sys.argv[1]).read_bytes()
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        decode(content)
+threads = [threading.Thread(target=work) for _ in range(2)]
+[thread.start() for thread in threads]
+context = multiprocessing.get_context("fork")
+for _ in range(10):
+    child = context.Process(target=decode, args=(content,))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0, child.exitcode
+stop.set()
+"""
+    fixture = next((Path(bundled.__path__[0]) / "fields").glob("*.jpg"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(fixture)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

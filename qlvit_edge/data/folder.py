@@ -51,8 +51,8 @@ def scan(root: Path) -> ImageFolder:
     """List the classes and images below ``root``.
 
     Raises:
-        DataError: the folder is missing, unreadable or empty, holds one class only, or a
-            class has fewer than two images.
+        DataError: the folder is missing, unreadable or empty, holds one class only, a class
+            has fewer than two images, or a name is not UTF-8.
     """
     if not root.exists():
         raise DataError(root, "no such folder", _LAYOUT)
@@ -89,4 +89,10 @@ def _visible(folder: Path) -> list[Path]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(folder, f"cannot be read ({reason})", "check its permissions") from error
+    for entry in entries:
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError as error:
+            shown = ascii(entry.name)
+            raise DataError(folder, f"the name {shown} is not UTF-8", "rename it") from error
     return sorted(entries, key=lambda entry: entry.name)

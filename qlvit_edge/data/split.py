@@ -240,7 +240,7 @@ def _make(
 
 
 def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{name}".encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
 
 
 @dataclass(frozen=True)
