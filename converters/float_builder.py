@@ -69,7 +69,7 @@ class FloatBuilder(GraphBuilder):
         raised = self._emit(Add(inputs=(log2, constant("half", 0.5)), name=f"{name}/raised"))
         whole = self._emit(Floor(inputs=(raised,), name=f"{name}/level"))
         clipped = self._emit(
-            Maximum(inputs=(whole, constant("lowest", -TOP_CODE)), name=f"{name}/clipped")
+            Maximum(inputs=(whole, constant("lowest", -TOP_CODE)), name=f"{name}/level/clipped")
         )
         rounded = self._emit(
             Mul(inputs=(clipped, constant("ln2", math.log(2))), name=f"{name}/log")

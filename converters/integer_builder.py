@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
-from qlvit_edge.converters.ops.shape import Concatenation
 
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer import log2_softmax as softmax
@@ -124,7 +123,7 @@ class IntegerBuilder(GraphBuilder):
             )
         )
         exponential, smallest, offset = self._exponentials(below, count, name)
-        total = self._emit(Sum(inputs=(exponential, axes), name=f"{name}/sum"))
+        total = self._emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
         table = softmax.log_table(smallest, count)
         index = self._emit(
             Add(
@@ -177,40 +176,23 @@ class IntegerBuilder(GraphBuilder):
         scale = Quantisation((softmax.power_scale(anchor),), 0)
         return self._emit(Exp(inputs=(code,), name=name, quantisation=scale))
 
-    def kan_segments(
-        self, x: Tensor, *, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
+    def _grid_position(
+        self,
+        x: Tensor,
+        factor: NDArray[np.float64],
+        offset: NDArray[np.float64],
+        intervals: int,
+        name: str,
     ) -> Tensor:
-        """See the base class.
+        extent = (0.0, float(intervals))  # saturates at both ends of the grid
+        return self.depthwise(x, factor.reshape(1, 1, -1), offset, name=name, fixed_range=extent)
 
-        One depthwise 1×1 convolution brings x to its place on the grid, saturating at both
-        ends; then every ramp is one ADD that saturates at 0 and 1. The ADDs and the
-        concatenation are 0.8-1.6 ns per value of `x` for 6 ramps in XNNPACK; a depthwise
-        convolution per ramp costs twice that, and MAXIMUM/MINIMUM split the delegate.
-        With scale 1 and shift 0 the convolution is left out: fold the grid into the layer
-        before and give that layer the grid as fixed range.
-        """
-        grid = np.asarray(knots, np.float64)
-        steps = np.diff(grid)
-        if len(grid) < 2 or not np.allclose(steps, steps[0]) or steps[0] <= 0:
-            raise ConversionError(name, f"knots {grid}", "the integer basis wants a uniform grid")
-        channels = x.shape[3]
-        factor = np.broadcast_to(np.asarray(scale, np.float64), (channels,)) / steps[0]
-        offset = (np.broadcast_to(np.asarray(shift, np.float64), (channels,)) - grid[0]) / steps[0]
-        if np.any(factor != 1) or np.any(offset != 0):
-            weight = factor.reshape(1, 1, channels)
-            extent = (0.0, float(len(steps)))
-            x = self.depthwise(x, weight, offset, name=f"{name}/position", fixed_range=extent)
-        ramps = tuple(
-            self._emit(
-                Add(
-                    inputs=(x, self._constant_like(f"{name}/knot/{i}", -float(i))),
-                    name=f"{name}/{i}",
-                    quantisation=_UNIT,
-                )
-            )
-            for i in range(len(steps))
-        )
-        return self._emit(Concatenation(inputs=ramps, name=name, quantisation=_UNIT, axis=3))
+    def _ramps(self, position: Tensor, intervals: int, name: str) -> Tensor:
+        # Steps of 1/127 of the last knot would misplace the others: one scale that holds all
+        # knots exactly, -i being the stored value.
+        knots = -np.arange(intervals, dtype=np.int8).reshape(1, -1, 1)
+        constant = Tensor(f"{name}/knots", knots.shape, "int8", Quantisation((1.0,), 0), knots)
+        return self._emit(Add(inputs=(position, constant), name=name, quantisation=_UNIT))
 
     def _activation(
         self, name: str, fixed_range: Range | None, symmetric: bool = False
@@ -290,6 +272,7 @@ class _FastProbabilities(Log2Probabilities):
         *,
         name: str,
         adjoint_a: bool = False,
+        adjoint_p: bool = False,
         symmetric: bool = False,
         fixed_range: Range | None = None,
     ) -> Tensor:
@@ -298,6 +281,7 @@ class _FastProbabilities(Log2Probabilities):
             self._tensor,
             name=name,
             adjoint_a=adjoint_a,
+            adjoint_b=adjoint_p,
             symmetric=symmetric,
             fixed_range=fixed_range,
         )
@@ -321,6 +305,7 @@ class _ExactProbabilities(Log2Probabilities):
         *,
         name: str,
         adjoint_a: bool = False,
+        adjoint_p: bool = False,
         symmetric: bool = False,
         fixed_range: Range | None = None,
     ) -> Tensor:
@@ -332,6 +317,7 @@ class _ExactProbabilities(Log2Probabilities):
                 part,
                 name=f"{name}/{suffix}",
                 adjoint_a=adjoint_a,
+                adjoint_b=adjoint_p,
                 symmetric=symmetric,
                 fixed_range=known,
             )

@@ -1,4 +1,4 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED, VALID padding, weights symmetric int8."""
+"""CONV_2D and DEPTHWISE_CONV_2D, weights symmetric int8 with a scale per output channel."""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 
@@ -9,25 +9,30 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
-VALID = 1
+Padding = Literal["SAME", "VALID"]
+PADDING_CODE = {"SAME": 0, "VALID": 1}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _WithWeights(Operation):
-    """What the three have in common: inputs (x, weight, bias), one scale per output channel.
+    """What both have in common: inputs (x, weight, bias), one scale per output channel.
 
     Attributes:
         activation: fused; RELU clips at the output's zero point.
+        stride: rows, columns.
+        padding: SAME pads with real zeros as TFLite does, the odd one at bottom and right.
     """
 
     activation: Activation = "NONE"
+    stride: tuple[int, int] = (1, 1)
+    padding: Padding = "VALID"
 
     def check(self) -> None:
         x, weight, bias = self.inputs
@@ -37,6 +42,30 @@ class _WithWeights(Operation):
             raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
         if bias.dtype != "int32" or self.quantisation is None:
             raise self.refuse("bias is not int32 or output not quantised", "quantise both")
+
+    def extent(self) -> tuple[int, int]:
+        """Return the rows and columns that one output sees."""
+        height, width = self.inputs[1].shape[1:3]
+        return height, width
+
+    def output_size(self) -> tuple[int, int]:
+        """Return rows and columns of the output."""
+        height, width = self.inputs[0].shape[1:3]
+        if self.padding == "SAME":
+            return -(-height // self.stride[0]), -(-width // self.stride[1])
+        rows, columns = self.extent()
+        return (height - rows) // self.stride[0] + 1, (width - columns) // self.stride[1] + 1
+
+    def centred(self, x: Array, dtype: type[np.generic]) -> Array:
+        """Return stored values minus the zero point, padded as `padding` says."""
+        values: Array = x.astype(dtype) - self.inputs[0].zero_point
+        if self.padding == "VALID":
+            return values
+        amounts = [
+            same_padding(size, extent, stride)
+            for size, extent, stride in zip(x.shape[1:3], self.extent(), self.stride, strict=True)
+        ]
+        return np.pad(values, ((0, 0), *amounts, (0, 0)))
 
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's int8."""
@@ -60,10 +89,14 @@ class Conv2D(_WithWeights):
     """2-D convolution of (1, H, W, I) with weights (O, kh, kw, I) and bias (O,).
 
     Attributes:
-        stride: rows, columns.
+        dilation: distance between the rows of the kernel.
     """
 
-    stride: tuple[int, int] = (1, 1)
+    dilation: int = 1
+
+    def extent(self) -> tuple[int, int]:
+        height, width = super().extent()
+        return (height - 1) * self.dilation + 1, width
 
     def check(self) -> None:
         super().check()
@@ -71,21 +104,19 @@ class Conv2D(_WithWeights):
             raise self.refuse("input channels differ from the weights'", "check the weights")
 
     def shape_rule(self) -> tuple[int, ...]:
-        x, weight, _ = self.inputs
-        return (1, *_valid(x, weight.shape[1:3], self.stride), weight.shape[0])
+        return (1, *self.output_size(), self.inputs[1].shape[0])
 
     def reference(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
-        outputs, height, width, _ = weight.shape
-        columns = weight.reshape(outputs, -1).T
+        columns = weight.reshape(len(weight), -1).T
         # Exact: float carrying integers, see `carrier`.
         exact = carrier(largest_product_sum(columns))
-        centred = x.astype(exact) - self.inputs[0].zero_point
-        if (height, width) == (1, 1):
+        centred = self.centred(x, exact)
+        if self.extent() == (1, 1):
             patches = centred[:, :: self.stride[0], :: self.stride[1]]
         else:
-            windows = np.lib.stride_tricks.sliding_window_view(centred, (height, width), (1, 2))
-            strided = windows[:, :: self.stride[0], :: self.stride[1]]
+            windows = np.lib.stride_tricks.sliding_window_view(centred, self.extent(), (1, 2))
+            strided = windows[:, :: self.stride[0], :: self.stride[1], :, :: self.dilation]
             patches = strided.transpose(0, 1, 2, 4, 5, 3)
         flat = np.ascontiguousarray(patches).reshape(-1, columns.shape[0])
         product = (flat @ columns.astype(exact)).astype(np.int64)
@@ -101,11 +132,11 @@ class Conv2D(_WithWeights):
             1 if self.inputs[0].dtype == "float32" else 3,
             "Conv2DOptions",
             {
-                "padding": VALID,
+                "padding": PADDING_CODE[self.padding],
                 "strideH": self.stride[0],
                 "strideW": self.stride[1],
                 "fusedActivationFunction": ACTIVATION_CODE[self.activation],
-                "dilationHFactor": 1,
+                "dilationHFactor": self.dilation,
                 "dilationWFactor": 1,
             },
         )
@@ -116,12 +147,7 @@ class DepthwiseConv2D(_WithWeights):
     """Depthwise convolution of (1, H, W, C) with weights (1, kh, kw, C·m) and bias (C·m,).
 
     Output channel c·m + j reads input channel c, m being the depth multiplier.
-
-    Attributes:
-        stride: rows, columns.
     """
-
-    stride: tuple[int, int] = (1, 1)
 
     @property
     def depth_multiplier(self) -> int:
@@ -134,13 +160,12 @@ class DepthwiseConv2D(_WithWeights):
             raise self.refuse("channels do not divide the weights'", "check the weights")
 
     def shape_rule(self) -> tuple[int, ...]:
-        x, weight, _ = self.inputs
-        return (1, *_valid(x, weight.shape[1:3], self.stride), weight.shape[3])
+        return (1, *self.output_size(), self.inputs[1].shape[3])
 
     def reference(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
         _, height, width, _ = self.output.shape
-        centred = x.astype(np.int32) - self.inputs[0].zero_point
+        centred = self.centred(x, np.int32)
         if self.depth_multiplier > 1:
             centred = np.repeat(centred, self.depth_multiplier, axis=3)
         rows, columns = self.stride
@@ -165,7 +190,7 @@ class DepthwiseConv2D(_WithWeights):
             1 if self.inputs[0].dtype == "float32" else 3,
             "DepthwiseConv2DOptions",
             {
-                "padding": VALID,
+                "padding": PADDING_CODE[self.padding],
                 "strideH": self.stride[0],
                 "strideW": self.stride[1],
                 "depthMultiplier": self.depth_multiplier,
@@ -176,7 +201,7 @@ class DepthwiseConv2D(_WithWeights):
         )
 
 
-def _valid(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, int]) -> tuple[int, int]:
-    height = (x.shape[1] - kernel[0]) // stride[0] + 1
-    width = (x.shape[2] - kernel[1]) // stride[1] + 1
-    return height, width
+def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Return the zeros before and after a dimension that SAME padding adds."""
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2

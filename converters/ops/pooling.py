@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from qlvit_edge.converters.graph import Array, Encoding, Operation
-from qlvit_edge.converters.ops.convolution import VALID
+from qlvit_edge.converters.ops.convolution import PADDING_CODE
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -43,7 +43,7 @@ class MaxPool2D(Operation):
             2 if self.output.dtype == "int8" else 1,
             "Pool2DOptions",
             {
-                "padding": VALID,
+                "padding": PADDING_CODE["VALID"],
                 "strideH": self.stride[0],
                 "strideW": self.stride[1],
                 "filterHeight": self.window[0],
