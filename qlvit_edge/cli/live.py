@@ -1,0 +1,117 @@
+"""What `run` shows: the start, the live counts on a terminal, the summary at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qlvit_edge.runtime.classifier import Classifier
+    from qlvit_edge.runtime.session import Session, Summary
+
+REFRESH_SECONDS = 0.25
+
+
+def show_start(classifier: Classifier) -> None:
+    """Say on stderr what the model is for and what it does not know."""
+    metadata = classifier.metadata
+    known = ", ".join(label.lower() for label in metadata.labels)
+    unknown = f"; it does not know {', '.join(metadata.unknown_cells)}"
+    click.echo(
+        f"{metadata.name}: for research use only, not for diagnosis. It tells {known}"
+        f"{unknown if metadata.unknown_cells else ''}.",
+        err=True,
+    )
+    if classifier.xnnpack_missing:
+        click.echo(
+            "warning: XNNPACK runs no part of this model, expect it to be slow; where it should, "
+            "check that /sys is visible (it is hidden in a chroot or a hardened service)",
+            err=True,
+        )
+
+
+class LiveView:
+    """Counts that are updated in place on a terminal's stderr; nothing elsewhere."""
+
+    def __init__(self, session: Session) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._session = session
+        console = Console(stderr=True)
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._next = 0.0
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Draw the last state and leave it on the screen."""
+        if self._live is not None:
+            self._live.update(self._table(), refresh=True)
+            self._live.stop()
+
+    def update(self) -> None:
+        """Draw, if the last drawing is old enough."""
+        if self._live is None or time.monotonic() < self._next:
+            return
+        self._live.update(self._table(), refresh=True)
+        self._next = time.monotonic() + REFRESH_SECONDS
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        session = self._session
+        table = Table("frames", "fps", "cells", *map(str.lower, session.counts), "uncertain")
+        seconds = session.times.total()
+        table.add_row(
+            str(session.frames),
+            f"{session.frames / seconds:.1f}" if seconds else "",
+            str(session.counts.total()),
+            *map(str, session.counts.values()),
+            str(session.verdicts["uncertain"]),
+        )
+        return table
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """Print what came out of a run on stdout."""
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(summary), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"Run {summary.run_id} of {summary.model}: {summary.outcome}")
+    table.add_column("cells")
+    table.add_column("count", justify="right")
+    table.add_column("share", justify="right")
+    for label, count in summary.counts.items():
+        share = f"{count / summary.cells:.1%}" if summary.cells else ""
+        table.add_row(label, str(count), share)
+    table.add_section()
+    table.add_row("all", str(summary.cells), f"{summary.verdicts['uncertain']} uncertain")
+    console = Console()
+    console.print(table)
+    work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
+    click.echo(
+        f"{summary.frames} frames in {summary.seconds:.1f} s "
+        f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
+        f"kernels: {summary.runtime}, {summary.kernels}\n"
+        f"results: {summary.results}, run {summary.run_id}"
+    )

@@ -1,0 +1,131 @@
+"""`qlvit-edge run`: find and classify cells in a camera's frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from qlvit_edge.runtime.session import Session
+    from qlvit_edge.runtime.stopping import StopRequest
+
+
+@click.command("run")
+@click.argument("model")
+@click.option(
+    "--camera",
+    "source",
+    required=True,
+    metavar="SOURCE",
+    help="picamera2, usb:N, a video file, a folder, http://…, simulated:FOLDER[?seed=N&fps=N].",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="SQLite file for the results; a new run is added to an existing one.",
+)
+@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for pictures of the frames with their cells drawn in.",
+)
+@click.option(
+    "--cell-size",
+    type=click.FloatRange(min=0.01, max=1.0),
+    default=0.3,
+    show_default=True,
+    help="Diameter of a usual white cell as a share of the frame's height.",
+)
+@click.option(
+    "--accept-at",
+    type=click.FloatRange(min=0.0, max=1.0),
+    default=0.8,
+    show_default=True,
+    help="Probability from which a label is accepted.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--kernels",
+    type=click.Choice(["auto", "builtin", "reference"]),
+    default="auto",
+    show_default=True,
+    help="Implementation of the operators.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["litert", "tflite-runtime"]),
+    default="litert",
+    show_default=True,
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    model: str,
+    source: str,
+    out: Path,
+    frames: int | None,
+    save: Path | None,
+    cell_size: float,
+    accept_at: float,
+    threads: int,
+    kernels: str,
+    runtime: str,
+    as_json: bool,
+) -> None:
+    """Find and classify the white cells in a camera's frames with MODEL.
+
+    MODEL is a .tflite file or the name of a bundled model. Results are on the disk after
+    every frame. Ctrl-C stops cleanly. For research use only, not for diagnosis.
+
+    \b
+    Example:
+      qlvit-edge run wbc-nano --camera picamera2 --out results.sqlite
+      qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
+      sqlite3 results.sqlite "SELECT label, count(*) FROM cells GROUP BY label"
+    """
+    from qlvit_edge.runtime.stopping import Stopped, StopRequest
+
+    with StopRequest() as stop:
+        try:
+            with stop.interruptible():
+                session = _prepare(
+                    model=model,
+                    source=source,
+                    out=out,
+                    frames=frames,
+                    save=save,
+                    cell_size=cell_size,
+                    accept_at=accept_at,
+                    threads=threads,
+                    kernels=kernels,
+                    runtime=runtime,
+                )
+        except Stopped:
+            return
+        _run(session, stop, as_json)
+
+
+def _prepare(**options: Any) -> Session:
+    """Load the model, before anything is opened or written."""
+    from qlvit_edge.cli.live import show_start
+    from qlvit_edge.runtime.session import Session, Settings
+
+    session = Session(Settings(**options))
+    show_start(session.classifier)
+    return session
+
+
+def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
+    """Run, and say what came out, also when the camera failed in between."""
+    from qlvit_edge.cli.live import LiveView, print_summary
+
+    try:
+        with LiveView(session) as view:
+            session.run(stop, view.update)
+    finally:
+        summary = session.summary()
+        if summary is not None:
+            print_summary(summary, as_json=as_json)

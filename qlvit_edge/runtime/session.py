@@ -1,0 +1,241 @@
+"""One run: a camera's frames through the pipeline into a results file.
+
+How it looks on the terminal is the command line's business; it is called back after every
+frame.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+
+from qlvit_edge import __version__
+from qlvit_edge.camera.base import Camera, Frame
+from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
+from qlvit_edge.files import ensure_writable, write_bytes
+from qlvit_edge.runtime.annotate import annotate
+from qlvit_edge.runtime.classifier import ACCEPT_AT, Classifier
+from qlvit_edge.runtime.interpreter import Kernels, Runtime
+from qlvit_edge.runtime.pipeline import ClassifiedCell, Pipeline, Times
+from qlvit_edge.runtime.results import Outcome, Results, RunInfo
+from qlvit_edge.runtime.stopping import Stopped, StopRequest
+
+NEEDED_WORK = ("capture", "find", "infer")
+"""What a run is for; time on anything else is overhead."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do.
+
+    Attributes:
+        model: a .tflite file or a bundled model's name.
+        source: the camera, see `qlvit_edge.camera.sources`.
+        out: the results file.
+        frames: stop after so many; None for no limit.
+        save: folder for annotated pictures; None for none.
+        cell_size: diameter of a usual cell as a share of the frame's short side.
+        accept_at: probability from which a label is accepted.
+        threads: threads of the interpreter.
+        kernels: implementation of the operators.
+        runtime: the TFLite runtime.
+    """
+
+    model: str
+    source: str
+    out: Path
+    frames: int | None = None
+    save: Path | None = None
+    cell_size: float = DEFAULT_CELL_SIZE
+    accept_at: float = ACCEPT_AT
+    threads: int = 1
+    kernels: Kernels = Kernels.AUTO
+    runtime: Runtime = "litert"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a run.
+
+    Attributes:
+        model: the model's name.
+        model_sha256: hash of the model file.
+        camera: the camera's source.
+        results: the results file.
+        run_id: the run's row there.
+        runtime: the TFLite runtime.
+        kernels: the kernels that really ran, in words.
+        outcome: how it ended.
+        frames: frames looked at.
+        cells: cells found.
+        counts: cells by label, every label of the model.
+        verdicts: cells by verdict.
+        seconds: wall time, from opening the camera.
+        frames_per_second: frames by that time.
+        time_shares: share of the time by work; "capture" is waiting and decoding.
+        overhead_share: share of the time outside capture, find and infer.
+    """
+
+    model: str
+    model_sha256: str
+    camera: str
+    results: str
+    run_id: int
+    runtime: str
+    kernels: str
+    outcome: Outcome
+    frames: int
+    cells: int
+    counts: dict[str, int]
+    verdicts: dict[str, int]
+    seconds: float
+    frames_per_second: float
+    time_shares: dict[str, float]
+    overhead_share: float
+
+
+class Session:
+    """A run that goes on, or is over.
+
+    Attributes:
+        settings: what was asked for.
+        classifier: the loaded model.
+        frames: frames looked at so far.
+        counts: cells by label so far.
+        verdicts: cells by verdict so far.
+        times: where the time goes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model.
+
+        Raises:
+            ModelFileError: the model file cannot be used.
+            DeviceError: the runtime is not installed.
+        """
+        self.settings = settings
+        self.classifier = Classifier(
+            settings.model,
+            kernels=settings.kernels,
+            runtime=settings.runtime,
+            threads=settings.threads,
+            accept_at=settings.accept_at,
+        )
+        self.frames = 0
+        self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
+        self.verdicts = Counter({"accepted": 0, "uncertain": 0})
+        self.times = Times()
+        self._run_id: int | None = None
+        self._outcome: Outcome = "running"
+
+    def run(self, stop: StopRequest, after_frame: Callable[[], None]) -> None:
+        """Go on until the source ends, enough frames were seen or a stop was asked for.
+
+        Raises:
+            CameraError: the camera is not there; nothing was written.
+            CameraStalledError: it stopped giving frames; results until then are kept.
+            DataError: an image is damaged, or the results file cannot be written.
+            OSError: a picture cannot be saved.
+        """
+        settings, self.times = self.settings, Times()
+        if settings.save is not None:
+            ensure_writable(settings.save)
+        with (
+            open_camera(settings.source) as camera,
+            Results(settings.out, self._info()) as results,
+        ):
+            self._run_id = results.run_id
+            self._outcome = "failed"
+            try:
+                self._loop(camera, results, stop, after_frame)
+                self._outcome = "stopped" if stop.requested else "finished"
+            except Stopped:
+                self._outcome = "stopped"
+            results.finish(self._outcome)
+
+    def summary(self) -> Summary | None:
+        """Return what came out so far; None before the results file was open."""
+        if self._run_id is None:
+            return None
+        shares = self.times.shares()
+        seconds = self.times.total()
+        return Summary(
+            model=self.classifier.metadata.name,
+            model_sha256=self.classifier.sha256,
+            camera=self.settings.source,
+            results=str(self.settings.out),
+            run_id=self._run_id,
+            runtime=self.settings.runtime,
+            kernels=self.classifier.kernels_used,
+            outcome=self._outcome,
+            frames=self.frames,
+            cells=self.counts.total(),
+            counts=dict(self.counts),
+            verdicts=dict(self.verdicts),
+            seconds=seconds,
+            frames_per_second=self.frames / seconds if seconds else 0.0,
+            time_shares=shares,
+            overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
+        )
+
+    def _loop(
+        self,
+        camera: Camera,
+        results: Results,
+        stop: StopRequest,
+        after_frame: Callable[[], None],
+    ) -> None:
+        pipeline = Pipeline(self.classifier, cell_size=self.settings.cell_size, times=self.times)
+        frames = camera.frames()
+        while self._more(stop):
+            with self.times.measure("capture"), stop.interruptible():
+                frame = next(frames, None)
+            if frame is None:
+                return
+            self._one(frame, pipeline, results)
+            after_frame()
+
+    def _more(self, stop: StopRequest) -> bool:
+        enough = self.settings.frames is not None and self.frames >= self.settings.frames
+        return not enough and not stop.requested
+
+    def _one(self, frame: Frame, pipeline: Pipeline, results: Results) -> None:
+        cells = pipeline.process(frame)
+        saved = None
+        if self.settings.save is not None:
+            with self.times.measure("save"):
+                saved = self._save(self.settings.save, frame, cells, results.run_id)
+        with self.times.measure("store"):
+            results.add_frame(frame, cells, saved)
+        self.frames += 1
+        self.counts.update(found.classification.label for found in cells)
+        self.verdicts.update(found.classification.verdict for found in cells)
+
+    def _save(
+        self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
+    ) -> Path:
+        drawn = annotate(frame.image, cells, self.classifier.labels)
+        good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        if not good:
+            raise ValueError(f"frame {frame.index} cannot be written as JPEG")
+        path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
+        write_bytes(path, content.tobytes())
+        return path
+
+    def _info(self) -> RunInfo:
+        return RunInfo(
+            model=self.classifier.metadata.name,
+            model_sha256=self.classifier.sha256,
+            runtime=self.settings.runtime,
+            kernels=self.classifier.kernels_used,
+            camera=self.settings.source,
+            cell_size=self.settings.cell_size,
+            crop_margin=CROP_MARGIN,
+            accept_at=self.settings.accept_at,
+            program=f"qlvit-edge {__version__}",
+        )

@@ -1,0 +1,315 @@
+"""`qlvit-edge run` from the user's side."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from tiny_metadata import tiny_file
+from tiny_model import COLOURS
+
+import qlvit_edge.bundled
+from qlvit_edge.camera.base import Frame
+from qlvit_edge.cli import main
+from qlvit_edge.cli.run import command
+from qlvit_edge.errors import CameraStalledError
+from qlvit_edge.fields.finder import find_cells
+from qlvit_edge.preprocess import decode
+from qlvit_edge.runtime.annotate import annotate
+from qlvit_edge.runtime.classifier import Classification
+from qlvit_edge.runtime.pipeline import ClassifiedCell, Times
+from qlvit_edge.runtime.stopping import Stopped, StopRequest
+
+FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
+PROGRAM = [sys.executable, "-c", "from qlvit_edge.cli import main; main()"]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny_file(tmp_path / "tiny.tflite")
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for path in sorted(FIELDS.glob("*.jpg"))[:3]:
+        shutil.copy(path, folder)
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(a) for a in arguments], catch_exceptions=False)
+
+
+def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def ends_with(code: int, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run the whole program in this process; return what it wrote to stderr."""
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *map(str, arguments)])
+    assert caught.value.code == code
+    return capsys.readouterr().err
+
+
+def test_a_folder_is_run_through_and_summed_up(tmp_path: Path, model: Path, fields: Path) -> None:
+    out = tmp_path / "r.sqlite"
+    done = run(model, "--camera", fields, "--out", out, "--json")
+    summary = json.loads(done.stdout)
+    expected = [len(find_cells(decode(path))) for path in sorted(fields.glob("*.jpg"))]
+    assert summary["frames"] == 3
+    assert summary["cells"] == sum(expected) == sum(summary["counts"].values())
+    assert list(summary["counts"]) == list(COLOURS)
+    assert sum(summary["verdicts"].values()) == sum(expected)
+    assert summary["outcome"] == "finished"
+    assert summary["kernels"].startswith("XNNPACK")
+    assert {"capture", "find", "prepare", "infer", "store", "other"} == set(summary["time_shares"])
+    assert sum(summary["time_shares"].values()) == pytest.approx(1.0)
+    per_frame = rows(
+        out,
+        "SELECT count(cells.id) FROM frames LEFT JOIN cells ON frame_id = frames.id"
+        " GROUP BY frames.id",
+    )
+    assert [count for (count,) in per_frame] == expected
+    assert rows(out, "SELECT model, outcome, camera FROM runs") == [
+        ("tiny", "finished", str(fields))
+    ]
+
+
+def test_the_start_says_what_it_is_for_and_what_it_does_not_know(
+    tmp_path: Path, model: Path, fields: Path
+) -> None:
+    done = run(model, "--camera", fields, "--out", tmp_path / "r.sqlite", "--frames", 1)
+    assert "for research use only, not for diagnosis" in done.stderr
+    assert "does not know basophils, bands, blasts" in done.stderr
+    assert "Run 1 of tiny: finished" in done.stdout
+    assert "1 frames in" in done.stdout
+
+
+def test_frames_stops_an_endless_camera(tmp_path: Path, model: Path, fields: Path) -> None:
+    source = f"simulated:{fields}?seed=5&fps=0"
+    done = run(model, "--camera", source, "--out", tmp_path / "r.sqlite", "--frames", 7, "--json")
+    assert json.loads(done.stdout)["frames"] == 7
+
+
+def test_the_same_seed_gives_the_same_results(tmp_path: Path, model: Path, fields: Path) -> None:
+    out = tmp_path / "r.sqlite"
+    for _ in range(2):
+        source = f"simulated:{fields}?seed=5&fps=0"
+        run(model, "--camera", source, "--out", out, "--frames", 4)
+    query = (
+        "SELECT x, y, cells.width, probabilities FROM cells"
+        " JOIN frames ON frame_id = frames.id WHERE run_id = {}"
+    )
+    first, second = (rows(out, query.format(number)) for number in (1, 2))
+    assert first == second != []
+
+
+def test_saved_pictures_show_the_cells(tmp_path: Path, model: Path, fields: Path) -> None:
+    out, pictures = tmp_path / "r.sqlite", tmp_path / "pictures"
+    run(model, "--camera", fields, "--out", out, "--save", pictures)
+    saved = [Path(name) for (name,) in rows(out, "SELECT saved_as FROM frames ORDER BY id")]
+    assert sorted(pictures.iterdir()) == sorted(saved)
+    for path, source in zip(saved, sorted(fields.glob("*.jpg")), strict=True):
+        difference = np.abs(decode(path).astype(int) - decode(source)).max(axis=2)
+        cell = find_cells(decode(source))[0]
+        edge = difference[cell.y, cell.x : cell.x + cell.width]
+        assert np.median(edge) > 60
+
+
+def test_kernels_and_thresholds_are_recorded(tmp_path: Path, model: Path, fields: Path) -> None:
+    out = tmp_path / "r.sqlite"
+    run(
+        *(model, "--camera", fields, "--out", out, "--kernels", "reference"),
+        *("--accept-at", 1, "--cell-size", 0.25, "--threads", 2),
+    )
+    ((kernels, accept_at, cell_size),) = rows(out, "SELECT kernels, accept_at, cell_size FROM runs")
+    assert (kernels, accept_at, cell_size) == ("reference (4 operators)", 1.0, 0.25)
+    verdicts = rows(out, "SELECT verdict, probability = 1.0 FROM cells")
+    assert all((verdict == "accepted") == sure for verdict, sure in verdicts)
+
+
+def test_wrong_use_ends_with_2_and_one_line_and_leaves_nothing(
+    tmp_path: Path, model: Path, fields: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.sqlite"
+    cut = tmp_path / "cut.tflite"
+    cut.write_bytes(model.read_bytes()[:700])
+    bare = tiny_file(tmp_path / "bare.tflite", with_metadata=False)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments, finding in (
+        ((cut, "--camera", fields, "--out", out), "cut.tflite"),
+        ((bare, "--camera", fields, "--out", out), "which classes"),
+        (("no-such-model", "--camera", fields, "--out", out), "no-such-model"),
+        ((model, "--camera", "usb:77", "--out", out), "/dev/video77"),
+        ((model, "--camera", "simulatd:x", "--out", out), "simulated:FOLDER"),
+        ((model, "--camera", empty, "--out", out), "no image"),
+        ((model, "--camera", fields, "--out", tmp_path), "not a file"),
+        ((model, "--camera", fields, "--out", model), "not a results file"),
+        ((model, "--camera", fields, "--out", "/proc/r.sqlite"), "cannot be written"),
+        ((model, "--camera", fields, "--out", out, "--save", "/proc/pictures"), "/proc/pictures"),
+    ):
+        lines = ends_with(2, capsys, *arguments).splitlines()
+        assert lines[-1].startswith("error: ")
+        assert finding in lines[-1]
+        assert not any(line.startswith(("Traceback", "  ")) for line in lines)
+        assert not out.exists()
+    assert model.exists()
+
+
+def test_a_damaged_image_ends_the_run_and_keeps_what_was_stored(
+    tmp_path: Path, model: Path, fields: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = sorted(fields.glob("*.jpg"))[-1]
+    last.write_bytes(last.read_bytes()[:5000])
+    out = tmp_path / "r.sqlite"
+    errors = ends_with(2, capsys, model, "--camera", fields, "--out", out)
+    assert last.name in errors.splitlines()[-1]
+    assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [(2, "failed")]
+
+
+def test_a_camera_that_stalls_ends_the_run_and_keeps_what_was_stored(
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from qlvit_edge.camera.simulated import SimulatedCamera
+
+    image = decode(next(iter(FIELDS.glob("*.jpg"))))
+
+    def frames(self: SimulatedCamera) -> Any:
+        yield Frame(image, 0, 0.0)
+        raise CameraStalledError(self.name, "no frame for 20 s", "check the cable")
+
+    monkeypatch.setattr(SimulatedCamera, "frames", frames)
+    out = tmp_path / "r.sqlite"
+    errors = ends_with(2, capsys, model, "--camera", f"simulated:{FIELDS}", "--out", out)
+    assert "no frame for 20 s" in errors.splitlines()[-1]
+    assert rows(out, "SELECT count(*) FROM frames") == [(1,)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_stop_cleanly(
+    tmp_path: Path, model: Path, fields: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "r.sqlite"
+    source = f"simulated:{fields}?fps=20"
+    child = subprocess.Popen(
+        [*PROGRAM, "run", str(model), "--camera", source, "--out", str(out), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if out.exists() and out.stat().st_size and rows_or_none(out):
+            break
+        time.sleep(0.05)
+    child.send_signal(number)
+    stdout, stderr = child.communicate(timeout=30)
+    assert child.returncode == 0, stderr
+    summary = json.loads(stdout)
+    assert summary["outcome"] == "stopped"
+    assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [
+        (summary["frames"], "stopped")
+    ]
+    assert "Traceback" not in stderr
+
+
+def rows_or_none(path: Path) -> list[tuple[Any, ...]]:
+    try:
+        return rows(path, "SELECT id FROM frames")
+    except sqlite3.OperationalError:
+        return []
+
+
+def test_a_terminal_shows_live_counts(tmp_path: Path, model: Path, fields: Path) -> None:
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        [*PROGRAM, "run", str(model), "--camera", str(fields), "--out", str(tmp_path / "r.sqlite")],
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:  # Linux says so when the other side has closed
+        pass
+    os.close(leader)
+    assert child.wait() == 0
+    assert b"fps" in shown
+    assert b"uncertain" in shown
+
+
+def test_a_stop_request_interrupts_only_where_the_program_waits() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        with pytest.raises(Stopped), stop.interruptible():
+            pytest.fail("it went on")
+    with StopRequest() as stop:
+        began = time.monotonic()
+        child = subprocess.Popen(
+            ["sh", "-c", f"sleep 0.2; kill -INT {os.getpid()}"], stdin=subprocess.DEVNULL
+        )
+        with pytest.raises(Stopped), stop.interruptible():
+            time.sleep(10)
+        assert time.monotonic() - began < 5
+        child.wait()
+
+
+def test_signals_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_times_add_up() -> None:
+    times = Times()
+    with times.measure("a"):
+        time.sleep(0.02)
+    with times.measure("a"):
+        time.sleep(0.02)
+    shares = times.shares()
+    assert times.spent["a"] >= 0.04
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert set(shares) == {"a", "other"}
+
+
+def test_labels_stay_inside_the_picture_and_uncertain_cells_are_grey() -> None:
+    from qlvit_edge.fields.finder import Cell
+
+    image = np.full((120, 160, 3), 220, np.uint8)
+    answer = Classification("RED", 0.5, {"RED": 0.5, "BLUE": 0.5}, "uncertain")
+    corner = ClassifiedCell(Cell(150, 0, 10, 20, 50.0), answer)
+    drawn = annotate(image, [corner], ["BLUE", "RED"])
+    assert drawn.shape == image.shape
+    assert (image == 220).all()
+    changed = drawn[(drawn != 220).any(axis=2)]
+    assert np.ptp(changed.astype(int), axis=1).max() == 0
+    assert cv2.countNonZero((drawn[:, :140] != 220).any(axis=2).astype(np.uint8)) > 0
