@@ -12,7 +12,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
 ROOT := $(CURDIR)
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
-CONSTRAINTS := $(ROOT)/requirements/constraints.txt
+CONSTRAINTS := requirements/constraints.txt
 
 # What the installed package is made of; a change reinstalls it (without dependencies).
 SOURCES := $(shell find qlvit_edge converters calibration -type f -not -path '*/__pycache__/*' \
