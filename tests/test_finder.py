@@ -21,6 +21,8 @@ ANNOTATED = {
     "BloodImage_00043.jpg": [(76, 106, 217, 228), (498, 304, 639, 480)],
     "BloodImage_00065.jpg": [(253, 275, 387, 392), (404, 107, 538, 224)],
     "BloodImage_00070.jpg": [(167, 83, 296, 206), (375, 348, 471, 439)],
+    # Two large cells side by side.
+    "BloodImage_00176.jpg": [(107, 34, 324, 234), (306, 102, 460, 246)],
 }
 
 
@@ -31,7 +33,7 @@ def overlap(cell: Cell, box: tuple[int, int, int, int]) -> float:
     return shared / (cell.width * cell.height + (box[2] - box[0]) * (box[3] - box[1]) - shared)
 
 
-def assert_finds_annotated(image: Image, name: str, *, least: float = 0.5) -> None:
+def assert_finds_annotated(image: Image, name: str, *, least: float = 0.45) -> None:
     scale = 640 / image.shape[1]
     cells = [
         Cell(*(round(v * scale) for v in (c.x, c.y, c.width, c.height)), c.area)

@@ -12,6 +12,7 @@ What a cell *is* (its class) and whether the field is in focus are left to other
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,9 @@ CYTOPLASM_SHARE = 0.12
 
 LEAST_ASPECT = 0.8
 """Cells are round: a box's shorter side is widened to this share of the longer one."""
+
+WHOLE_NUCLEUS = 0.5
+"""A part of more than this share of the usual cell's disc is a nucleus, not a lobe."""
 
 LEAST_DIAMETER = 4
 """Cells of fewer pixels across have no shape to judge; none are looked for."""
@@ -130,7 +134,8 @@ def stain_index(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     red, green, blue = density[..., 0], density[..., 1], density[..., 2]
     # Nuclei absorb green as well; blue or cyan debris and colour fringes do not.
     index = np.minimum(red, green) - BLUE_SHARE * blue
-    index[light.max(axis=2) < 0.12 * background.max()] = 0.0
+    brightest = np.maximum(np.maximum(light[..., 0], light[..., 1]), light[..., 2])
+    index[brightest < 0.12 * background.max()] = 0.0
     return np.asarray(index, np.float32)
 
 
@@ -174,14 +179,36 @@ def _nuclei(index: NDArray[np.float32], diameter: float) -> list[NDArray[np.bool
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(diameter * 0.14))
     joined = closed[room:-room, room:-room]
     disc = np.pi / 4 * diameter**2
-    count, labels = cv2.connectedComponents(joined)
     found = []
-    for label in range(1, count):
-        nucleus = (labels == label) & (mask > 0)
-        area = int(nucleus.sum())
-        if SMALLEST_NUCLEUS * disc <= area <= 9 * disc:
-            found.append(nucleus)
+    for nucleus in _components(joined):
+        for part in _separate(nucleus & (mask > 0), WHOLE_NUCLEUS * disc):
+            # Platelets are smaller; a smear of stain over the field is larger.
+            if SMALLEST_NUCLEUS * disc <= part.sum() <= 9 * disc:
+                found.append(part)
     return found
+
+
+def _components(mask: NDArray[Any]) -> list[NDArray[np.bool_]]:
+    count, labels = cv2.connectedComponents(mask)
+    return [np.asarray(labels == label, np.bool_) for label in range(1, count)]
+
+
+def _separate(nucleus: NDArray[np.bool_], whole: float) -> list[NDArray[np.bool_]]:
+    """Take neighbouring cells apart that the joining of lobes has put together.
+
+    Parts of more than ``whole`` pixels are nuclei of their own, too large for lobes; what
+    is smaller stays with the nearest of them.
+    """
+    parts = _components(nucleus.astype(np.uint8))
+    wholes = [part for part in parts if part.sum() > whole]
+    if len(wholes) < 2:
+        return [nucleus]
+    away = [cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 3) for part in wholes]
+    for part in parts:
+        if part.sum() <= whole:
+            nearest = int(np.argmin([distance[part].min() for distance in away]))
+            wholes[nearest] = wholes[nearest] | part
+    return wholes
 
 
 def _join_overlapping(nuclei: list[NDArray[np.bool_]], diameter: float) -> list[NDArray[np.bool_]]:
