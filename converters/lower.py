@@ -165,12 +165,12 @@ def lower_attention(
     q = builder.map_to_heads(
         builder.sigmoid(query, name=f"{name}/sigmoid_q"), heads, name=f"{name}/q"
     )
-    k = builder.map_to_heads(
+    k = builder.map_to_channel_heads(
         builder.sigmoid(project("key"), name=f"{name}/sigmoid_k"), heads, name=f"{name}/k"
     )
-    v = builder.map_to_heads(project("value"), heads, name=f"{name}/v")
-    key_value = builder.log2_softmax(v, 2, name=f"{name}/softmax_v").matmul_left(
-        k, adjoint_a=True, symmetric=True, name=f"{name}/key_value"
+    v = builder.map_to_channel_heads(project("value"), heads, name=f"{name}/v")
+    key_value = builder.log2_softmax(v, 3, name=f"{name}/softmax_v").matmul_left(
+        k, adjoint_p=True, symmetric=True, name=f"{name}/key_value"
     )
     key_value = builder.scale_by(key_value, 1 / math.sqrt(depth), name=f"{name}/key_value_scaled")
     attended = builder.heads_to_map(
@@ -200,13 +200,16 @@ def lower_kan_layer(layer: nn.Module, builder: GraphBuilder, x: Tensor, name: st
 def _lower_linear_kan(layer: LinearKANLayer, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
     """Ramps between knots, then the slopes of every φ as a 1×1 convolution."""
     scale, shift = _affine(layer.norm)
-    ramps = builder.kan_segments(
-        x, scale=scale, shift=shift, knots=_real(layer.knots()), name=f"{name}/ramps"
-    )
     values = _real(layer.knot_values())  # (O, I, knots)
-    slopes = np.diff(values, axis=2).transpose(0, 2, 1)  # (O, segments, I)
-    weight = slopes.reshape(len(slopes), 1, 1, -1)
-    return builder.conv(ramps, weight, values[:, :, 0].sum(1), name=name)
+    return builder.kan_layer(
+        x,
+        scale=scale,
+        shift=shift,
+        knots=_real(layer.knots()),
+        weight=np.diff(values, axis=2).transpose(0, 2, 1),  # (O, segments, I)
+        bias=values[:, :, 0].sum(1),
+        name=name,
+    )
 
 
 def lower_head(head: QuantisedHead, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:

@@ -1,0 +1,142 @@
+"""`qlvit-edge convert`: a trained and calibrated run in, a proven integer .tflite out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from qlvit_edge.converters.convert import Conversion
+
+
+@click.command("convert")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The .tflite file to write."
+)
+@click.option(
+    "--softmax",
+    type=click.Choice(["fast", "exact"]),
+    default="fast",
+    show_default=True,
+    help="Keep 8 levels of the 4-bit log2 code, or all 16.",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    default=0.5,
+    show_default=True,
+    help="Accuracy that integers may cost, in points (3 times that for one class).",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of images for the proof  [default: what the run records]",
+)
+@click.option(
+    "--split",
+    "split_path",
+    type=click.Path(path_type=Path),
+    help="Split whose test side is the proof  [default: the run's]",
+)
+@click.option(
+    "--images",
+    "tensor_images",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Test images that are compared at every tensor.",
+)
+@click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
+def command(
+    run: Path,
+    out: Path,
+    softmax: str,
+    max_drop: float,
+    data: Path | None,
+    split_path: Path | None,
+    tensor_images: int,
+    report: Path | None,
+) -> None:
+    """Convert the trained network RUN (a run folder or a bundled name) and prove the result.
+
+    The proof: every tensor an integer, builtin operators only, every tensor equal to the
+    NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
+    is not written.
+
+    \b
+    Example:
+      qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
+    """
+    require("convert", "torch", "safetensors")
+    from typing import cast
+
+    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.converters.convert import convert, proof_images
+    from qlvit_edge.converters.prove import check_budget
+    from qlvit_edge.errors import AccuracyBudgetError, ConversionError
+    from qlvit_edge.files import ensure_writable, write_bytes, write_json
+    from qlvit_edge.integer.log2_softmax import Form
+    from qlvit_edge.training.checkpoint import load_checkpoint
+
+    if out.is_dir():
+        raise ConversionError(out, "is a folder", "name the .tflite file to write")
+    for target in filter(None, (out, report)):
+        ensure_writable(target.absolute().parent)
+    checkpoint = load_checkpoint(resolve_run(run))
+    images = proof_images(checkpoint, data, split_path, is_bundled(run))
+    conversion = convert(checkpoint, cast("Form", softmax), images, tensor_images, progress_bar)
+    failed: AccuracyBudgetError | None = None
+    try:
+        check_budget(conversion.accuracies, max_drop, out)
+    except AccuracyBudgetError as error:
+        failed = error
+    _print(conversion)
+    if report is not None:
+        write_json(report, {**conversion.report, "max_drop": max_drop, "passed": failed is None})
+    if failed is not None:
+        raise failed
+    write_bytes(out, conversion.model)
+    click.echo(f"wrote {out}: {len(conversion.model) / 1024:.0f} KiB")
+
+
+def _print(conversion: Conversion) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    report: dict[str, Any] = conversion.report
+    equality, kernels = report["equality"], report["default_kernels"]
+    accuracy, reference = report["accuracy"], report["reference_accuracy"]
+    table = Table(title="Proof (reduced proof)" if report["reduced_proof"] else "Proof")
+    table.add_column("claim")
+    table.add_column("finding")
+    table.add_row("proved on", f"{accuracy['images']} images, {report['proof_images']}")
+    table.add_row("every tensor an integer", f"{report['tensors']} of {report['tensors']}")
+    table.add_row("builtin operators only", f"{report['operators']} of {report['operators']}")
+    table.add_row(
+        "equal to the integer reference",
+        f"{equality['tensors']} tensors, byte for byte, on {equality['images']} images",
+    )
+    table.add_row(
+        "on the default kernels",
+        f"{kernels['kernels']}; {kernels['changed']:.2%} of the logits differ, by at most "
+        f"{kernels['largest']}; {kernels['agreement']:.1%} same class",
+    )
+    table.add_row(
+        "accuracy",
+        f"float {accuracy['float_accuracy']:.2%}, file {accuracy['file_accuracy']:.2%} "
+        f"({accuracy['drop_points']:+.2f} points lost), {accuracy['agreement']:.2%} same class",
+    )
+    table.add_row(
+        f"accuracy on {reference['images']} of them",
+        f"float {reference['float']:.2%}, reference {reference['reference']:.2%}, "
+        f"file {reference['file']:.2%}",
+    )
+    table.add_row("golden pairs inside", str(report["golden_pairs"]))
+    Console().print(table)
+    click.echo("For research use only, not for diagnosis.")
