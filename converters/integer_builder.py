@@ -13,6 +13,7 @@ from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
+from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
 
 from qlvit_edge.errors import CalibrationError, ConversionError
@@ -310,22 +311,20 @@ class _ExactProbabilities(Log2Probabilities):
         fixed_range: Range | None = None,
     ) -> Tensor:
         builder = self._builder
-        known = fixed_range if fixed_range is not None else builder.ranges.get(name)
-        parts = [
-            builder.matmul(
-                a,
-                part,
-                name=f"{name}/{suffix}",
-                adjoint_a=adjoint_a,
-                adjoint_b=adjoint_p,
-                symmetric=symmetric,
-                fixed_range=known,
+        quantisation = builder._activation(name, fixed_range, symmetric)
+        high, low = (
+            builder._emit(
+                BatchMatMul(
+                    inputs=(a, part),
+                    name=f"{name}/{suffix}",
+                    quantisation=quantisation,
+                    adjoint_a=adjoint_a,
+                    adjoint_b=adjoint_p,
+                )
             )
             for part, suffix in ((self._high, "high"), (self._low, "low"))
-        ]
-        return builder._emit(
-            Add(inputs=(parts[0], parts[1]), name=name, quantisation=parts[0].quantisation)
         )
+        return builder._emit(Add(inputs=(high, low), name=name, quantisation=quantisation))
 
     def split_scalars(self, *, name: str) -> list[Tensor]:
         """See the base class; probabilities below 1/512 round to 0 in the joined tensor."""

@@ -59,7 +59,7 @@ class BatchMatMul(Operation):
             right = right.swapaxes(-1, -2)
         # The kernel multiplies the scales in float32 and divides in double.
         factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
-        product = (left @ right).astype(np.int64)
+        product = np.matmul(left, right).astype(np.int64)
         return requantise(product, *quantize_multiplier(factor), self.output.zero_point)
 
     def macs(self) -> int:
