@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import qlvit_edge.bundled
-from qlvit_edge.fields.finder import Cell, crop, find_cells
+from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
@@ -136,6 +137,16 @@ def test_a_smaller_magnification_is_told_by_the_cell_size() -> None:
     field = decode(FIELDS / "BloodImage_00065.jpg")
     mosaic = np.tile(field, (3, 3, 1))
     assert len(find_cells(mosaic, cell_size=0.1)) == 18
+
+
+def test_a_frame_full_of_stain_stays_affordable() -> None:
+    field = np.full((1200, 1600, 3), 225, np.uint8)
+    for y in range(10, 1200, 20):
+        for x in range(10, 1600, 20):
+            cv2.circle(field, (x, y), 6, (110, 70, 170), -1)
+    started = time.monotonic()
+    assert 0 < len(find_cells(field, cell_size=0.01)) <= MOST_CELLS
+    assert time.monotonic() - started < 20
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -12,7 +12,7 @@ What a cell *is* (its class) and whether the field is in focus are left to other
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -44,6 +44,9 @@ LEAST_ASPECT = 0.8
 
 WHOLE_NUCLEUS = 0.5
 """A part of more than this share of the usual cell's disc is a nucleus, not a lobe."""
+
+MOST_CELLS = 300
+"""Cells given for one frame at most, the largest ones: keeps odd frames affordable."""
 
 LEAST_DIAMETER = 4
 """Cells of fewer pixels across have no shape to judge; none are looked for."""
@@ -109,7 +112,7 @@ def find_cells(image: NDArray[np.uint8], *, cell_size: float = DEFAULT_CELL_SIZE
     if diameter < LEAST_DIAMETER:
         return []
     index = stain_index(np.asarray(small, np.uint8))
-    nuclei = _join_overlapping(_nuclei(index, diameter), diameter)
+    nuclei = _nuclei(index, diameter)
     factors = width / small.shape[1], height / small.shape[0]
     cells = [_cell(nucleus, diameter, factors, (width, height)) for nucleus in nuclei]
     return sorted(cells, key=lambda cell: (-cell.area, cell.y, cell.x))
@@ -165,95 +168,135 @@ def crop(image: NDArray[np.uint8], cell: Cell, margin: float = CROP_MARGIN) -> N
     return np.ascontiguousarray(image[rows[:, None], columns[None, :]])
 
 
-def _nuclei(index: NDArray[np.float32], diameter: float) -> list[NDArray[np.bool_]]:
-    """Masks of the nuclei, lobes joined; ``diameter`` of a usual cell in pixels."""
+@dataclass(frozen=True)
+class _Stain:
+    """A stained region: its box in pixels of the working copy (x1, y1 outside), its area."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    area: int
+
+    def joined(self, other: _Stain) -> _Stain:
+        return _Stain(
+            min(self.x0, other.x0),
+            min(self.y0, other.y0),
+            max(self.x1, other.x1),
+            max(self.y1, other.y1),
+            self.area + other.area,
+        )
+
+    def longer(self) -> int:
+        return max(self.x1 - self.x0, self.y1 - self.y0)
+
+    def gap(self, other: _Stain) -> int:
+        """Pixels between the two boxes, along the axis where they are further apart."""
+        across = max(self.x0, other.x0) - min(self.x1, other.x1)
+        down = max(self.y0, other.y0) - min(self.y1, other.y1)
+        return max(across, down)
+
+    def cell_box(self, diameter: float) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1) of nucleus and cytoplasm, not clipped to the field."""
+        width, height, longer = self.x1 - self.x0, self.y1 - self.y0, self.longer()
+        grow = CYTOPLASM_SHARE * longer + 0.03 * diameter
+        grow_x = grow + max(0.0, LEAST_ASPECT * longer - width) / 2
+        grow_y = grow + max(0.0, LEAST_ASPECT * longer - height) / 2
+        return self.x0 - grow_x, self.y0 - grow_y, self.x1 + grow_x, self.y1 + grow_y
+
+
+def _nuclei(index: NDArray[np.float32], diameter: float) -> list[_Stain]:
+    """The nuclei, lobes joined; ``diameter`` of a usual cell in pixels."""
     # The stain's strength: the peak after averaging over a lobe, so that no speck sets it.
     lobe = max(3, round(diameter * 0.2)) | 1
     peak = float(cv2.blur(index, (lobe, lobe)).max())
     threshold = max(LOWEST_THRESHOLD, PEAK_SHARE * peak)
     stained = (index > threshold).astype(np.uint8)
     mask = cv2.morphologyEx(stained, cv2.MORPH_OPEN, _disc(diameter * 0.05))
+    disc = np.pi / 4 * diameter**2
+    nuclei = [
+        nucleus
+        for group in _groups(np.asarray(mask, np.uint8), diameter)
+        for nucleus in _separate(group, WHOLE_NUCLEUS * disc)
+        # Platelets are smaller; a smear of stain over the field is larger.
+        if SMALLEST_NUCLEUS * disc <= nucleus.area <= 9 * disc
+    ]
+    nuclei.sort(key=lambda nucleus: -nucleus.area)
+    return _join_overlapping(nuclei[:MOST_CELLS], diameter)
+
+
+def _groups(mask: NDArray[np.uint8], diameter: float) -> list[list[_Stain]]:
+    """The stained regions, those near enough to be lobes of one nucleus together."""
     # Closing needs room around the field, or it would treat the edge as stain.
     room = int(diameter)
     padded = cv2.copyMakeBorder(mask, room, room, room, room, cv2.BORDER_CONSTANT, value=0)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disc(diameter * 0.14))
-    joined = closed[room:-room, room:-room]
-    disc = np.pi / 4 * diameter**2
-    found = []
-    for nucleus in _components(joined):
-        for part in _separate(nucleus & (mask > 0), WHOLE_NUCLEUS * disc):
-            # Platelets are smaller; a smear of stain over the field is larger.
-            if SMALLEST_NUCLEUS * disc <= part.sum() <= 9 * disc:
-                found.append(part)
-    return found
+    _, owners = cv2.connectedComponents(closed[room:-room, room:-room])
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask)
+    # Closing only adds pixels, so that every region lies in one owner.
+    owner = np.zeros(count, np.int64)
+    owner[labels] = owners
+    groups: dict[int, list[_Stain]] = {}
+    for label in range(1, count):
+        x, y, width, height, area = (int(value) for value in boxes[label])
+        region = _Stain(x, y, x + width, y + height, area)
+        groups.setdefault(int(owner[label]), []).append(region)
+    return list(groups.values())
 
 
-def _components(mask: NDArray[Any]) -> list[NDArray[np.bool_]]:
-    count, labels = cv2.connectedComponents(mask)
-    return [np.asarray(labels == label, np.bool_) for label in range(1, count)]
+def _separate(group: list[_Stain], whole: float) -> list[_Stain]:
+    """Make nuclei of a group of regions: one, or several where cells lie side by side.
 
-
-def _separate(nucleus: NDArray[np.bool_], whole: float) -> list[NDArray[np.bool_]]:
-    """Take neighbouring cells apart that the joining of lobes has put together.
-
-    Parts of more than ``whole`` pixels are nuclei of their own, too large for lobes; what
-    is smaller stays with the nearest of them.
+    Regions of more than ``whole`` pixels are nuclei of their own, too large for lobes;
+    what is smaller goes to the nearest of them.
     """
-    parts = _components(nucleus.astype(np.uint8))
-    wholes = [part for part in parts if part.sum() > whole]
-    if len(wholes) < 2:
-        return [nucleus]
-    away = [cv2.distanceTransform((~part).astype(np.uint8), cv2.DIST_L2, 3) for part in wholes]
-    for part in parts:
-        if part.sum() <= whole:
-            nearest = int(np.argmin([distance[part].min() for distance in away]))
-            wholes[nearest] = wholes[nearest] | part
-    return wholes
+    nuclei = [region for region in group if region.area > whole]
+    lobes = [region for region in group if region.area <= whole]
+    if len(nuclei) < 2:
+        return [reduce(_Stain.joined, group)]
+    for lobe in lobes:
+        nearest = min(range(len(nuclei)), key=lambda i: nuclei[i].gap(lobe))
+        nuclei[nearest] = nuclei[nearest].joined(lobe)
+    return nuclei
 
 
-def _join_overlapping(nuclei: list[NDArray[np.bool_]], diameter: float) -> list[NDArray[np.bool_]]:
+def _join_overlapping(nuclei: list[_Stain], diameter: float) -> list[_Stain]:
     """Join nuclei whose cells would overlap into one, unless that cell would be a giant.
 
     Two wide-apart lobes of an eosinophil are one cell; two cells side by side are two.
     """
-    for i, first in enumerate(nuclei):
-        for j in range(i + 1, len(nuclei)):
-            a, b = _extent(first, diameter), _extent(nuclei[j], diameter)
-            shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(
-                0.0, min(a[3], b[3]) - max(a[1], b[1])
-            )
-            smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-            both = first | nuclei[j]
-            _, _, width, height = cv2.boundingRect(both.astype(np.uint8))
-            if shared > OVERLAP_OF_LOBES * smaller and max(width, height) < 1.4 * diameter:
-                rest = [n for k, n in enumerate(nuclei) if k not in (i, j)]
-                return _join_overlapping([both, *rest], diameter)
-    return nuclei
+    waiting = list(nuclei)
+    done: list[_Stain] = []
+    while waiting:
+        first = waiting.pop()
+        partner = next((n for n in waiting + done if _one_cell(first, n, diameter)), None)
+        if partner is None:
+            done.append(first)
+            continue
+        (waiting if partner in waiting else done).remove(partner)
+        waiting.append(first.joined(partner))
+    return done
 
 
-def _extent(nucleus: NDArray[np.bool_], diameter: float) -> tuple[float, float, float, float]:
-    """Box (x0, y0, x1, y1) of nucleus and cytoplasm, not clipped to the field."""
-    left, top, width, height = cv2.boundingRect(nucleus.astype(np.uint8))
-    longer = max(width, height)
-    grow = CYTOPLASM_SHARE * longer + 0.03 * diameter
-    grow_x = grow + max(0.0, LEAST_ASPECT * longer - width) / 2
-    grow_y = grow + max(0.0, LEAST_ASPECT * longer - height) / 2
-    return left - grow_x, top - grow_y, left + width + grow_x, top + height + grow_y
+def _one_cell(first: _Stain, second: _Stain, diameter: float) -> bool:
+    a, b = first.cell_box(diameter), second.cell_box(diameter)
+    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(
+        0.0, min(a[3], b[3]) - max(a[1], b[1])
+    )
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    joined = first.joined(second)
+    return shared > OVERLAP_OF_LOBES * smaller and joined.longer() < 1.4 * diameter
 
 
 def _cell(
-    nucleus: NDArray[np.bool_],
-    diameter: float,
-    factors: tuple[float, float],
-    field: tuple[int, int],
+    nucleus: _Stain, diameter: float, factors: tuple[float, float], field: tuple[int, int]
 ) -> Cell:
-    """The box of nucleus and cytoplasm, in pixels of the field of (width, height)."""
-    left, top, right, bottom = _extent(nucleus, diameter)
+    """The cell in pixels of the field of (width, height); ``factors`` lead there."""
+    left, top, right, bottom = nucleus.cell_box(diameter)
     x0, y0 = max(0, round(left * factors[0])), max(0, round(top * factors[1]))
     x1 = min(field[0], round(right * factors[0]))
     y1 = min(field[1], round(bottom * factors[1]))
-    area = float(nucleus.sum()) * factors[0] * factors[1]
-    return Cell(x0, y0, x1 - x0, y1 - y0, area)
+    return Cell(x0, y0, x1 - x0, y1 - y0, nucleus.area * factors[0] * factors[1])
 
 
 def _disc(radius: float) -> NDArray[np.uint8]:
