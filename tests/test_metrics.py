@@ -44,9 +44,9 @@ def test_figures_equal_sklearn(case: tuple[np.ndarray, np.ndarray, np.ndarray]) 
     np.testing.assert_allclose([s.precision for s in ours], precision)
     np.testing.assert_allclose([s.recall for s in ours], recall)
     np.testing.assert_allclose([s.f1 for s in ours], f1)
-    mean = metrics.macro(matrix)
+    mean = metrics.macro(ours)
     expected = sk.precision_recall_fscore_support(
-        truth, predicted, average="macro", zero_division=0
+        truth, predicted, labels=labels, average="macro", zero_division=0
     )
     np.testing.assert_allclose([mean.precision, mean.recall, mean.f1], expected[:3])
     for index, area in enumerate(metrics.one_vs_rest_auc(truth, scores)):
@@ -75,7 +75,7 @@ def test_labels_out_of_range_or_of_unequal_number_are_refused() -> None:
 def test_no_answers_give_zeros() -> None:
     empty = metrics.confusion_matrix([], [], 2)
     assert metrics.accuracy(empty) == 0
-    assert metrics.macro(empty) == metrics.Scores(0, 0, 0)
+    assert metrics.macro([]) == metrics.Scores(0, 0, 0)
 
 
 def test_bootstrap_draws_groups_not_images() -> None:

@@ -66,21 +66,29 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
                 axis.legend()
 
 
-def plot_confusion(matrix: NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
+def plot_confusion(
+    matrix: NDArray[np.int64],
+    labels: Sequence[str],
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+) -> None:
     """Draw a confusion matrix: counts, coloured by the share of the row.
 
     Args:
-        matrix: (classes, classes); rows are the truth, columns the prediction.
+        matrix: (classes, columns); rows are the truth, columns the prediction.
         labels: class names.
         path: PNG to write.
+        columns: names of the columns where they are not the classes.
     """
-    count = len(labels)
+    names = labels if columns is None else columns
+    count = max(len(labels), len(names))
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = max(4.2, 0.85 * count + 1.6)
     with _picture(path, (side + 0.6, side)) as (axis,):
         axis.grid(visible=False)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(count, count):
+        for row, column in np.ndindex(len(labels), len(names)):
             dark = shares[row, column] > 0.55
             number, share = matrix[row, column], shares[row, column]
             axis.text(
@@ -92,8 +100,8 @@ def plot_confusion(matrix: NDArray[np.int64], labels: Sequence[str], path: Path)
                 color="white" if dark else "#222222" if number else "#aaaaaa",
                 fontsize=9 if count <= 8 else 6,
             )
-        axis.set_xticks(range(count), labels, rotation=30, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(count), labels)
+        axis.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+        axis.set_yticks(range(len(labels)), labels)
         axis.set(title="Confusion matrix", xlabel="predicted", ylabel="true class")
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
@@ -127,7 +135,7 @@ def plot_roc(truth: ArrayLike, scores: ArrayLike, labels: Sequence[str], path: P
             ylim=(-0.02, 1.02),
         )
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="lower right", title="area under the curve")
+            axis.legend(loc="lower right", title="area under the curve", frameon=True)
 
 
 def plot_histogram(

@@ -1,0 +1,135 @@
+"""Building blocks of a self-contained HTML page: no script, nothing fetched, all text escaped.
+
+Pictures are inside the page as data URIs, so it can be mailed, kept, and opened on a
+microscope without a network.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+_STYLE = """
+:root { color-scheme: light; --ink: #1b2733; --soft: #5b6b7a; --line: #dfe5ea; --blue: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f4f6f8; color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
+.lead { color: var(--soft); margin: 0 0 1rem; overflow-wrap: anywhere; }
+.notice { border-left: 4px solid #d55e00; background: #fff4ec; padding: .6rem .9rem;
+  border-radius: 0 6px 6px 0; margin: 0 0 1rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .7rem;
+  margin-bottom: 1rem; }
+.tile { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.tile span { color: var(--soft); font-size: .85rem; }
+.tile.good b { color: #00704f; } .tile.bad b { color: #b34700; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
+  margin-bottom: 1rem; }
+section p { margin: 0 0 .7rem; } section p:last-child { margin-bottom: 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; font-size: .85rem; }
+td, th { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
+.scroll, table.pairs { margin-bottom: .8rem; }
+table.pairs td { text-align: left; overflow-wrap: anywhere; white-space: normal; }
+table.pairs td:first-child { color: var(--soft); width: 12rem; overflow-wrap: normal; }
+tr:last-child td { border-bottom: 0; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem;
+  align-items: center; }
+.pictures img { width: 100%; max-width: 36rem; height: auto; display: block; margin: 0 auto; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
+figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: contain;
+  background: #eef1f4; border-radius: 6px; display: block; }
+figcaption { font-size: .85rem; margin-top: .3rem; overflow-wrap: anywhere; }
+figcaption small { color: var(--soft); display: block; }
+footer { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
+@media (max-width: 30rem) { main { padding: 1rem .6rem 2rem; } section { padding: .8rem .7rem; }
+  th, td { padding: .3rem .4rem; } table.pairs td:first-child { width: 7.5rem; } }
+@media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
+"""
+
+
+def page(title: str, lead: str, blocks: Sequence[str]) -> str:
+    """Return a whole HTML document; `blocks` come from the other functions here."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
+        + "\n".join(blocks)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def notice(text: str) -> str:
+    """Return a paragraph that must not be overlooked."""
+    return f'<p class="notice">{escape(text)}</p>'
+
+
+def tiles(entries: Sequence[tuple[str, str, str]]) -> str:
+    """Return figures in large print: (figure, what it is, `good`, `bad` or empty)."""
+    boxes = "".join(
+        f'<div class="tile {escape(mood)}"><b>{escape(figure)}</b><span>{escape(name)}</span></div>'
+        for figure, name, mood in entries
+    )
+    return f'<div class="tiles">{boxes}</div>'
+
+
+def section(title: str, *blocks: str) -> str:
+    """Return a titled box around blocks."""
+    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(blocks) + "\n</section>"
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return f"<p>{escape(text)}</p>"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; the first column is text, the others are figures."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def pairs(entries: Sequence[tuple[str, str]]) -> str:
+    """Return a table of names and their values in words."""
+    body = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in entries
+    )
+    return f'<table class="pairs">{body}</table>'
+
+
+def pictures(entries: Sequence[tuple[bytes, str]]) -> str:
+    """Return pictures side by side: (PNG, description for those who cannot see it)."""
+    images = "".join(
+        f'<img src="{_data_uri(content, "png")}" alt="{escape(text)}">' for content, text in entries
+    )
+    return f'<div class="pictures">{images}</div>'
+
+
+def cards(entries: Sequence[tuple[bytes, str, str]]) -> str:
+    """Return small JPEG pictures with two lines below each: (JPEG, line, smaller line)."""
+    figures = "".join(
+        f'<figure><img src="{_data_uri(content, "jpeg")}" alt="{escape(line)}">'
+        f"<figcaption>{escape(line)}<small>{escape(small)}</small></figcaption></figure>"
+        for content, line, small in entries
+    )
+    return f'<div class="cards">{figures}</div>'
+
+
+def footer(text: str) -> str:
+    """Return the last line of the page."""
+    return f"<footer>{escape(text)}</footer>"
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

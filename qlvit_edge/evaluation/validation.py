@@ -1,0 +1,358 @@
+"""Measure a model file on this device: accuracy, golden pairs, latency, memory.
+
+The model sees what it will see in use: images decoded and resized by the shared
+preprocessing, or the crops that the cell finder makes of them. Reports are drawn elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.evaluation import metrics
+from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
+from qlvit_edge.files import sha256
+from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
+from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, metadata_of
+from qlvit_edge.modelfile.reader import read_bytes, read_document
+from qlvit_edge.preprocess import PREPROCESSING, decode, preprocess
+from qlvit_edge.runtime.child import run_in_child
+from qlvit_edge.runtime.classifier import as_input, softmax
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
+
+NO_CELL = "(no cell found)"
+RESEARCH_ONLY = "For research use only, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file that is ready to be measured.
+
+    Attributes:
+        path: the file.
+        content: its bytes.
+        metadata: what it says about itself; None when another tool wrote it.
+        audit: what keeps it from being an integer model.
+        input_size: height and width in pixels.
+        labels: class names in the order of its outputs; None when it does not say.
+        outputs: number of its outputs.
+    """
+
+    path: Path
+    content: bytes
+    metadata: ModelMetadata | None
+    audit: AuditResult
+    input_size: tuple[int, int]
+    labels: tuple[str, ...] | None
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model answered for one image.
+
+    Attributes:
+        image: the image with its true label, an index into the report's classes.
+        predicted: index of the most probable class, or None when no cell was found.
+        probabilities: of every class; zeros when no cell was found.
+        seconds: time of the inference, NaN without one.
+    """
+
+    image: LabelledImage
+    predicted: int | None
+    probabilities: tuple[float, ...]
+    seconds: float
+
+
+def open_model(path: Path) -> Model:
+    """Read a model file and check that it is an image classifier.
+
+    Raises:
+        ModelFileError: damaged, no image classifier, or in need of another preprocessing.
+    """
+    content = read_bytes(path)
+    document = read_document(content, subject=path)
+    metadata = metadata_of(document, subject=path)
+    inputs, outputs = document.inputs, document.outputs
+    if (
+        len(inputs) != 1
+        or len(outputs) != 1
+        or len(inputs[0].shape) != 4
+        or inputs[0].shape[0] != 1
+        or inputs[0].shape[3] != 3
+        or len(outputs[0].shape) != 2
+        or outputs[0].shape[0] != 1
+    ):
+        shapes = [list(tensor.shape) for tensor in (*inputs, *outputs)]
+        raise ModelFileError(
+            path,
+            f"it is no image classifier (inputs and outputs {shapes})",
+            "give a model of one input (1, height, width, 3) and one output (1, classes)",
+        )
+    if metadata is not None and metadata.preprocessing != PREPROCESSING:
+        raise ModelFileError(
+            path,
+            f"it wants preprocessing {metadata.preprocessing!r}, not {PREPROCESSING!r}",
+            "convert the model again or use the version that made it",
+        )
+    _, height, width, _ = inputs[0].shape
+    return Model(
+        path=path,
+        content=content,
+        metadata=metadata,
+        audit=audit_integer_only(document),
+        input_size=(height, width),
+        labels=None if metadata is None else tuple(metadata.labels),
+        outputs=outputs[0].shape[1],
+    )
+
+
+def class_order(model: Model, folder: ImageFolder) -> list[int]:
+    """Return the model's output number for every class of the folder.
+
+    Raises:
+        DataError: the folder's classes are not the model's.
+    """
+    if model.labels is None:
+        if len(folder.classes) != model.outputs:
+            raise DataError(
+                folder.root,
+                f"has {len(folder.classes)} classes, the model {model.outputs} outputs",
+                "give the images that the model was made for",
+            )
+        return list(range(model.outputs))
+    missing = [label for label in model.labels if label not in folder.classes]
+    unknown = [name for name in folder.classes if name not in model.labels]
+    if missing or unknown:
+        parts = [f"the model does not know {', '.join(unknown)}"] if unknown else []
+        parts += [f"there is no folder {', '.join(missing)}"] if missing else []
+        raise DataError(
+            folder.root,
+            " and ".join(parts),
+            f"name the class folders {', '.join(model.labels)}",
+        )
+    return [model.labels.index(name) for name in folder.classes]
+
+
+def trial(content: bytes, kernels: str, runtime: Runtime) -> str:
+    """Run a model once on zeros and return the kernels in words; see `validate`."""
+    interpreter = Interpreter(content, kernels=Kernels(kernels), runtime=runtime)
+    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))
+    return interpreter.kernels_used
+
+
+def validate(
+    model: Model,
+    folder: ImageFolder,
+    images: Sequence[LabelledImage],
+    *,
+    kernels: Kernels,
+    runtime: Runtime,
+    find: bool,
+    groups: dict[str, str],
+    advance: Callable[[], None],
+) -> tuple[dict[str, Any], list[Answer]]:
+    """Measure a model on labelled images.
+
+    Args:
+        model: from `open_model`.
+        folder: where the images are from; its classes are the report's.
+        images: what to measure on, at least one.
+        kernels: which kernels to run.
+        runtime: which runtime to use.
+        find: classify the finder's crop of each image instead of the whole image.
+        groups: relative name → source, for the interval; empty draws single images.
+        advance: called after every image.
+
+    Returns:
+        The figures, ready for `json.dumps`, and every answer in the order of the images.
+
+    Raises:
+        DataError: an image does not decode, or the classes do not fit.
+        ModelFileError: the runtime refuses the model or crashes on it.
+        DeviceError: the runtime is not installed.
+    """
+    order = class_order(model, folder)
+    # Kernels can end the process on odd models: let a child process try first.
+    run_in_child(model.path, trial, model.content, kernels.value, runtime)
+    before = _peak_memory()
+    interpreter = Interpreter(model.content, kernels=kernels, runtime=runtime)
+    golden = _golden(model, interpreter, kernels)
+    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
+    answers = []
+    for image in images:
+        answers.append(_answer(model, interpreter, image, order, find))
+        advance()
+    peak = _peak_memory()
+    classes = folder.classes
+    figures = {
+        "model": _about(model),
+        "data": {
+            "folder": str(folder.root),
+            "images": len(images),
+            "classes": {
+                name: sum(image.label == label for image in images)
+                for label, name in enumerate(classes)
+            },
+            "input": f"crop by the cell finder, margin {CROP_MARGIN}" if find else "whole image",
+            "without_cell": sum(answer.predicted is None for answer in answers),
+        },
+        **_quality(classes, answers, groups),
+        "golden": golden,
+        "latency_ms": _latency(answers),
+        "memory_bytes": {"peak": peak, "before_model": before},
+        "kernels": {
+            "asked": kernels.value,
+            "runtime": runtime,
+            "used": interpreter.kernels_used,
+            "xnnpack_missing": interpreter.xnnpack_missing,
+        },
+        "machine": {
+            "processor": platform.machine(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+    }
+    return figures, answers
+
+
+def shown_to_model(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8] | None:
+    """Return what is classified of a decoded image; None when no cell is found in it."""
+    if not find:
+        return image
+    cells = find_cells(image)
+    return crop(image, cells[0], CROP_MARGIN) if cells else None
+
+
+def _answer(
+    model: Model, interpreter: Interpreter, image: LabelledImage, order: list[int], find: bool
+) -> Answer:
+    picture = shown_to_model(decode(image.path), find=find)
+    if picture is None:
+        return Answer(image, None, (0.0,) * len(order), math.nan)
+    values = as_input(preprocess(picture, model.input_size), interpreter.input)
+    started = time.perf_counter()
+    output = interpreter.invoke(values)
+    seconds = time.perf_counter() - started
+    chances = softmax(interpreter.output.dequantise(output)[0])[order]
+    return Answer(image, int(chances.argmax()), tuple(map(float, chances)), seconds)
+
+
+def _quality(
+    classes: tuple[str, ...], answers: list[Answer], groups: dict[str, str]
+) -> dict[str, Any]:
+    """Accuracy, interval, scores by class, confusion and AUC."""
+    count = len(classes)
+    truth = np.array([answer.image.label for answer in answers], np.int64)
+    predicted = np.array(
+        [count if answer.predicted is None else answer.predicted for answer in answers], np.int64
+    )
+    # One more column than classes: images in which no cell was found.
+    matrix = metrics.confusion_matrix(truth, predicted, count + 1)
+    scores = metrics.per_class(matrix)[:count]
+    areas = metrics.one_vs_rest_auc(truth, np.array([answer.probabilities for answer in answers]))
+    present = [score for score, row in zip(scores, matrix, strict=False) if row.any()]
+    mean = metrics.macro(present)
+    right = (truth == predicted).astype(np.float64)
+    names = [groups.get(answer.image.relative, answer.image.relative) for answer in answers]
+    interval = metrics.bootstrap_interval(names, lambda drawn: float(right[drawn].mean()))
+    lost = bool(matrix[:, count].any())
+    return {
+        "accuracy": metrics.accuracy(matrix),
+        "accuracy_interval_95": list(interval),
+        "interval_drawn_over": f"{len(set(names))} {'sources' if groups else 'images'}",
+        "macro": {
+            "recall": mean.recall,
+            "precision": mean.precision,
+            "f1": mean.f1,
+            "auc": _number(float(np.mean(known))) if (known := _known(areas)) else None,
+        },
+        "classes": {
+            name: {
+                "images": int(matrix[index].sum()),
+                "recall": scores[index].recall,
+                "precision": scores[index].precision,
+                "f1": scores[index].f1,
+                "auc": _number(areas[index]),
+            }
+            for index, name in enumerate(classes)
+        },
+        "confusion": {
+            "rows": list(classes),
+            "columns": [*classes, NO_CELL] if lost else list(classes),
+            "counts": matrix[:count, : count + lost].tolist(),
+        },
+    }
+
+
+def _golden(model: Model, interpreter: Interpreter, kernels: Kernels) -> dict[str, Any]:
+    """Compare with the golden pairs: equal bytes are expected of reference kernels only."""
+    pairs: list[GoldenPair] = [] if model.metadata is None else model.metadata.golden
+    comparable = interpreter.output.dtype == np.int8
+    result: dict[str, Any] = {"pairs": len(pairs), "must_be_equal": kernels is Kernels.REFERENCE}
+    if not pairs or not comparable:
+        reason = "the file holds none" if not pairs else "the model's output is not int8"
+        return result | {"compared": 0, "reason": reason, "passed": None}
+    differences = []
+    for pair in pairs:
+        logits = interpreter.invoke(as_input(pair.image(), interpreter.input))[0]
+        differences.append(np.abs(logits.astype(np.int64) - np.array(pair.logits, np.int64)))
+    largest = max(int(difference.max()) for difference in differences)
+    equal = sum(not difference.any() for difference in differences)
+    return result | {
+        "compared": len(pairs),
+        "equal": equal,
+        "values_that_differ": int(sum((difference > 0).sum() for difference in differences)),
+        "largest_difference": largest,
+        "passed": equal == len(pairs) if kernels is Kernels.REFERENCE else None,
+    }
+
+
+def _about(model: Model) -> dict[str, Any]:
+    metadata = model.metadata
+    return {
+        "file": str(model.path),
+        "sha256": sha256(model.content),
+        "bytes": len(model.content),
+        "integer_only": model.audit.integer_only,
+        "verdict": model.audit.verdict,
+        "name": None if metadata is None else metadata.name,
+        "unknown_cells": None if metadata is None else metadata.unknown_cells,
+        "intended_use": None if metadata is None else metadata.intended_use,
+        "training_data": None if metadata is None else metadata.training_data,
+        "split_fingerprint": None if metadata is None else metadata.split_fingerprint,
+    }
+
+
+def _latency(answers: list[Answer]) -> dict[str, float] | None:
+    times = [1000 * answer.seconds for answer in answers if not math.isnan(answer.seconds)]
+    if not times:
+        return None
+    return {"mean": float(np.mean(times)), **metrics.percentiles(times)}
+
+
+def _peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

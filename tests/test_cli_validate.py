@@ -1,0 +1,265 @@
+"""`validate` measures rightly, says what it did, and leaves a page that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tiny_metadata import metadata, plain_image, tiny_file
+from tiny_model import COLOURS, tiny_model
+
+from qlvit_edge import bundled
+from qlvit_edge.cli import main
+from qlvit_edge.modelfile.metadata import embed
+
+PER_CLASS = 4
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> Path:
+    """Four images a colour; one RED image is green."""
+    root = tmp_path / "cells"
+    for label in COLOURS:
+        (root / label).mkdir(parents=True)
+        for number in range(PER_CLASS):
+            shown = "GREEN" if (label, number) == ("RED", 2) else label
+            image = plain_image(shown, size=20 + number, level=150 + 20 * number)
+            cv2.imwrite(str(root / label / f"<{number}>.png"), image[:, :, ::-1])
+    return root
+
+
+def _validate(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["validate", *map(str, arguments)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def _report(out: Path) -> Any:
+    return json.loads((out / "report.json").read_text())
+
+
+def test_figures_are_those_counted_by_hand(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    assert _validate(model, "--data", cells, "--out", out) == 0
+    report = _report(out)
+    assert report["accuracy"] == pytest.approx(11 / 12)
+    assert report["classes"]["RED"]["recall"] == 0.75
+    assert report["classes"]["GREEN"]["precision"] == 0.8
+    assert report["macro"]["recall"] == pytest.approx(11 / 12)
+    assert report["confusion"]["counts"] == [[4, 0, 0], [0, 4, 0], [0, 1, 3]]
+    assert report["classes"]["BLUE"]["auc"] == 1.0
+    assert report["classes"]["RED"]["auc"] < 1.0
+    (mistake,) = report["mistakes"]
+    assert (mistake["image"], mistake["predicted"]) == ("RED/<2>.png", "GREEN")
+    assert report["golden"]["equal"] == 3
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert report["memory_bytes"]["peak"] > 10_000_000
+    assert report["gate"] is None
+    output = capsys.readouterr().out
+    for text in ("91.67 %", "every image of the folder", "basophils, bands, blasts", "research"):
+        assert text in output
+
+
+@pytest.mark.parametrize("kernels", ["auto", "builtin", "reference"])
+def test_kernels_that_ran_are_named_and_golden_pairs_agree(
+    kernels: str, cells: Path, tmp_path: Path
+) -> None:
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    assert _validate(model, "--data", cells, "--out", out, "--kernels", kernels) == 0
+    report = _report(out)
+    assert report["kernels"]["asked"] == kernels
+    assert report["kernels"]["used"].startswith(
+        {"auto": ("XNNPACK", "builtin"), "builtin": "builtin", "reference": "reference"}[kernels]
+    )
+    assert report["golden"]["compared"] == 3
+    assert report["golden"]["passed"] is (True if kernels == "reference" else None)
+
+
+def test_golden_pair_that_reference_kernels_miss_is_a_failed_check(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = metadata()
+    wrong = data.golden[0].model_copy(update={"logits": [v + 1 for v in data.golden[0].logits]})
+    data = data.model_copy(update={"golden": [wrong, *data.golden[1:]]})
+    model, out = tmp_path / "tiny.tflite", tmp_path / "report"
+    model.write_bytes(embed(tiny_model(), data))
+    assert _validate(model, "--data", cells, "--out", out, "--kernels", "reference") == 1
+    assert "2 of 3 golden pairs only" in capsys.readouterr().err
+    assert _report(out)["golden"]["largest_difference"] == 1
+    assert _validate(model, "--data", cells, "--out", out) == 0
+
+
+@pytest.mark.parametrize(("gate", "code"), [("91", 0), ("92", 1), ("0.92", 1), ("101", 2)])
+def test_gate_decides_the_exit_code_and_the_report_is_written(
+    gate: str, code: int, cells: Path, tmp_path: Path
+) -> None:
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    assert _validate(model, "--data", cells, "--out", out, "--min-accuracy", gate) == code
+    assert (out / "report.json").exists() == (code != 2)
+    if code != 2:
+        assert _report(out)["gate"]["passed"] is (code == 0)
+        assert sorted(path.name for path in out.iterdir()) == ["index.html", "report.json"]
+
+
+def test_split_chooses_its_test_side_and_draws_over_sources(cells: Path, tmp_path: Path) -> None:
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import grouped_split
+
+    folder = scan(cells)
+    groups = {image.relative: f"source {i // 2}" for i, image in enumerate(folder.images)}
+    split = grouped_split(folder, 0.5, 0, groups)
+    (tmp_path / "split.json").write_text(split.model_dump_json())
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    split_file = tmp_path / "split.json"
+    assert _validate(model, "--data", cells, "--out", out, "--split", split_file) == 0
+    report = _report(out)
+    assert report["data"]["images"] == len(split.test) == 6
+    assert report["interval_drawn_over"] == "3 sources"
+    assert report["notes"] == []
+
+
+def test_float_file_is_measured_and_said(
+    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_file(tmp_path / "float.tflite", floating=True, with_metadata=False)
+    out = tmp_path / "report"
+    assert _validate(model, "--data", cells, "--out", out) == 0
+    report = _report(out)
+    assert report["accuracy"] == pytest.approx(11 / 12)
+    assert report["model"]["integer_only"] is False
+    assert report["golden"]["compared"] == 0
+    output = capsys.readouterr().out
+    assert "Not an integer model: 8 float tensors" in output
+    assert "does not say which cells" in output
+
+
+def test_crops_of_the_finder_and_images_without_cells(tmp_path: Path) -> None:
+    """Bundled fields hold cells; a plain image holds none and counts as wrong."""
+    root = tmp_path / "cells"
+    for label in COLOURS:
+        (root / label).mkdir(parents=True)
+        for field in sorted(bundled.FIELDS.glob("*.jpg"))[:1]:
+            (root / label / field.name).write_bytes(field.read_bytes())
+        cv2.imwrite(str(root / label / "plain.png"), np.full((60, 80, 3), 220, np.uint8))
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    assert _validate(model, "--data", root, "--out", out, "--find-cells") == 0
+    report = _report(out)
+    assert report["data"]["without_cell"] == 3
+    assert report["accuracy"] == pytest.approx(1 / 6)
+    assert report["confusion"]["columns"][-1] == "(no cell found)"
+    assert [row[-1] for row in report["confusion"]["counts"]] == [1, 1, 1]
+    assert "No cell was found in 3 images" in (out / "index.html").read_text()
+
+
+def test_bundled_model_measures_itself_on_the_bundled_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = dict.fromkeys(sorted(path.name for path in bundled.CROPS.iterdir()), (1, 2, 3))
+    data = metadata(golden=False).model_copy(update={"labels": list(weights)})
+    (tmp_path / "cells").mkdir()
+    model = tmp_path / "cells" / "cells.tflite"
+    model.write_bytes(embed(tiny_model(classes=weights), data))
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
+    assert _validate("cells", "--out", tmp_path / "report") == 0
+    assert "Reduced proof" in capsys.readouterr().out
+    assert _report(tmp_path / "report")["data"]["images"] == len(list(bundled.CROPS.glob("*/*")))
+
+
+class _Page(HTMLParser):
+    """Collects tags and what they point to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "action")]
+
+
+def test_page_needs_nothing_else_and_escapes_what_it_shows(cells: Path, tmp_path: Path) -> None:
+    data = metadata().model_copy(update={"name": "<script>alert(1)</script>"})
+    model, out = tmp_path / "tiny.tflite", tmp_path / "report"
+    model.write_bytes(embed(tiny_model(), data))
+    assert _validate(model, "--data", cells, "--out", out) == 0
+    text = (out / "index.html").read_text()
+    page = _Page(text)
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert len(page.links) == 4  # confusion, ROC, latency, one mistake
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert not re.search(r"https?://|@import|url\(", text)
+    assert "RED/&lt;2&gt;.png" in text
+    for phrase in ("research use only", "basophils, bands, blasts", "golden pairs", "viewport"):
+        assert phrase in text
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ("rename", "the model does not know PINK and there is no folder RED"),
+        ("corrupt", "<0>.png"),
+        ("one class", "one class only"),
+        ("no folder", "no such folder"),
+        ("no data", "give a folder with --data"),
+        ("random model", "identifier TFL3"),
+        ("split of other images", "the split names"),
+        ("report is a file", "report"),
+        ("no tflite-runtime", "pip install tflite-runtime"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    change: str,
+    finding: str,
+    cells: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    arguments: list[object] = [model, "--data", cells, "--out", out]
+    if change == "rename":
+        (cells / "RED").rename(cells / "PINK")
+    elif change == "corrupt":
+        (cells / "RED" / "<0>.png").write_bytes(b"no image")
+    elif change == "one class":
+        for label in ("RED", "GREEN"):
+            (cells / label).rename(tmp_path / label)
+    elif change == "no folder":
+        arguments[2] = tmp_path / "nothing"
+    elif change == "no data":
+        del arguments[1:3]
+    elif change == "random model":
+        model.write_bytes(bytes(range(256)))
+    elif change == "split of other images":
+        from qlvit_edge.data.folder import scan
+        from qlvit_edge.data.split import stratified_split
+
+        split = stratified_split(scan(cells), 0.5, 0)
+        (tmp_path / "split.json").write_text(split.model_dump_json())
+        (cells / "RED" / "<0>.png").unlink()
+        arguments += ["--split", tmp_path / "split.json"]
+    elif change == "report is a file":
+        out.write_text("mine")
+    else:
+        monkeypatch.setitem(__import__("sys").modules, "tflite_runtime.interpreter", None)
+        monkeypatch.setattr("qlvit_edge.evaluation.validation.run_in_child", lambda *_: "")
+        arguments += ["--runtime", "tflite-runtime"]
+    assert _validate(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert finding in captured.err
+    assert not (out / "report.json").exists()
+    assert not (out / "index.html").exists()

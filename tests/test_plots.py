@@ -1,0 +1,56 @@
+"""Every plot becomes a PNG, also at its edges, and the same figures give the same bytes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qlvit_edge.evaluation import plots
+from qlvit_edge.preprocess import decode
+
+LABELS = ["A", "B", "C"]
+CASES: dict[str, Callable[[Path], None]] = {
+    "curves": lambda path: plots.plot_curves(
+        [{"epoch": 1, "loss": 2.0, "validation_accuracy": 0.5}, {"epoch": 2, "loss": 1.0}], path
+    ),
+    "curves before the first epoch": lambda path: plots.plot_curves([], path),
+    "confusion": lambda path: plots.plot_confusion(np.diag([5, 0, 900]), LABELS, path),
+    "confusion with lost cells": lambda path: plots.plot_confusion(
+        np.ones((3, 4), np.int64), LABELS, path, columns=[*LABELS, "none"]
+    ),
+    "roc": lambda path: plots.plot_roc([0, 1, 1, 2], np.eye(4)[:, :3], LABELS, path),
+    "roc of one class": lambda path: plots.plot_roc([0, 0], np.ones((2, 3)), LABELS, path),
+    "histogram": lambda path: plots.plot_histogram(
+        [1.0] * 400 + [90.0], path, title="t", unit="ms", marks={"p50": 1.0}
+    ),
+    "histogram of one value": lambda path: plots.plot_histogram(
+        [2.0], path, title="t", unit="ms", marks={}
+    ),
+    "layers": lambda path: plots.plot_layer_error(["a", "b"], [30.0, float("inf")], path),
+    "many layers": lambda path: plots.plot_layer_error(
+        [f"layer {n}" for n in range(300)], list(range(300)), path
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_plot_is_a_picture_and_deterministic(name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for copy in ("first.png", "second.png"):
+            CASES[name](tmp_path / copy)
+    assert [str(w.message) for w in caught] == []
+    picture = decode(tmp_path / "first.png")
+    assert min(picture.shape[:2]) > 100
+    assert max(picture.shape[:2]) < 2500
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_nothing_is_left_when_the_folder_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        plots.plot_confusion(np.eye(3, dtype=np.int64), LABELS, tmp_path / "no" / "plot.png")
