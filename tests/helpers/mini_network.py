@@ -1,0 +1,113 @@
+"""A network with every method of the graph builder, random weights, said once for both builders."""
+
+from __future__ import annotations
+
+import numpy as np
+from qlvit_edge.converters.builder import GraphBuilder
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.graph import Graph, Tensor
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.tflite import write_tflite
+
+from qlvit_edge.integer.log2_softmax import Form, anchor_from_levels
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+
+SIZE, CHANNELS, HEADS, CLASSES = 32, 8, 2, 5
+
+
+class Weights:
+    """Random weights in a fixed order."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = np.random.default_rng(seed)
+
+    def __call__(self, *shape: int, gain: float = 1.0) -> np.ndarray:
+        spread = gain / np.sqrt(np.prod(shape[1:]))
+        return self.generator.normal(0, spread, shape)
+
+
+def build(b: GraphBuilder, seed: int = 0) -> Graph:
+    """Stem, two attention blocks with a pooled skip between, head."""
+    w = Weights(seed)
+    image = b.pad(b.input_image(SIZE, SIZE), 3, 3, 3, 3, name="stem/padded")
+    x = b.conv(image, w(CHANNELS, 7, 7, 3, gain=0.02), w(CHANNELS), stride=4, name="stem")
+    for index in range(2):
+        x = block(b, x, w, f"block{index}")
+        if index == 0:
+            x = b.max_pool_3x3_s2(x, name="pool")
+    features = b.mean_hw(x, name="features")
+    b.output(b.reshape(b.dense(features, w(CLASSES, CHANNELS), name="head"), (1, 5), name="logits"))
+    return b.build()
+
+
+def block(b: GraphBuilder, x: Tensor, w: Weights, name: str) -> Tensor:
+    """One block as the network has it."""
+    c, side = CHANNELS, x.shape[1]
+    hidden = b.dense(b.mean_hw(x, name=f"{name}/mean"), w(4, c), relu=True, name=f"{name}/hidden")
+    z = b.dense(hidden, w(4, 4, gain=4), w(4), name=f"{name}/z")
+    padded = b.pad(x, 1, 1, 1, 1, name=f"{name}/padded")
+    mixed: Tensor | None = None
+    for k, p in enumerate(b.log2_softmax(z, 3, name=f"{name}/pi").split_scalars(name=f"{name}/pi")):
+        kernel = b.depthwise(padded, w(3, 3, c, gain=3), w(c), name=f"{name}/kernel{k}")
+        part = b.mul(kernel, p, name=f"{name}/part{k}")
+        mixed = part if mixed is None else b.add(mixed, part, name=f"{name}/mixed{k}")
+    assert mixed is not None
+    y = b.hard_swish(mixed, name=f"{name}/activated")
+    projected = [b.conv(y, w(c, 1, 1, c, gain=2), name=f"{name}/{part}") for part in "qkv"]
+    q = b.map_to_heads(
+        b.sigmoid(projected[0], name=f"{name}/gate_q"), HEADS, name=f"{name}/q/heads"
+    )
+    k_map = b.sigmoid(projected[1], name=f"{name}/gate_k")
+    keys = b.map_to_channel_heads(k_map, HEADS, name=f"{name}/k/heads")
+    values = b.map_to_channel_heads(projected[2], HEADS, name=f"{name}/v/heads")
+    product = b.log2_softmax(values, 3, name=f"{name}/softmax").matmul_left(
+        keys, adjoint_p=True, symmetric=True, name=f"{name}/kv", fixed_range=(0.0, 1.25)
+    )
+    product = b.scale_by(product, 0.5, name=f"{name}/kv/scaled")
+    attended = b.matmul(q, product, name=f"{name}/attended")
+    joined = b.heads_to_map(attended, side, side, name=f"{name}/joined")
+    x = b.add(x, b.conv(joined, w(c, 1, 1, c), name=f"{name}/project"), name=f"{name}/residual")
+    down = b.kan_layer(
+        x,
+        scale=w.generator.uniform(0.5, 1.5, c),
+        shift=w(c),
+        knots=np.linspace(-3, 3, 7),
+        weight=w(4, 6, c),
+        bias=w(4),
+        name=f"{name}/kan",
+    )
+    return b.add(x, b.conv(down, w(c, 1, 1, 4), name=f"{name}/up"), name=f"{name}/out")
+
+
+def images(count: int, seed: int = 0) -> np.ndarray:
+    """Smooth random images (count, SIZE, SIZE, 3) uint8."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (count, SIZE // 8, SIZE // 8, 3))
+    return np.kron(coarse, np.ones((1, 8, 8, 1))).astype(np.uint8)
+
+
+def run_all_tensors(graph: Graph, batch: np.ndarray) -> dict[str, np.ndarray]:
+    """Run a graph's file on the reference kernels; every activation as (B, …)."""
+    interpreter = Interpreter(write_tflite(graph), kernels=Kernels.REFERENCE, keep_all_tensors=True)
+    rows = []
+    for image in batch:
+        interpreter.invoke(image[None])
+        rows.append(interpreter.tensors())
+    names = [tensor.name for tensor in graph.tensors() if tensor.data is None]
+    return {name: np.concatenate([row[name] for row in rows]) for name in names}
+
+
+def calibrated(form: Form, batch: np.ndarray) -> tuple[Graph, Graph, dict[str, np.ndarray]]:
+    """Float graph, integer graph, and the float graph's tensors for `batch`."""
+    floating = build(FloatBuilder("mini"))
+    observed = run_all_tensors(floating, batch.astype(np.float32))
+    ranges = {name: (float(a.min()), float(a.max())) for name, a in observed.items()}
+    anchors = {
+        name.removesuffix("/log"): anchor_from_levels(
+            np.bincount(np.round(-a / np.log(2)).astype(int).ravel(), minlength=16)
+        )
+        for name, a in observed.items()
+        if name.endswith("/log")
+    }
+    integer = build(IntegerBuilder("mini", ranges=ranges, softmax_form=form, anchors=anchors))
+    return floating, integer, observed

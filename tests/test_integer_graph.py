@@ -1,0 +1,320 @@
+"""A whole integer network: NumPy, reference kernels, default kernels and the float twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from mini_network import build, calibrated, images, run_all_tensors
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.ops.activation import Logistic
+from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
+from qlvit_edge.converters.ops.convolution import DepthwiseConv2D
+from qlvit_edge.converters.ops.shape import Pad
+from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.tflite import write_tflite
+
+from qlvit_edge.errors import CalibrationError, ConversionError
+from qlvit_edge.integer import log2_softmax as softmax
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+
+BATCH = images(6)
+
+
+@pytest.fixture(scope="module", params=["fast", "exact"])
+def mini(request):
+    return calibrated(request.param, BATCH)
+
+
+def test_reference_kernels_equal_numpy_at_every_tensor(mini):
+    _, graph, _ = mini
+    expected = run_reference(graph, {"image": BATCH}, keep_all=True)
+    for name, got in run_all_tensors(graph, BATCH).items():
+        np.testing.assert_array_equal(got, expected[name], err_msg=name)
+
+
+def test_default_kernels_stay_within_a_few_steps(mini):
+    _, graph, _ = mini
+    expected = run_reference(graph, {"image": BATCH})["logits"]
+    interpreter = Interpreter(write_tflite(graph), kernels=Kernels.AUTO)
+    got = np.concatenate([interpreter.invoke(image[None]) for image in BATCH])
+    assert np.abs(got.astype(int) - expected).max() <= 8
+
+
+def test_integers_follow_the_float_twin(mini):
+    _, graph, observed = mini
+    got = run_reference(graph, {"image": BATCH}, keep_all=True)
+    logits = graph.outputs[0].real(got["logits"])
+    spread = np.ptp(observed["logits"])
+    assert np.abs(logits - observed["logits"]).max() < 0.15 * spread
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+    for name in ("stem", "block0/activated", "block0/kv", "block0/kan", "block0/out"):
+        error = tensors[name].real(got[name]) - observed[name]
+        relative = np.sqrt(np.mean(error**2) / np.mean(observed[name] ** 2))
+        assert relative < 0.2, name
+
+
+def test_every_quantised_tensor_of_the_float_twins_names_is_close_in_kind(mini):
+    floating, graph, _ = mini
+    shapes = {t.name: t.shape for t in floating.tensors() if t.data is None}
+    common = [t for t in graph.tensors() if t.data is None and t.name in shapes]
+    assert len(common) > 60
+    assert all(t.shape == shapes[t.name] for t in common)
+
+
+def test_only_integers_are_in_the_file(mini):
+    _, graph, _ = mini
+    assert {tensor.dtype for tensor in graph.tensors()} == {"uint8", "int8", "int32"}
+
+
+def test_a_batch_is_its_images_one_by_one(mini):
+    _, graph, _ = mini
+    together = run_reference(graph, {"image": BATCH})["logits"]
+    apart = [run_reference(graph, {"image": BATCH[i : i + 1]})["logits"] for i in range(3)]
+    np.testing.assert_array_equal(together[:3], np.concatenate(apart))
+
+
+def test_the_same_graph_gives_the_same_bytes(mini):
+    floating, graph, observed = mini
+    assert write_tflite(graph) == write_tflite(graph)
+    assert write_tflite(build(FloatBuilder("mini"))) == write_tflite(floating)
+
+
+def test_buffers_are_aligned_and_equal_constants_shared(mini):
+    _, graph, _ = mini
+    content = write_tflite(graph)
+    assert content[4:8] == b"TFL3"
+    model = schema.Model.GetRootAs(content, 0)
+    seen: set[bytes] = set()
+    for index in range(1, model.BuffersLength()):
+        data = model.Buffers(index).DataAsNumpy()
+        start = (
+            data.__array_interface__["data"][0]
+            - np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+        )
+        assert start % 16 == 0
+        assert data.tobytes() not in seen
+        seen.add(data.tobytes())
+
+
+# -- builders -------------------------------------------------------------------------------
+
+
+def small_builder(ranges=None, **options):
+    builder = IntegerBuilder("small", ranges=ranges or {}, **options)
+    return builder, builder.input_image(6, 6)
+
+
+def test_a_missing_range_is_named():
+    builder, image = small_builder()
+    with pytest.raises(CalibrationError, match=r"^here: tensor has no range"):
+        builder.conv(image, np.ones((2, 1, 1, 3)), name="here")
+
+
+def test_a_range_that_is_not_finite_is_named():
+    builder, image = small_builder({"here": (0.0, float("nan"))})
+    with pytest.raises(CalibrationError, match=r"^here: "):
+        builder.conv(image, np.ones((2, 1, 1, 3)), name="here")
+
+
+@pytest.mark.parametrize("anchors", [{}, {"s": 9}])
+def test_a_missing_or_impossible_anchor_is_named(anchors):
+    builder, image = small_builder(anchors=anchors)
+    with pytest.raises(CalibrationError, match=r"^s: "):
+        builder.log2_softmax(image, 3, name="s")
+
+
+def test_a_right_operand_with_a_zero_point_is_named():
+    builder, image = small_builder({"p": (0, 1)})
+    with pytest.raises(ConversionError, match="right operand image/int8 has zero point -128"):
+        builder.matmul(image, image, adjoint_b=True, name="p")
+
+
+def test_zero_tiny_and_huge_channels_are_quantised_safely():
+    builder, image = small_builder({"y": (-1.0, 1e6)})
+    weight = np.zeros((4, 1, 1, 3))
+    weight[1], weight[2], weight[3] = 1e-12, 1e-12, 1.0
+    bias = np.array([0.5, 0.0, 1000.0, 1e9])
+    builder.output(builder.conv(image, weight, bias, name="y"))
+    graph = builder.build()
+    stored = next(t for t in graph.tensors() if t.name == "y/bias")
+    assert stored.data is not None
+    assert np.abs(stored.data.astype(np.int64)).max() <= 2**30 + 64
+    assert stored.real(stored.data) == pytest.approx(bias, rel=1e-6)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    builder, image = small_builder({"y": (0, 1)})
+    with pytest.raises(ConversionError, match=r"^y: weights are not finite"):
+        builder.conv(image, np.full((1, 1, 1, 3), np.nan), name="y")
+
+
+@pytest.mark.parametrize("builder_kind", ["integer", "float"])
+def test_an_uneven_kan_grid_is_refused(builder_kind):
+    builder = small_builder()[0] if builder_kind == "integer" else FloatBuilder("f")
+    x = builder._inputs[0] if builder_kind == "integer" else builder.input_image(6, 6)
+    with pytest.raises(ConversionError, match="even grid"):
+        builder.kan_layer(x, scale=1, shift=0, knots=[0, 1, 3], weight=np.ones((1, 2, 3)), name="k")
+
+
+@pytest.mark.parametrize(("stride", "absorbed"), [(1, True), (2, False)])
+def test_a_convolution_absorbs_padding_that_is_tflites_own(stride, absorbed):
+    ranges = {"y": (-5000.0, 5000.0)}
+    weight = np.random.default_rng(0).normal(size=(3, 3, 3))
+    values = images(2)[:, :6, :6]
+    builder, image = small_builder(ranges)
+    padded = builder.pad(image, 1, 1, 1, 1, name="p")
+    builder.output(builder.depthwise(padded, weight, stride=stride, name="y"))
+    graph = builder.build()
+    assert any(isinstance(op, Pad) for op in graph.operations) is not absorbed
+    y = next(op for op in graph.operations if isinstance(op, DepthwiseConv2D))
+    explicit = np.pad(values, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(float)
+    real = sum(
+        explicit[:, i : i + 6 - stride + 1 : stride, j : j + 6 - stride + 1 : stride] * weight[i, j]
+        for i in range(3)
+        for j in range(3)
+    )
+    got = y.output.real(run_reference(graph, {"image": values})["y"])
+    assert np.abs(got - real).max() < y.output.scale + 0.02 * np.abs(real).max()
+
+
+@pytest.mark.parametrize("kernel", [4, 7])
+def test_folding_columns_into_channels_changes_no_value(kernel):
+    generator = np.random.default_rng(1)
+    weight, bias = generator.normal(0, 0.01, (5, kernel, kernel, 3)), generator.normal(size=5)
+    builder = FloatBuilder("stem")
+    padded = builder.pad(builder.input_image(24, 24), 3, 3, 3, 3, name="p")
+    builder.output(builder.conv(padded, weight, bias, stride=4, name="y"))
+    graph = builder.build()
+    folded = next(t for t in graph.tensors() if t.name == "y/weight")
+    assert folded.shape[3] == 12
+    values = images(1)[:, :24, :24].astype(np.float32)
+    explicit = np.pad(values, ((0, 0), (3, 3), (3, 3), (0, 0)))[0]
+    side = (30 - kernel) // 4 + 1
+    want = [
+        [np.tensordot(explicit[4 * i :, 4 * j :][:kernel, :kernel], weight, ((0, 1, 2), (1, 2, 3)))
+         for j in range(side)]
+        for i in range(side)
+    ]  # fmt: skip
+    got = Interpreter(write_tflite(graph)).invoke(values)
+    assert got[0] == pytest.approx(np.array(want) + bias, abs=1e-3)
+
+
+def test_a_float_kan_layer_is_its_formula():
+    generator = np.random.default_rng(2)
+    scale, shift = generator.uniform(0.01, 0.02, 3), generator.normal(-1, 0.3, 3)
+    weight, bias = generator.normal(size=(4, 5, 3)), generator.normal(size=4)
+    knots = np.linspace(-1, 1.5, 6)
+    builder = FloatBuilder("kan")
+    image = builder.input_image(6, 6)
+    builder.output(
+        builder.kan_layer(
+            image, scale=scale, shift=shift, knots=knots, weight=weight, bias=bias, name="k"
+        )
+    )
+    values = images(1)[:, 10:16, 10:16].astype(np.float32)
+    u = (values * scale + shift)[0]
+    ramps = np.clip((u[..., None, :] - knots[:-1, None]) / np.diff(knots)[:, None], 0, 1)
+    want = np.einsum("hwgc,ogc->hwo", ramps, weight) + bias
+    got = Interpreter(write_tflite(builder.build())).invoke(values)
+    assert got[0] == pytest.approx(want, abs=1e-4)
+
+
+def test_hard_swish_stays_within_one_step_of_the_real_function():
+    builder, image = small_builder({"x": (-6.0, 6.0)})
+    x = builder.conv(image, np.eye(3)[:, None, None, :] * 12 / 255, np.full(3, -6.0), name="x")
+    builder.output(builder.hard_swish(x, name="y", fixed_range=(-0.375, 6.0)))
+    graph = builder.build()
+    values = np.random.default_rng(3).integers(0, 256, (20, 6, 6, 3)).astype(np.uint8)
+    got = run_reference(graph, {"image": values}, keep_all=True)
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+    real = tensors["x"].real(got["x"])
+    wanted = real * np.clip(real + 3, 0, 6) / 6
+    assert np.abs(tensors["y"].real(got["y"]) - wanted).max() < tensors["y"].scale
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("count", [4, 9, 36, 144, 576, 3136])
+def test_the_softmax_graph_is_its_specification(form, count):
+    generator = np.random.default_rng(count)
+    logits = np.clip(generator.normal(0, 40, (2, 1, 2, count)), -128, 127).astype(np.int8)
+    codes = softmax.log2_codes(logits, float(np.float32(0.04)), 3, form)
+    levels = 15 - np.clip(codes, 0, 15)
+    anchor = softmax.anchor_from_levels(np.bincount(levels.ravel(), minlength=16))
+    builder = IntegerBuilder("s", ranges={}, softmax_form=form, anchors={"s": anchor})
+    x = Tensor("x", (1, 1, 2, count), "int8", Quantisation((0.04,), -11))
+    builder._inputs.append(x)
+    probabilities = builder.log2_softmax(x, 3, name="s")
+    left = Tensor("a", (1, 1, 1, count), "int8", Quantisation((1 / 256,), -128))
+    builder._inputs.append(left)
+    builder.output(
+        probabilities.matmul_left(
+            left, adjoint_p=True, symmetric=True, name="p", fixed_range=(0, 1.25)
+        )
+    )
+    graph = builder.build()
+    gates = np.full((2, *left.shape[1:]), 127, np.int8)
+    got = run_reference(graph, {"x": logits, "a": gates}, keep_all=True)
+    np.testing.assert_array_equal(got["s/log"], codes)
+    if form == "fast":
+        np.testing.assert_array_equal(got["s"], softmax.fast_probabilities(codes, anchor))
+    else:
+        high, low = softmax.exact_probabilities(codes)
+        np.testing.assert_array_equal(got["s/high"], high)
+        np.testing.assert_array_equal(got["s/low"], low)
+    total = graph.outputs[0].real(got["p"])
+    assert np.all((total > 0.6) & (total < 1.3))
+
+
+# -- graph and carrier ----------------------------------------------------------------------
+
+
+def test_a_graph_refuses_disorder_and_equal_names():
+    x = Tensor("x", (1, 4), "int8", Quantisation((0.1,), 0))
+    fixed = Quantisation((1 / 256,), -128)
+    first = Logistic(inputs=(x,), name="y", quantisation=fixed)
+    second = Logistic(inputs=(first.output,), name="z", quantisation=fixed)
+    with pytest.raises(ConversionError, match=r"^z: .* reads y before"):
+        Graph("g", (x,), (second.output,), (second, first))
+    with pytest.raises(ConversionError, match=r"^y: .* already in use"):
+        Graph("g", (x,), (first.output,), (first, first))
+    with pytest.raises(ConversionError, match=r"^z: output that nothing makes"):
+        Graph("g", (x,), (second.output,), (first,))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), 1e-60])
+def test_scales_must_be_positive_float32(scale):
+    with pytest.raises(ConversionError, match="scale"):
+        Quantisation((scale,), 0)
+
+
+def test_an_input_of_another_shape_is_refused():
+    builder, image = small_builder()
+    builder.output(image)
+    graph = builder.build()
+    with pytest.raises(ConversionError, match=r"^image: input is"):
+        run_reference(graph, {"image": np.zeros((1, 5, 6, 3), np.uint8)})
+
+
+def test_a_float_graph_has_no_reference():
+    graph = build(FloatBuilder("mini"))
+    with pytest.raises(ConversionError, match="float operation"):
+        run_reference(graph, {"image": np.zeros((1, 32, 32, 3), np.float32)})
+
+
+@pytest.mark.parametrize(("terms", "dtype"), [(500, np.float32), (50000, np.float64)])
+def test_float_products_carry_integer_sums_exactly(terms, dtype):
+    weight = np.full((terms, 1), 127, np.int8)
+    weight[0] = -126
+    exact = carrier(largest_product_sum(weight))
+    assert exact is dtype
+    x = np.full((1, terms), 255)
+    wanted = x.astype(np.int64) @ weight.astype(np.int64)
+    assert (x.astype(exact) @ weight.astype(exact)).astype(np.int64) == wanted
+
+
+def test_sums_beyond_float64_are_refused():
+    with pytest.raises(OverflowError):
+        carrier(2**53)
