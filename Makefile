@@ -49,7 +49,13 @@ test: $(PACKAGE_STAMP)  ## the tests that take seconds each
 	@$(PYTEST) -m "not slow"
 
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
-	@$(PYTEST) -m slow
+	@if ! command -v chromium chromium-browser >/dev/null; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core
+	fi
+	$(PYTEST) -m slow
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .

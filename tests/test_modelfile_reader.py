@@ -6,8 +6,11 @@ import os
 import re
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as generated
 from hostile_models import amplified, hostile_models
@@ -87,6 +90,43 @@ def test_shared_tables_do_not_unfold_in_memory_or_time() -> None:
     tracemalloc.stop()
     assert peak < 400_000_000
     assert elapsed < 30
+
+
+def _edited(edit: Callable[[Any], None]) -> Document:
+    model = generated.ModelT.InitFromObj(generated.Model.GetRootAs(GOOD, 0))
+    edit(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return read_document(bytes(builder.Output()))
+
+
+def test_several_graphs_are_read_and_the_first_one_is_what_runs() -> None:
+    def edit(model: Any) -> None:
+        second = generated.ModelT.InitFromObj(generated.Model.GetRootAs(GOOD, 0)).subgraphs[0]
+        second.name, second.outputs = b"body", second.inputs
+        model.subgraphs.append(second)
+
+    document = _edited(edit)
+    assert [graph.name for graph in document.subgraphs] == ["main", "body"]
+    assert len(document.operators) == 8
+    assert document.macs == 585
+    assert document.outputs[0].name == "logits"
+
+
+def test_operator_codes_of_old_new_and_custom_writers() -> None:
+    def edit(model: Any) -> None:
+        old, recent, custom, none = model.operatorCodes
+        old.builtinCode = 0  # before version 3a only the 8-bit field existed
+        old.deprecatedBuiltinCode = generated.BuiltinOperator.LOGISTIC
+        recent.deprecatedBuiltinCode = 127
+        recent.builtinCode = generated.BuiltinOperator.RIGHT_SHIFT
+        custom.builtinCode = custom.deprecatedBuiltinCode = generated.BuiltinOperator.CUSTOM
+        custom.customCode = b"TFLite_Detection_PostProcess"
+        none.customCode = b"not used by builtin operators"
+
+    operators = _edited(edit).operators
+    assert [op.name for op in operators] == ["LOGISTIC", "RIGHT_SHIFT", "CUSTOM", "FULLY_CONNECTED"]
+    assert [op.custom_code for op in operators] == ["", "", "TFLite_Detection_PostProcess", ""]
 
 
 def test_every_truncation_is_refused() -> None:
