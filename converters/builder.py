@@ -424,17 +424,6 @@ class GraphBuilder(ABC):
             )
         )
 
-    def kan_segments(
-        self, x: Tensor, *, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
-    ) -> Tensor:
-        """Return the ramps of :meth:`kan_layer` side by side: (1, H, W, G·C), by segment."""
-        _, height, width, channels = x.shape
-        ramps, intervals = self._stacked_ramps(x, scale, shift, knots, name)
-        split = (1, intervals, height * width, channels)
-        parted = self.reshape(ramps, split, name=f"{name}/stacked")
-        turned = self.transpose(parted, (0, 2, 1, 3), name=f"{name}/turned")
-        return self.reshape(turned, (1, height, width, intervals * channels), name=name)
-
     def _stacked_ramps(
         self, x: Tensor, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
     ) -> tuple[Tensor, int]:

@@ -77,7 +77,7 @@ def test_a_batch_is_its_images_one_by_one(mini):
 
 
 def test_the_same_graph_gives_the_same_bytes(mini):
-    floating, graph, observed = mini
+    floating, graph, _ = mini
     assert write_tflite(graph) == write_tflite(graph)
     assert write_tflite(build(FloatBuilder("mini"))) == write_tflite(floating)
 
