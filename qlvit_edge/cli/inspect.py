@@ -50,7 +50,7 @@ def command(file: str, summary: bool, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 118)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if not summary:
         for graph in found["graphs"]:
             console.print(_layers(graph))
@@ -81,9 +81,10 @@ def _kernels_in_child(path: Path, content: bytes) -> str:
 
 def _layers(graph: dict[str, Any]) -> Table:
     """Operators in execution order, with what their first output is."""
-    table = _table(f"Layers of {_plain(graph['name']) or 'the graph'}", "#>", "operator")
-    for heading in ("output", "shape", "type"):
-        table.add_column(heading, no_wrap=True)
+    table = _table(f"Layers of {_plain(graph['name']) or 'the graph'}", "#>")
+    for heading in ("operator", "output", "shape", "type"):
+        # Only the long names of outputs are folded on a narrow terminal.
+        table.add_column(heading, no_wrap=heading != "output", overflow="fold")
     for heading in ("scale", "zero", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
     tensors = graph["tensors"]
