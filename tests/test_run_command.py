@@ -209,6 +209,30 @@ def test_a_camera_that_stalls_ends_the_run_and_keeps_what_was_stored(
     assert rows(out, "SELECT count(*) FROM frames") == [(1,)]
 
 
+def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_stored(
+    tmp_path: Path, model: Path, fields: Path
+) -> None:
+    out = tmp_path / "r.sqlite"
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150000, 150000));"
+        "from qlvit_edge.cli import main; main()"
+    )
+    source = f"simulated:{fields}?fps=0"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "run", model, "--json", "--out", out, "--camera", source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {out}: ")
+    assert "Traceback" not in done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["outcome"] == "failed"
+    assert rows(out, "SELECT count(*) FROM frames") == [(summary["frames"],)]
+    assert summary["frames"] > 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_stop_cleanly(
     tmp_path: Path, model: Path, fields: Path, number: signal.Signals

@@ -126,8 +126,9 @@ class Results:
         self._connection: sqlite3.Connection | None = None
         try:
             with self._speaking():
+                # Frames are added by one thread, and what ends a run by another, later.
                 self._connection = connection = sqlite3.connect(
-                    path, isolation_level=None, timeout=5.0
+                    path, isolation_level=None, timeout=5.0, check_same_thread=False
                 )
                 self._prepare(connection, existed)
                 self.run_id = self._begin(connection, info)

@@ -7,8 +7,10 @@ frame.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,6 +26,9 @@ from qlvit_edge.runtime.interpreter import Kernels, Runtime
 from qlvit_edge.runtime.pipeline import ClassifiedCell, Pipeline, Times
 from qlvit_edge.runtime.results import Outcome, Results, RunInfo
 from qlvit_edge.runtime.stopping import Stopped, StopRequest
+from qlvit_edge.runtime.writer import Writer
+
+_Found = tuple[Frame, tuple[ClassifiedCell, ...]]
 
 NEEDED_WORK = ("capture", "find", "infer")
 """What a run is for; time on anything else is overhead."""
@@ -71,13 +76,14 @@ class Summary:
         runtime: the TFLite runtime.
         kernels: the kernels that really ran, in words.
         outcome: how it ended.
-        frames: frames looked at.
+        frames: frames stored.
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
         seconds: wall time, from opening the camera.
         frames_per_second: frames by that time.
-        time_shares: share of the time by work; "capture" is waiting and decoding.
+        time_shares: share of the time by work; "capture" is waiting and decoding, "store"
+            waiting for the disk.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -105,7 +111,7 @@ class Session:
     Attributes:
         settings: what was asked for.
         classifier: the loaded model.
-        frames: frames looked at so far.
+        frames: frames stored so far.
         counts: cells by label so far.
         verdicts: cells by verdict so far.
         times: where the time goes.
@@ -151,11 +157,8 @@ class Session:
         ):
             self._run_id = results.run_id
             self._outcome = "failed"
-            try:
-                self._loop(camera, results, stop, after_frame)
-                self._outcome = "stopped" if stop.requested else "finished"
-            except Stopped:
-                self._outcome = "stopped"
+            self._loop(camera, results, stop, after_frame)
+            self._outcome = "stopped" if stop.requested else "finished"
             results.finish(self._outcome)
 
     def summary(self) -> Summary | None:
@@ -192,29 +195,41 @@ class Session:
     ) -> None:
         pipeline = Pipeline(self.classifier, cell_size=self.settings.cell_size, times=self.times)
         frames = camera.frames()
-        while self._more(stop):
-            with self.times.measure("capture"), stop.interruptible():
-                frame = next(frames, None)
-            if frame is None:
-                return
-            self._one(frame, pipeline, results)
-            after_frame()
+        taken = 0
+        with self._storing(results) as writer:
+            while taken != self.settings.frames and not stop.requested:
+                try:
+                    with self.times.measure("capture"), stop.interruptible():
+                        frame = next(frames, None)
+                except Stopped:
+                    break
+                if frame is None:
+                    break
+                taken += 1
+                found = pipeline.process(frame)
+                with self.times.measure("store"):
+                    writer.put((frame, found))
+                after_frame()
 
-    def _more(self, stop: StopRequest) -> bool:
-        enough = self.settings.frames is not None and self.frames >= self.settings.frames
-        return not enough and not stop.requested
+    @contextmanager
+    def _storing(self, results: Results) -> Iterator[Writer[_Found]]:
+        """A writer for this run's results; waiting for it at the end counts as storing."""
+        with ExitStack() as closing:
+            writer = closing.enter_context(Writer(partial(self._store, results)))
+            yield writer
+            with self.times.measure("store"):
+                closing.close()
 
-    def _one(self, frame: Frame, pipeline: Pipeline, results: Results) -> None:
-        cells = pipeline.process(frame)
+    def _store(self, results: Results, found: _Found) -> None:
+        """Store a frame's cells, and count them once they are safe; in the writer's thread."""
+        frame, cells = found
         saved = None
         if self.settings.save is not None:
-            with self.times.measure("save"):
-                saved = self._save(self.settings.save, frame, cells, results.run_id)
-        with self.times.measure("store"):
-            results.add_frame(frame, cells, saved)
+            saved = self._save(self.settings.save, frame, cells, results.run_id)
+        results.add_frame(frame, cells, saved)
         self.frames += 1
-        self.counts.update(found.classification.label for found in cells)
-        self.verdicts.update(found.classification.verdict for found in cells)
+        self.counts.update(cell.classification.label for cell in cells)
+        self.verdicts.update(cell.classification.verdict for cell in cells)
 
     def _save(
         self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
