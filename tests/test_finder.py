@@ -167,6 +167,27 @@ def test_a_crop_is_a_centred_square_with_its_margin() -> None:
     assert (ys.min(), ys.max(), xs.min(), xs.max()) == (20, 39, 10, 49)
 
 
+def test_crops_anywhere_are_the_clipped_pixels() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    for _ in range(200):
+        x, y = int(generator.integers(0, 40)), int(generator.integers(0, 30))
+        width, height = (int(value) for value in generator.integers(1, 50, 2))
+        cell = Cell(x, y, min(width, 40 - x), min(height, 30 - y), 1.0)
+        cut = crop(image, cell, 0.4)
+        side = cut.shape[0]
+        left, top = (round(middle - side / 2) for middle in cell.centre)
+        rows = np.clip(np.arange(top, top + side), 0, 29)
+        columns = np.clip(np.arange(left, left + side), 0, 39)
+        assert np.array_equal(cut, image[rows][:, columns])
+        assert not np.shares_memory(cut, image)
+
+
+def test_a_cell_outside_the_image_has_no_crop() -> None:
+    with pytest.raises(ValueError, match="outside"):
+        crop(np.zeros((10, 10, 3), np.uint8), Cell(50, 50, 5, 5, 1.0))
+
+
 def test_a_crop_beyond_the_edge_repeats_the_border() -> None:
     image = np.arange(10 * 10 * 3, dtype=np.uint8).reshape(10, 10, 3)
     cut = crop(image, Cell(0, 0, 4, 4, 16.0), 1.0)

@@ -155,17 +155,27 @@ def crop(image: NDArray[np.uint8], cell: Cell, margin: float = CROP_MARGIN) -> N
         (S, S, 3) uint8 RGB, a copy; beyond the field its border is replicated.
 
     Raises:
-        ValueError: the image is not (H, W, 3) uint8, the cell has no extent or the
-            margin is negative.
+        ValueError: the image is not (H, W, 3) uint8, the cell has no extent or
+            lies outside, or the margin is negative.
     """
     _require_rgb(image)
     if cell.width < 1 or cell.height < 1 or margin < 0:
         raise ValueError(f"cannot crop {cell} with margin {margin}")
     side = max(1, round(max(cell.width, cell.height) * (1 + margin)))
     left, top = (round(middle - side / 2) for middle in cell.centre)
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    return np.ascontiguousarray(image[rows[:, None], columns[None, :]])
+    height, width = image.shape[:2]
+    inside = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    beyond = (
+        max(0, -top),
+        max(0, top + side - height),
+        max(0, -left),
+        max(0, left + side - width),
+    )
+    if not inside.size:
+        raise ValueError(f"{cell} lies outside the image {image.shape}")
+    if not any(beyond):
+        return inside.copy()
+    return np.asarray(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE), np.uint8)
 
 
 @dataclass(frozen=True)
