@@ -84,15 +84,15 @@ def _layers(graph: dict[str, Any]) -> Table:
     table = _table(f"Layers of {_plain(graph['name']) or 'the graph'}", "#>")
     for heading in ("operator", "output", "shape", "type"):
         # Only the long names of outputs are folded on a narrow terminal.
-        table.add_column(heading, no_wrap=heading != "output", overflow="fold")
+        long = heading == "output"
+        table.add_column(heading, no_wrap=not long, overflow="fold", min_width=7 if long else None)
     for heading in ("scale", "zero", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
     tensors = graph["tensors"]
     for number, operator in enumerate(graph["operators"]):
         outputs = [index for index in operator["outputs"] if index >= 0]
         cells = _cells(tensors[outputs[0]]) if outputs else ("", "", "", "", "")
-        macs = f"{operator['macs']:,}" if operator["macs"] else ""
-        table.add_row(str(number), _operator(operator), *cells, macs)
+        table.add_row(str(number), _operator(operator), *cells, _short(operator["macs"]))
     return table
 
 
@@ -156,12 +156,20 @@ def _verdict(console: Console, audit: dict[str, Any]) -> None:
 def _cells(tensor: dict[str, Any]) -> tuple[str, str, str, str, str]:
     """Name, shape, type, scale and zero point; several scales as their range."""
     scales, zeros = tensor["scales"], tensor["zero_points"]
-    scale = f"{scales[0]:.6g}" if scales else ""
+    scale = f"{scales[0]:.4g}" if scales else ""
     if len(scales) > 1:
         scale = f"{min(scales):.3g}…{max(scales):.3g}"
     zero = f"{zeros[0]}" if len(set(zeros)) == 1 else f"{len(zeros)} values" if zeros else ""
     shape = "×".join(map(str, tensor["shape"])) or "scalar"
     return _plain(tensor["name"]), shape, tensor["type"], scale, zero
+
+
+def _short(macs: int) -> str:
+    """Three figures and a unit; nothing for operators that multiply nothing."""
+    for factor, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if macs >= factor:
+            return f"{macs / factor:.3g} {unit}"
+    return str(macs) if macs else ""
 
 
 def _operator(operator: dict[str, Any]) -> str:
@@ -186,7 +194,15 @@ def _table(title: str, *columns: str) -> Table:
 
             super().add_row(*(Text(str(cell)) for cell in cells), **options)
 
-    table = PlainTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = PlainTable(
+        title=title,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for column in columns:
-        table.add_column(column.rstrip(">"), justify="right" if column.endswith(">") else "left")
+        right = column.endswith(">")
+        table.add_column(column.rstrip(">"), justify="right" if right else "left", min_width=3)
     return table
