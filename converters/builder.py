@@ -23,7 +23,7 @@ from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean
-from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
+from qlvit_edge.converters.ops.shape import Concatenation, Pad, PadV2, Reshape, Transpose
 
 from qlvit_edge.errors import ConversionError
 
@@ -32,6 +32,7 @@ Stride = int | tuple[int, int]
 Amounts = tuple[int, int]
 
 _FEW_CHANNELS = 4
+_MIXED_TOGETHER = 32
 
 
 class Log2Probabilities(ABC):
@@ -61,8 +62,8 @@ class Log2Probabilities(ABC):
         """
 
     @abstractmethod
-    def split_scalars(self, *, name: str) -> list[Tensor]:
-        """Split probabilities (1, 1, 1, K) into K tensors (1, 1, 1, 1) named ``{name}/{k}``."""
+    def joined(self) -> Tensor:
+        """Return the probabilities as one tensor (1, 1, 1, K)."""
 
 
 class GraphBuilder(ABC):
@@ -108,6 +109,14 @@ class GraphBuilder(ABC):
     @abstractmethod
     def _ramps(self, position: Tensor, intervals: int, name: str) -> Tensor:
         """``clip(position - i, 0, 1)`` for every interval i: (1, n) to (1, intervals, n)."""
+
+    @abstractmethod
+    def shared_range(self, names: Sequence[str]) -> Range | None:
+        """Return one range that holds all the named tensors."""
+
+    @abstractmethod
+    def _identity(self, name: str, copies: tuple[int, ...], side: int) -> Tensor:
+        """Flat real identity matrices: a constant (*copies, side²)."""
 
     @abstractmethod
     def _activation(
@@ -393,6 +402,9 @@ class GraphBuilder(ABC):
         map's height apart, contracts them. That takes 0.5-0.7 times as long as G ADDs, a
         concatenation and a 1×1 convolution.
 
+        An `x` that is already the position on the grid (scale 1, shift 0, knots 0 … G) saves
+        a convolution: fold the affine map into the layer before, with fixed range (0, G).
+
         Args:
             x: (1, H, W, C).
             scale: (C,) or scalar.
@@ -435,7 +447,9 @@ class GraphBuilder(ABC):
         channels = x.shape[3]
         factor = np.broadcast_to(np.asarray(scale, np.float64), (channels,)) / steps[0]
         offset = (np.broadcast_to(np.asarray(shift, np.float64), (channels,)) - grid[0]) / steps[0]
-        position = self._grid_position(x, factor, offset, len(steps), f"{name}/position")
+        position = x
+        if np.any(factor != 1) or np.any(offset != 0):
+            position = self._grid_position(x, factor, offset, len(steps), f"{name}/position")
         elements = int(np.prod(x.shape))
         flat = self.reshape(position, (1, 1, elements), name=f"{position.name}/flat")
         return self._ramps(flat, len(steps), f"{name}/ramps"), len(steps)
@@ -489,23 +503,59 @@ class GraphBuilder(ABC):
             Mean(inputs=(x, axes), name=name, quantisation=self._activation(name, fixed_range))
         )
 
-    def split(self, x: Tensor, *, name: str) -> list[Tensor]:
-        """Split (1, 1, 1, K) into K tensors (1, 1, 1, 1) named ``{name}/{k}``."""
-        size = Tensor(f"{name}/size", (4,), "int32", data=np.ones(4, np.int32))
-        parts = []
-        for k in range(x.shape[3]):
-            begin = np.array([0, 0, 0, k], np.int32)
-            constant = Tensor(f"{name}/begin/{k}", (4,), "int32", data=begin)
-            parts.append(
-                self._emit(
-                    Slice(
-                        inputs=(x, constant, size),
-                        name=f"{name}/{k}",
-                        quantisation=x.quantisation,
-                    )
-                )
+    def mix(self, probabilities: Log2Probabilities, maps: Sequence[Tensor], *, name: str) -> Tensor:
+        """Return ``Σ_k p_k · map_k`` (eq. 1-3) as one product, rounded once.
+
+        Multiplying and adding map by map rounds 2K - 1 times, which costs 6 dB where large
+        maps cancel. One row of probabilities times K long rows rounds once but takes twice as
+        long as the convolutions that make the maps. Here every position's K·g values (g
+        channels at a time) meet a (K·g, g) matrix of K diagonals: a shape that matrix
+        products are fast at, as fast as multiplying and adding.
+
+        Args:
+            probabilities: over the last axis of (1, 1, 1, K).
+            maps: K maps (1, H, W, C) of one quantisation; see :meth:`shared_range`.
+            name: name of the result.
+        """
+        _, height, width, channels = maps[0].shape
+        group = max(g for g in range(1, _MIXED_TOGETHER + 1) if channels % g == 0)
+        groups, positions, count = channels // group, height * width, len(maps)
+        parts = tuple(
+            self.reshape(part, (1, positions, groups, group), name=f"{part.name}/groups")
+            for part in maps
+        )
+        stack = self._emit(
+            Concatenation(
+                inputs=parts, name=f"{name}/stack", quantisation=maps[0].quantisation, axis=3
             )
-        return parts
+        )
+        stack = self._swapped(stack, (1, groups, positions, count * group), f"{name}/left")
+        joined = probabilities.joined()
+        column = self.reshape(joined, (1, 1, count, 1), name=f"{name}/column")
+        identity = self._identity(f"{name}/identity", (1, groups, count), group)
+        diagonals = self._emit(
+            Mul(
+                inputs=(identity, column),
+                name=f"{name}/diagonals",
+                quantisation=joined.quantisation,
+            )
+        )
+        right = self.reshape(diagonals, (1, groups, count * group, group), name=f"{name}/right")
+        product = self._emit(
+            BatchMatMul(
+                inputs=(stack, right),
+                name=f"{name}/product",
+                quantisation=self._activation(name, None),
+            )
+        )
+        mixed = self._swapped(product, (1, positions, groups, group), f"{name}/back")
+        return self.reshape(mixed, maps[0].shape, name=name)
+
+    def _swapped(self, x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        """Swap dimensions 1 and 2, `shape` being the result; free where one of them is 1."""
+        if 1 in x.shape[1:3]:
+            return self.reshape(x, shape, name=name)
+        return self.transpose(x, (0, 2, 1, 3), name=name)
 
     def output(self, x: Tensor) -> None:
         """Make `x` an output of the graph."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -94,6 +95,13 @@ class FloatBuilder(GraphBuilder):
         above = self._emit(Maximum(inputs=(moved, zero), name=f"{name}/above"))
         return self._emit(Minimum(inputs=(above, one), name=name))
 
+    def shared_range(self, names: Sequence[str]) -> Range | None:
+        return None
+
+    def _identity(self, name: str, copies: tuple[int, ...], side: int) -> Tensor:
+        values = np.broadcast_to(np.eye(side, dtype=np.float32).ravel(), (*copies, side**2))
+        return Tensor(name, values.shape, "float32", data=np.ascontiguousarray(values))
+
     def _activation(
         self, name: str, fixed_range: Range | None, symmetric: bool = False
     ) -> Quantisation | None:
@@ -145,5 +153,5 @@ class _Probabilities(Log2Probabilities):
             a, self._tensor, name=name, adjoint_a=adjoint_a, adjoint_b=adjoint_p
         )
 
-    def split_scalars(self, *, name: str) -> list[Tensor]:
-        return self._builder.split(self._tensor, name=name)
+    def joined(self) -> Tensor:
+        return self._tensor

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ class IntegerBuilder(GraphBuilder):
         ranges: Mapping[str, Range],
         softmax_form: softmax.Form = "fast",
         anchors: Mapping[str, int] | None = None,
+        bias_shifts: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Begin an empty graph.
 
@@ -46,11 +47,14 @@ class IntegerBuilder(GraphBuilder):
             ranges: smallest and largest real value by tensor name.
             softmax_form: see :mod:`qlvit_edge.integer.log2_softmax`.
             anchors: of the ``fast`` form by the softmax's name (0 … 8).
+            bias_shifts: by a convolution's name, what rounding its weights adds to each
+                output channel on average; subtracted from its bias.
         """
         super().__init__(name)
         self.ranges = ranges
         self.softmax_form: softmax.Form = softmax_form
         self.anchors = anchors or {}
+        self.bias_shifts = bias_shifts or {}
 
     def input_image(self, height: int, width: int, channels: int = 3) -> Tensor:
         shape = (1, height, width, channels)
@@ -139,7 +143,7 @@ class IntegerBuilder(GraphBuilder):
                     name=f"{name}/index/coarse",
                 )
             )
-        logs = Quantisation((softmax.LOG_SCALE,), softmax.LOG_ZERO_POINT)
+        logs = Quantisation((table.scale,), softmax.LOG_ZERO_POINT)
         values = Tensor(f"{name}/log_table", table.values.shape, "int8", logs, table.values)
         log = self._emit(Gather(inputs=(values, index), name=f"{name}/log_sum", quantisation=logs))
         return self._emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=_CODE))
@@ -195,6 +199,20 @@ class IntegerBuilder(GraphBuilder):
         constant = Tensor(f"{name}/knots", knots.shape, "int8", Quantisation((1.0,), 0), knots)
         return self._emit(Add(inputs=(position, constant), name=name, quantisation=_UNIT))
 
+    def shared_range(self, names: Sequence[str]) -> Range | None:
+        for name in names:
+            if name not in self.ranges:
+                raise CalibrationError(name, "tensor has no range", "calibrate this network again")
+        return (
+            min(self.ranges[name][0] for name in names),
+            max(self.ranges[name][1] for name in names),
+        )
+
+    def _identity(self, name: str, copies: tuple[int, ...], side: int) -> Tensor:
+        values = np.broadcast_to(127 * np.eye(side, dtype=np.int8).ravel(), (*copies, side**2))
+        data = np.ascontiguousarray(values, np.int8)
+        return Tensor(name, data.shape, "int8", Quantisation((1 / 127,), 0), data)
+
     def _activation(
         self, name: str, fixed_range: Range | None, symmetric: bool = False
     ) -> Quantisation | None:
@@ -232,6 +250,8 @@ class IntegerBuilder(GraphBuilder):
             Quantisation(tuple(scales), 0, axis),
             codes,
         )
+        if name in self.bias_shifts:
+            bias = bias - np.asarray(self.bias_shifts[name], np.float64)
         bias_scales = scales * x.scale
         stored = round_half_away(bias / bias_scales).astype(np.int32)
         return weights, Tensor(
@@ -287,8 +307,8 @@ class _FastProbabilities(Log2Probabilities):
             fixed_range=fixed_range,
         )
 
-    def split_scalars(self, *, name: str) -> list[Tensor]:
-        return self._builder.split(self._tensor, name=name)
+    def joined(self) -> Tensor:
+        return self._tensor
 
 
 class _ExactProbabilities(Log2Probabilities):
@@ -326,9 +346,9 @@ class _ExactProbabilities(Log2Probabilities):
         )
         return builder._emit(Add(inputs=(high, low), name=name, quantisation=quantisation))
 
-    def split_scalars(self, *, name: str) -> list[Tensor]:
-        """See the base class; probabilities below 1/512 round to 0 in the joined tensor."""
-        joined = self._builder._emit(
-            Add(inputs=(self._high, self._low), name=self._name, quantisation=_UNIT)
+    def joined(self) -> Tensor:
+        """See the base class; probabilities below 1/254 round to 0 in the joined tensor."""
+        quantisation = Quantisation((1 / 127,), 0)
+        return self._builder._emit(
+            Add(inputs=(self._high, self._low), name=self._name, quantisation=quantisation)
         )
-        return self._builder.split(joined, name=name)

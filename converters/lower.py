@@ -125,18 +125,22 @@ def lower_dynamic_conv(
         _real(dynamic.excite.bias) / temperature,
         name=f"{name}/excite",
     )
-    pi = builder.log2_softmax(z, 3, name=f"{name}/pi").split_scalars(name=f"{name}/pi")
+    pi = builder.log2_softmax(z, 3, name=f"{name}/pi")
     padded = builder.pad(x, 1, 1, 1, 1, name=f"{name}/padded")
-    mixed: Tensor | None = None
-    for k, probability in enumerate(pi):
+    names = [f"{name}/kernel{k}" for k in range(len(dynamic.weight))]
+    maps = []
+    for k, kernel_name in enumerate(names):
         kernel = _real(dynamic.weight[k])  # (C, 3, 3)
-        weight = (kernel * scale[:, None, None]).transpose(1, 2, 0)
-        bias = _real(dynamic.bias[k]) + shift * kernel.sum((1, 2))
-        map_k = builder.depthwise(padded, weight, bias, name=f"{name}/kernel{k}")
-        weighted = builder.mul(map_k, probability, name=f"{name}/weighted{k}")
-        mixed = weighted if mixed is None else builder.add(mixed, weighted, name=f"{name}/mixed{k}")
-    assert mixed is not None
-    return mixed
+        maps.append(
+            builder.depthwise(
+                padded,
+                (kernel * scale[:, None, None]).transpose(1, 2, 0),
+                _real(dynamic.bias[k]) + shift * kernel.sum((1, 2)),
+                name=kernel_name,
+                fixed_range=builder.shared_range(names),
+            )
+        )
+    return builder.mix(pi, maps, name=f"{name}/mixed")
 
 
 def lower_attention(

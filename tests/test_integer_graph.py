@@ -236,6 +236,34 @@ def test_hard_swish_stays_within_one_step_of_the_real_function():
 
 
 @pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("channels", [5, 24, 48])
+def test_mixing_is_rounded_once(form, channels):
+    ranges = {f"map{k}": (-3.0 - k, 5.0) for k in range(4)}
+    builder = IntegerBuilder(
+        "mix", ranges={**ranges, "mixed": (-6.0, 5.0)}, softmax_form=form, anchors={"pi": 0}
+    )
+    z = Tensor("z", (1, 1, 1, 4), "int8", Quantisation((0.02,), 0))
+    shared = builder.shared_range(sorted(ranges))
+    assert shared == (-6.0, 5.0)
+    stored = builder._activation("map0", shared)
+    maps = [Tensor(name, (1, 3, 4, channels), "int8", stored) for name in sorted(ranges)]
+    builder._inputs += [z, *maps]
+    builder.output(builder.mix(builder.log2_softmax(z, 3, name="pi"), maps, name="mixed"))
+    graph = builder.build()
+    generator = np.random.default_rng(channels)
+    inputs = {
+        t.name: generator.integers(-128, 128, (5, *t.shape[1:])).astype(np.int8) for t in [z, *maps]
+    }
+    got = run_reference(graph, inputs, keep_all=True)
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+    weights = tensors["pi"].real(got["pi"])
+    real = sum(weights[..., k : k + 1] * maps[k].real(inputs[f"map{k}"]) for k in range(4))
+    output = graph.outputs[0]
+    wanted = np.clip(real, output.real(np.array(-128)), output.real(np.array(127)))
+    assert np.abs(output.real(got["mixed"]) - wanted).max() <= 0.51 * output.scale  # rounds twice
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
 @pytest.mark.parametrize("count", [4, 9, 36, 144, 576, 3136])
 def test_the_softmax_graph_is_its_specification(form, count):
     generator = np.random.default_rng(count)

@@ -19,7 +19,7 @@ from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
-from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
+from qlvit_edge.converters.ops.shape import Concatenation, Pad, PadV2, Reshape, Transpose
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 
@@ -254,15 +254,20 @@ def moved(kind, shape, *constants, **attributes):
         moved(Reshape, (1, 3, 4, 2), np.array([1, 12, 2], np.int32)),
         moved(Transpose, (1, 3, 4, 2), np.array([0, 2, 3, 1], np.int32)),
         moved(Transpose, (1, 30, 4), np.array([0, 2, 1], np.int32)),
-        moved(
-            Slice, (1, 3, 4, 2), np.array([0, 1, 0, 1], np.int32), np.array([1, 2, 3, 1], np.int32)
-        ),
         moved(MaxPool2D, (1, 7, 9, 3), window=(3, 3), stride=(2, 2)),
     ],
     ids=lambda operation: type(operation).__name__,
 )
 def test_moving_and_pooling(operation):
     assert_kernels_agree(operation, {"x": random_bytes(1, operation.inputs[0])})
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_concatenation(axis):
+    parts = tuple(activation(name, (1, 3, 8)) for name in "abcd")
+    operation = Concatenation(inputs=parts, name="y", quantisation=X.quantisation, axis=axis)
+    inputs = {part.name: random_bytes(seed, part) for seed, part in enumerate(parts)}
+    assert_kernels_agree(operation, inputs)
 
 
 def test_pad_with_a_value():
@@ -356,6 +361,7 @@ OTHER = quantised(0.3, 9)
             inputs=(X, constant("a", np.array([1], np.int32))), name="y", quantisation=OTHER
         ),
         lambda: Quantize(inputs=(X,), name="y", quantisation=OTHER),
+        lambda: Concatenation(inputs=(X, X), name="y", quantisation=OTHER, axis=3),
     ],
 )
 def test_what_kernels_would_misread_is_refused_by_name(make):

@@ -105,17 +105,31 @@ class Transpose(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Slice(_Moved):
-    """Cut a box out; inputs are (x, begin, size), both constant int32, batch untouched."""
+class Concatenation(Operation):
+    """Join along `axis`; all tensors share one scale, so that bytes are only copied.
+
+    Attributes:
+        axis: the dimension that grows, not 0.
+    """
+
+    axis: int
+
+    def check(self) -> None:
+        if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
+            raise self.refuse("parts differ in scale", "give all parts the output's scale")
 
     def shape_rule(self) -> tuple[int, ...]:
-        if self.inputs[2].data is None:
-            raise self.refuse("size is not constant", "give a constant")
-        return tuple(int(size) for size in self.inputs[2].data)
+        shape = list(self.inputs[0].shape)
+        shape[self.axis] = sum(tensor.shape[self.axis] for tensor in self.inputs)
+        return tuple(shape)
 
     def reference(self, *arrays: Array) -> Array:
-        box = [slice(b, b + s) for b, s in zip(arrays[1], self.output.shape, strict=True)]
-        return np.ascontiguousarray(arrays[0][(slice(None), *box[1:])])
+        return np.concatenate(arrays, axis=self.axis)
 
     def encoding(self) -> Encoding:
-        return Encoding("SLICE", self._version(), "SliceOptions")
+        return Encoding(
+            "CONCATENATION",
+            1 if self.output.dtype == "float32" else 2,
+            "ConcatenationOptions",
+            {"axis": self.axis, "fusedActivationFunction": 0},
+        )
