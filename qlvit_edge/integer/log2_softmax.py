@@ -8,7 +8,7 @@ Both forms compute, on int8 logits x of scale s, along one axis of N values::
 
     d = x - max(x)                        int8, scale s, zero point 127 (exact)
     S = Σ table[d]                        int32
-    L = log_table[(S - smallest) >> k]    int8, scale ln2/16, zero point -128
+    L = log_table[(S - smallest) >> k]    int8, scale ln(N)/255, zero point -128
     t = d - L                             int8, scale ln2, zero point 15: t *is* the code
 
 They differ in the table that is summed and in the levels (15 - code) that survive:
@@ -40,7 +40,7 @@ TABLE_LEVELS = 8
 LARGEST_ANCHOR = LEVELS - TABLE_LEVELS
 SHIFTED_ZERO_POINT = 127
 EXP_SCALE, EXP_ZERO_POINT, EXP_ONE = 1 / 255, -128, 255
-LOG_SCALE, LOG_ZERO_POINT = float(np.float32(math.log(2) / 16)), -128
+LOG_ZERO_POINT = -128
 CODE_SCALE, CODE_ZERO_POINT = float(np.float32(math.log(2))), TOP_CODE
 LARGEST_AXIS = 2**15
 _LARGEST_LOG_TABLE = 2**16
@@ -54,11 +54,14 @@ class LogTable:
         smallest: the sum when one value holds all the probability.
         shift: k, how many low bits of a sum are dropped; chosen from N so that the table has
             at most 65536 entries (an error of at most 2^(k-1) / smallest in the logarithm).
-        values: int8, ``ln(sum / smallest)`` at scale ln2/16, zero point -128.
+        scale: of the values, ln(N)/255: the sum of N terms is at most N times the smallest, so
+            no step is wasted. A coarse logarithm shifts all codes of a column at once.
+        values: int8, ``ln(sum / smallest)`` at that scale, zero point -128.
     """
 
     smallest: int
     shift: int
+    scale: float
     values: NDArray[np.int8]
 
 
@@ -74,8 +77,9 @@ def log_table(smallest: int, count: int) -> LogTable:
     shift = max((span // _LARGEST_LOG_TABLE).bit_length(), 0)
     first = smallest + (np.arange((span >> shift) + 1, dtype=np.int64) << shift)
     middle = first + ((1 << shift) - 1) / 2
-    stored = np.floor(np.log(middle / smallest) / LOG_SCALE + 0.5) + LOG_ZERO_POINT
-    return LogTable(smallest, shift, stored.astype(np.int8))
+    scale = float(np.float32(math.log(max(count, 2)) / 255))
+    stored = np.floor(np.log(middle / smallest) / scale + 0.5) + LOG_ZERO_POINT
+    return LogTable(smallest, shift, scale, np.clip(stored, -128, 127).astype(np.int8))
 
 
 def power_scale(anchor: int) -> float:
@@ -119,7 +123,7 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
     logs = log_table(smallest, count)
     logarithm = logs.values[(total - np.int32(smallest)) >> logs.shift]
     parameters = add_parameters(
-        (scale, LOG_SCALE, CODE_SCALE), (SHIFTED_ZERO_POINT, LOG_ZERO_POINT, CODE_ZERO_POINT)
+        (scale, logs.scale, CODE_SCALE), (SHIFTED_ZERO_POINT, LOG_ZERO_POINT, CODE_ZERO_POINT)
     )
     return add_quantised(shifted, logarithm, parameters, sign=-1)
 
