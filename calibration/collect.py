@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from qlvit_edge.calibration.file import Calibration, ObserverName, TensorCalibration
 from qlvit_edge.calibration.observers import AnchorObserver, MinMaxObserver, PercentileObserver
 from qlvit_edge.converters.float_builder import FloatBuilder
@@ -20,6 +19,7 @@ from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
+
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import Image, cell_view, whole_view
 from qlvit_edge.files import sha256
@@ -60,9 +60,7 @@ def calibrate(
     extremes = {name: MinMaxObserver() for name in needed}
     tails = {name: PercentileObserver() for name in extremes}
     anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
-    interpreter = Interpreter(
-        write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True
-    )
+    interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     hashes: dict[str, str] = {}
     for entry in images:
         content = entry.path.read_bytes()

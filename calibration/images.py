@@ -10,9 +10,7 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
 
 
-def choose_images(
-    folder: ImageFolder, splits: Sequence[Split], count: int
-) -> list[LabelledImage]:
+def choose_images(folder: ImageFolder, splits: Sequence[Split], count: int) -> list[LabelledImage]:
     """Choose ``count`` images, evenly over the classes and over each class's names.
 
     An image is a test image if any of the splits has it on its test side, by name or by

@@ -38,7 +38,6 @@ class IntegerBuilder(GraphBuilder):
         ranges: Mapping[str, Range],
         softmax_form: softmax.Form = "fast",
         anchors: Mapping[str, int] | None = None,
-        bias_shifts: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         """Begin an empty graph.
 
@@ -47,14 +46,11 @@ class IntegerBuilder(GraphBuilder):
             ranges: smallest and largest real value by tensor name.
             softmax_form: see :mod:`qlvit_edge.integer.log2_softmax`.
             anchors: of the ``fast`` form by the softmax's name (0 … 8).
-            bias_shifts: by a convolution's name, what rounding its weights adds to each
-                output channel on average; subtracted from its bias.
         """
         super().__init__(name)
         self.ranges = ranges
         self.softmax_form: softmax.Form = softmax_form
         self.anchors = anchors or {}
-        self.bias_shifts = bias_shifts or {}
 
     def input_image(self, height: int, width: int, channels: int = 3) -> Tensor:
         shape = (1, height, width, channels)
@@ -250,8 +246,6 @@ class IntegerBuilder(GraphBuilder):
             Quantisation(tuple(scales), 0, axis),
             codes,
         )
-        if name in self.bias_shifts:
-            bias = bias - np.asarray(self.bias_shifts[name], np.float64)
         bias_scales = scales * x.scale
         stored = round_half_away(bias / bias_scales).astype(np.int32)
         return weights, Tensor(

@@ -35,19 +35,27 @@ def triangle_weights(length_in: int, length_out: int) -> NDArray[np.int64]:
     Returns:
         (length_out, length_in) int64, read-only, non-negative.
     """
-    inputs = np.arange(length_in, dtype=np.int64)
     total = 1 << WEIGHT_BITS
     weights = np.zeros((length_out, length_in), dtype=np.int64)
-    for i in range(length_out):
-        # Distances in units of 1/(2·out) input samples, so that all are integers.
-        distance = np.abs((2 * inputs + 1) * length_out - (2 * i + 1) * length_in)
-        height = np.maximum(0, 2 * max(length_in, length_out) - distance)
-        scaled = height * total
-        row = scaled // height.sum()
-        lost = total - int(row.sum())
-        remainder = scaled - row * height.sum()
-        row[np.argsort(-remainder, kind="stable")[:lost]] += 1
-        weights[i] = row
+    outputs = np.arange(length_out, dtype=np.int64)[:, None]
+    reach = max(length_in, length_out)
+    # Only taps nearer than `reach` / out have a weight: a window of them, the same for all rows.
+    first = np.maximum(0, ((2 * outputs + 1) * length_in - 2 * reach) // (2 * length_out))
+    window = min(length_in, 2 * reach // length_out + 3)
+    inputs = np.minimum(first, length_in - window) + np.arange(window)
+    # Distances in units of 1/(2·out) input samples, so that all are integers.
+    distance = np.abs((2 * inputs + 1) * length_out - (2 * outputs + 1) * length_in)
+    height = np.maximum(0, 2 * reach - distance)
+    scaled = height * total
+    sums = height.sum(axis=1, keepdims=True)
+    rows = scaled // sums
+    lost = total - rows.sum(axis=1, keepdims=True)
+    remainder = scaled - rows * sums
+    order = np.argsort(-remainder, axis=1, kind="stable")
+    np.put_along_axis(
+        rows, order, np.take_along_axis(rows, order, 1) + (np.arange(window) < lost), 1
+    )
+    np.put_along_axis(weights, inputs, rows, 1)
     weights.setflags(write=False)
     return weights
 

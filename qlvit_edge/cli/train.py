@@ -62,6 +62,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the training images held out to choose the best epoch (0: the last one).",
 )
+@click.option(
+    "--settle",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of the epochs, at the end, in which colours are left as they are: better on "
+    "images of the same microscope, worse on those of another.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
 @click.option(
@@ -81,6 +89,7 @@ def command(
     basis: str,
     softmax: str,
     validation: float,
+    settle: float,
     seed: int,
     resume: bool,
     device: str,
@@ -110,9 +119,7 @@ def command(
 
     folder = scan(data)
     split = load_split(split_path)
-    network = size_config(
-        size, classes=len(folder.classes), kan_basis=basis, softmax=softmax
-    )
+    network = size_config(size, classes=len(folder.classes), kan_basis=basis, softmax=softmax)
     run = RunConfig(
         network=network,
         classes=list(folder.classes),
@@ -125,6 +132,7 @@ def command(
             weight_decay=0.05,
             validation=validation,
             seed=seed,
+            settle=settle,
         ),
     )
     chosen_device = choose_device(device)

@@ -24,7 +24,7 @@ from qlvit_edge.data.augment import (
     stain_jitter,
 )
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.fields.finder import crop, find_cells
+from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.preprocess import decode, preprocess, resize
 
 # Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
@@ -32,7 +32,6 @@ _KEEP = 4
 # The whole image is kept a little larger than the input, so that turning it loses nothing.
 _WHOLE = 1.25
 CROP_SHARE = 0.5
-CROP_MARGIN = 0.4
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,17 @@ def cache_images(
         return list(pool.map(prepare, images))
 
 
-def augmented(entry: CachedImage, size: tuple[int, int], rng: np.random.Generator) -> Image:
-    """Return one augmented view (height, width, 3) uint8 of a cached image."""
+def augmented(
+    entry: CachedImage, size: tuple[int, int], rng: np.random.Generator, *, vary_look: bool
+) -> Image:
+    """Return one augmented view (height, width, 3) uint8 of a cached image.
+
+    Args:
+        entry: the image.
+        size: (height, width) of the view.
+        rng: source of randomness.
+        vary_look: vary colour, focus and stain too, not only where and how it lies.
+    """
     if entry.cell is not None and rng.random() < CROP_SHARE:
         x, y, side = entry.cell
         side *= float(np.exp(rng.uniform(*np.log(CROP_SIDES))))
@@ -99,6 +107,8 @@ def augmented(entry: CachedImage, size: tuple[int, int], rng: np.random.Generato
         centre = ((width - 1) / 2, (height - 1) / 2)
         extent = (width * zoom, height * zoom)
         view = geometry(entry.whole, centre, extent, size, rng, any_angle=False)
+    if not vary_look:
+        return view
     view = automatic(view, rng)
     if rng.random() < 0.8:
         view = stain_jitter(view, rng)
@@ -106,7 +116,13 @@ def augmented(entry: CachedImage, size: tuple[int, int], rng: np.random.Generato
 
 
 def training_batches(
-    cached: Sequence[CachedImage], size: tuple[int, int], batch: int, seed: int, epoch: int
+    cached: Sequence[CachedImage],
+    size: tuple[int, int],
+    batch: int,
+    seed: int,
+    epoch: int,
+    *,
+    vary_look: bool = True,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, 3) uint8 and labels (B,).
 
@@ -119,7 +135,12 @@ def training_batches(
         if len(chosen) == 1 and len(order) > 1:
             return
         views = [
-            augmented(cached[index], size, np.random.default_rng([seed, epoch, int(index)]))
+            augmented(
+                cached[index],
+                size,
+                np.random.default_rng([seed, epoch, int(index)]),
+                vary_look=vary_look,
+            )
             for index in chosen
         ]
         yield np.stack(views), np.array([cached[index].label for index in chosen])

@@ -50,6 +50,7 @@ class TrainingSettings(BaseModel):
     weight_decay: float
     validation: float
     seed: int
+    settle: float = 0.0
 
 
 class RunConfig(BaseModel):

@@ -184,11 +184,16 @@ def _train_epoch(
     loss_sum, correct, seen = 0.0, 0, 0
     began = time.monotonic()
     rate = 0.0
-    for index, (views, labels) in enumerate(
-        training_batches(
-            cached, run.network.input_size, training.batch, training.seed, state.epoch
-        )
-    ):
+    settling = state.epoch >= round((1 - training.settle) * training.epochs)
+    batches = training_batches(
+        cached,
+        run.network.input_size,
+        training.batch,
+        training.seed,
+        state.epoch,
+        vary_look=not settling,
+    )
+    for index, (views, labels) in enumerate(batches):
         step = state.epoch * steps + index
         progress = step / (training.epochs * steps)
         rate = learning_rate(training.peak_rate, progress)

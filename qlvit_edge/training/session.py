@@ -79,9 +79,7 @@ def run_training(
         task = progress.add_task("preparing images", total=len(training), figures="")
         cached = cache_images(training, run.network.input_size, lambda: progress.advance(task))
         progress.remove_task(task)
-        task = progress.add_task(
-            "training", total=run.training.epochs * len(cached), figures=""
-        )
+        task = progress.add_task("training", total=run.training.epochs * len(cached), figures="")
 
         def report(now: loop.Progress) -> None:
             figures = (

@@ -1,0 +1,96 @@
+"""The float graph is the network, and the integer graph is its file, tensor by tensor."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.prove import compare_tensors
+from qlvit_edge.converters.tflite import write_tflite
+from small_run import cell_image, settled_network, small_config
+
+from qlvit_edge.errors import CalibrationError, ConversionError
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.model.quantisers import UniformQuantiser
+from qlvit_edge.runtime.interpreter import Interpreter
+
+
+class _WideRanges(dict[str, tuple[float, float]]):
+    def __missing__(self, name: str) -> tuple[float, float]:
+        return -8.0, 8.0
+
+    def get(self, name: str, default: object = None) -> tuple[float, float]:  # type: ignore[override]
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+
+class _Anchors(dict[str, int]):
+    def __missing__(self, name: str) -> int:
+        return 3
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _views(count: int, size: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    height, width = size
+    return np.stack([cv2.resize(cell_image(i % 4, i), (width, height)) for i in range(count)])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96)])
+def test_float_graph_computes_what_the_network_computes(size: tuple[int, int]) -> None:
+    network = settled_network(small_config(softmax="float", input_size=size))
+    for module in network.modules():
+        if isinstance(module, UniformQuantiser):
+            module.enabled = False
+    graph = lower(network, FloatBuilder("twin", softmax="float"))
+    interpreter = Interpreter(write_tflite(graph))
+    for view in _views(4, size):
+        with torch.no_grad():
+            image = torch.from_numpy(view).permute(2, 0, 1)[None].float()
+            expected = network(image).numpy()
+        np.testing.assert_allclose(
+            interpreter.invoke(view[None].astype(np.float32)), expected, rtol=2e-3, atol=2e-3
+        )
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+def test_every_tensor_of_the_file_equals_the_integer_specification(form: str) -> None:
+    config = small_config()
+    network = settled_network(config)
+    builder = IntegerBuilder(
+        "net",
+        ranges=_WideRanges(),
+        softmax_form=form,
+        anchors=_Anchors(),  # type: ignore[arg-type]
+    )
+    graph = lower(network, builder)
+    result = compare_tensors(graph, write_tflite(graph), _views(5, config.input_size))
+    assert result.unequal == {}
+    assert result.tensors > 150
+    assert len(np.unique(result.logits)) > 1
+
+
+def test_a_network_with_another_basis_is_refused_by_name() -> None:
+    network = QLViT(small_config(kan_basis="cubic")).eval()
+    with pytest.raises(ConversionError, match=r"blocks\.0\.kan\.down.*CubicKANLayer"):
+        lower(network, FloatBuilder("twin"))
+
+
+def test_a_tensor_without_a_range_is_named() -> None:
+    network = QLViT(small_config()).eval()
+    with pytest.raises(CalibrationError, match="stem"):
+        lower(network, IntegerBuilder("net", ranges={}, softmax_form="fast", anchors={}))
