@@ -181,7 +181,7 @@ def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) 
     shown = np.sort(worst[:MOST_LAYERS])
     orange = set(worst[:3].tolist())
     rows = range(len(shown))
-    title = "Float signal over integer error, the three worst layers in orange"
+    title = "Signal to integer noise, by layer (three worst: orange)"
     if len(shown) < len(ratios):
         title += f"\n(the {len(shown)} lowest of {len(ratios)} layers)"
     with _picture(path, (7.2, 0.17 * len(shown) + 1.2)) as (axis,):
