@@ -268,6 +268,11 @@ def _quality(
     right = (truth == predicted).astype(np.float64)
     names = [groups.get(answer.image.relative, answer.image.relative) for answer in answers]
     interval = metrics.bootstrap_interval(names, lambda drawn: float(right[drawn].mean()))
+
+    def macro_recall(drawn: NDArray[np.int64]) -> float:
+        drawn_truth, hits = truth[drawn], right[drawn]
+        return float(np.mean([hits[drawn_truth == label].mean() for label in set(drawn_truth)]))
+
     lost = bool(matrix[:, count].any())
     return {
         "accuracy": metrics.accuracy(matrix),
@@ -275,6 +280,7 @@ def _quality(
         "interval_drawn_over": f"{len(set(names))} {'sources' if groups else 'images'}",
         "macro": {
             "recall": mean.recall,
+            "recall_interval_95": list(metrics.bootstrap_interval(names, macro_recall)),
             "precision": mean.precision,
             "f1": mean.f1,
             "auc": _number(float(np.mean(known))) if (known := _known(areas)) else None,
