@@ -212,7 +212,8 @@ def _print(figures: dict[str, Any], out: Path) -> None:
         f"accuracy   {percent(figures['accuracy'])} of {data['images']} images "
         f"({data['input']}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
         f"macro      recall {percent(macro['recall'])} "
-        f"({' … '.join(percent(end, 1) for end in macro['recall_interval_95'])}), precision {percent(macro['precision'])}, "
+        f"({' … '.join(percent(end, 1) for end in macro['recall_interval_95'])}), "
+        f"precision {percent(macro['precision'])}, "
         f"F1 {percent(macro['f1'])}",
     ]
     lines += [
