@@ -6,6 +6,7 @@ what is observed is exactly what the device will hold, after folding and fusing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,13 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 
+from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import Image, cell_view, whole_view
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.preprocess import decode
+from qlvit_edge.preprocess import decode, read_file
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import Checkpoint
 
@@ -62,10 +64,10 @@ def calibrate(
     anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
     interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     hashes: dict[str, str] = {}
+    kinds: list[str] = []
     for entry in images:
-        content = entry.path.read_bytes()
-        hashes[entry.relative] = sha256(content)
-        for view in _views(decode(content, name=str(entry.path)), size):
+        hashes[entry.relative] = sha256(read_file(entry.path))
+        for view in _views(decode_noting(entry.path, kinds), size):
             interpreter.invoke(view.astype(np.float32))
             kept = interpreter.tensors()
             for name, watcher in extremes.items():
@@ -78,6 +80,7 @@ def calibrate(
         checkpoint_sha256=checkpoint.sha256,
         observer=observer,
         images=hashes,
+        unusual=dict(sorted(Counter(kinds).items())),
         views=list(VIEWS),
         tensors={
             name: TensorCalibration(minmax=watcher.range(), percentile=tails[name].range())

@@ -39,6 +39,7 @@ class Calibration(BaseModel):
         checkpoint_sha256: the weights it belongs to.
         observer: whose range is used.
         images: relative name → SHA-256 of the file, of the images used.
+        unusual: how many of them are not plain 8-bit RGB, by kind.
         views: how each image was shown.
         tensors: by tensor name.
         weights: symmetric int8 scales per output channel, by weight name.
@@ -52,6 +53,7 @@ class Calibration(BaseModel):
     checkpoint_sha256: str
     observer: ObserverName
     images: dict[str, str]
+    unusual: dict[str, int] = {}
     views: list[str]
     tensors: dict[str, TensorCalibration]
     weights: dict[str, list[float]]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,19 +24,21 @@ from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 
 from qlvit_edge import bundled
+from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage, scan
-from qlvit_edge.data.loader import evaluation_batches
 from qlvit_edge.data.split import load_split, require_fit, select
 from qlvit_edge.errors import ConversionError, DataError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
-from qlvit_edge.preprocess import PREPROCESSING, load
+from qlvit_edge.preprocess import PREPROCESSING, load, preprocess
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, Checkpoint
-from qlvit_edge.training.loop import EVALUATION_BATCH, to_input
+from qlvit_edge.training.loop import to_input
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 UNKNOWN_CELLS = ["basophils", "band cells", "blasts"]
+# Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
+_FLOAT_BATCH = 16
 _GOLDEN_PER_CLASS = 2
 _GOLDEN_SOURCE = "BCCD collection (MIT licence), crop of one white cell"
 
@@ -121,60 +126,30 @@ def convert(
     """
     began = time.monotonic()
     require_lowerable(checkpoint.network)
-    calibration_path = checkpoint.folder / CALIBRATION_FILE
-    calibration = load_calibration(calibration_path, checkpoint.sha256)
+    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
     graph = integer_graph(checkpoint, calibration, softmax)
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
-    names = checkpoint.run.classes
 
-    views, labels, float_classes = _float_classes(checkpoint, proof.images, progress)
-    chosen = np.unique(np.linspace(0, len(views) - 1, tensor_images).round().astype(int))
+    shown = _show_to_float_network(checkpoint, proof.images, progress)
+    chosen = np.unique(np.linspace(0, len(shown.views) - 1, tensor_images).round().astype(int))
     with progress("comparing every tensor", 1) as advance:
-        equality = prove.prove_equal(graph, bare, views[chosen])
+        equality = prove.prove_equal(graph, bare, shown.views[chosen])
         advance()
-    if equality.unequal:
-        name, count = next(iter(equality.unequal.items()))
-        raise ConversionError(
-            "converted model",
-            f"{len(equality.unequal)} of {equality.tensors} tensors differ from the integer "
-            f"specification on the reference kernels, first {name} in {count} images",
-            "report this as a bug",
-        )
-    with progress("running the file", len(views)) as advance:
-        logits, kernels = prove.default_logits(bare, views, advance)
-    difference = prove.kernel_difference(equality.logits, logits[chosen], kernels)
-    accuracies = prove.judge(labels, float_classes, logits.argmax(1), names)
-    reference_accuracy = float((equality.logits.argmax(1) == labels[chosen]).mean())
-    subset = prove.judge(labels[chosen], float_classes[chosen], logits[chosen].argmax(1), names)
+    _require_equal(equality)
+    with progress("running the file", len(shown.views)) as advance:
+        logits, kernels = prove.default_logits(bare, shown.views, advance)
+    names, labels = checkpoint.run.classes, shown.labels
+    accuracies = prove.judge(labels, shown.classes, logits.argmax(1), names)
+    subset = prove.judge(labels[chosen], shown.classes[chosen], logits[chosen].argmax(1), names)
 
     golden = _golden_pairs(graph, names, checkpoint.run.network.input_size)
-    kind = "bundled crops (reduced proof)" if proof.reduced else "test split"
-    metadata = ModelMetadata(
-        name=f"{checkpoint.folder.name}",
-        labels=names,
-        input_size=checkpoint.run.network.input_size,
-        preprocessing=PREPROCESSING,
-        softmax=softmax,
-        variant=checkpoint.run.network.variant,
-        size_name=checkpoint.run.network.size,
-        checkpoint_sha256=checkpoint.sha256,
-        calibration_sha256=sha256(calibration_path.read_bytes()),
-        split_fingerprint=checkpoint.run.split_fingerprint,
-        training_data=Path(checkpoint.run.data).name,
-        unknown_cells=[cell for cell in UNKNOWN_CELLS if set(names) == _white_cells()],
-        accuracy={
-            f"float, {kind}": accuracies.float_accuracy,
-            f"integer, {kind}": accuracies.file_accuracy,
-        },
-        golden=golden,
-        created_by=f"qlvit-edge {version('qlvit-edge')}",
-    )
-    model = embed(bare, metadata)
+    model = embed(bare, _metadata(checkpoint, softmax, proof, accuracies, golden))
     prove.audit(model)
     report = {
         "reduced_proof": proof.reduced,
         "proof_images": proof.origin,
+        "unusual_images": shown.unusual,
         "softmax": softmax,
         "tensors": tensors,
         "operators": operators,
@@ -187,11 +162,13 @@ def convert(
             "tensors": equality.tensors,
             "unequal": equality.unequal,
         },
-        "default_kernels": asdict(difference),
+        "default_kernels": asdict(
+            prove.kernel_difference(equality.logits, logits[chosen], kernels)
+        ),
         "accuracy": {**asdict(accuracies), "drop_points": accuracies.drop},
         "reference_accuracy": {
             "images": equality.images,
-            "reference": reference_accuracy,
+            "reference": float((equality.logits.argmax(1) == labels[chosen]).mean()),
             "float": subset.float_accuracy,
             "file": subset.file_accuracy,
         },
@@ -201,26 +178,103 @@ def convert(
     return Conversion(model, report, accuracies)
 
 
-def _float_classes(
+def _require_equal(equality: prove.Equality) -> None:
+    if not equality.unequal:
+        return
+    name, count = next(iter(equality.unequal.items()))
+    raise ConversionError(
+        "converted model",
+        f"{len(equality.unequal)} of {equality.tensors} tensors differ from the integer "
+        f"specification on the reference kernels, first {name} in {count} images",
+        "report this as a bug",
+    )
+
+
+def _metadata(
+    checkpoint: Checkpoint,
+    softmax: Form,
+    proof: ProofImages,
+    accuracies: prove.Accuracies,
+    golden: list[GoldenPair],
+) -> ModelMetadata:
+    run = checkpoint.run
+    kind = "bundled crops (reduced proof)" if proof.reduced else "test split"
+    return ModelMetadata(
+        name=checkpoint.folder.resolve().name or "model",
+        labels=run.classes,
+        input_size=run.network.input_size,
+        preprocessing=PREPROCESSING,
+        softmax=softmax,
+        variant=run.network.variant,
+        size_name=run.network.size,
+        checkpoint_sha256=checkpoint.sha256,
+        calibration_sha256=sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes()),
+        split_fingerprint=run.split_fingerprint,
+        training_data=Path(run.data).name,
+        unknown_cells=UNKNOWN_CELLS if set(run.classes) == _white_cells() else [],
+        accuracy={
+            f"float, {kind}": accuracies.float_accuracy,
+            f"integer, {kind}": accuracies.file_accuracy,
+        },
+        golden=golden,
+        created_by=f"qlvit-edge {version('qlvit-edge')}",
+    )
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the float network was shown and what it said.
+
+    Attributes:
+        views: (N, h, w, 3) uint8.
+        labels: (N,) int64.
+        classes: (N,) int64, the network's answers.
+        unusual: kinds of images that are not plain 8-bit RGB, with their numbers.
+    """
+
+    views: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    unusual: dict[str, int]
+
+
+def _show_to_float_network(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], progress: Progress
-) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the images' views, their labels and the float network's classes."""
-    views: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[np.int64]] = []
-    classes: list[NDArray[np.int64]] = []
-    device = torch.device("cpu")
-    size = checkpoint.run.network.input_size
-    with (
-        progress("running the float network", len(images)) as advance,
-        torch.inference_mode(),
-    ):
-        for batch, batch_labels in evaluation_batches(images, size, EVALUATION_BATCH // 2):
-            views.append(batch)
-            labels.append(batch_labels)
-            classes.append(checkpoint.network(to_input(batch, device)).argmax(1).numpy())
-            for _ in batch:
+) -> _Shown:
+    """Decode the images and classify them, small batches side by side on all cores."""
+    size, device = checkpoint.run.network.input_size, torch.device("cpu")
+    kinds: list[str] = []
+    parts = [images[start : start + _FLOAT_BATCH] for start in range(0, len(images), _FLOAT_BATCH)]
+    with progress("running the float network", len(images)) as advance:
+
+        def classify(part: Sequence[LabelledImage]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+            views = [preprocess(decode_noting(entry.path, kinds), size) for entry in part]
+            batch = np.stack(views)
+            with torch.inference_mode():
+                classes = checkpoint.network(to_input(batch, device)).argmax(1).numpy()
+            for _ in part:
                 advance()
-    return np.concatenate(views), np.concatenate(labels), np.concatenate(classes)
+            return batch, classes
+
+        with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(classify, parts))
+    return _Shown(
+        views=np.concatenate([views for views, _ in results]),
+        labels=np.array([entry.label for entry in images]),
+        classes=np.concatenate([classes for _, classes in results]),
+        unusual=dict(sorted(Counter(kinds).items())),
+    )
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let each thread run its own batch: a batch shared among cores waits at every layer."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _white_cells() -> set[str]:

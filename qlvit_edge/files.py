@@ -21,9 +21,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written, the disk is full, …
     """
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=f".tmp{target.suffix}", dir=target.parent
-    )
+    try:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=f".tmp{target.suffix}", dir=target.parent
+        )
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -35,9 +38,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
         _sync_folder(target.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, name):
+            raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that `atomic_path` left in ``folder`` when it was killed."""
+    for leftover in folder.glob(".*.????????.tmp*"):
+        leftover.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, content: bytes) -> None:

@@ -50,6 +50,7 @@ def command(
     from qlvit_edge.calibration.file import ObserverName
     from qlvit_edge.calibration.images import choose_images
     from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.data.checks import note_on
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
     from qlvit_edge.evaluation import plots
@@ -78,4 +79,6 @@ def command(
         f"lowest signal to noise {errors[worst]:.1f} dB at {worst}; "
         f"top-1 agreement {calibration.agreement:.1%} on the error images"
     )
+    if calibration.unusual:
+        click.echo(note_on(calibration.unusual))
     click.echo(f"wrote {folder / CALIBRATION_FILE}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ def command(
 
 
 def _print(conversion: Conversion) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from qlvit_edge.data.checks import note_on
 
     report: dict[str, Any] = conversion.report
     equality, kernels = report["equality"], report["default_kernels"]
@@ -138,5 +140,7 @@ def _print(conversion: Conversion) -> None:
         f"file {reference['file']:.2%}",
     )
     table.add_row("golden pairs inside", str(report["golden_pairs"]))
-    Console().print(table)
+    table_console().print(table)
+    if report["unusual_images"]:
+        click.echo(note_on(report["unusual_images"]))
     click.echo("For research use only, not for diagnosis.")

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
 
 
@@ -31,7 +32,6 @@ def command(size: str, variant: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(cost.as_dict()))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"QLViT {variant.upper()} {size}, one image, 4 classes")
@@ -43,4 +43,4 @@ def command(size: str, variant: str, as_json: bool) -> None:
             if name == "true":
                 table.add_section()
             table.add_row(name, f"{count.parameters:,}", f"{count.macs / 1e6:.2f}")
-    Console().print(table)
+    table_console().print(table)

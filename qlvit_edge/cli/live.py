@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from qlvit_edge.cli.console import table_console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -94,7 +96,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary), indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"Run {summary.run_id} of {summary.model}: {summary.outcome}")
@@ -106,8 +107,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         table.add_row(label, str(count), share)
     table.add_section()
     table.add_row("all", str(summary.cells), f"{summary.verdicts['uncertain']} uncertain")
-    console = Console()
-    console.print(table)
+    table_console().print(table)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
         f"{summary.frames} frames in {summary.seconds:.1f} s "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,15 +107,9 @@ def command(
     require("train", "torch", "safetensors", "matplotlib")
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
-    from qlvit_edge.files import ensure_writable, write_text
+    from qlvit_edge.files import ensure_writable, remove_leftovers
     from qlvit_edge.model.configs import size_config
-    from qlvit_edge.training.checkpoint import (
-        RUN_FILE,
-        SPLIT_FILE,
-        RunConfig,
-        TrainingSettings,
-        write_run_config,
-    )
+    from qlvit_edge.training.checkpoint import RUN_FILE, RunConfig, TrainingSettings
     from qlvit_edge.training.session import choose_device, run_training
 
     folder = scan(data)
@@ -136,13 +131,17 @@ def command(
         ),
     )
     chosen_device = choose_device(device)
-    ensure_writable(out)
     if (out / RUN_FILE).exists():
         _check_same_run(out, run, resume)
-    else:
-        write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
-        write_run_config(out, run)
-    run_training(run, out, folder, split, chosen_device, resume)
+    is_new = not out.exists()
+    ensure_writable(out)
+    remove_leftovers(out)
+    try:
+        run_training(run, out, folder, split, chosen_device, resume)
+    finally:
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()  # nothing was written: it is empty
 
 
 def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
@@ -130,7 +133,7 @@ def check_folder(
             file_hashes[image.relative] = hashlib.sha256(content).digest()
             same_pixels[_pixel_hash(to_rgb8(stored))].append(image)
             sizes[image.label][stored.shape[1], stored.shape[0]] += 1
-            kinds[image.label].update(_kinds(stored))
+            kinds[image.label].update(unusual(stored))
         advance()
     copies = [
         _copies(folder, group, file_hashes, side)
@@ -163,7 +166,8 @@ def _pixel_hash(pixels: Any) -> bytes:
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
 
 
-def _kinds(stored: Any) -> list[str]:
+def unusual(stored: Any) -> list[str]:
+    """Say what sets stored pixels apart from 8-bit RGB: ``"grey"``, ``"alpha"``, ``"16 bit"``."""
     kinds = []
     if stored.ndim == 2:
         kinds.append("grey")
@@ -172,6 +176,30 @@ def _kinds(stored: Any) -> list[str]:
     if stored.dtype.itemsize == 2:
         kinds.append("16 bit")
     return kinds
+
+
+def decode_noting(path: Path, kinds: list[str]) -> NDArray[np.uint8]:
+    """Decode an image as `qlvit_edge.preprocess.decode` does and note what is unusual about it.
+
+    Args:
+        path: the file.
+        kinds: gets the words of `unusual` appended; threads may share it.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: see `qlvit_edge.preprocess.decode`.
+    """
+    stored = read_pixels(read_file(path), str(path))
+    kinds.extend(unusual(stored))
+    return to_rgb8(stored)
+
+
+def note_on(kinds: Mapping[str, int]) -> str:
+    """Say in one line which unusual images were met, by kind and count."""
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"note: among the images are {listed}; taken as 8-bit RGB"
 
 
 def _copies(

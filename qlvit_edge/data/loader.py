@@ -23,6 +23,7 @@ from qlvit_edge.data.augment import (
     geometry,
     stain_jitter,
 )
+from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.preprocess import decode, preprocess, resize
@@ -55,6 +56,7 @@ def cache_images(
     images: Sequence[LabelledImage],
     size: tuple[int, int],
     advance: Callable[[], None],
+    kinds: list[str],
 ) -> list[CachedImage]:
     """Decode training images and find their cells, on all cores.
 
@@ -62,13 +64,14 @@ def cache_images(
         images: the images.
         size: (height, width) of the network's input.
         advance: called once per image, for a progress bar.
+        kinds: gets a word for each unusual image, see `qlvit_edge.data.checks.unusual`.
 
     Raises:
         DataError: an image does not decode.
     """
 
     def prepare(entry: LabelledImage) -> CachedImage:
-        image = _at_most(decode(entry.path), (_KEEP * size[0], _KEEP * size[1]))
+        image = _at_most(decode_noting(entry.path, kinds), (_KEEP * size[0], _KEEP * size[1]))
         whole = resize(image, (round(_WHOLE * size[0]), round(_WHOLE * size[1])))
         cells = find_cells(image)
         cell = None
@@ -84,6 +87,29 @@ def cache_images(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(prepare, images))
+
+
+def check_images(
+    images: Sequence[LabelledImage], advance: Callable[[], None], kinds: list[str]
+) -> None:
+    """Decode images that are needed later only, so that a damaged one is found out now.
+
+    Args:
+        images: the images.
+        advance: called once per image, for a progress bar.
+        kinds: gets a word for each unusual image, see `qlvit_edge.data.checks.unusual`.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+
+    def check(entry: LabelledImage) -> None:
+        decode_noting(entry.path, kinds)
+        advance()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(check, images):
+            pass
 
 
 def augmented(
@@ -168,11 +194,17 @@ def evaluation_batches(
     Raises:
         DataError: an image does not decode.
     """
+
+    def prepare(entry: LabelledImage) -> Image:
+        return view(decode(entry.path), size)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
+        upcoming = pool.map(prepare, images[:batch])
         for start in range(0, len(images), batch):
-            chosen = images[start : start + batch]
-            views = list(pool.map(lambda entry: view(decode(entry.path), size), chosen))
-            yield np.stack(views), np.array([entry.label for entry in chosen])
+            views = np.stack(list(upcoming))
+            # The next batch is decoded while the caller works on this one.
+            upcoming = pool.map(prepare, images[start + batch : start + 2 * batch])
+            yield views, np.array([entry.label for entry in images[start : start + batch]])
 
 
 def _at_most(image: Image, size: tuple[int, int]) -> Image:

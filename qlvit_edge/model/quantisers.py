@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _RANGE_DECAY = 1e-3
+_SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 CODE_BITS = 4
 
 
@@ -76,11 +77,13 @@ class UniformQuantiser(nn.Module):
             low, high = self.low, self.high
         if not self.enabled:
             return x
-        width = high - low
-        scale = torch.where(width > 0, width / self.levels, torch.ones_like(width))
+        # In double, with the scale as float32: on a tie the last bit of a quotient decides.
+        low, high = low.double(), high.double()
+        scale = ((high - low) / self.levels).float().double()
+        scale = torch.where(scale >= _SMALLEST_SCALE, scale, torch.ones_like(scale))
         zero_point = round_ties_away(-low / scale).clamp(0, self.levels)
-        code = (round_ties_away(x.detach() / scale) + zero_point).clamp(0, self.levels)
-        return straight_through((code - zero_point) * scale, x)
+        code = (round_ties_away(x.detach().double() / scale) + zero_point).clamp(0, self.levels)
+        return straight_through(((code - zero_point) * scale).to(x.dtype), x)
 
 
 def quantised_weight(weight: Tensor) -> Tensor:

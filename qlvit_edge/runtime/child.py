@@ -19,6 +19,9 @@ from qlvit_edge.errors import ModelFileError, QLViTEdgeError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Children are made to run side by side, one a core: NumPy's own threads only get in the way.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
 DEFAULT_TIMEOUT = 600.0
 """Seconds after which a child that does not answer is ended."""
 
@@ -52,6 +55,7 @@ def run_in_child(
             input=pickle.dumps((function, arguments, options)),
             capture_output=True,
             timeout=DEFAULT_TIMEOUT,
+            env={**os.environ, **_ONE_THREAD},
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -146,6 +146,7 @@ class Interpreter:
             ) from error
         self.kernels = kernels
         self._keep = keep_all_tensors
+        self._names: list[tuple[str, int]] = []
         self.input = _only(self._native.get_input_details(), "input", subject)
         self.output = _only(self._native.get_output_details(), "output", subject)
         self._input_index: int = self._native.get_input_details()[0]["index"]
@@ -194,10 +195,13 @@ class Interpreter:
         """
         if not self._keep:
             raise ValueError("make the interpreter with keep_all_tensors=True")
+        if not self._names:  # listing them takes as long as a small network
+            details = self._native.get_tensor_details()
+            self._names = [(str(entry["name"]), int(entry["index"])) for entry in details]
         found: dict[str, NDArray[Any]] = {}
-        for details in self._native.get_tensor_details():
+        for name, index in self._names:
             try:
-                found[str(details["name"])] = np.array(self._native.get_tensor(details["index"]))
+                found[name] = np.asarray(self._native.get_tensor(index))
             except ValueError:  # scratch space of a kernel has no value to give
                 continue
         return found

@@ -15,7 +15,10 @@ Weights are safetensors, never pickle.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +130,13 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
         try:
             save_file(packed, temporary, metadata={"qlvit_edge": json.dumps(header)})
         except SafetensorError as error:
-            raise OSError(28 if "space" in str(error) else 5, str(error), str(path)) from None
+            raise _as_os_error(error, path) from None
+
+
+def _as_os_error(error: SafetensorError, path: Path) -> OSError:
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number), str(path))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -35,6 +35,7 @@ from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperatu
 
 EVALUATION_BATCH = 128
 GRADIENT_CLIP = 2.0
+METRICS_FILE = "metrics.csv"
 
 
 @dataclass
@@ -124,6 +125,7 @@ def train(
     state = TrainingState(network, average, optimiser)
     if resume and (folder / LAST_FILE).exists():  # killed in its first epoch: begin again
         state.restore(folder / LAST_FILE, settings)
+        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
     steps = -(-len(cached) // run.training.batch)
     while state.epoch < run.training.epochs:
         row = _train_epoch(state, moving, run, cached, device, steps, report)
@@ -136,7 +138,7 @@ def train(
             header = {"format": FORMAT, "epoch": state.epoch}
             save_tensors(folder / BEST_FILE, dict(average.state_dict()), header)
         state.save(folder / LAST_FILE, settings)
-        write_text(folder / "metrics.csv", _as_csv(state.history))
+        write_text(folder / METRICS_FILE, _as_csv(state.history))
     return state
 
 
@@ -179,11 +181,11 @@ def _train_epoch(
     steps: int,
     report: Callable[[Progress], None],
 ) -> dict[str, float]:
+    """Train one epoch of ``steps`` steps; returns its row of the history."""
     training = run.training
     state.network.train()
-    loss_sum, correct, seen = 0.0, 0, 0
+    loss_sum, correct, seen, rate = 0.0, 0, 0, 0.0
     began = time.monotonic()
-    rate = 0.0
     settling = state.epoch >= round((1 - training.settle) * training.epochs)
     batches = training_batches(
         cached,
@@ -197,20 +199,12 @@ def _train_epoch(
         step = state.epoch * steps + index
         progress = step / (training.epochs * steps)
         rate = learning_rate(training.peak_rate, progress)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
         set_temperature(state.network, temperature(progress))
-        targets = torch.from_numpy(labels).to(device)
-        logits = state.network(to_input(views, device))
-        loss = nn.functional.cross_entropy(logits, targets)
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_CLIP)
-        state.optimiser.step()
+        loss, right = _step(state, rate, to_input(views, device), torch.from_numpy(labels))
         moving.update(state.network, step)
         seen += len(labels)
-        loss_sum += float(loss.detach()) * len(labels)
-        correct += int((logits.argmax(1) == targets).sum())
+        loss_sum += loss * len(labels)
+        correct += right
         speed = seen / (time.monotonic() - began)
         report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
     return {
@@ -220,6 +214,20 @@ def _train_epoch(
         "learning_rate": rate,
         "seconds": time.monotonic() - began,
     }
+
+
+def _step(state: TrainingState, rate: float, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    """Take one optimiser step; returns the mean loss and the number of right answers."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    labels = labels.to(images.device)
+    logits = state.network(images)
+    loss = nn.functional.cross_entropy(logits, labels)
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_CLIP)
+    state.optimiser.step()
+    return float(loss.detach()), int((logits.argmax(1) == labels).sum())
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +18,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from qlvit_edge.data.checks import note_on
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
-from qlvit_edge.data.loader import cache_images, cell_view, evaluation_batches
-from qlvit_edge.data.split import Split, select
-from qlvit_edge.errors import DataError, DeviceError
+from qlvit_edge.data.loader import (
+    CachedImage,
+    cache_images,
+    cell_view,
+    check_images,
+    evaluation_batches,
+)
+from qlvit_edge.data.split import Split, require_fit, select
+from qlvit_edge.errors import DeviceError
 from qlvit_edge.evaluation import metrics, plots
-from qlvit_edge.files import write_json
+from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training import loop
-from qlvit_edge.training.checkpoint import BEST_FILE, RunConfig, load_tensors, load_weights
+from qlvit_edge.training.checkpoint import (
+    BEST_FILE,
+    RUN_FILE,
+    SPLIT_FILE,
+    RunConfig,
+    load_tensors,
+    load_weights,
+    write_run_config,
+)
 from qlvit_edge.training.holdout import hold_out
 
 
@@ -51,22 +68,30 @@ def run_training(
 ) -> None:
     """Train and write everything the run folder holds; shows progress on a terminal.
 
+    Every image is decoded before the first file is written.
+
     Raises:
         DataError: the split does not fit the folder, or an image does not decode.
         CheckpointError: ``resume`` does not fit.
     """
-    if list(split.classes) != list(folder.classes):
-        raise DataError(
-            folder.root,
-            f"has classes {', '.join(folder.classes)}, the split {', '.join(split.classes)}",
-            "make a split of this folder with `qlvit-edge data split`",
-        )
+    require_fit(split, folder)
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
     )
     test = select(folder, split.test)
+    with _progress() as progress:
+        cached = _prepare(run, training, [*validation, *test], progress)
+        if not (out / RUN_FILE).exists():
+            write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
+            write_run_config(out, run)
+        report = _reporter(progress, run.training.epochs, len(cached))
+        state = loop.train(run, out, cached, validation, device, resume, report)
+    _finish(run, out, state.history, test, device)
+
+
+def _progress() -> Progress:
     console = Console(stderr=True)
-    with Progress(
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -75,31 +100,48 @@ def run_training(
         TextColumn("{task.fields[figures]}"),
         console=console,
         disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("preparing images", total=len(training), figures="")
-        cached = cache_images(training, run.network.input_size, lambda: progress.advance(task))
-        progress.remove_task(task)
-        task = progress.add_task("training", total=run.training.epochs * len(cached), figures="")
+    )
 
-        def report(now: loop.Progress) -> None:
-            figures = (
-                f"epoch {now.epoch + 1}/{run.training.epochs}  loss {now.loss:.3f}  "
-                f"accuracy {now.accuracy:.1%}  {now.images_per_second:.0f} images/s"
-            )
-            done = now.epoch * len(cached)
-            if progress.tasks[0].completed < done:
-                progress.update(task, completed=done)
-            progress.update(task, advance=now.images, figures=figures)
 
-        state = loop.train(run, out, cached, validation, device, resume, report)
-    _finish(run, out, state.history, test, device)
+def _prepare(
+    run: RunConfig,
+    training: Sequence[LabelledImage],
+    others: Sequence[LabelledImage],
+    progress: Progress,
+) -> list[CachedImage]:
+    """Decode the training images, check the others, say what is unusual about them."""
+    kinds: list[str] = []
+    total = len(training) + len(others)
+    task = progress.add_task("preparing images", total=total, figures="")
+    size = run.network.input_size
+    cached = cache_images(training, size, lambda: progress.advance(task), kinds)
+    check_images(others, lambda: progress.advance(task), kinds)
+    progress.remove_task(task)
+    if kinds:
+        print(note_on(Counter(kinds)))
+    return cached
+
+
+def _reporter(progress: Progress, epochs: int, images: int) -> Callable[[loop.Progress], None]:
+    """Return what draws the loop's progress, beginning at the epoch it resumes."""
+    task = progress.add_task("training", total=epochs * images, figures="")
+
+    def report(now: loop.Progress) -> None:
+        figures = (
+            f"epoch {now.epoch + 1}/{epochs}  loss {now.loss:.3f}  "
+            f"accuracy {now.accuracy:.1%}  {now.images_per_second:.0f} images/s"
+        )
+        done = max(int(progress.tasks[0].completed), now.epoch * images) + now.images
+        progress.update(task, completed=done, figures=figures)
+
+    return report
 
 
 def _finish(
     run: RunConfig,
     out: Path,
     history: list[dict[str, float]],
-    test: list[LabelledImage],
+    test: Sequence[LabelledImage],
     device: torch.device,
 ) -> None:
     """Evaluate the best weights on the test side, whole and as crops; write figures."""
@@ -111,9 +153,9 @@ def _finish(
     labels, logits = loop.predict(network, test, size, device)
     crops = evaluation_batches(test, size, loop.EVALUATION_BATCH, cell_view)
     _, crop_logits = loop.predict(network, test, size, device, crops)
-    predictions = logits.argmax(1)
-    count = len(run.classes)
-    confusion = metrics.confusion_matrix(labels, predictions, count)
+    whole = float(np.mean(logits.argmax(1) == labels))
+    crop = float(np.mean(crop_logits.argmax(1) == labels))
+    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     summary = {
         "epochs": len(history),
         "best_epoch": header["epoch"],
@@ -121,8 +163,8 @@ def _finish(
         "threads": torch.get_num_threads(),
         "device": str(device),
         "test_images": len(test),
-        "test_accuracy_whole_image": float(np.mean(predictions == labels)),
-        "test_accuracy_cell_crop": float(np.mean(crop_logits.argmax(1) == labels)),
+        "test_accuracy_whole_image": whole,
+        "test_accuracy_cell_crop": crop,
         "confusion_matrix": confusion.tolist(),
         "classes": run.classes,
         "history": history,
@@ -131,7 +173,6 @@ def _finish(
     plots.plot_curves(history, out / "curves.png")
     plots.plot_confusion(confusion, run.classes, out / "confusion.png")
     print(
-        f"test accuracy {summary['test_accuracy_whole_image']:.2%} (whole images), "
-        f"{summary['test_accuracy_cell_crop']:.2%} (cell crops) on {len(test)} images; "
-        f"run folder: {out}"
+        f"test accuracy {whole:.2%} (whole images), {crop:.2%} (cell crops) "
+        f"on {len(test)} images; run folder: {out}"
     )
