@@ -1,6 +1,6 @@
 """Makes docs/demo.jpg: four frames of the simulated microscope as `make demo` leaves them.
 
-    python benchmarks/demo_picture.py demo/frames docs/demo.jpg
+python benchmarks/demo_picture.py demo/frames docs/demo.jpg
 """
 
 from __future__ import annotations
