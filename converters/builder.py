@@ -23,7 +23,7 @@ from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean
-from qlvit_edge.converters.ops.shape import Concatenation, Pad, PadV2, Reshape, Transpose
+from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Transpose
 
 from qlvit_edge.errors import ConversionError
 
@@ -32,7 +32,6 @@ Stride = int | tuple[int, int]
 Amounts = tuple[int, int]
 
 _FEW_CHANNELS = 4
-_MIXED_TOGETHER = 32
 
 
 class Log2Probabilities(ABC):
@@ -113,10 +112,6 @@ class GraphBuilder(ABC):
     @abstractmethod
     def shared_range(self, names: Sequence[str]) -> Range | None:
         """Return one range that holds all the named tensors."""
-
-    @abstractmethod
-    def _identity(self, name: str, copies: tuple[int, ...], side: int) -> Tensor:
-        """Flat real identity matrices: a constant (*copies, side²)."""
 
     @abstractmethod
     def _activation(
@@ -503,59 +498,44 @@ class GraphBuilder(ABC):
             Mean(inputs=(x, axes), name=name, quantisation=self._activation(name, fixed_range))
         )
 
-    def mix(self, probabilities: Log2Probabilities, maps: Sequence[Tensor], *, name: str) -> Tensor:
-        """Return ``Σ_k p_k · map_k`` (eq. 1-3) as one product, rounded once.
+    def dynamic_depthwise(
+        self,
+        x: Tensor,
+        probabilities: Log2Probabilities,
+        weights: ArrayLike,
+        biases: ArrayLike,
+        *,
+        name: str,
+    ) -> Tensor:
+        """Return ``Σ_k p_k · (W_k * x + b_k)``, eq. 1-3, channel by channel; see :meth:`pad`.
 
-        Multiplying and adding map by map rounds 2K - 1 times, which costs 6 dB where large
-        maps cancel. One row of probabilities times K long rows rounds once but takes twice as
-        long as the convolutions that make the maps. Here every position's K·g values (g
-        channels at a time) meet a (K·g, g) matrix of K diagonals: a shape that matrix
-        products are fast at, as fast as multiplying and adding.
+        The maps ``W_k * x + b_k`` are named `name`/kernel0 …, the result `name`/mixed.
+
+        Args:
+            x: (1, H, W, C).
+            probabilities: p, over the last axis of (1, 1, 1, K).
+            weights: (K, kh, kw, C), real.
+            biases: (K, C), real.
+            name: begins the names of what is made.
+        """
+        kernels, offsets = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
+        names = [f"{name}/kernel{k}" for k in range(len(kernels))]
+        shared = self.shared_range(names)
+        maps = [
+            self.depthwise(x, kernel, offset, name=part, fixed_range=shared)
+            for kernel, offset, part in zip(kernels, offsets, names, strict=True)
+        ]
+        return self.mix(probabilities, maps, name=f"{name}/mixed")
+
+    @abstractmethod
+    def mix(self, probabilities: Log2Probabilities, maps: Sequence[Tensor], *, name: str) -> Tensor:
+        """Return ``Σ_k p_k · map_k`` (eq. 1-3).
 
         Args:
             probabilities: over the last axis of (1, 1, 1, K).
             maps: K maps (1, H, W, C) of one quantisation; see :meth:`shared_range`.
             name: name of the result.
         """
-        _, height, width, channels = maps[0].shape
-        group = max(g for g in range(1, _MIXED_TOGETHER + 1) if channels % g == 0)
-        groups, positions, count = channels // group, height * width, len(maps)
-        parts = tuple(
-            self.reshape(part, (1, positions, groups, group), name=f"{part.name}/groups")
-            for part in maps
-        )
-        stack = self._emit(
-            Concatenation(
-                inputs=parts, name=f"{name}/stack", quantisation=maps[0].quantisation, axis=3
-            )
-        )
-        stack = self._swapped(stack, (1, groups, positions, count * group), f"{name}/left")
-        joined = probabilities.joined()
-        column = self.reshape(joined, (1, 1, count, 1), name=f"{name}/column")
-        identity = self._identity(f"{name}/identity", (1, groups, count), group)
-        diagonals = self._emit(
-            Mul(
-                inputs=(identity, column),
-                name=f"{name}/diagonals",
-                quantisation=joined.quantisation,
-            )
-        )
-        right = self.reshape(diagonals, (1, groups, count * group, group), name=f"{name}/right")
-        product = self._emit(
-            BatchMatMul(
-                inputs=(stack, right),
-                name=f"{name}/product",
-                quantisation=self._activation(name, None),
-            )
-        )
-        mixed = self._swapped(product, (1, positions, groups, group), f"{name}/back")
-        return self.reshape(mixed, maps[0].shape, name=name)
-
-    def _swapped(self, x: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-        """Swap dimensions 1 and 2, `shape` being the result; free where one of them is 1."""
-        if 1 in x.shape[1:3]:
-            return self.reshape(x, shape, name=name)
-        return self.transpose(x, (0, 2, 1, 3), name=name)
 
     def output(self, x: Tensor) -> None:
         """Make `x` an output of the graph."""

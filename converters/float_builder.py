@@ -15,6 +15,7 @@ from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
+from qlvit_edge.converters.ops.shape import Slice
 
 from qlvit_edge.integer.log2_softmax import TOP_CODE
 
@@ -95,12 +96,28 @@ class FloatBuilder(GraphBuilder):
         above = self._emit(Maximum(inputs=(moved, zero), name=f"{name}/above"))
         return self._emit(Minimum(inputs=(above, one), name=name))
 
+    def mix(self, probabilities: Log2Probabilities, maps: Sequence[Tensor], *, name: str) -> Tensor:
+        """See the base class; in float, K products and sums are 2-4 times as fast as one matmul."""
+        joined = probabilities.joined()
+        mixed: Tensor | None = None
+        for k, part in enumerate(maps):
+            begin = Tensor(
+                f"{name}/{k}/begin", (4,), "int32", data=np.array([0, 0, 0, k], np.int32)
+            )
+            size = Tensor(f"{name}/{k}/size", (4,), "int32", data=np.ones(4, np.int32))
+            weight = self._emit(Slice(inputs=(joined, begin, size), name=f"{name}/{k}/weight"))
+            last = k == len(maps) - 1
+            term = self.mul(part, weight, name=f"{name}/{k}/term")
+            mixed = (
+                term
+                if mixed is None
+                else self.add(mixed, term, name=name if last else f"{name}/{k}/sum")
+            )
+        assert mixed is not None
+        return mixed
+
     def shared_range(self, names: Sequence[str]) -> Range | None:
         return None
-
-    def _identity(self, name: str, copies: tuple[int, ...], side: int) -> Tensor:
-        values = np.broadcast_to(np.eye(side, dtype=np.float32).ravel(), (*copies, side**2))
-        return Tensor(name, values.shape, "float32", data=np.ascontiguousarray(values))
 
     def _activation(
         self, name: str, fixed_range: Range | None, symmetric: bool = False

@@ -22,7 +22,7 @@ from torch import nn
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.block import CLABlock, QAct
 from qlvit_edge.model.dynamic_conv import DynamicConv
-from qlvit_edge.model.kan import KAN, LinearKANLayer
+from qlvit_edge.model.kan import KAN, KANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
 from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
@@ -127,20 +127,14 @@ def lower_dynamic_conv(
     )
     pi = builder.log2_softmax(z, 3, name=f"{name}/pi")
     padded = builder.pad(x, 1, 1, 1, 1, name=f"{name}/padded")
-    names = [f"{name}/kernel{k}" for k in range(len(dynamic.weight))]
-    maps = []
-    for k, kernel_name in enumerate(names):
-        kernel = _real(dynamic.weight[k])  # (C, 3, 3)
-        maps.append(
-            builder.depthwise(
-                padded,
-                (kernel * scale[:, None, None]).transpose(1, 2, 0),
-                _real(dynamic.bias[k]) + shift * kernel.sum((1, 2)),
-                name=kernel_name,
-                fixed_range=builder.shared_range(names),
-            )
-        )
-    return builder.mix(pi, maps, name=f"{name}/mixed")
+    kernels = _real(dynamic.weight)  # (K, C, 3, 3)
+    return builder.dynamic_depthwise(
+        padded,
+        pi,
+        (kernels * scale[:, None, None]).transpose(0, 2, 3, 1),
+        _real(dynamic.bias) + shift * kernels.sum((2, 3)),
+        name=name,
+    )
 
 
 def lower_attention(
@@ -189,31 +183,69 @@ def lower_attention(
 
 
 def lower_kan(kan: KAN, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
-    """``KAN(X) = (Φ_1 ∘ Φ_0) X``, eq. 13."""
-    hidden = lower_kan_layer(kan.down, builder, x, f"{name}/down")
-    return lower_kan_layer(kan.up, builder, hidden, f"{name}/up")
+    """``KAN(X) = (Φ_1 ∘ Φ_0) X``, eq. 13; Φ_0 gives positions on the grid of Φ_1 at once."""
+    hidden = lower_kan_layer(kan.down, builder, x, f"{name}/down", following=kan.up)
+    return lower_kan_layer(kan.up, builder, hidden, f"{name}/up", on_grid=True)
 
 
 @singledispatch
-def lower_kan_layer(layer: nn.Module, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
-    """``out_q = Σ_p φ_qp(x_p)``, eq. 11 and 12, for one kind of basis."""
+def lower_kan_layer(
+    layer: nn.Module,
+    builder: GraphBuilder,
+    x: Tensor,
+    name: str,
+    *,
+    on_grid: bool = False,
+    following: KANLayer | None = None,
+) -> Tensor:
+    """``out_q = Σ_p φ_qp(x_p)``, eq. 11 and 12, for one kind of basis.
+
+    Args:
+        layer: the layer; the first dispatched argument.
+        builder: takes the operations.
+        x: (1, H, W, I).
+        name: name of the result.
+        on_grid: `x` holds positions on the layer's grid already.
+        following: give positions on the grid of the layer that follows, saturated there.
+    """
     raise ConversionError(name, f"{type(layer).__name__} has no integer lowering", "use another")
 
 
 @lower_kan_layer.register
-def _lower_linear_kan(layer: LinearKANLayer, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
+def _lower_linear_kan(
+    layer: LinearKANLayer,
+    builder: GraphBuilder,
+    x: Tensor,
+    name: str,
+    *,
+    on_grid: bool = False,
+    following: KANLayer | None = None,
+) -> Tensor:
     """Ramps between knots, then the slopes of every φ as a 1×1 convolution."""
-    scale, shift = _affine(layer.norm)
     values = _real(layer.knot_values())  # (O, I, knots)
+    slopes, bias = np.diff(values, axis=2), values[:, :, 0].sum(1)
+    fixed_range = None
+    if following is not None:
+        scale, shift = _grid_position(following)
+        slopes, bias = slopes * scale[:, None, None], bias * scale + shift
+        fixed_range = (0.0, float(following.intervals))
+    factor, offset = (1.0, 0.0) if on_grid else _grid_position(layer)
     return builder.kan_layer(
         x,
-        scale=scale,
-        shift=shift,
-        knots=_real(layer.knots()),
-        weight=np.diff(values, axis=2).transpose(0, 2, 1),  # (O, segments, I)
-        bias=values[:, :, 0].sum(1),
+        scale=factor,
+        shift=offset,
+        knots=np.arange(layer.intervals + 1),
+        weight=slopes.transpose(0, 2, 1),  # (O, segments, I)
+        bias=bias,
         name=name,
+        fixed_range=fixed_range,
     )
+
+
+def _grid_position(layer: KANLayer) -> tuple[Array, Array]:
+    """Return (scale, shift) of a layer's norm, in intervals from the grid's first knot."""
+    scale, shift = _affine(layer.norm)
+    return scale / layer.step, (shift + layer.reach) / layer.step
 
 
 def lower_head(head: QuantisedHead, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Values keep their meaning, only their places change: PAD, PADV2, RESHAPE, TRANSPOSE, …"""
+"""Values keep their meaning, only their places change: PAD, PADV2, RESHAPE, TRANSPOSE, SLICE, …"""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 
@@ -102,6 +102,34 @@ class Transpose(_Moved):
 
     def encoding(self) -> Encoding:
         return Encoding("TRANSPOSE", self._version(), "TransposeOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Slice(_Moved):
+    """Cut a box out; inputs are x and where it begins and how large it is (rank,) int32."""
+
+    def check(self) -> None:
+        super().check()
+        begin, size = self._box()
+        if begin[0] != 0 or size[0] != 1:
+            raise self.refuse("the batch is cut", "cut other dimensions")
+
+    def _box(self) -> tuple[list[int], list[int]]:
+        begin, size = (tensor.data for tensor in self.inputs[1:])
+        if begin is None or size is None:
+            raise self.refuse("the box is not constant", "give constants")
+        return begin.tolist(), size.tolist()
+
+    def shape_rule(self) -> tuple[int, ...]:
+        return tuple(self._box()[1])
+
+    def reference(self, *arrays: Array) -> Array:
+        begin, size = self._box()
+        box = tuple(slice(b, b + s) for b, s in zip(begin[1:], size[1:], strict=True))
+        return np.asarray(arrays[0][(slice(None), *box)])
+
+    def encoding(self) -> Encoding:
+        return Encoding("SLICE", self._version(), "SliceOptions")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
