@@ -1,0 +1,323 @@
+"""Training repeats itself, survives any interruption and leaves a whole run folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from command import files_below, refused, run_command
+from hypothesis import given
+from hypothesis import strategies as st
+from small_run import small_config, write_folder
+from torch import Tensor, nn
+
+from qlvit_edge.data.folder import LabelledImage, scan
+from qlvit_edge.data.loader import cache_images
+from qlvit_edge.data.split import Split, stratified_split
+from qlvit_edge.files import write_text
+from qlvit_edge.model import configs
+from qlvit_edge.preprocess import decode
+from qlvit_edge.training import loop
+from qlvit_edge.training.checkpoint import (
+    BEST_FILE,
+    LAST_FILE,
+    RunConfig,
+    TrainingSettings,
+    load_checkpoint,
+    load_tensors,
+)
+from qlvit_edge.training.holdout import hold_out
+from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+
+EPOCHS = 3
+KILLED = Path(__file__).parent / "helpers" / "killed_training.py"
+
+
+@pytest.fixture(autouse=True)
+def _small_nano(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(configs.SIZES, "nano", small_config())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Two threads on such a small network only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "cells of µm", 6)
+
+
+@pytest.fixture(scope="module")
+def split(cells: Path) -> Path:
+    path = cells.parent / "split.json"
+    write_text(path, stratified_split(scan(cells), 0.3, 0).model_dump_json())
+    return path
+
+
+def _arguments(cells: Path, split: Path, out: Path, *options: object) -> list[object]:
+    return [
+        *("train", "--data", cells, "--split", split, "--out", out, "--epochs", EPOCHS),
+        *("--batch", 6, *options),
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole_run(cells: Path, split: Path) -> Path:
+    """A run that nothing interrupted."""
+    out = cells.parent / "runs" / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(configs.SIZES, "nano", small_config())
+        assert run_command(*_arguments(cells, split, out)) == 0
+    return out
+
+
+def _state(run: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+    """Weights, averages and optimiser of a run's end; its history without the clock."""
+    tensors, header = load_tensors(run / LAST_FILE)
+    best, _ = load_tensors(run / BEST_FILE)
+    history = [{k: v for k, v in row.items() if k != "seconds"} for row in header["history"]]
+    return {**tensors, **{f"best.{k}": v for k, v in best.items()}}, history
+
+
+def _same(one: Path, other: Path) -> bool:
+    (tensors, history), (others, other_history) = _state(one), _state(other)
+    assert tensors.keys() == others.keys()
+    equal = all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    return equal and history == other_history
+
+
+def test_a_fixed_seed_gives_the_same_numbers_twice(
+    cells: Path, split: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    assert run_command(*_arguments(cells, split, tmp_path / "again")) == 0
+    assert _same(tmp_path / "again", whole_run)
+    assert run_command(*_arguments(cells, split, tmp_path / "other", "--seed", 1)) == 0
+    assert not _same(tmp_path / "other", whole_run)
+
+
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [
+        ("in the first epoch", -9),
+        ("between best and last", -9),
+        ("while last is written", -9),
+        ("before the last row of metrics.csv", -9),
+        ("Ctrl-C", 130),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_weights_and_history(
+    moment: str, code: int, cells: Path, split: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    arguments = [str(part) for part in _arguments(cells, split, tmp_path / "run", "--resume")]
+    ended = subprocess.run(
+        [sys.executable, KILLED, moment, *arguments],
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr.decode()
+    if code == 130:
+        assert ended.stderr.split() == [b"interrupted"]
+    assert run_command(*arguments) == 0
+    assert _same(tmp_path / "run", whole_run)
+    assert files_below(tmp_path / "run") == files_below(whole_run)
+    assert len(_rows(tmp_path / "run")) == EPOCHS
+
+
+def _rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path) -> None:
+    assert files_below(whole_run) == {
+        *("run.json", "split.json", "best.safetensors", "last.safetensors"),
+        *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
+    }
+    rows = _rows(whole_run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    metrics = json.loads((whole_run / "metrics.json").read_text())
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in metrics["history"]]
+    test = json.loads(split.read_text())["test"]
+    confusion = metrics["confusion_matrix"]
+    assert sum(map(sum, confusion)) == metrics["test_images"] == len(test)
+    right = sum(confusion[index][index] for index in range(4))
+    assert metrics["test_accuracy_whole_image"] == pytest.approx(right / len(test))
+    assert 0 <= metrics["test_accuracy_cell_crop"] <= 1
+    for name in ("curves.png", "confusion.png"):
+        assert decode(whole_run / name).std() > 5
+    assert load_checkpoint(whole_run).run.split_fingerprint
+
+
+def test_nothing_but_the_result_is_said_where_no_terminal_is(
+    cells: Path, split: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    out = tmp_path / "run"
+    assert run_command(*_arguments(cells, split, out, "--validation", 0, "--epochs", 1)) == 0
+    printed, complained = capfd.readouterr()
+    assert complained == ""
+    assert printed.startswith("test accuracy ")
+    assert printed.count("\n") == 1
+
+
+def test_without_validation_the_best_epoch_is_the_last(
+    cells: Path, split: Path, tmp_path: Path
+) -> None:
+    assert run_command(*_arguments(cells, split, tmp_path / "run", "--validation", 0)) == 0
+    best, header = load_tensors(tmp_path / "run" / BEST_FILE)
+    last, _ = load_tensors(tmp_path / "run" / LAST_FILE)
+    assert header["epoch"] == EPOCHS
+    assert all(torch.equal(tensor, last[f"average.{name}"]) for name, tensor in best.items())
+    assert "validation_accuracy" not in _rows(tmp_path / "run")[0]
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
+    cells: Path, split: Path, whole_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in whole_run.iterdir()}
+    arguments = _arguments(cells, split, whole_run)
+    assert "already holds a run; add --resume" in refused(capfd, *arguments)
+    for options in (["--seed", 1], ["--epochs", 9], ["--kan", "cubic"], ["--settle", 0.5]):
+        line = refused(capfd, *arguments, "--resume", *options)
+        assert "other data or options" in line
+    assert {path.name: path.read_bytes() for path in whole_run.iterdir()} == before
+
+
+def _run_config(epochs: int, settle: float = 0.0) -> RunConfig:
+    settings = TrainingSettings(
+        epochs=epochs,
+        batch=8,
+        peak_rate=1e-3,
+        weight_decay=0.05,
+        validation=0.0,
+        seed=0,
+        settle=settle,
+    )
+    return RunConfig(
+        network=small_config(),
+        classes=["A", "B", "C", "D"],
+        data="cells",
+        split_fingerprint="0",
+        training=settings,
+    )
+
+
+def _train(run: RunConfig, cells: Path, out: Path, epochs: int) -> None:
+    """Train and stop after some epochs."""
+
+    def report(now: loop.Progress) -> None:
+        if now.epoch == epochs:
+            raise KeyboardInterrupt
+
+    cached = cache_images(scan(cells).images, run.network.input_size, lambda: None, [])
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(run, out, cached, [], torch.device("cpu"), False, report)
+
+
+def test_temperature_is_annealed_and_saved(cells: Path, tmp_path: Path) -> None:
+    _train(_run_config(epochs=10), cells, tmp_path, epochs=1)
+    tensors, _ = load_tensors(tmp_path / LAST_FILE)
+    found = {float(value) for name, value in tensors.items() if name.endswith("temperature")}
+    # 24 images are 3 batches: the last step taken is the third of thirty.
+    assert found == {pytest.approx(temperature(2 / 30))}
+    assert temperature(2 / 30) == pytest.approx(20.333, abs=1e-3)
+    best, _ = load_tensors(tmp_path / BEST_FILE)
+    assert float(best["blocks.0.dynamic.temperature"]) == pytest.approx(temperature(2 / 30))
+
+
+def test_colours_are_left_alone_in_the_share_of_epochs_that_settles(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    varied: list[bool] = []
+    real = loop.training_batches
+
+    def noted(*arguments: object, vary_look: bool) -> object:
+        varied.append(vary_look)
+        return real(*arguments, vary_look=vary_look)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "training_batches", noted)
+    _train(_run_config(epochs=5, settle=0.6), cells, tmp_path, epochs=4)
+    assert varied == [True, True, False, False, False]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_schedules_stay_within_their_bounds(one: float, other: float) -> None:
+    assert 0 <= learning_rate(2.0, one) <= 2.0
+    assert 1.0 <= temperature(one) <= 30.0
+    assert (temperature(one) - temperature(other)) * (one - other) <= 0
+    assert temperature(0) == 30
+    assert temperature(0.1) == pytest.approx(15.5)
+
+
+def test_moving_average_covers_batchnorm_statistics() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    average.load_state_dict(network.state_dict())
+    moving = MovingAverage(average)
+    before = {name: tensor.clone() for name, tensor in average.state_dict().items()}
+    network(torch.full((4, 3), 50.0) + torch.randn(4, 3))
+    with torch.no_grad():
+        network[0].weight.add_(1.0)
+    moving.update(network, 90)  # decay 91/100
+    for name, tensor in average.state_dict().items():
+        current = network.state_dict()[name]
+        if name.endswith("num_batches_tracked"):
+            assert int(tensor) == int(current) == 1
+        else:
+            torch.testing.assert_close(tensor, 0.91 * before[name] + 0.09 * current)
+    assert not torch.equal(average[1].running_mean, before["1.running_mean"])
+    moving.update(network, 10**6)
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+
+
+def _sourced(sources: list[tuple[int, int]]) -> tuple[list[LabelledImage], Split]:
+    """Images of (label, source) and a split that groups them."""
+    images = [
+        LabelledImage(Path(f"{index}.png"), f"{label}/{index}.png", label)
+        for index, (label, _) in enumerate(sources)
+    ]
+    names = [image.relative for image in images]
+    groups = {
+        image.relative: f"{image.label}-{source}"
+        for image, (_, source) in zip(images, sources, strict=True)
+    }
+    return images, Split.model_construct(grouped=True, groups=groups, train=names, test=[])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=1, max_size=60),
+    st.floats(0.05, 0.5),
+    st.integers(0, 9),
+)
+def test_hold_out_keeps_sources_together_and_every_class_in_training(
+    sources: list[tuple[int, int]], fraction: float, seed: int
+) -> None:
+    images, split = _sourced(sources)
+    kept, held = hold_out(images, split, fraction, seed)
+    assert sorted(image.relative for image in kept + held) == sorted(split.train)
+    assert {image.label for image in kept} == {image.label for image in images}
+    sides = [{split.groups[image.relative] for image in side} for side in (kept, held)]
+    assert not sides[0] & sides[1]
+    assert hold_out(images, split, fraction, seed) == (kept, held)
+
+
+def test_hold_out_takes_about_the_fraction_of_each_class() -> None:
+    images, split = _sourced([(label, index) for label in range(2) for index in range(40)])
+    kept, held = hold_out(images, split, 0.1, 0)
+    assert [sum(image.label == label for image in held) for label in range(2)] == [4, 4]
+    assert hold_out(images, split, 0, 0) == (images, [])
+    assert len(kept) == 72
