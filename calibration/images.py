@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split
@@ -10,35 +11,50 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
 
 
-def choose_images(folder: ImageFolder, splits: Sequence[Split], count: int) -> list[LabelledImage]:
+def choose_images(
+    folder: ImageFolder, splits: Sequence[Split], count: int, test_files: Iterable[Path] = ()
+) -> tuple[list[LabelledImage], int]:
     """Choose ``count`` images, evenly over the classes and over each class's names.
 
-    An image is a test image if any of the splits has it on its test side, by name or by
-    content. Images that no split knows are accepted: they come from elsewhere.
+    An image is refused if any of the splits has it on its test side, by name or by content,
+    or if a source-disjoint split leaves it out (its photograph may be a test photograph).
+    Training images of the splits go first; images that no split knows come from elsewhere
+    and are accepted.
+
+    Args:
+        folder: where the images are.
+        splits: the run's split, and others to be respected.
+        count: images wanted.
+        test_files: test images elsewhere, compared by content.
+
+    Returns:
+        The images, and how many were refused.
 
     Raises:
         CalibrationError: the folder holds test images only.
     """
-    tested = {name for split in splits for name in split.test}
-    known = {name for split in splits for name in (*split.train, *split.left_out)}
-    by_name = [image for image in folder.images if image.relative in tested]
-    contents = {sha256(image.path.read_bytes()) for image in by_name}
-    allowed: dict[int, list[LabelledImage]] = {}
-    for image in folder.images:
-        if image.relative not in tested:
-            allowed.setdefault(image.label, []).append(image)
+    refused = {name for split in splits for name in split.test}
+    refused |= {name for split in splits if split.grouped for name in split.left_out}
+    trained = {name for split in splits for name in split.train}
+    by_name = [image.path for image in folder.images if image.relative in refused]
+    contents = {sha256(path.read_bytes()) for path in (*by_name, *test_files)}
+    allowed = [
+        image
+        for image in folder.images
+        if image.relative not in refused and sha256(image.path.read_bytes()) not in contents
+    ]
     if not allowed:
         raise CalibrationError(
             folder.root,
             "holds test images of the split only",
             "calibrate on training images: accuracy measured on calibration images is worthless",
         )
-    trained = {label: [i for i in group if i.relative in known] for label, group in allowed.items()}
-    share = -(-count // len(allowed))
+    labels = sorted({image.label for image in allowed})
+    share = -(-count // len(labels))
     chosen: list[LabelledImage] = []
-    for label in sorted(allowed):
-        group = trained[label] or allowed[label]
+    for label in labels:
+        own = [image for image in allowed if image.label == label]
+        group = [image for image in own if image.relative in trained] or own
         wanted = min(share, len(group))
-        spread = [group[index * len(group) // wanted] for index in range(wanted)]
-        chosen += [image for image in spread if sha256(image.path.read_bytes()) not in contents]
-    return chosen[:count] if len(chosen) > count else chosen
+        chosen += [group[index * len(group) // wanted] for index in range(wanted)]
+    return chosen[:count], len(folder.images) - len(allowed)

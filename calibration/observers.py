@@ -65,8 +65,9 @@ class PercentileObserver:
             merged = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.pad(merged, _BINS // 4)
             self.span *= 2
-        bins = ((flat + self.span) * (_BINS / (2 * self.span))).astype(np.int64)
-        self.counts += np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
+        # Span and bins are powers of two: the product is exact, also in float32.
+        bins = np.floor(flat * (_BINS / (2 * self.span))).astype(np.int64) + _BINS // 2
+        self.counts += np.bincount(bins, minlength=_BINS)
 
     def range(self) -> Range:
         """Return the edges of the bins where the tails end."""

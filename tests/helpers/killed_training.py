@@ -1,23 +1,33 @@
-"""Trains the small network in a process that ends itself at a named moment.
+"""Trains the small network in processes that end themselves, each at another moment.
 
-    python killed_training.py MOMENT [arguments of `qlvit-edge`]...
-
-Run as a script: a SIGKILL must hit a process of its own.
+Run as ``python killed_training.py FOLDER [arguments of qlvit-edge]...``: a SIGKILL must hit a
+process of its own. Prints a JSON object, moment → exit code.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
 from small_run import small_config
 
 from qlvit_edge.cli import main
 from qlvit_edge.model import configs
 from qlvit_edge.training import checkpoint, loop
+
+MOMENTS = (
+    "in the first epoch",
+    "between best and last",
+    "while last is written",
+    "before the last row of metrics.csv",
+    "Ctrl-C",
+)
 
 
 def _at_call(
@@ -44,8 +54,6 @@ def arm(moment: str) -> None:
     kill = signal.SIGKILL
     if moment == "in the first epoch":
         loop._step = _at_call(2, kill, loop._step)
-    elif moment == "in the second epoch":
-        loop._step = _at_call(5, kill, loop._step)
     elif moment == "between best and last":
         loop.TrainingState.save = _at_call(2, kill, loop.TrainingState.save)
     elif moment == "while last is written":
@@ -58,7 +66,17 @@ def arm(moment: str) -> None:
         raise ValueError(moment)
 
 
+def run(folder: Path, moment: str, arguments: list[str]) -> int:
+    """Train in a fork, into a folder named after the moment; returns how it ended."""
+    child = os.fork()
+    if child == 0:
+        arm(moment)
+        main([*arguments, "--out", str(folder / moment)])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 if __name__ == "__main__":
     configs.SIZES["nano"] = small_config()
-    arm(sys.argv[1])
-    main(sys.argv[2:])
+    torch.set_num_threads(1)
+    codes = {moment: run(Path(sys.argv[1]), moment, sys.argv[2:]) for moment in MOMENTS}
+    print(json.dumps(codes))

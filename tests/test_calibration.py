@@ -1,0 +1,246 @@
+"""Calibration: observers find the right ranges, on the right images, for the right network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command import run_command
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from qlvit_edge.calibration.file import Calibration, load_calibration
+from qlvit_edge.calibration.images import choose_images
+from qlvit_edge.calibration.observers import (
+    AnchorObserver,
+    MinMaxObserver,
+    PercentileObserver,
+)
+from small_run import small_config, write_folder, write_run
+
+from qlvit_edge.data.folder import scan
+from qlvit_edge.data.split import Split, load_split, stratified_split
+from qlvit_edge.errors import CalibrationError
+from qlvit_edge.files import sha256
+from qlvit_edge.preprocess import decode
+from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, save_tensors
+
+values = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with its calibration; its data lies beside it."""
+    root = tmp_path_factory.mktemp("calibrated")
+    write_run(root / "run", write_folder(root / "cells", 5), small_config())
+    assert run_command("calibrate", root / "run", "--images", 8) == 0
+    return root / "run"
+
+
+@pytest.fixture
+def run(calibrated: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(calibrated, tmp_path / "run"))
+
+
+@given(st.lists(values, min_size=1, max_size=4))
+def test_minmax_keeps_the_extremes(parts: list[np.ndarray]) -> None:
+    observer = MinMaxObserver()
+    for part in parts:
+        observer.update(part)
+    everything = np.concatenate(parts)
+    assert observer.range() == (everything.min(), everything.max())
+
+
+@given(st.lists(values, min_size=1, max_size=4), st.sampled_from([0.05, 1.0, 10.0]))
+def test_percentile_agrees_with_numpy_within_a_bin(parts: list[np.ndarray], tail: float) -> None:
+    observer = PercentileObserver(tail)
+    for part in parts:
+        observer.update(part)
+    low, high = observer.range()
+    everything = np.concatenate(parts).astype(np.float64)
+    width = 2 * observer.span / 8192
+    # NumPy's neighbours of the quantile: the observer gives a bin that holds one of them.
+    for found, share in ((low, tail), (high, 100 - tail)):
+        below = np.percentile(everything, share, method="lower")
+        above = np.percentile(everything, share, method="higher")
+        assert below - 1.001 * width <= found <= above + 1.001 * width
+
+
+def test_percentile_leaves_rare_extremes_out_and_minmax_does_not() -> None:
+    x = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
+    x[0] = 500.0
+    clipped, whole = PercentileObserver(), MinMaxObserver()
+    for observer in (clipped, whole):
+        observer.update(x)
+    assert 3 < clipped.range()[1] < 4
+    assert whole.range()[1] == 500
+
+
+@given(values, values)
+def test_percentile_counts_survive_a_doubled_span(small: np.ndarray, large: np.ndarray) -> None:
+    observer = PercentileObserver()
+    observer.update(small)
+    observer.update(large * np.float32(1000))
+    assert observer.counts.sum() == len(small) + len(large)
+    assert observer.span > max(np.abs(small).max(), np.abs(large * np.float32(1000)).max())
+    # A bin of the doubled span holds what its two halves held: same bins as all at once.
+    at_once = PercentileObserver()
+    at_once.update(np.concatenate([large * np.float32(1000), small]))
+    assert at_once.span == observer.span
+    assert np.array_equal(at_once.counts, observer.counts)
+
+
+def test_anchor_follows_where_the_mass_is() -> None:
+    flat, peaked = AnchorObserver(1), AnchorObserver(1)
+    flat.update(np.full((1, 512, 3), 2.0**-9))
+    one_hot = np.full((1, 512, 3), 2.0**-15)
+    one_hot[:, 0] = 1.0
+    peaked.update(one_hot)
+    assert peaked.anchor() == 0
+    assert flat.anchor() >= 2
+    levels = np.exp2(-np.arange(flat.anchor(), flat.anchor() + 8.0))
+    assert 2.0**-9 in levels
+
+
+def test_calibration_file_records_what_it_was_made_from(calibrated: Path) -> None:
+    checkpoint = load_checkpoint(calibrated)
+    calibration = load_calibration(calibrated / "calibration.json", checkpoint.sha256)
+    assert calibration.checkpoint_sha256 == sha256((calibrated / "best.safetensors").read_bytes())
+    data, split = Path(checkpoint.run.data), load_split(calibrated / "split.json")
+    assert len(calibration.images) == 8
+    for name, digest in calibration.images.items():
+        assert digest == sha256((data / name).read_bytes())
+        assert name in split.train
+    classes = [name.split("/")[0] for name in calibration.images]
+    assert [classes.count(name) for name in checkpoint.run.classes] == [2, 2, 2, 2]
+    assert calibration.unusual == {}
+    assert calibration.agreement is not None
+    assert calibration.agreement > 0.8
+
+
+def test_calibration_holds_both_observers_weights_and_the_error_per_tensor(
+    calibrated: Path,
+) -> None:
+    content = json.loads((calibrated / "calibration.json").read_text())
+    calibration = Calibration.model_validate(content)
+    for name, tensor in calibration.tensors.items():
+        assert tensor.minmax[0] <= tensor.percentile[1], name
+        assert tensor.minmax[0] <= tensor.minmax[1]
+    errors = [t.sqnr_db for t in calibration.tensors.values() if t.sqnr_db is not None]
+    assert len(errors) > 0.8 * len(calibration.tensors)
+    assert np.median(errors) > 15
+    assert all(len(scales) >= 1 and min(scales) > 0 for scales in calibration.weights.values())
+    widths = {len(scales) for scales in calibration.weights.values()}
+    assert set(small_config().widths) <= widths
+    assert calibration.anchors
+    picture = decode(calibrated / "calibration.png")
+    assert picture.std() > 5
+
+
+def test_calibrating_twice_gives_the_same_file(calibrated: Path, run: Path) -> None:
+    before = (calibrated / "calibration.json").read_bytes()
+    (run / "calibration.json").unlink()
+    assert run_command("calibrate", run, "--images", 8) == 0
+    assert (run / "calibration.json").read_bytes() == before
+
+
+def test_the_chosen_observer_decides_the_range(run: Path) -> None:
+    assert run_command("calibrate", run, "--images", 8, "--observer", "percentile") == 0
+    calibration = load_calibration(run / "calibration.json", load_checkpoint(run).sha256)
+    ranges = calibration.ranges()
+    assert ranges == {name: t.percentile for name, t in calibration.tensors.items()}
+    assert ranges != {name: t.minmax for name, t in calibration.tensors.items()}
+
+
+def _split(run: Path) -> Split:
+    return load_split(run / "split.json")
+
+
+def test_test_images_are_never_chosen_by_name_or_by_content(run: Path, tmp_path: Path) -> None:
+    split = _split(run)
+    data = shutil.copytree(load_checkpoint(run).run.data, tmp_path / "copied")
+    # The first training image of each class is replaced by a copy of a test image.
+    copied = []
+    for tested in split.test:
+        victim = next(n for n in split.train if n.split("/")[0] == tested.split("/")[0])
+        shutil.copy(data / tested, data / victim)
+        copied.append(victim)
+    chosen = {image.relative for image in choose_images(scan(Path(data)), [split], 100)}
+    assert chosen == set(split.train) - set(copied)
+
+
+def test_images_that_no_split_knows_are_accepted(run: Path, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "elsewhere", 3)
+    for image in scan(other).images:
+        image.path.rename(image.path.with_name(f"new{image.path.name}"))
+    content = {sha256(p.read_bytes()) for p in Path(load_checkpoint(run).run.data).rglob("*.png")}
+    kept = choose_images(scan(other), [_split(run)], 100)
+    assert len(kept) == 12  # same content as images of the run, but none of this folder's tests
+    assert content
+
+
+def test_a_folder_of_test_images_only_is_refused(run: Path) -> None:
+    split = _split(run)
+    everything = split.model_copy(update={"test": [*split.train, *split.test], "train": []})
+    folder = scan(Path(load_checkpoint(run).run.data))
+    with pytest.raises(CalibrationError, match="test images of the split only"):
+        choose_images(folder, [split, everything], 10)
+
+
+def test_test_images_of_another_split_are_left_out_too(run: Path, tmp_path: Path) -> None:
+    own = _split(run)
+    other = stratified_split(scan(Path(load_checkpoint(run).run.data)), 0.4, 7)
+    (tmp_path / "other.json").write_text(other.model_dump_json())
+    assert run_command("calibrate", run, "--split", tmp_path / "other.json") == 0
+    calibration = load_calibration(run / "calibration.json", load_checkpoint(run).sha256)
+    assert not set(calibration.images) & {*own.test, *other.test}
+    assert set(own.train) & set(other.test)
+
+
+def test_a_calibration_of_another_checkpoint_is_refused(run: Path) -> None:
+    with pytest.raises(CalibrationError, match="another checkpoint"):
+        load_calibration(run / "calibration.json", "0" * 64)
+    save_tensors(run / "best.safetensors", {"x": torch.zeros(1)}, {"format": FORMAT})
+    with pytest.raises(CalibrationError, match="calibrate this run again"):
+        load_calibration(run / "calibration.json", sha256((run / "best.safetensors").read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        ("", "is not JSON"),
+        ("{", "is not JSON"),
+        ("[]", "has format None"),
+        ('{"format": 2}', "has format 2, this version reads 1"),
+        ('{"format": 1}', "checkpoint_sha256: Field required"),
+    ],
+)
+def test_a_damaged_calibration_is_refused(content: str, finding: str, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.json"
+    path.write_text(content)
+    with pytest.raises(CalibrationError, match=finding):
+        load_calibration(path, "0" * 64)
+
+
+def test_a_calibration_with_numbers_that_are_none_is_refused(run: Path) -> None:
+    path = run / "calibration.json"
+    content = json.loads(path.read_text())
+    name = next(iter(content["tensors"]))
+    content["tensors"][name]["minmax"] = [float("nan"), 1.0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CalibrationError, match=r"calibration\.json"):
+        load_calibration(path, load_checkpoint(run).sha256)

@@ -1,0 +1,291 @@
+"""`convert` writes a proven file or nothing."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command import files_below, refused, run_command
+from qlvit_edge.converters import convert as conversion
+from qlvit_edge.converters import prove
+from small_run import CLASSES, small_config, write_folder, write_run
+
+from qlvit_edge import bundled
+from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.files import sha256
+from qlvit_edge.modelfile.audit import audit_integer_only
+from qlvit_edge.modelfile.metadata import read_metadata
+from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.preprocess import PREPROCESSING
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+
+# The small network has random weights: what integers cost it says nothing.
+GENEROUS = ("--max-drop", 100)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated run folder with its data beside it."""
+    root = tmp_path_factory.mktemp("calibrated")
+    write_run(root / "my cells µ", write_folder(root / "data of µ", 5), small_config())
+    assert run_command("calibrate", root / "my cells µ", "--images", 8) == 0
+    return root / "my cells µ"
+
+
+@pytest.fixture(scope="module")
+def converted(run: Path) -> Path:
+    """The file made from it, its report beside it; names have spaces and Unicode."""
+    out = run.parent / "out put" / "modèle 1.tflite"
+    report = out.with_name("proof.json")
+    assert run_command("convert", run, "--out", out, "--report", report, *GENEROUS) == 0
+    return out
+
+
+def _report(converted: Path) -> Any:
+    return json.loads(converted.with_name("proof.json").read_text())
+
+
+def test_only_the_file_and_the_report_are_left(converted: Path) -> None:
+    assert files_below(converted.parent) == {converted.name, "proof.json"}
+
+
+def test_the_file_holds_integers_and_builtin_operators_only(converted: Path) -> None:
+    result = audit_integer_only(read_document(converted.read_bytes()))
+    assert result.passed, result.verdict
+    interpreter = Interpreter(converted)
+    assert interpreter.input.dtype == np.uint8
+    assert interpreter.input.shape == (1, 64, 64, 3)
+    assert interpreter.output.dtype == np.int8
+    assert interpreter.output.shape == (1, 4)
+
+
+def test_two_conversions_give_the_same_bytes(converted: Path, run: Path, tmp_path: Path) -> None:
+    assert run_command("convert", run, "--out", tmp_path / "two.tflite", *GENEROUS) == 0
+    assert (tmp_path / "two.tflite").read_bytes() == converted.read_bytes()
+
+
+def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
+    converted: Path, run: Path
+) -> None:
+    metadata = read_metadata(converted.read_bytes())
+    assert metadata is not None
+    assert metadata.name == "my cells µ"
+    assert tuple(metadata.labels) == CLASSES
+    assert tuple(metadata.input_size) == (64, 64)
+    assert (metadata.colour, metadata.preprocessing) == ("RGB", PREPROCESSING)
+    assert (metadata.softmax, metadata.variant, metadata.size_name) == ("fast", "v4", "nano")
+    assert metadata.checkpoint_sha256 == sha256((run / "best.safetensors").read_bytes())
+    assert metadata.calibration_sha256 == sha256((run / "calibration.json").read_bytes())
+    split = json.loads((run / "split.json").read_text())
+    assert metadata.split_fingerprint == split["fingerprint"]
+    assert metadata.training_data == "data of µ"
+    assert "research" in metadata.intended_use
+    assert metadata.unknown_cells == conversion.UNKNOWN_CELLS
+    assert set(metadata.accuracy) == {"float, test split", "integer, test split"}
+    assert str(run.parent).encode() not in converted.read_bytes()
+    assert len(metadata.golden) == 8
+    assert {pair.label for pair in metadata.golden} == set(CLASSES)
+
+
+def test_golden_pairs_hold_what_the_reference_kernels_compute(converted: Path) -> None:
+    metadata = read_metadata(converted.read_bytes())
+    assert metadata is not None
+    interpreter = Interpreter(converted, kernels=Kernels.REFERENCE)
+    for pair in metadata.golden:
+        assert interpreter.invoke(pair.image())[0].tolist() == pair.logits
+
+
+def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
+    report = _report(converted)
+    images = len(json.loads((run / "split.json").read_text())["test"])
+    assert report["equality"]["unequal"] == {}
+    assert report["equality"]["images"] == report["accuracy"]["images"] == images
+    assert report["equality"]["tensors"] > 150
+    assert report["all_integer"]
+    assert report["builtin_operators_only"]
+    assert not report["reduced_proof"]
+    assert report["passed"]
+    assert report["max_drop"] == 100
+    assert report["bytes"] == converted.stat().st_size
+    assert report["sha256"] == sha256(converted.read_bytes())
+    assert 0 <= report["default_kernels"]["changed"] <= 1
+    assert report["default_kernels"]["kernels"]
+    assert set(report["accuracy"]["float_recall"]) == set(CLASSES)
+    accuracy = report["accuracy"]
+    lost = 100 * (accuracy["float_accuracy"] - accuracy["file_accuracy"])
+    assert accuracy["drop_points"] == pytest.approx(lost)
+
+
+def test_the_proof_is_printed_at_one_width(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "exact.tflite"
+    capsys.readouterr()
+    options = ("--softmax", "exact", "--images", 1, *GENEROUS)
+    assert run_command("convert", run, "--out", out, *options) == 0
+    printed, complained = capsys.readouterr()
+    assert complained == ""
+    for claim in ("every tensor an integer", "builtin operators only", "byte for byte, on 1"):
+        assert claim in printed
+    assert "research use only" in printed
+    assert max(len(line) for line in printed.splitlines() if "wrote" not in line) <= 100
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    assert metadata.softmax == "exact"
+
+
+def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    real = prove.default_logits
+
+    def worse(*arguments: Any) -> tuple[Any, str]:
+        logits, kernels = real(*arguments)
+        return -1 - logits, kernels  # the class that was first comes last
+
+    def right(checkpoint: Any, images: Any, progress: Any) -> Any:
+        shown = real_shown(checkpoint, images, progress)
+        return conversion._Shown(shown.views, shown.labels, shown.labels, {})
+
+    real_shown = conversion._show_to_float_network
+    monkeypatch.setattr(prove, "default_logits", worse)
+    monkeypatch.setattr(conversion, "_show_to_float_network", right)
+    out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
+    out.write_bytes(b"an older file")
+    line = refused(capfd, "convert", run, "--out", out, "--report", report, code=1)
+    assert f"{out}: not written: integers lose" in line
+    assert out.read_bytes() == b"an older file"
+    assert json.loads(report.read_text())["passed"] is False
+    assert files_below(tmp_path) == {"m.tflite", "proof.json"}
+
+
+@pytest.mark.parametrize(
+    ("after", "recall", "allowed"),
+    [
+        (0.900, 0.90, 0.5),
+        (0.895, 0.90, 0.5),
+        (0.894, 0.90, None),
+        (0.900, 0.885, 0.5),
+        (0.900, 0.884, None),
+        (0.950, 0.99, 0.5),
+    ],
+)
+def test_budget_is_held_overall_and_three_times_for_one_class(
+    after: float, recall: float, allowed: float | None
+) -> None:
+    accuracies = prove.Accuracies(
+        1000, 0.9, after, 0.99, {"A": 0.9, "B": None}, {"A": recall, "B": None}
+    )
+    if allowed is None:
+        with pytest.raises(AccuracyBudgetError, match=r"(0|1)\.5 are allowed"):
+            prove.check_budget(accuracies, 0.5, "m.tflite")
+    else:
+        prove.check_budget(accuracies, allowed, "m.tflite")
+
+
+def test_a_file_that_differs_from_the_specification_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    equality = prove.Equality(2, 9, {"block0/out": 2}, np.zeros((2, 4), np.int8))
+    monkeypatch.setattr(prove, "prove_equal", lambda *_: equality)
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 2)
+    assert "1 of 9 tensors differ" in line
+    assert "block0/out in 2 images" in line
+    assert files_below(tmp_path) == set()
+
+
+def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
+    """The proof can fail: changed weights are seen."""
+    from qlvit_edge.calibration.collect import integer_graph
+    from qlvit_edge.calibration.file import load_calibration
+    from qlvit_edge.converters.tflite import write_tflite
+
+    from qlvit_edge.training.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run)
+    calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
+    graph = integer_graph(checkpoint, calibration, "fast")
+    model = bytearray(write_tflite(graph))
+    stem = (t.data for t in graph.tensors() if t.name.startswith("stem") and t.dtype == "int8")
+    weights = max((data for data in stem if data is not None), key=lambda data: data.size)
+    content = np.ascontiguousarray(weights).tobytes()
+    place = bytes(model).index(content)
+    model[place : place + 64] = bytes(255 - byte for byte in model[place : place + 64])
+    views = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    assert prove.compare_tensors(graph, bytes(write_tflite(graph)), views).unequal == {}
+    assert prove.compare_tensors(graph, bytes(model), views).unequal != {}
+
+
+def test_a_run_named_by_a_dot_has_the_folders_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run)
+    out = tmp_path / "m.tflite"
+    assert run_command("convert", ".", "--out", out, "--images", 1, *GENEROUS) == 0
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    assert metadata.name == "my cells µ"
+
+
+def test_a_bundled_run_is_proved_on_the_bundled_crops_and_says_so(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "package" / "tiny-cells")
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "package")
+    out = tmp_path / "m.tflite"
+    assert run_command("convert", "tiny-cells", "--out", out, "--images", 2, *GENEROUS) == 0
+    assert "reduced proof" in capsys.readouterr().out
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    assert metadata.name == "tiny-cells"
+    assert "integer, bundled crops (reduced proof)" in metadata.accuracy
+
+
+def test_ctrl_c_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prove, "default_logits", interrupt)
+    capfd.readouterr()
+    assert run_command("convert", run, "--out", tmp_path / "m.tflite", "--images", 1) == 130
+    assert capfd.readouterr().err.split() == ["interrupted"]
+    assert files_below(tmp_path) == set()
+
+
+@pytest.fixture
+def _nearly_full_disk() -> Iterator[None]:
+    """Files may grow to 64 KiB: less than the model, more than a probe."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("_nearly_full_disk")
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "m.tflite"
+    line = refused(capfd, "convert", run, "--out", out, "--images", 1, *GENEROUS)
+    assert line.startswith(f"error: {out}: ")
+    assert files_below(tmp_path) == set()
