@@ -21,9 +21,10 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 
+from qlvit_edge.data.augment import Image
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.data.loader import Image, cell_view, whole_view
+from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.qlvit import QLViT

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qlvit_edge.errors import CalibrationError
 
-FORMAT = 1
+FORMAT: Final = 1
 ObserverName = Literal["minmax", "percentile"]
 
 

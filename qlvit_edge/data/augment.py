@@ -160,7 +160,7 @@ def stain_jitter(image: Image, rng: np.random.Generator) -> Image:
     mixing = np.eye(3) * rng.uniform(0.75, 1.3) + rng.normal(0.0, 0.05, (3, 3))
     exposure = rng.normal(0.0, 0.06) + rng.normal(0.0, 0.04, 3)
     density = _OPTICAL_DENSITY[image] @ mixing.T.astype(np.float32) + exposure.astype(np.float32)
-    return np.clip(256.0 * np.exp(-density) - 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(256.0 * np.exp(-density) - 0.5, 0, 255), np.uint8)
 
 
 _OPTICAL_DENSITY = -np.log((np.arange(256, dtype=np.float32) + 0.5) / 256.0)

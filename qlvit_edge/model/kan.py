@@ -35,7 +35,7 @@ class KANLayer(nn.Module):
 
     def grid_position(self, x: Tensor) -> Tensor:
         """Return the clamped position on the grid, 0 … intervals, for (B, I, H, W)."""
-        normalised = self.norm(x)
+        normalised: Tensor = self.norm(x)
         return ((normalised + self.reach) / self.step).clamp(0.0, float(self.intervals))
 
     def knots(self) -> Tensor:

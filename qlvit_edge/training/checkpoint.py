@@ -21,7 +21,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,7 +34,7 @@ from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.qlvit import QLViT
 
-FORMAT = 1
+FORMAT: Final = 1
 RUN_FILE = "run.json"
 BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
