@@ -77,8 +77,16 @@ def proof_images(
             recorded, "the data this run was trained on is not there", "name it with --data"
         )
     folder = scan(data or recorded)
-    split = load_split(split_path or checkpoint.folder / SPLIT_FILE)
+    own = load_split(checkpoint.folder / SPLIT_FILE)
+    split = load_split(split_path) if split_path is not None else own
     require_fit(split, folder)
+    trained_on = set(split.test) & set(own.train)
+    if trained_on:
+        raise DataError(
+            split_path,
+            f"has {len(trained_on)} images on its test side that this run was trained on",
+            "prove on the run's own split, or train on this one",
+        )
     if list(folder.classes) != checkpoint.run.classes:
         raise DataError(
             folder.root,

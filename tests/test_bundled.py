@@ -31,7 +31,8 @@ def test_bundled_name_means_the_bundled_files(
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "cells").mkdir(parents=True)
     monkeypatch.chdir(elsewhere)
-    assert bundled.resolve_run("cells") == folder / "cells"
+    with pytest.raises(CheckpointError, match="write ./cells"):
+        bundled.resolve_run("cells")
     assert bundled.resolve_run("./cells") == Path("cells")
 
 

@@ -179,7 +179,7 @@ def test_test_images_are_never_chosen_by_name_or_by_content(run: Path, tmp_path:
         victim = next(n for n in split.train if n.split("/")[0] == tested.split("/")[0])
         shutil.copy(data / tested, data / victim)
         copied.append(victim)
-    chosen = {image.relative for image in choose_images(scan(Path(data)), [split], 100)}
+    chosen = {image.relative for image in choose_images(scan(Path(data)), [split], 100)[0]}
     assert chosen == set(split.train) - set(copied)
 
 
@@ -188,7 +188,7 @@ def test_images_that_no_split_knows_are_accepted(run: Path, tmp_path: Path) -> N
     for image in scan(other).images:
         image.path.rename(image.path.with_name(f"new{image.path.name}"))
     content = {sha256(p.read_bytes()) for p in Path(load_checkpoint(run).run.data).rglob("*.png")}
-    kept = choose_images(scan(other), [_split(run)], 100)
+    kept, _ = choose_images(scan(other), [_split(run)], 100)
     assert len(kept) == 12  # same content as images of the run, but none of this folder's tests
     assert content
 

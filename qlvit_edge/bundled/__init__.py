@@ -1,7 +1,7 @@
 """What the package brings along: trained models by name, fields of view and labelled crops.
 
-A bundled name is accepted wherever a run folder or a model file is. It always means the
-bundled model; a local file or folder of the same name is written with a path (`./wbc-nano`).
+A bundled name is accepted wherever a run folder or a model file is. A local run folder of the
+same name is written with a path (`./wbc-nano`); the bare name is then refused as ambiguous.
 """
 
 from __future__ import annotations
@@ -46,9 +46,13 @@ def resolve_run(name: str | Path) -> Path:
     Raises:
         CheckpointError: neither a bundled model nor a folder.
     """
-    if is_bundled(name):
-        return FOLDER / str(name)
     path = Path(name)
+    if is_bundled(name):
+        if path.is_dir():
+            raise CheckpointError(
+                name, "is a bundled model and a folder here", f"write ./{name} for the folder"
+            )
+        return FOLDER / str(name)
     if path.is_dir():
         return path
     finding = "a file, not a run folder" if path.is_file() else "no such run folder"

@@ -10,7 +10,7 @@ from qlvit_edge.cli.extras import require
 
 
 @click.command("calibrate")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -31,7 +31,7 @@ from qlvit_edge.cli.extras import require
     help="Whose range is used; both are recorded.",
 )
 def command(
-    run: Path, data: Path | None, split_path: Path | None, count: int, observer: str
+    run: str, data: Path | None, split_path: Path | None, count: int, observer: str
 ) -> None:
     """Find the integer range of every tensor of the trained network in RUN.
 
@@ -45,7 +45,7 @@ def command(
     require("convert", "torch", "safetensors", "matplotlib")
     from typing import cast
 
-    from qlvit_edge.bundled import resolve_run
+    from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.collect import calibrate
     from qlvit_edge.calibration.file import ObserverName
     from qlvit_edge.calibration.images import choose_images
@@ -53,16 +53,25 @@ def command(
     from qlvit_edge.data.checks import note_on
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
+    from qlvit_edge.errors import CheckpointError
     from qlvit_edge.evaluation import plots
     from qlvit_edge.files import ensure_writable, write_text
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, load_checkpoint
 
-    folder = resolve_run(str(run))
+    if is_bundled(run):
+        raise CheckpointError(
+            run, "is bundled and stays as it is", "calibrate a copy of its folder"
+        )
+    folder = resolve_run(run)
     checkpoint = load_checkpoint(folder)
     splits = [load_split(folder / SPLIT_FILE)]
+    recorded = Path(checkpoint.run.data)
+    elsewhere = [recorded / name for name in splits[0].test if (recorded / name).is_file()]
     if split_path is not None:
         splits.append(load_split(split_path))
-    images = choose_images(scan(data or Path(checkpoint.run.data)), splits, count)
+    images, refused = choose_images(scan(data or recorded), splits, count, elsewhere)
+    if refused:
+        click.echo(f"{refused} test images (or of uncertain source) refused for calibration")
     ensure_writable(folder)
     with progress_bar("calibrating", len(images)) as advance:
         calibration = calibrate(checkpoint, images, cast("ObserverName", observer), advance)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("convert")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The .tflite file to write."
 )
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
 def command(
-    run: Path,
+    run: str,
     out: Path,
     softmax: str,
     max_drop: float,

@@ -12,6 +12,7 @@ from qlvit_edge.model.dynamic_conv import TEMPERATURE_START
 WARM_UP = 0.15
 ANNEALED_AFTER = 0.2
 AVERAGE_DECAY = 0.998
+_COPIED = ("temperature", "quantiser.low", "quantiser.high")
 
 
 def learning_rate(peak: float, progress: float) -> float:
@@ -30,7 +31,8 @@ class MovingAverage:
     """Exponential moving average of weights *and* BatchNorm statistics.
 
     Without the statistics, evaluation accuracy jumps from epoch to epoch until the rate
-    has decayed. τ is copied, not averaged; so are integers.
+    has decayed. τ and the quantisers' ranges are copied, not averaged (an average of peaks
+    would clip); so are integers.
     """
 
     def __init__(self, average: nn.Module) -> None:
@@ -45,7 +47,7 @@ class MovingAverage:
         averaged: list[Tensor] = []
         current: list[Tensor] = []
         for name, tensor in self.average.state_dict().items():
-            if tensor.is_floating_point() and not name.endswith("temperature"):
+            if tensor.is_floating_point() and not name.endswith(_COPIED):
                 averaged.append(tensor)
                 current.append(source[name])
             else:
