@@ -15,8 +15,8 @@ from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.audit import audit_integer_only
-from qlvit_edge.modelfile.metadata import BUFFER_NAME, ModelMetadata, embed, read_metadata
-from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.modelfile.metadata import ModelMetadata, embed, read_metadata
+from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 
 PLAIN = tiny_model()
 EMBEDDED = embed(PLAIN, metadata())
@@ -40,7 +40,7 @@ def test_embedding_is_deterministic_and_replaces() -> None:
     other = metadata().model_copy(update={"name": "other"})
     again = embed(EMBEDDED, other)
     assert read_metadata(again) == other
-    assert read_document(again).metadata_names.count(BUFFER_NAME) == 1
+    assert read_document(again).metadata_names.count(OWN_METADATA) == 1
 
 
 def test_graph_is_unchanged_and_weights_lie_at_multiples_of_16() -> None:
@@ -70,6 +70,28 @@ def test_labels_are_an_associated_file() -> None:
     with zipfile.ZipFile(io.BytesIO(EMBEDDED)) as archive:
         assert archive.namelist() == ["labels.txt"]
         assert archive.read("labels.txt").decode().split() == list(COLOURS)
+
+
+def test_a_file_cut_inside_its_archive_of_labels_is_truncated() -> None:
+    tail = len(EMBEDDED) - EMBEDDED.index(b"PK\3\4")
+    assert tail > 100
+    for lost in range(1, tail + 1):
+        with pytest.raises(ModelFileError, match="truncated"):
+            read_document(EMBEDDED[:-lost])
+
+
+def test_an_archive_that_contradicts_itself_is_refused() -> None:
+    start, directory = EMBEDDED.index(b"PK\3\4"), EMBEDDED.index(b"PK\1\2")
+    end = EMBEDDED.index(b"PK\5\6")
+    for broken in (
+        EMBEDDED[: directory - 2] + EMBEDDED[directory:],
+        EMBEDDED[: start + 4] + EMBEDDED[start + 8 :],
+        EMBEDDED[:directory] + EMBEDDED[end:],
+        EMBEDDED[:end] + bytes(12) + EMBEDDED[end + 12 :],
+        EMBEDDED + b"\0",
+    ):
+        with pytest.raises(ModelFileError, match="truncated"):
+            read_document(broken)
 
 
 def test_golden_pair_keeps_the_image() -> None:

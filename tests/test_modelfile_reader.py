@@ -57,7 +57,6 @@ def test_operators_tensors_and_macs_are_read() -> None:
     assert (logits.dtype, logits.scale, logits.zero_point) == ("INT8", 2.0, 0)
     kernel = next(t for t in document.tensors if t.name == "kernel")
     assert kernel.is_constant
-    assert kernel.per_channel
     assert (kernel.axis, kernel.scales, kernel.scale) == (0, (1 / 64,) * 3, None)
     assert not image.is_constant
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
+# Operators that write the same values in another type or shape.
+_PASSING = frozenset({"CAST", "DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE"})
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -47,11 +50,6 @@ class Tensor:
         """The one zero point of a per-tensor quantised tensor, else None."""
         return self.zero_points[0] if len(self.zero_points) == 1 else None
 
-    @property
-    def per_channel(self) -> bool:
-        """Whether each slice along `axis` has a scale of its own."""
-        return self.axis is not None
-
 
 @dataclass(frozen=True)
 class Operator:
@@ -73,11 +71,6 @@ class Operator:
     outputs: tuple[int, ...]
     custom_code: str
     macs: int
-
-    @property
-    def is_builtin(self) -> bool:
-        """Whether the operator is one of the schema's, known by name here."""
-        return self.name != "CUSTOM" and not self.name.startswith("UNKNOWN_")
 
 
 @dataclass(frozen=True)
@@ -134,6 +127,20 @@ class Document:
         """The output tensors of the first subgraph."""
         main = self.subgraphs[0]
         return tuple(main.tensors[index] for index in main.outputs)
+
+    @property
+    def ends_in_softmax(self) -> bool:
+        """Whether the first output is what a SOFTMAX made, perhaps in another type or shape."""
+        main = self.subgraphs[0]
+        producers = {tensor: op for op in main.operators for tensor in op.outputs}
+        seen: set[int] = set()
+        tensor = main.outputs[0] if main.outputs else -1
+        while (operator := producers.get(tensor)) is not None and tensor not in seen:
+            if operator.name not in _PASSING or not operator.inputs:
+                return operator.name == "SOFTMAX"
+            seen.add(tensor)
+            tensor = operator.inputs[0]
+        return False
 
     @property
     def macs(self) -> int:

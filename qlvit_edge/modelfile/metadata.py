@@ -20,9 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.modelfile.document import Document
-from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 
-BUFFER_NAME = "QLVIT_EDGE"
 LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
 MAX_METADATA_BYTES = 16 * 1024 * 1024
@@ -157,10 +156,10 @@ def embed(model: bytes, metadata: ModelMetadata) -> bytes:
     tree: Any = generated.ModelT.InitFromObj(generated.Model.GetRootAs(model, 0))
     content = np.frombuffer(metadata.model_dump_json().encode("utf-8"), np.uint8)
     entries = list(tree.metadata or [])
-    entry = next((item for item in entries if _name(item) == BUFFER_NAME), None)
+    entry = next((item for item in entries if _name(item) == OWN_METADATA), None)
     if entry is None:
         entry = generated.MetadataT()
-        entry.name, entry.buffer = BUFFER_NAME.encode(), len(tree.buffers)
+        entry.name, entry.buffer = OWN_METADATA.encode(), len(tree.buffers)
         tree.buffers.append(generated.BufferT())
         tree.metadata = [*entries, entry]
     tree.buffers[entry.buffer].data = content
@@ -178,7 +177,7 @@ def read_metadata(model: bytes, *, subject: object = "model") -> ModelMetadata |
 
 def metadata_of(document: Document, *, subject: object = "model") -> ModelMetadata | None:
     """Return the metadata inside a document that was read before; see `read_metadata`."""
-    content = document.metadata.get(BUFFER_NAME)
+    content = document.metadata.get(OWN_METADATA)
     if content is None:
         return None
     remedy = "convert the model again"

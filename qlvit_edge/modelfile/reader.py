@@ -14,9 +14,13 @@ from pathlib import Path
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile import schema
+from qlvit_edge.modelfile.archive import check_archive
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.flatbuffer import MalformedError, Table, Walker
 from qlvit_edge.modelfile.schema import Slot
+
+OWN_METADATA = "QLVIT_EDGE"
+"""Name of the metadata buffer of our own files; an archive of labels ends these."""
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 # What an interpreter would have to allocate for one tensor.
@@ -97,12 +101,15 @@ def _document(content: bytes) -> Document:
     )
     if not subgraphs:
         raise MalformedError("it holds no graph")
+    metadata = _metadata(model, buffers)
+    if OWN_METADATA in metadata:
+        check_archive(walker.data)
     return Document(
         size=len(content),
         version=version,
         description=model.text(Slot.MODEL_DESCRIPTION, "the description"),
         subgraphs=subgraphs,
-        metadata=_metadata(model, buffers),
+        metadata=metadata,
     )
 
 
