@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -79,9 +80,27 @@ def ensure_writable(folder: Path) -> None:
         OSError: the folder cannot be made or written (the command line turns this into
             one line and exit code 2).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as probe:
-        probe.write(b"\0" * 4096)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0" * 4096)
+    except OSError as error:
+        raise _about(error, folder) from error
+
+
+def require_no_folder(target: Path) -> None:
+    """Refuse a folder where a file is to be written.
+
+    Raises:
+        IsADirectoryError: ``target`` is a folder.
+    """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+
+
+def _about(error: OSError, target: Path) -> OSError:
+    """Return the same error about ``target``: what the user named, not a temporary file."""
+    return OSError(error.errno, error.strerror or str(error), str(target))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -317,7 +317,7 @@ def test_targets_that_cannot_be_written(place: Path, capfd: pytest.CaptureFixtur
     ):
         _refused_and_nothing_left(capfd, place, arguments)
     line = _refused_and_nothing_left(capfd, place, _convert(place, "cells"))
-    assert "is a folder; name the .tflite file" in line
+    assert "Is a directory; name a file" in line
 
 
 @pytest.fixture

@@ -80,14 +80,13 @@ def command(
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.convert import convert, proof_images
     from qlvit_edge.converters.prove import check_budget
-    from qlvit_edge.errors import AccuracyBudgetError, ConversionError
-    from qlvit_edge.files import ensure_writable, write_bytes, write_json
+    from qlvit_edge.errors import AccuracyBudgetError
+    from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
     from qlvit_edge.integer.log2_softmax import Form
     from qlvit_edge.training.checkpoint import load_checkpoint
 
-    if out.is_dir():
-        raise ConversionError(out, "is a folder", "name the .tflite file to write")
     for target in filter(None, (out, report)):
+        require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     images = proof_images(checkpoint, data, split_path, is_bundled(run))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.Choice(["linear", "cubic"]),
     default="linear",
     show_default=True,
-    help="Basis of the KAN's univariate functions.",
+    help="Basis of the KAN's univariate functions; `convert` takes linear only.",
 )
 @click.option(
     "--softmax",
@@ -109,7 +109,7 @@ def command(
     from qlvit_edge.data.split import load_split
     from qlvit_edge.files import ensure_writable, remove_leftovers
     from qlvit_edge.model.configs import size_config
-    from qlvit_edge.training.checkpoint import RUN_FILE, RunConfig, TrainingSettings
+    from qlvit_edge.training.checkpoint import LAST_FILE, RUN_FILE, RunConfig, TrainingSettings
     from qlvit_edge.training.session import choose_device, run_training
 
     folder = scan(data)
@@ -131,8 +131,10 @@ def command(
         ),
     )
     chosen_device = choose_device(device)
-    if (out / RUN_FILE).exists():
+    if (out / RUN_FILE).exists() and (resume or (out / LAST_FILE).exists()):
         _check_same_run(out, run, resume)
+    if basis == "cubic":
+        click.echo("note: `convert` cannot lower the cubic basis yet; it serves comparisons only")
     is_new = not out.exists()
     ensure_writable(out)
     remove_leftovers(out)

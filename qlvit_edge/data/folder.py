@@ -65,6 +65,8 @@ def scan(root: Path) -> ImageFolder:
     images: list[LabelledImage] = []
     for label, folder in enumerate(folders):
         found = 0
+        if not folder.name.strip() or not folder.name.isprintable():
+            raise DataError(folder, "is no name for a class", "give it a printable name")
         for entry in _visible(folder):
             relative = f"{folder.name}/{entry.name}"
             if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():

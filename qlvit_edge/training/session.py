@@ -81,7 +81,7 @@ def run_training(
     test = select(folder, split.test)
     with _progress() as progress:
         cached = _prepare(run, training, [*validation, *test], progress)
-        if not (out / RUN_FILE).exists():
+        if not (resume and (out / RUN_FILE).exists()):
             write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
             write_run_config(out, run)
         report = _reporter(progress, run.training.epochs, len(cached))
