@@ -7,23 +7,19 @@ Turning the pixels into 8-bit RGB is left to `qlvit_edge.preprocess`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import struct
-import sys
-import tempfile
-import threading
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.quiet import native_stderr_silenced
 
 MAX_BYTES = 512 * 1024 * 1024
 """Larger files are refused unread."""
@@ -41,14 +37,6 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # A few bytes of padding before the end marker harm nothing; many mean lost data.
 _JPEG_PADDING = re.compile(rb"Corrupt JPEG data: (\d) extraneous bytes before marker 0xd9")
 _LIBRARY_LINE = re.compile(rb"JPEG|libpng|TIFF|OpenCV|imgcodecs|^\[ *[A-Z]+:\d+@\d")
-
-_stderr_lock = threading.Lock()
-# No process is forked while descriptor 2 is elsewhere, nor with the lock held.
-os.register_at_fork(
-    before=_stderr_lock.acquire,
-    after_in_parent=_stderr_lock.release,
-    after_in_child=_stderr_lock.release,
-)
 
 
 @dataclass(frozen=True)
@@ -227,7 +215,7 @@ def _decode_quietly(content: bytes) -> tuple[NDArray[Any] | None, bytes]:
     threads print meanwhile is passed on.
     """
     encoded = np.frombuffer(content, dtype=np.uint8)
-    with _captured_stderr() as capture:
+    with native_stderr_silenced() as capture:
         try:
             pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
         except (cv2.error, MemoryError):
@@ -241,28 +229,3 @@ def _decode_quietly(content: bytes) -> tuple[NDArray[Any] | None, bytes]:
         others = [line for line in lines if line not in ours and (line.strip() or not ours)]
         os.write(2, b"".join(others))
     return pixels, b"".join(ours)
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[BinaryIO]:
-    """Send file descriptor 2 to a file in memory, one thread at a time."""
-    with _stderr_lock, _memory_file() as capture:
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        try:
-            saved = os.dup(2)
-        except OSError:  # started without a standard error
-            yield capture
-            return
-        os.dup2(capture.fileno(), 2)
-        try:
-            yield capture
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def _memory_file() -> BinaryIO:
-    if sys.platform == "linux":  # works with a full disk too
-        return os.fdopen(os.memfd_create("stderr"), "w+b")
-    return tempfile.TemporaryFile()
