@@ -75,6 +75,7 @@ class GraphBuilder(ABC):
         self._outputs: list[Tensor] = []
         self._operations: list[Operation] = []
         self._padded: dict[str, tuple[Tensor, tuple[Amounts, Amounts]]] = {}
+        self._shares: dict[str, float] = {}
 
     # -- what differs between the arithmetics ---------------------------------------------
 
@@ -84,7 +85,7 @@ class GraphBuilder(ABC):
 
     @abstractmethod
     def hard_swish(self, x: Tensor, *, name: str, fixed_range: Range | None = None) -> Tensor:
-        """Apply ``x · min(max(x + 3, 0), 6) / 6``."""
+        """Apply ``x · min(max(x + 3, 0), 6) / 6``; only :meth:`conv` may read the result."""
 
     @abstractmethod
     def sigmoid(self, x: Tensor, *, name: str) -> Tensor:
@@ -108,10 +109,6 @@ class GraphBuilder(ABC):
     @abstractmethod
     def _ramps(self, position: Tensor, intervals: int, name: str) -> Tensor:
         """``clip(position - i, 0, 1)`` for every interval i: (1, n) to (1, intervals, n)."""
-
-    @abstractmethod
-    def shared_range(self, names: Sequence[str]) -> Range | None:
-        """Return one range that holds all the named tensors."""
 
     @abstractmethod
     def _activation(
@@ -165,7 +162,7 @@ class GraphBuilder(ABC):
         Returns:
             (1, (H - kh) // stride + 1, (W - kw) // stride + 1, O).
         """
-        values = np.asarray(weight, np.float64)
+        values = np.asarray(weight, np.float64) * self._shares.get(x.name, 1.0)
         step = _pair(stride)
         x, padding = self._absorbed_padding(x, values.shape[1:3], step)
         if x.name in self._padded and step[1] > 1 and x.shape[3] <= _FEW_CHANNELS:
@@ -498,6 +495,7 @@ class GraphBuilder(ABC):
             Mean(inputs=(x, axes), name=name, quantisation=self._activation(name, fixed_range))
         )
 
+    @abstractmethod
     def dynamic_depthwise(
         self,
         x: Tensor,
@@ -509,7 +507,8 @@ class GraphBuilder(ABC):
     ) -> Tensor:
         """Return ``Σ_k p_k · (W_k * x + b_k)``, eq. 1-3, channel by channel; see :meth:`pad`.
 
-        The maps ``W_k * x + b_k`` are named `name`/kernel0 …, the result `name`/mixed.
+        The maps ``W_k * x + b_k`` share one range, that of `name`/kernel0 and so on; the
+        result is named `name`/mixed.
 
         Args:
             x: (1, H, W, C).
@@ -517,24 +516,6 @@ class GraphBuilder(ABC):
             weights: (K, kh, kw, C), real.
             biases: (K, C), real.
             name: begins the names of what is made.
-        """
-        kernels, offsets = np.asarray(weights, np.float64), np.asarray(biases, np.float64)
-        names = [f"{name}/kernel{k}" for k in range(len(kernels))]
-        shared = self.shared_range(names)
-        maps = [
-            self.depthwise(x, kernel, offset, name=part, fixed_range=shared)
-            for kernel, offset, part in zip(kernels, offsets, names, strict=True)
-        ]
-        return self.mix(probabilities, maps, name=f"{name}/mixed")
-
-    @abstractmethod
-    def mix(self, probabilities: Log2Probabilities, maps: Sequence[Tensor], *, name: str) -> Tensor:
-        """Return ``Σ_k p_k · map_k`` (eq. 1-3).
-
-        Args:
-            probabilities: over the last axis of (1, 1, 1, K).
-            maps: K maps (1, H, W, C) of one quantisation; see :meth:`shared_range`.
-            name: name of the result.
         """
 
     def output(self, x: Tensor) -> None:
@@ -553,7 +534,18 @@ class GraphBuilder(ABC):
 
     # -- helpers --------------------------------------------------------------------------
 
+    def _stand_for(self, x: Tensor, share: float) -> Tensor:
+        """Have `x` stand for `share` times what it holds; convolutions multiply for it."""
+        self._shares[x.name] = share
+        return x
+
     def _emit(self, operation: Operation) -> Tensor:
+        if not isinstance(operation, Conv2D):
+            for tensor in operation.inputs:
+                if tensor.name in self._shares:
+                    raise operation.refuse(
+                        f"{tensor.name} holds a multiple of what it stands for", "convolve it first"
+                    )
         self._operations.append(operation)
         return operation.output
 

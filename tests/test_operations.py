@@ -19,7 +19,7 @@ from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
-from qlvit_edge.converters.ops.shape import Concatenation, Pad, PadV2, Reshape, Transpose
+from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 
@@ -117,6 +117,19 @@ def test_conv_2d(seed, kernel, stride, padding, fused, scale, zero_in, zero_out)
         stride=(stride, stride),
         padding=padding,
         activation=fused,
+    )
+    assert_kernels_agree(operation, {"x": random_bytes(seed, x)})
+
+
+@FEW
+@given(SEED, st.integers(2, 4), st.sampled_from([1, 3, 8]), st.sampled_from([1, 4, 32]))
+def test_conv_2d_with_groups_of_channels(seed, groups, read, outputs):
+    x = activation("x", (1, 5, 6, groups * read))
+    operation = Conv2D(
+        inputs=(x, *convolution_constants(seed, (groups * outputs, 3, 3, read), 0, x.scale)),
+        name="y",
+        quantisation=quantised(0.2, -5),
+        padding="SAME",
     )
     assert_kernels_agree(operation, {"x": random_bytes(seed, x)})
 
@@ -262,12 +275,13 @@ def test_moving_and_pooling(operation):
     assert_kernels_agree(operation, {"x": random_bytes(1, operation.inputs[0])})
 
 
-@pytest.mark.parametrize("axis", [1, 2])
-def test_concatenation(axis):
-    parts = tuple(activation(name, (1, 3, 8)) for name in "abcd")
-    operation = Concatenation(inputs=parts, name="y", quantisation=X.quantisation, axis=axis)
-    inputs = {part.name: random_bytes(seed, part) for seed, part in enumerate(parts)}
-    assert_kernels_agree(operation, inputs)
+def test_slice():
+    x = activation("x", (1, 3, 4, 8))
+    begin, size = (
+        constant(n, np.array(v, np.int32)) for n, v in (("b", [0, 1, 0, 5]), ("s", [1, 2, 4, 1]))
+    )
+    operation = Slice(inputs=(x, begin, size), name="y", quantisation=x.quantisation)
+    assert_kernels_agree(operation, {"x": random_bytes(1, x)})
 
 
 def test_pad_with_a_value():
@@ -361,7 +375,6 @@ OTHER = quantised(0.3, 9)
             inputs=(X, constant("a", np.array([1], np.int32))), name="y", quantisation=OTHER
         ),
         lambda: Quantize(inputs=(X,), name="y", quantisation=OTHER),
-        lambda: Concatenation(inputs=(X, X), name="y", quantisation=OTHER, axis=3),
     ],
 )
 def test_what_kernels_would_misread_is_refused_by_name(make):

@@ -86,7 +86,9 @@ class _WithWeights(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Conv2D(_WithWeights):
-    """2-D convolution of (1, H, W, I) with weights (O, kh, kw, I) and bias (O,).
+    """2-D convolution of (1, H, W, I) with weights (O, kh, kw, J) and bias (O,).
+
+    With J < I the channels fall into I / J groups; the first outputs read the first group.
 
     Attributes:
         dilation: distance between the rows of the kernel.
@@ -100,27 +102,31 @@ class Conv2D(_WithWeights):
 
     def check(self) -> None:
         super().check()
-        if self.inputs[0].shape[3] != self.inputs[1].shape[3]:
-            raise self.refuse("input channels differ from the weights'", "check the weights")
+        channels, (outputs, _, _, read) = self.inputs[0].shape[3], self.inputs[1].shape
+        if channels % read or outputs % (channels // read):
+            raise self.refuse("channels do not fit the weights'", "check the weights")
 
     def shape_rule(self) -> tuple[int, ...]:
         return (1, *self.output_size(), self.inputs[1].shape[0])
 
     def reference(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
-        columns = weight.reshape(len(weight), -1).T
+        groups = x.shape[3] // weight.shape[3]
+        # Per group a matrix (terms, outputs).
+        columns = weight.reshape(groups, len(weight) // groups, -1).transpose(0, 2, 1)
         # Exact: float carrying integers, see `carrier`.
-        exact = carrier(largest_product_sum(columns))
+        exact = carrier(max(largest_product_sum(part) for part in columns))
         centred = self.centred(x, exact)
         if self.extent() == (1, 1):
-            patches = centred[:, :: self.stride[0], :: self.stride[1]]
+            patches = centred[:, :: self.stride[0], :: self.stride[1], None, None]
         else:
             windows = np.lib.stride_tricks.sliding_window_view(centred, self.extent(), (1, 2))
             strided = windows[:, :: self.stride[0], :: self.stride[1], :, :: self.dilation]
             patches = strided.transpose(0, 1, 2, 4, 5, 3)
-        flat = np.ascontiguousarray(patches).reshape(-1, columns.shape[0])
-        product = (flat @ columns.astype(exact)).astype(np.int64)
-        return self.finish(product).reshape(len(x), *self.output.shape[1:])
+        split = patches.reshape(-1, patches.shape[3] * patches.shape[4], groups, weight.shape[3])
+        flat = split.transpose(2, 0, 1, 3).reshape(groups, len(split), -1)
+        product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2).reshape(len(split), -1)
+        return self.finish(product.astype(np.int64)).reshape(len(x), *self.output.shape[1:])
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape

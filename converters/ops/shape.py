@@ -130,34 +130,3 @@ class Slice(_Moved):
 
     def encoding(self) -> Encoding:
         return Encoding("SLICE", self._version(), "SliceOptions")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Concatenation(Operation):
-    """Join along `axis`; all tensors share one scale, so that bytes are only copied.
-
-    Attributes:
-        axis: the dimension that grows, not 0.
-    """
-
-    axis: int
-
-    def check(self) -> None:
-        if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
-            raise self.refuse("parts differ in scale", "give all parts the output's scale")
-
-    def shape_rule(self) -> tuple[int, ...]:
-        shape = list(self.inputs[0].shape)
-        shape[self.axis] = sum(tensor.shape[self.axis] for tensor in self.inputs)
-        return tuple(shape)
-
-    def reference(self, *arrays: Array) -> Array:
-        return np.concatenate(arrays, axis=self.axis)
-
-    def encoding(self) -> Encoding:
-        return Encoding(
-            "CONCATENATION",
-            1 if self.output.dtype == "float32" else 2,
-            "ConcatenationOptions",
-            {"axis": self.axis, "fusedActivationFunction": 0},
-        )

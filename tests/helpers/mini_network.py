@@ -46,12 +46,13 @@ def block(b: GraphBuilder, x: Tensor, w: Weights, name: str) -> Tensor:
     hidden = b.dense(b.mean_hw(x, name=f"{name}/mean"), w(4, c), relu=True, name=f"{name}/hidden")
     z = b.dense(hidden, w(4, 4, gain=4), w(4), name=f"{name}/z")
     padded = b.pad(x, 1, 1, 1, 1, name=f"{name}/padded")
-    names = [f"{name}/kernel{k}" for k in range(4)]
-    maps = [
-        b.depthwise(padded, w(3, 3, c, gain=3), w(c), name=part, fixed_range=b.shared_range(names))
-        for part in names
-    ]
-    mixed = b.mix(b.log2_softmax(z, 3, name=f"{name}/pi"), maps, name=f"{name}/mixed")
+    mixed = b.dynamic_depthwise(
+        padded,
+        b.log2_softmax(z, 3, name=f"{name}/pi"),
+        w(4, 3, 3, c, gain=3),
+        w(4, c),
+        name=name,
+    )
     y = b.hard_swish(mixed, name=f"{name}/activated")
     projected = [b.conv(y, w(c, 1, 1, c, gain=2), name=f"{name}/{part}") for part in "qkv"]
     q = b.map_to_heads(
