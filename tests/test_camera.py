@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import LiveCamera
+from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.opencv import StreamCamera, VideoFileCamera
 from qlvit_edge.camera.picamera2 import PiCamera
 from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
@@ -71,6 +73,38 @@ def test_a_damaged_image_in_a_folder_is_named(tmp_path: Path) -> None:
         next(frames)
         with pytest.raises(DataError, match=r"b\.png"):
             next(frames)
+
+
+def test_hidden_files_and_folders_are_no_images(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", plain(RED))
+    (tmp_path / "._a.jpg").write_bytes(b"what macOS leaves behind")
+    (tmp_path / ".thumbnails").mkdir()
+    write(tmp_path / ".thumbnails" / "a.png", plain(RED))
+    with open_camera(str(tmp_path)) as camera:
+        assert [frame.source for frame in camera.frames()] == ["a.png"]
+
+
+@pytest.mark.parametrize("form", ["{}", "simulated:{}"])
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(tmp_path: Path, form: str) -> None:
+    write(tmp_path / "a.png", plain(RED))
+    odd = os.fsencode(tmp_path) + b"/b\xff.png"
+    with open(odd, "wb") as stream:
+        stream.write((tmp_path / "a.png").read_bytes())
+    with pytest.raises(CameraError, match="is not UTF-8; rename it") as caught:
+        open_camera(form.format(tmp_path))
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("form", ["{}", "simulated:{}?fps=0"])
+def test_unusual_images_are_counted_once(tmp_path: Path, form: str) -> None:
+    grey = np.full((48, 64), 90, np.uint8)
+    assert cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), grey.astype(np.uint16) * 257)
+    write(tmp_path / "plain.png", plain(RED))
+    with open_camera(form.format(tmp_path)) as camera:
+        assert isinstance(camera, PictureCamera)
+        assert len(list(itertools.islice(camera.frames(), 80))) in (3, 80)
+    assert camera.unusual == {"grey": 2, "16 bit": 1}
 
 
 # What is not there
@@ -147,6 +181,31 @@ def test_a_video_file_gives_every_frame_in_rgb(tmp_path: Path) -> None:
     assert len(frames) == 2
     assert near(frames[0].image, RED)
     assert near(frames[1].image, (20, 200, 40))
+
+
+@pytest.mark.parametrize(("ending", "code"), [("avi", "MJPG"), ("mkv", "MJPG"), ("mp4", "mp4v")])
+def test_a_video_that_was_cut_is_said_after_its_last_frame(
+    tmp_path: Path, ending: str, code: str
+) -> None:
+    path = tmp_path / f"film.{ending}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (64, 48))
+    noise = np.random.default_rng(0)
+    for _ in range(45):
+        writer.write(noise.integers(0, 255, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    with open_camera(str(path)) as camera:
+        assert len(list(camera.frames())) == 45
+    if ending == "mp4":  # its index comes last: a cut one does not open
+        return
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    given = []
+    with (
+        open_camera(str(path)) as camera,
+        pytest.raises(CameraStalledError, match=r"ends after 2\d of 45 frames"),
+    ):
+        for frame in camera.frames():
+            given.append(frame)
+    assert 20 <= len(given) < 30
 
 
 # Streams

@@ -171,12 +171,9 @@ def test_files_that_are_not_ours_are_left_as_they_are(tmp_path: Path) -> None:
     connection.close()
     text = tmp_path / "notes.txt"
     text.write_text("my notes")
-    empty = tmp_path / "empty"
-    empty.touch()
     for path, finding in (
         (foreign, "another program's"),
         (text, "not a results file"),
-        (empty, "not a results file"),
         (tmp_path, "not a file"),
         (tmp_path / "none" / "r.sqlite", "folder does not exist"),
     ):
@@ -185,7 +182,25 @@ def test_files_that_are_not_ours_are_left_as_they_are(tmp_path: Path) -> None:
             Results(path, INFO)
         assert caught.value.exit_code == 2
         assert (path.read_bytes() if path.is_file() else None) == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "foreign.sqlite", "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["foreign.sqlite", "notes.txt"]
+
+
+@pytest.mark.parametrize("reached", ["opened", "write-ahead log"])
+def test_a_file_left_by_a_kill_before_its_tables_were_made_is_used(
+    tmp_path: Path, reached: str
+) -> None:
+    path = tmp_path / "r.sqlite"
+    path.touch()
+    if reached == "write-ahead log":
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+        assert path.stat().st_size > 0
+    with Results(path, INFO) as results:
+        results.add_frame(frame(), [FOUND])
+    with Results(path, INFO) as results:
+        assert results.run_id == 2
+    assert rows(path, "SELECT label FROM cells") == [("RED",)]
 
 
 def test_another_format_version_is_refused(tmp_path: Path) -> None:

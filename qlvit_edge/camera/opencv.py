@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import STALL_SECONDS, Frame, LiveCamera
-from qlvit_edge.errors import CameraError
+from qlvit_edge.errors import CameraError, CameraStalledError
 from qlvit_edge.quiet import native_stderr_silenced
 
 OPEN_SECONDS = 10.0
@@ -84,6 +84,12 @@ class StreamCamera(LiveCamera):
         self._capture.release()
 
 
+# A file's count of frames may be worked out from its length, and be off by a little.
+_COUNT_SLACK = 0.01
+# Files without a count give numbers beyond all reason.
+_MOST_FRAMES = 1e8
+
+
 class VideoFileCamera:
     """A video file: every frame once."""
 
@@ -124,13 +130,22 @@ class VideoFileCamera:
 
         Raises:
             CameraError: the file holds no frame that can be decoded.
+            CameraStalledError: it ends before the frames that it promises: it was cut, or
+                is damaged inside.
         """
+        promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         index = 0
         while (image := _grab(self._capture)) is not None:
             yield Frame(image, index, time.time())
             index += 1
         if index == 0:
             raise CameraError(self.name, "no frame can be decoded", "check or re-encode the file")
+        if index + 1 + _COUNT_SLACK * promised < promised < _MOST_FRAMES:
+            raise CameraStalledError(
+                self.name,
+                f"the video ends after {index} of {promised:.0f} frames",
+                "copy it again or re-encode it; results are kept",
+            )
 
 
 def _open(source: int | str, backend: int, settings: tuple[int, ...] = ()) -> cv2.VideoCapture:

@@ -11,16 +11,13 @@ import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.camera.folder import pictures
-from qlvit_edge.preprocess import decode
+from qlvit_edge.camera.folder import PictureCamera
 
 REST_FRAMES = 6
 """Frames that the stage rests on a field."""
@@ -44,7 +41,7 @@ NOISE = 1.5
 """Standard deviation of the sensor's noise, in grey levels."""
 
 
-class SimulatedCamera:
+class SimulatedCamera(PictureCamera):
     """Gives frames of a stage that moves over the images of a folder, without end."""
 
     def __init__(
@@ -64,25 +61,11 @@ class SimulatedCamera:
             size: (width, height) of the frames in pixels.
 
         Raises:
-            CameraError: the folder is missing or holds no image.
+            CameraError: see `qlvit_edge.camera.folder.pictures`.
         """
-        self.name = f"simulated:{folder}"
-        self._folder = folder
-        self._paths = pictures(folder, self.name)
+        super().__init__(f"simulated:{folder}", folder)
         self._seed, self._fps, self._size = seed, fps, size
         self._field = lru_cache(maxsize=3)(self._load)
-
-    def __enter__(self) -> Self:
-        """Nothing needs starting."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing needs stopping."""
 
     def frames(self) -> Iterator[Frame]:
         """Give frames, paced, without end; who takes them late slows the stage.
@@ -113,9 +96,7 @@ class SimulatedCamera:
             image = _between(self._field(here), self._field(there), share, sideways)
             shown = here if share < 0.5 else there
         image = self._shaken(image, index)
-        return self._seen(image, index, generator), (
-            self._paths[shown].relative_to(self._folder).as_posix()
-        )
+        return self._sensed(image, index, generator), self._relative(shown)
 
     def _order(self, step: int) -> int:
         """The field on which the stage rests in ``step``: each once, then another round."""
@@ -123,7 +104,7 @@ class SimulatedCamera:
         return int(np.random.default_rng((self._seed, 0, lap)).permutation(len(self._paths))[place])
 
     def _load(self, number: int) -> NDArray[np.uint8]:
-        image = decode(self._paths[number])
+        image = self._decode(number)
         return np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def _shaken(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
@@ -132,7 +113,7 @@ class SimulatedCamera:
         moved = cv2.warpAffine(image, shift, self._size, borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(moved, np.uint8)
 
-    def _seen(
+    def _sensed(
         self, image: NDArray[np.uint8], index: int, generator: np.random.Generator
     ) -> NDArray[np.uint8]:
         """What the sensor makes of it: focus, lamp, noise."""

@@ -32,6 +32,8 @@ APPLICATION_ID = 0x514C5645
 
 FORMAT_VERSION = 1
 
+_MARKS = ("application_id", "user_version")
+
 Outcome = Literal["running", "finished", "stopped", "failed"]
 """How a run ended; one that still says "running" was killed."""
 
@@ -209,7 +211,8 @@ class Results:
             )
 
     def _prepare(self, connection: sqlite3.Connection, existed: bool) -> None:
-        if existed:
+        blank = not existed or _is_blank(connection)
+        if not blank:
             self._require_ours(connection)
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
@@ -218,7 +221,7 @@ class Results:
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if not existed:
+        if blank:
             connection.executescript(
                 f"BEGIN; {_SCHEMA}"
                 f"PRAGMA application_id = {APPLICATION_ID};"
@@ -295,6 +298,12 @@ def _row(frame_id: int, found: ClassifiedCell) -> tuple[object, ...]:
     )
 
 
+def _is_blank(connection: sqlite3.Connection) -> bool:
+    """Tell whether nothing was ever stored: a run was killed before it made its tables."""
+    marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
+    return marks == [0, 0] and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
+
+
 def _check_target(path: Path) -> bool:
     """Return whether there is a database to add to; refuse everything else that is there."""
     if not path.parent.is_dir():
@@ -307,7 +316,8 @@ def _check_target(path: Path) -> bool:
         raise DataError(path, "it is not a file", "name a file for the results")
     with path.open("rb") as stream:
         head = stream.read(16)
-    if head != b"SQLite format 3\0":
+    # An empty file is what is left when a run is killed before its first write.
+    if head not in (b"", b"SQLite format 3\0"):
         raise DataError(path, "it is not a results file", "choose another name")
     return True
 
