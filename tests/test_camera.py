@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 import qlvit_edge.bundled
-from qlvit_edge.camera.base import LiveCamera
+from qlvit_edge.camera.base import Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.opencv import StreamCamera, VideoFileCamera
 from qlvit_edge.camera.picamera2 import PiCamera
@@ -198,13 +198,12 @@ def test_a_video_that_was_cut_is_said_after_its_last_frame(
     if ending == "mp4":  # its index comes last: a cut one does not open
         return
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    given = []
+    given: list[Frame] = []
     with (
         open_camera(str(path)) as camera,
         pytest.raises(CameraStalledError, match=r"ends after 2\d of 45 frames"),
     ):
-        for frame in camera.frames():
-            given.append(frame)
+        given.extend(camera.frames())
     assert 20 <= len(given) < 30
 
 

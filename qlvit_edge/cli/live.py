@@ -39,6 +39,14 @@ def show_start(classifier: Classifier) -> None:
         )
 
 
+def show_unusual(session: Session) -> None:
+    """Say on stderr, in one line, which images were not plain 8-bit RGB."""
+    from qlvit_edge.data.checks import note_on
+
+    if session.unusual:
+        click.echo(note_on(session.unusual), err=True)
+
+
 class LiveView:
     """Counts that are updated in place on a terminal's stderr; nothing elsewhere."""
 
@@ -52,10 +60,14 @@ class LiveView:
         self._next = 0.0
 
     def __enter__(self) -> Self:
-        """Start drawing."""
+        """Show nothing yet: what does not open needs no more than its error."""
+        return self
+
+    def start(self) -> None:
+        """Say what the model is for, and start drawing."""
+        show_start(self._session.classifier)
         if self._live is not None:
             self._live.start()
-        return self
 
     def __exit__(
         self,
@@ -64,7 +76,7 @@ class LiveView:
         trace: TracebackType | None,
     ) -> None:
         """Draw the last state and leave it on the screen."""
-        if self._live is not None:
+        if self._live is not None and self._live.is_started:
             self._live.update(self._table(), refresh=True)
             self._live.stop()
 
@@ -77,9 +89,14 @@ class LiveView:
 
     def _table(self) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
         session = self._session
-        table = Table("frames", "fps", "cells", *map(str.lower, session.counts), "uncertain")
+        table = Table("frames", "fps", "cells")
+        for label in session.counts:
+            # A class may be called `[mono]`: a name is a name, not markup.
+            table.add_column(Text(label.lower()))
+        table.add_column("uncertain")
         seconds = session.times.total()
         table.add_row(
             str(session.frames),
@@ -97,14 +114,16 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(json.dumps(dataclasses.asdict(summary), indent=2, ensure_ascii=False))
         return
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=f"Run {summary.run_id} of {summary.model}: {summary.outcome}")
+    title = f"Run {summary.run_id} of {summary.model}: {summary.outcome}"
+    table = Table(title=Text(title, style="table.title"))
     table.add_column("cells")
     table.add_column("count", justify="right")
     table.add_column("share", justify="right")
     for label, count in summary.counts.items():
         share = f"{count / summary.cells:.1%}" if summary.cells else ""
-        table.add_row(label, str(count), share)
+        table.add_row(Text(label), str(count), share)
     table.add_section()
     table.add_row("all", str(summary.cells), f"{summary.verdicts['uncertain']} uncertain")
     table_console().print(table)

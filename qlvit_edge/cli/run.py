@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qlvit_edge.cli.options import runtime_options
+
 if TYPE_CHECKING:
     from qlvit_edge.runtime.session import Session
     from qlvit_edge.runtime.stopping import StopRequest
@@ -48,19 +50,7 @@ if TYPE_CHECKING:
     help="Probability from which a label is accepted.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option(
-    "--kernels",
-    type=click.Choice(["auto", "builtin", "reference"]),
-    default="auto",
-    show_default=True,
-    help="Implementation of the operators.",
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["litert", "tflite-runtime"]),
-    default="litert",
-    show_default=True,
-)
+@runtime_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -110,22 +100,20 @@ def command(
 
 def _prepare(**options: Any) -> Session:
     """Load the model, before anything is opened or written."""
-    from qlvit_edge.cli.live import show_start
     from qlvit_edge.runtime.session import Session, Settings
 
-    session = Session(Settings(**options))
-    show_start(session.classifier)
-    return session
+    return Session(Settings(**options))
 
 
 def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
     """Run, and say what came out, also when the camera failed in between."""
-    from qlvit_edge.cli.live import LiveView, print_summary
+    from qlvit_edge.cli.live import LiveView, print_summary, show_unusual
 
     try:
         with LiveView(session) as view:
-            session.run(stop, view.update)
+            session.run(stop, opened=view.start, after_frame=view.update)
     finally:
+        show_unusual(session)
         summary = session.summary()
         if summary is not None:
             print_summary(summary, as_json=as_json)

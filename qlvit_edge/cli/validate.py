@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import runtime_options
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
@@ -35,19 +36,7 @@ if TYPE_CHECKING:
     required=True,
     help="Folder for report.json and index.html.",
 )
-@click.option(
-    "--kernels",
-    type=click.Choice(["auto", "builtin", "reference"]),
-    default="auto",
-    show_default=True,
-    help="Implementation of the operators.",
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["litert", "tflite-runtime"]),
-    default="litert",
-    show_default=True,
-)
+@runtime_options
 @click.option(
     "--find-cells",
     is_flag=True,

@@ -17,7 +17,9 @@ import cv2
 
 from qlvit_edge import __version__
 from qlvit_edge.camera.base import Camera, Frame
+from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
 from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.runtime.annotate import annotate
@@ -115,6 +117,7 @@ class Session:
         counts: cells by label so far.
         verdicts: cells by verdict so far.
         times: where the time goes.
+        unusual: images seen that are not plain 8-bit RGB, by kind; of folders only.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -136,27 +139,38 @@ class Session:
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter({"accepted": 0, "uncertain": 0})
         self.times = Times()
+        self.unusual: Counter[str] = Counter()
         self._run_id: int | None = None
         self._outcome: Outcome = "running"
 
-    def run(self, stop: StopRequest, after_frame: Callable[[], None]) -> None:
+    def run(
+        self, stop: StopRequest, *, opened: Callable[[], None], after_frame: Callable[[], None]
+    ) -> None:
         """Go on until the source ends, enough frames were seen or a stop was asked for.
+
+        Args:
+            stop: the user's wish to stop.
+            opened: called once, when camera and results file are open.
+            after_frame: called after every frame.
 
         Raises:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
-            DataError: an image is damaged, or the results file cannot be written.
+            DataError: an image is damaged, the results file cannot be written, or pictures
+                would be saved among the source's own.
             OSError: a picture cannot be saved.
         """
         settings, self.times = self.settings, Times()
+        source = open_camera(settings.source)
+        if isinstance(source, PictureCamera):
+            self.unusual = source.unusual
         if settings.save is not None:
+            _require_apart(settings.save, source)
             ensure_writable(settings.save)
-        with (
-            open_camera(settings.source) as camera,
-            Results(settings.out, self._info()) as results,
-        ):
+        with source as camera, Results(settings.out, self._info()) as results:
             self._run_id = results.run_id
             self._outcome = "failed"
+            opened()
             self._loop(camera, results, stop, after_frame)
             self._outcome = "stopped" if stop.requested else "finished"
             results.finish(self._outcome)
@@ -253,4 +267,16 @@ class Session:
             crop_margin=CROP_MARGIN,
             accept_at=self.settings.accept_at,
             program=f"qlvit-edge {__version__}",
+        )
+
+
+def _require_apart(save: Path, source: Camera) -> None:
+    """Refuse to save pictures where the next run would take them for the source's."""
+    if not isinstance(source, PictureCamera):
+        return
+    if save.resolve().is_relative_to(source.folder.resolve()):
+        raise DataError(
+            save,
+            f"it lies in {source.folder}, whose images are read: the next run would read these",
+            "save the pictures elsewhere",
         )
