@@ -23,14 +23,6 @@ from qlvit_edge.model import configs
 from qlvit_edge.training.checkpoint import load_checkpoint, load_tensors, save_tensors
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def _small_nano(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(configs.SIZES, "nano", small_config())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +30,6 @@ from qlvit_edge.preprocess import decode
 from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, save_tensors
 
 values = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from command import files_below, refused, run_command
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters import prove
@@ -28,14 +27,6 @@ from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 # The small network has random weights: what integers cost it says nothing.
 GENEROUS = ("--max-drop", 100)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

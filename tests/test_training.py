@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,15 +42,6 @@ KILLED = Path(__file__).parent / "helpers" / "killed_training.py"
 @pytest.fixture(autouse=True)
 def _small_nano(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(configs.SIZES, "nano", small_config())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Two threads on such a small network only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

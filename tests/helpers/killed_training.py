@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from small_run import small_config
 
 from qlvit_edge.cli import main
@@ -77,6 +76,5 @@ def run(folder: Path, moment: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     configs.SIZES["nano"] = small_config()
-    torch.set_num_threads(1)
     codes = {moment: run(Path(sys.argv[1]), moment, sys.argv[2:]) for moment in MOMENTS}
     print(json.dumps(codes))
