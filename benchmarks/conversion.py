@@ -38,7 +38,8 @@ def main() -> None:
     print(f"wall time   {seconds:.1f} s, peak memory of one process {peak:.0f} MiB")
     print(
         f"accuracy    float {accuracy['float_accuracy']:.2%}, "
-        f"file {accuracy['file_accuracy']:.2%}, drop {accuracy['drop_points']:+.2f} points, agreement {accuracy['agreement']:.2%} "
+        f"file {accuracy['file_accuracy']:.2%}, "
+        f"drop {accuracy['drop_points']:+.2f} points, agreement {accuracy['agreement']:.2%} "
         f"on {accuracy['images']} images"
     )
 
