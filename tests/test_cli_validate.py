@@ -16,7 +16,10 @@ from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge import bundled
 from qlvit_edge.cli import main
+from qlvit_edge.data.folder import scan
+from qlvit_edge.evaluation import validation
 from qlvit_edge.modelfile.metadata import embed
+from qlvit_edge.runtime.interpreter import Kernels
 
 PER_CLASS = 4
 
@@ -98,7 +101,9 @@ def test_golden_pair_that_reference_kernels_miss_is_a_failed_check(
     assert _validate(model, "--data", cells, "--out", out) == 0
 
 
-@pytest.mark.parametrize(("gate", "code"), [("91", 0), ("92", 1), ("0.92", 1), ("101", 2)])
+@pytest.mark.parametrize(
+    ("gate", "code"), [("91", 0), ("92", 1), ("0.92", 0), ("101", 2), ("-1", 2)]
+)
 def test_gate_decides_the_exit_code_and_the_report_is_written(
     gate: str, code: int, cells: Path, tmp_path: Path
 ) -> None:
@@ -111,7 +116,6 @@ def test_gate_decides_the_exit_code_and_the_report_is_written(
 
 
 def test_split_chooses_its_test_side_and_draws_over_sources(cells: Path, tmp_path: Path) -> None:
-    from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import grouped_split
 
     folder = scan(cells)
@@ -125,6 +129,72 @@ def test_split_chooses_its_test_side_and_draws_over_sources(cells: Path, tmp_pat
     assert report["data"]["images"] == len(split.test) == 6
     assert report["interval_drawn_over"] == "3 sources"
     assert report["notes"] == []
+    assert report["data"]["split_of_training"] is None
+
+
+def test_a_split_other_than_the_training_one_is_noted(cells: Path, tmp_path: Path) -> None:
+    from qlvit_edge.data.split import stratified_split
+
+    own, other = (stratified_split(scan(cells), 0.5, seed) for seed in (0, 1))
+    assert own.fingerprint != other.fingerprint
+    data = metadata().model_copy(update={"split_fingerprint": own.fingerprint})
+    model, split_file = tmp_path / "tiny.tflite", tmp_path / "split.json"
+    model.write_bytes(embed(tiny_model(), data))
+    for split, same in ((own, True), (other, False)):
+        split_file.write_text(split.model_dump_json())
+        out = tmp_path / f"report {same}"
+        assert _validate(model, "--data", cells, "--out", out, "--split", split_file) == 0
+        report = _report(out)
+        assert report["data"]["split_of_training"] is same
+        said = any("another split than the model was trained with" in n for n in report["notes"])
+        assert said is not same
+
+
+def test_unusual_images_are_noted(cells: Path, tmp_path: Path) -> None:
+    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
+    cv2.imwrite(str(cells / "RED" / "<0>.png"), np.full((20, 20), 90, np.uint8))
+    cv2.imwrite(str(cells / "RED" / "<1>.png"), np.full((20, 20, 4), 90, np.uint16))
+    assert _validate(model, "--data", cells, "--out", out) == 0
+    report = _report(out)
+    assert report["data"]["unusual"] == {"16 bit": 1, "alpha": 1, "grey": 1}
+    expected = "Among the images are 1 16 bit, 1 alpha, 1 grey; taken as 8-bit RGB."
+    assert expected in report["notes"]
+
+
+@pytest.mark.parametrize("floating", [True, False])
+def test_probabilities_of_a_file_that_ends_in_a_softmax_are_taken_as_they_are(
+    floating: bool, cells: Path, tmp_path: Path
+) -> None:
+    for label in COLOURS:  # weak colours: probabilities that a second softmax would change
+        for number in range(PER_CLASS):
+            image = np.full((20, 20, 3), 120, np.uint8)
+            image[:, :, ["RED", "GREEN", "BLUE"].index(label)] = 123
+            cv2.imwrite(str(cells / label / f"<{number}>.png"), image[:, :, ::-1])
+    shown = {}
+    for softmax in (False, True):
+        model = tmp_path / f"softmax {softmax}.tflite"
+        model.write_bytes(tiny_model(floating=floating, softmax=softmax))
+        opened = validation.open_model(model)
+        assert opened.gives_probabilities is softmax
+        folder = scan(cells)
+        _, answers = validation.validate(
+            opened,
+            folder,
+            folder.images,
+            order=[0, 1, 2],
+            kernels=Kernels.BUILTIN,
+            runtime="litert",
+            find=False,
+            groups={},
+            advance=lambda: None,
+        )
+        shown[softmax] = np.array([answer.probabilities for answer in answers])
+    assert 0.9 < shown[False].max() < 0.99
+    # The integer file gives probabilities in steps of 1/256.
+    assert shown[True] == pytest.approx(shown[False], abs=1e-6 if floating else 1 / 256)
+    out = tmp_path / "report"
+    assert _validate(model, "--data", cells, "--out", out) == 0
+    assert any("ends in a softmax" in note for note in _report(out)["notes"])
 
 
 def test_float_file_is_measured_and_said(
@@ -243,7 +313,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     elif change == "random model":
         model.write_bytes(bytes(range(256)))
     elif change == "split of other images":
-        from qlvit_edge.data.folder import scan
         from qlvit_edge.data.split import stratified_split
 
         split = stratified_split(scan(cells), 0.5, 0)

@@ -6,6 +6,7 @@ same name is written with a path (`./wbc-nano`); the bare name is then refused a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from qlvit_edge.errors import CheckpointError, ModelFileError
@@ -37,7 +38,8 @@ def resolve_model(name: str | Path) -> Path:
     if path.is_file():
         return path
     finding = "a folder, not a model file" if path.is_dir() else "no such model file"
-    raise ModelFileError(name, finding, f"name a .tflite file or a bundled model {_listed()}")
+    remedy = f"name a .tflite file or a bundled model {_listed(_files())}"
+    raise ModelFileError(name, finding, remedy)
 
 
 def resolve_run(name: str | Path) -> Path:
@@ -56,7 +58,7 @@ def resolve_run(name: str | Path) -> Path:
     if path.is_dir():
         return path
     finding = "a file, not a run folder" if path.is_file() else "no such run folder"
-    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_listed()}")
+    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_listed(names())}")
 
 
 def _files() -> set[str]:
@@ -64,5 +66,5 @@ def _files() -> set[str]:
     return {path.parent.name for path in FOLDER.glob("*/*.tflite")}
 
 
-def _listed() -> str:
-    return f"({', '.join(names()) or 'none is bundled'})"
+def _listed(choice: Iterable[str]) -> str:
+    return f"({', '.join(sorted(choice)) or 'none is bundled'})"

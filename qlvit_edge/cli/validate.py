@@ -13,6 +13,7 @@ from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder, LabelledImage
+    from qlvit_edge.data.split import Split
     from qlvit_edge.evaluation.validation import Answer, Model
     from qlvit_edge.runtime.interpreter import Runtime
 
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 @click.option(
     "--min-accuracy",
     type=click.FloatRange(0, 100),
-    help="End with exit code 1 below this accuracy: in percent, or up to 1 as a fraction.",
+    metavar="PERCENT",
+    help="End with exit code 1 when the accuracy is below this, in percent (0 to 100).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print report.json too.")
 def command(
@@ -74,28 +76,40 @@ def command(
     require("validate", "matplotlib")
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.data.checks import note_on
     from qlvit_edge.evaluation import validation
     from qlvit_edge.files import ensure_writable
     from qlvit_edge.runtime.interpreter import Kernels
 
     opened = validation.open_model(resolve_model(model))
-    folder, images, groups, notes = _images(model, data, split_file)
+    folder, images, split, notes = _images(model, data, split_file)
+    same_split = _same_split(opened, split)
     notes = _model_notes(opened) + notes
-    validation.class_order(opened, folder)
+    if same_split is False:
+        notes.append(
+            "This is another split than the model was trained with: its test images may have "
+            "been training images, which makes the accuracy look better than it is."
+        )
+    order = validation.class_order(opened, folder)
     ensure_writable(out)
     with progress_bar("validating", len(images)) as advance:
         figures, answers = validation.validate(
             opened,
             folder,
             images,
+            order=order,
             kernels=Kernels(kernels),
             runtime=cast("Runtime", runtime),
             find=find_cells,
-            groups=groups,
+            groups={} if split is None else split.groups,
             advance=advance,
         )
     if figures["kernels"]["xnnpack_missing"]:
         notes.append("XNNPACK took no operator: inference is slower than this device allows.")
+    if figures["data"]["unusual"]:
+        note = note_on(figures["data"]["unusual"]).removeprefix("note: ")
+        notes.append(f"{note[0].upper()}{note[1:]}.")
+    figures["data"]["split_of_training"] = same_split
     figures["notes"] = notes
     figures["gate"] = _gate(min_accuracy, figures["accuracy"])
     _write(out, figures, answers, find_cells)
@@ -110,8 +124,8 @@ def command(
 
 def _images(
     model: str, data: Path | None, split_file: Path | None
-) -> tuple[ImageFolder, list[LabelledImage], dict[str, str], list[str]]:
-    """Return folder, chosen images, their sources and what has to be said about them."""
+) -> tuple[ImageFolder, list[LabelledImage], Split | None, list[str]]:
+    """Return folder, chosen images, the split and what has to be said about them."""
     from qlvit_edge import bundled
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split, require_fit, select
@@ -122,7 +136,7 @@ def _images(
     if split_file is not None:
         split = load_split(split_file)
         require_fit(split, folder)
-        return folder, select(folder, split.test), split.groups, []
+        return folder, select(folder, split.test), split, []
     notes = []
     if folder.root.resolve() == bundled.CROPS.resolve():
         notes.append(
@@ -134,7 +148,14 @@ def _images(
             "Measured on every image of the folder (no --split): images that the model was "
             "trained on make the accuracy look better than it is."
         )
-    return folder, list(folder.images), {}, notes
+    return folder, list(folder.images), None, notes
+
+
+def _same_split(model: Model, split: Split | None) -> bool | None:
+    """Tell whether the model was trained with this split; None where that is not known."""
+    if split is None or model.metadata is None or model.metadata.split_fingerprint is None:
+        return None
+    return split.fingerprint == model.metadata.split_fingerprint
 
 
 def _model_notes(model: Model) -> list[str]:
@@ -147,14 +168,17 @@ def _model_notes(model: Model) -> list[str]:
             "The file has no metadata of qlvit-edge: class folders in alphabetical order are "
             "taken for its outputs, and pixels of 0 to 255 for its input."
         )
+    if model.gives_probabilities:
+        notes.append(
+            "The file ends in a softmax: its outputs are taken for probabilities as they are."
+        )
     return notes
 
 
 def _gate(least: float | None, accuracy: float) -> dict[str, Any] | None:
     if least is None:
         return None
-    fraction = least if least <= 1 else least / 100
-    return {"least": fraction, "passed": accuracy >= fraction}
+    return {"least": least / 100, "passed": accuracy >= least / 100}
 
 
 def _failures(figures: dict[str, Any]) -> list[str]:

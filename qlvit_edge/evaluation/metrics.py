@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Labels = NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Scores:

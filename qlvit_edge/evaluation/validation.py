@@ -11,6 +11,7 @@ import platform
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.evaluation import metrics
@@ -27,7 +29,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, metadata_of
 from qlvit_edge.modelfile.reader import read_bytes, read_document
-from qlvit_edge.preprocess import PREPROCESSING, decode, preprocess
+from qlvit_edge.preprocess import PREPROCESSING, preprocess
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.classifier import as_input, softmax
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
@@ -48,6 +50,7 @@ class Model:
         input_size: height and width in pixels.
         labels: class names in the order of its outputs; None when it does not say.
         outputs: number of its outputs.
+        gives_probabilities: they went through a softmax inside the file.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Model:
     input_size: tuple[int, int]
     labels: tuple[str, ...] | None
     outputs: int
+    gives_probabilities: bool
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def open_model(path: Path) -> Model:
         input_size=(height, width),
         labels=None if metadata is None else tuple(metadata.labels),
         outputs=outputs[0].shape[1],
+        gives_probabilities=document.ends_in_softmax,
     )
 
 
@@ -158,6 +163,7 @@ def validate(
     folder: ImageFolder,
     images: Sequence[LabelledImage],
     *,
+    order: list[int],
     kernels: Kernels,
     runtime: Runtime,
     find: bool,
@@ -170,6 +176,7 @@ def validate(
         model: from `open_model`.
         folder: where the images are from; its classes are the report's.
         images: what to measure on, at least one.
+        order: from `class_order`.
         kernels: which kernels to run.
         runtime: which runtime to use.
         find: classify the finder's crop of each image instead of the whole image.
@@ -180,11 +187,10 @@ def validate(
         The figures, ready for `json.dumps`, and every answer in the order of the images.
 
     Raises:
-        DataError: an image does not decode, or the classes do not fit.
+        DataError: an image does not decode.
         ModelFileError: the runtime refuses the model or crashes on it.
         DeviceError: the runtime is not installed.
     """
-    order = class_order(model, folder)
     # Kernels can end the process on odd models: let a child process try first.
     run_in_child(model.path, trial, model.content, kernels.value, runtime)
     before = _peak_memory()
@@ -192,8 +198,10 @@ def validate(
     golden = _golden(model, interpreter, kernels)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
     answers = []
+    kinds: list[str] = []
     for image in images:
-        answers.append(_answer(model, interpreter, image, order, find))
+        shown = shown_to_model(decode_noting(image.path, kinds), find=find)
+        answers.append(_answer(model, interpreter, image, shown, order))
         advance()
     peak = _peak_memory()
     classes = folder.classes
@@ -208,6 +216,7 @@ def validate(
             },
             "input": f"crop by the cell finder, margin {CROP_MARGIN}" if find else "whole image",
             "without_cell": sum(answer.predicted is None for answer in answers),
+            "unusual": dict(sorted(Counter(kinds).items())),
         },
         **_quality(classes, answers, groups),
         "golden": golden,
@@ -237,16 +246,21 @@ def shown_to_model(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8]
 
 
 def _answer(
-    model: Model, interpreter: Interpreter, image: LabelledImage, order: list[int], find: bool
+    model: Model,
+    interpreter: Interpreter,
+    image: LabelledImage,
+    picture: NDArray[np.uint8] | None,
+    order: list[int],
 ) -> Answer:
-    picture = shown_to_model(decode(image.path), find=find)
+    """Classify what is shown of an image; None: no cell was found in it."""
     if picture is None:
         return Answer(image, None, (0.0,) * len(order), math.nan)
     values = as_input(preprocess(picture, model.input_size), interpreter.input)
     started = time.perf_counter()
     output = interpreter.invoke(values)
     seconds = time.perf_counter() - started
-    chances = softmax(interpreter.output.dequantise(output)[0])[order]
+    values = interpreter.output.dequantise(output)[0]
+    chances = (values if model.gives_probabilities else softmax(values))[order]
     return Answer(image, int(chances.argmax()), tuple(map(float, chances)), seconds)
 
 

@@ -112,7 +112,9 @@ class Classifier:
         """Classify the image of one cell.
 
         Args:
-            image: (H, W, 3) uint8 RGB of any size, or an image file.
+            image: (H, W, 3) uint8 RGB of any size, or an image file. Grey, alpha and 16-bit
+                files are turned into 8-bit RGB without a word: grey repeated, alpha laid
+                over white, 16 bit divided by 257.
 
         Raises:
             DataError: the file is no image that can be decoded.

@@ -14,9 +14,13 @@ COLOURS = {"BLUE": (-40, -40, 80), "GREEN": (-40, 80, -40), "RED": (80, -40, -40
 
 
 def tiny_model(
-    *, size: int = 8, classes: dict[str, tuple[int, int, int]] | None = None, floating: bool = False
+    *,
+    size: int = 8,
+    classes: dict[str, tuple[int, int, int]] | None = None,
+    floating: bool = False,
+    softmax: bool = False,
 ) -> bytes:
-    """Return a model of input (1, size, size, 3) and one logit a class."""
+    """Return a model of input (1, size, size, 3) and one logit (or probability) a class."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as s
 
@@ -106,9 +110,15 @@ def tiny_model(
     offset = tensor("offset", (count,), s.TensorType.INT32, 0.01, data=np.zeros(count, np.int32))
     logits = tensor("logits", (1, count), s.TensorType.INT8, 2.0, 0)
     operator("FULLY_CONNECTED", 4, [mean, dense, offset], [logits], s.FullyConnectedOptionsT())
+    answer = logits
+    if softmax:
+        answer = tensor("chances", (1, count), s.TensorType.INT8, 1 / 256, -128)
+        options = s.SoftmaxOptionsT()
+        options.beta = 1.0
+        operator("SOFTMAX", 2, [logits], [answer], options)
 
     graph.inputs = np.array([image], np.int32)
-    graph.outputs = np.array([logits], np.int32)
+    graph.outputs = np.array([answer], np.int32)
     model.subgraphs = [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
