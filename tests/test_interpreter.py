@@ -15,9 +15,10 @@ from tiny_metadata import plain_image, plain_logits
 from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge.errors import DeviceError, ModelFileError
+from qlvit_edge.evaluation.validation import trial
 from qlvit_edge.runtime import interpreter as module
 from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, TensorInfo, invoke_all
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels, TensorInfo
 
 
 @pytest.mark.parametrize("kernels", Kernels)
@@ -146,9 +147,9 @@ def test_loading_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_child_gives_the_same_answers() -> None:
-    images = np.stack([plain_image(label) for label in COLOURS])
-    answers = run_in_child("m", invoke_all, tiny_model(), images, kernels=Kernels.REFERENCE)
-    assert np.array_equal(answers, [plain_logits(image) for image in images])
+    used = run_in_child("m", trial, tiny_model(), "reference", "litert")
+    assert used == trial(tiny_model(), "reference", "litert") == "reference (4 operators)"
+    assert np.array_equal(run_in_child("m", np.roll, np.arange(5), shift=2), [3, 4, 0, 1, 2])
 
 
 def test_a_crash_in_the_child_is_a_model_file_error() -> None:
@@ -158,9 +159,9 @@ def test_a_crash_in_the_child_is_a_model_file_error() -> None:
 
 def test_errors_of_the_child_come_back_as_they_were() -> None:
     with pytest.raises(ModelFileError, match="TFL3"):
-        run_in_child("m", invoke_all, b"\0" * 64, np.zeros((1, 8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match="takes uint8"):
-        run_in_child("m", invoke_all, tiny_model(), np.zeros((1, 2, 2, 3), np.uint8))
+        run_in_child("m", trial, b"\0" * 64, "builtin", "litert")
+    with pytest.raises(ValueError, match="not a valid Kernels"):
+        run_in_child("m", trial, tiny_model(), "none", "litert")
 
 
 def test_the_runtime_is_not_imported_before_it_is_needed() -> None:

@@ -207,26 +207,6 @@ class Interpreter:
         return found
 
 
-def invoke_all(
-    model: bytes,
-    inputs: NDArray[Any],
-    *,
-    kernels: Kernels = Kernels.AUTO,
-    runtime: Runtime = "litert",
-    threads: int = 1,
-) -> NDArray[Any]:
-    """Run a model over ``inputs`` (N, h, w, 3) and return its raw outputs (N, classes).
-
-    Made to be given to `qlvit_edge.runtime.child.run_in_child`.
-
-    Raises:
-        ModelFileError, DeviceError, ValueError: see `Interpreter`.
-    """
-    interpreter = Interpreter(model, kernels=kernels, runtime=runtime, threads=threads)
-    rows = [interpreter.invoke(values)[0] for values in inputs]
-    return np.stack(rows) if rows else np.empty((0, *interpreter.output.shape[1:]))
-
-
 def _load(runtime: Runtime) -> Any:
     if runtime not in _MODULES:
         raise ValueError(f"runtime {runtime!r} is not one of {', '.join(_MODULES)}")
