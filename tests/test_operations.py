@@ -15,7 +15,13 @@ from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic
 from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Maximum, Mul, RightShift, Sub
-from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
+from qlvit_edge.converters.ops.lookup import (
+    Bitcast,
+    BitwiseXor,
+    CastToInt32,
+    Gather,
+    Quantize,
+)
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
@@ -312,6 +318,18 @@ def int32_tensor(name: str, shape) -> Tensor:
     return Tensor(name, tuple(shape), "int32")
 
 
+def test_bytes_turn_signed_as_words():
+    every = np.arange(256).astype(np.uint8).reshape(1, 64, 4)
+    image = Tensor("x", (1, 64, 4), "uint8", quantised(1.0, 0))
+    words = assert_kernels_agree(Bitcast(inputs=(image,), name="y"), {"x": every})
+    bits = constant("b", np.full((1, 64), 0x80808080, np.uint32).view(np.int32))
+    plain = int32_tensor("x", (1, 64))
+    turned = assert_kernels_agree(BitwiseXor(inputs=(plain, bits), name="y"), {"x": words})
+    cast = Bitcast(inputs=(plain,), name="y", quantisation=quantised(1.0, -128))
+    got = assert_kernels_agree(cast, {"x": turned})
+    assert np.array_equal(got, every.astype(int) - 128)
+
+
 def test_cast_to_int32():
     x = activation("x", (1, 256))
     every = np.arange(-128, 128).astype(np.int8)[None]
@@ -375,6 +393,8 @@ OTHER = quantised(0.3, 9)
             inputs=(X, constant("a", np.array([1], np.int32))), name="y", quantisation=OTHER
         ),
         lambda: Quantize(inputs=(X,), name="y", quantisation=OTHER),
+        lambda: Bitcast(inputs=(X,), name="y"),
+        lambda: BitwiseXor(inputs=(X, X), name="y"),
     ],
 )
 def test_what_kernels_would_misread_is_refused_by_name(make):
