@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +233,18 @@ def test_a_place_that_cannot_be_written_is_said() -> None:
         Results(Path("/proc/results.sqlite"), INFO)
     with pytest.raises(DataError, match="not a file"):
         Results(Path("/dev/full"), INFO)
+
+
+def test_names_that_are_not_utf8_are_said(tmp_path: Path) -> None:
+    path, odd = tmp_path / "r.sqlite", os.fsdecode(b"fields\xff")
+    with pytest.raises(DataError, match="not UTF-8"):
+        Results(path, replace(INFO, camera=odd))
+    assert not path.exists()
+    with Results(path, INFO) as results:
+        with pytest.raises(DataError, match="not UTF-8"):
+            results.add_frame(frame(), [FOUND], saved_as=Path(odd))
+        results.add_frame(frame(), [FOUND])
+    assert rows(path, "SELECT count(*) FROM frames") == [(1,)]
 
 
 def test_two_writers_do_not_mix(tmp_path: Path) -> None:

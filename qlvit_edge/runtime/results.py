@@ -269,11 +269,14 @@ class Results:
 
     @contextlib.contextmanager
     def _speaking(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
+        """Turn SQLite's errors, and names that it cannot store, into ours."""
         try:
             yield
         except sqlite3.Error as error:
             raise DataError(self.path, *_finding(error)) from error
+        except UnicodeEncodeError as error:
+            finding = f"the name {ascii(error.object)} is not UTF-8 and cannot be stored"
+            raise DataError(self.path, finding, "rename that file or folder") from error
 
     def _release(self) -> None:
         if self._connection is not None:
