@@ -18,7 +18,7 @@ NAME = "wbc-nano"
 
 
 def test_hashes_labels_and_integers_of_the_bundled_file() -> None:
-    folder, content = bundled.resolve_run(NAME), bundled.resolve_model(NAME).read_bytes()
+    folder, content = bundled.FOLDER / NAME, bundled.resolve_model(NAME).read_bytes()
     metadata = read_metadata(content)
     assert metadata is not None
     assert metadata.name == NAME
@@ -31,7 +31,7 @@ def test_hashes_labels_and_integers_of_the_bundled_file() -> None:
 
 
 def test_golden_pairs_of_the_bundled_file_are_the_references_of_todays_converter() -> None:
-    folder = bundled.resolve_run(NAME)
+    folder = bundled.FOLDER / NAME
     checkpoint = load_checkpoint(folder)
     calibration = load_calibration(folder / "calibration.json", checkpoint.sha256)
     graph = integer_graph(checkpoint, calibration, "fast")
@@ -43,7 +43,7 @@ def test_golden_pairs_of_the_bundled_file_are_the_references_of_todays_converter
 
 
 def test_calibration_images_are_training_images() -> None:
-    folder = bundled.resolve_run(NAME)
+    folder = bundled.FOLDER / NAME
     calibration = load_calibration(folder / "calibration.json", load_checkpoint(folder).sha256)
     assert len(calibration.images) == 256
     assert set(calibration.images) <= set(load_split(folder / "split.json").train)
@@ -61,4 +61,4 @@ def test_most_bundled_crops_are_recognised() -> None:
 
 @pytest.mark.parametrize("name", ["MODEL_CARD.md", "metrics.json", "proof.json"])
 def test_the_card_and_the_figures_are_there(name: str) -> None:
-    assert (bundled.resolve_run(NAME) / name).stat().st_size > 500
+    assert ((bundled.FOLDER / NAME) / name).stat().st_size > 500
