@@ -275,7 +275,7 @@ class Results:
         except sqlite3.Error as error:
             raise DataError(self.path, *_finding(error)) from error
         except UnicodeEncodeError as error:
-            finding = f"the name {ascii(error.object)} is not UTF-8 and cannot be stored"
+            finding = f"the name {error.object!a} is not UTF-8 and cannot be stored"
             raise DataError(self.path, finding, "rename that file or folder") from error
 
     def _release(self) -> None:
