@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from qlvit_edge import bundled
 from qlvit_edge.calibration.collect import calibrate, integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
-
-from qlvit_edge import bundled
 from qlvit_edge.data.folder import scan
 from qlvit_edge.model.configs import SIZES, size_config
 from qlvit_edge.model.qlvit import QLViT

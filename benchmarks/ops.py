@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qlvit_edge.calibration.file import Calibration, ObserverName, TensorCalibration
 from qlvit_edge.calibration.observers import AnchorObserver, MinMaxObserver, PercentileObserver
 from qlvit_edge.converters.float_builder import FloatBuilder
@@ -20,7 +21,6 @@ from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-
 from qlvit_edge.data.augment import Image
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage

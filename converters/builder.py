@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from qlvit_edge.converters.graph import DType, Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D, Padding, same_padding
 from qlvit_edge.converters.ops.elementwise import Add, Mul
@@ -24,7 +25,6 @@ from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Transpose
-
 from qlvit_edge.errors import ConversionError
 
 Range = tuple[float, float]

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from qlvit_edge import bundled
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.lower import require_lowerable
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-
-from qlvit_edge import bundled
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.split import load_split, require_fit, select

@@ -9,13 +9,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import Slice
-
 from qlvit_edge.integer.log2_softmax import TOP_CODE
 
 Softmax = Literal["log2", "float"]

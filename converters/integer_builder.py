@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Logistic
@@ -22,7 +23,6 @@ from qlvit_edge.converters.ops.lookup import (
 )
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
-
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer import log2_softmax as softmax
 from qlvit_edge.integer.iexp import iexp_table

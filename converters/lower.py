@@ -15,10 +15,10 @@ from functools import singledispatch
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from qlvit_edge.converters.builder import GraphBuilder
-from qlvit_edge.converters.graph import Graph, Tensor
 from torch import nn
 
+from qlvit_edge.converters.builder import GraphBuilder
+from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.block import CLABlock, QAct
 from qlvit_edge.model.dynamic_conv import DynamicConv

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.reference import run_reference
-
 from qlvit_edge.errors import AccuracyBudgetError, ConversionError
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document

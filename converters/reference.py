@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from qlvit_edge.converters.graph import Array, Graph
 
+from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.errors import ConversionError
 
 

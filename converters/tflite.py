@@ -10,6 +10,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+
 from qlvit_edge.converters.graph import Graph, Operation, Tensor
 
 _FILE_IDENTIFIER = b"TFL3"

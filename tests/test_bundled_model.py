@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from qlvit_edge import Classifier, bundled
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration

@@ -13,6 +13,8 @@ from command import run_command
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from small_run import small_config, write_folder, write_run
+
 from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.images import choose_images
 from qlvit_edge.calibration.observers import (
@@ -20,8 +22,6 @@ from qlvit_edge.calibration.observers import (
     MinMaxObserver,
     PercentileObserver,
 )
-from small_run import small_config, write_folder, write_run
-
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import Split, load_split, stratified_split
 from qlvit_edge.errors import CalibrationError

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from command import files_below, refused, run_command
-from qlvit_edge.converters import convert as conversion
-from qlvit_edge.converters import prove
 from small_run import CLASSES, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
+from qlvit_edge.converters import convert as conversion
+from qlvit_edge.converters import prove
 from qlvit_edge.errors import AccuracyBudgetError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import audit_integer_only
@@ -208,7 +208,6 @@ def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
     from qlvit_edge.calibration.collect import integer_graph
     from qlvit_edge.calibration.file import load_calibration
     from qlvit_edge.converters.tflite import write_tflite
-
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from mini_network import build, calibrated, images, run_all_tensors
+
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
@@ -15,7 +16,6 @@ from qlvit_edge.converters.ops.convolution import DepthwiseConv2D
 from qlvit_edge.converters.ops.shape import Pad
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer import log2_softmax as softmax
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from small_run import cell_image, settled_network, small_config
+
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.prove import compare_tensors
 from qlvit_edge.converters.tflite import write_tflite
-from small_run import cell_image, settled_network, small_config
-
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser

@@ -7,10 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from qlvit_edge.calibration import collect
 from tiny_metadata import tiny_file
 
 from qlvit_edge import bundled
+from qlvit_edge.calibration import collect
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cell_view, evaluation_batches
 from qlvit_edge.fields.finder import crop, find_cells

@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic
 from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
@@ -28,7 +29,6 @@ from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-
 from qlvit_edge.errors import ConversionError
 
 BOUND = {"Conv2D": 1, "DepthwiseConv2D": 1, "Mul": 1, "BatchMatMul": 1, "Mean": 1}

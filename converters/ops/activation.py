@@ -9,8 +9,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from qlvit_edge.converters.graph import Array, Encoding, Operation
 
+from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
 from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
-
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 Activation = Literal["NONE", "RELU"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from qlvit_edge.converters.graph import Array, Encoding, Operation
 
+from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,

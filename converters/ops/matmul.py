@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.carrier import carrier
-
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 

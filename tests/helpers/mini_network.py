@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+
 from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.tflite import write_tflite
-
 from qlvit_edge.integer.log2_softmax import Form, anchor_from_levels
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
