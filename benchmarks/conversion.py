@@ -30,7 +30,7 @@ def main() -> None:
         arguments = ["convert", options.run, "--data", options.data, "--softmax", options.softmax]
         arguments += ["--out", Path(folder) / "model.tflite", "--report", report]
         began = time.monotonic()
-        subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
+        subprocess.run([sys.executable, "-P", "-c", program, *map(str, arguments)], check=True)
         seconds = time.monotonic() - began
         proof = json.loads(report.read_text())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-c", "from qlvit_edge.cli import main; main()"]
+        command = [sys.executable, "-P", "-c", "from qlvit_edge.cli import main; main()"]
         command += ["run", arguments.model, "--camera", str(arguments.folder)]
         command += ["--out", f"{scratch}/results.sqlite", "--json"]
         started = time.perf_counter()

@@ -26,6 +26,16 @@ DEFAULT_TIMEOUT = 600.0
 """Seconds after which a child that does not answer is ended."""
 
 
+# -P: the working folder is not searched for modules; started in a checkout, the child would
+# otherwise import the sources there instead of the installed package.
+_CHILD = [
+    sys.executable,
+    "-P",
+    "-c",
+    "from qlvit_edge.runtime.child import _answer; _answer()",
+]
+
+
 def run_in_child(
     subject: object,
     function: Callable[P, T],
@@ -51,7 +61,7 @@ def run_in_child(
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", "from qlvit_edge.runtime.child import _answer; _answer()"],
+            _CHILD,
             input=pickle.dumps((function, arguments, options)),
             capture_output=True,
             timeout=DEFAULT_TIMEOUT,
