@@ -44,6 +44,8 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 	qlvit-edge validate demo/wbc-nano.tflite --data "$$crops" --out demo/report
 	qlvit-edge run demo/wbc-nano.tflite --camera "simulated:$$fields" \
 		--out demo/results.sqlite --frames 40 --save demo/frames
+	set +x
+	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."
 
 test: $(PACKAGE_STAMP)  ## the tests that take seconds each
 	@$(PYTEST) -m "not slow"
@@ -66,6 +68,8 @@ lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py
+	"$(BIN)/python" benchmarks/latency.py --size nano
+	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
 clean:  ## remove what make and its tools made
 	rm -rf .venv build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
