@@ -45,7 +45,7 @@ class Cost:
         return {
             "true": vars(self.true),
             "paper_style": vars(self.paper_style),
-            "parts": {name: vars(count) for name, count in self.parts.items()},
+            "parts": {name: vars(count) for name, count in self.parts.items() if count.parameters},
         }
 
 
