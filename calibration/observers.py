@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,16 +12,6 @@ from qlvit_edge.integer.log2_softmax import LARGEST_ANCHOR, power_scale
 
 Range = tuple[float, float]
 _BINS = 8192
-
-
-class Observer(Protocol):
-    """Something that watches values and proposes a range."""
-
-    def update(self, values: NDArray[Any]) -> None:
-        """See one image's values of the tensor, any shape."""
-
-    def range(self) -> Range:
-        """Propose (low, high) in real units."""
 
 
 class MinMaxObserver:
@@ -65,8 +55,10 @@ class PercentileObserver:
             merged = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.pad(merged, _BINS // 4)
             self.span *= 2
-        # Span and bins are powers of two: the product is exact, also in float32.
-        bins = np.floor(flat * (_BINS / (2 * self.span))).astype(np.int64) + _BINS // 2
+        # Span and bins are powers of two: in float64 the product with a float32 is exact, also
+        # where float32 itself would underflow to zero and change the bin.
+        scaled = flat.astype(np.float64) * (_BINS / (2 * self.span))
+        bins = np.floor(scaled).astype(np.int64) + _BINS // 2
         self.counts += np.bincount(bins, minlength=_BINS)
 
     def range(self) -> Range:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from command import run_command
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from small_run import small_config, write_folder, write_run
@@ -82,6 +82,7 @@ def test_percentile_leaves_rare_extremes_out_and_minmax_does_not() -> None:
 
 
 @given(values, values)
+@example(np.array([-1e-45], np.float32), np.array([5.0], np.float32))
 def test_percentile_counts_survive_a_doubled_span(small: np.ndarray, large: np.ndarray) -> None:
     observer = PercentileObserver()
     observer.update(small)
