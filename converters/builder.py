@@ -576,5 +576,39 @@ class GraphBuilder(ABC):
         return self._convolution_constants(x, weight, values, axis, name)
 
 
+class SingleTensorProbabilities(Log2Probabilities):
+    """Probabilities in one tensor: the float ones, and the `fast` form of the integers."""
+
+    def __init__(self, builder: GraphBuilder, tensor: Tensor) -> None:
+        """Hold `tensor`, made by `builder`."""
+        self._builder = builder
+        self._tensor = tensor
+
+    def matmul_left(
+        self,
+        a: Tensor,
+        *,
+        name: str,
+        adjoint_a: bool = False,
+        adjoint_p: bool = False,
+        symmetric: bool = False,
+        fixed_range: Range | None = None,
+    ) -> Tensor:
+        """See the base class."""
+        return self._builder.matmul(
+            a,
+            self._tensor,
+            name=name,
+            adjoint_a=adjoint_a,
+            adjoint_b=adjoint_p,
+            symmetric=symmetric,
+            fixed_range=fixed_range,
+        )
+
+    def joined(self) -> Tensor:
+        """Return the tensor."""
+        return self._tensor
+
+
 def _pair(stride: Stride) -> tuple[int, int]:
     return (stride, stride) if isinstance(stride, int) else stride

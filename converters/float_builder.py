@@ -10,7 +10,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
+from qlvit_edge.converters.builder import (
+    GraphBuilder,
+    Log2Probabilities,
+    Range,
+    SingleTensorProbabilities,
+)
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
@@ -53,10 +58,12 @@ class FloatBuilder(GraphBuilder):
         exponential = self._emit(Exp(inputs=(below,), name=f"{name}/exp"))
         total = self._emit(Sum(inputs=(exponential, axes), name=f"{name}/sum"))
         if self.softmax == "float":
-            return _Probabilities(self, self._emit(Div(inputs=(exponential, total), name=name)))
+            return SingleTensorProbabilities(
+                self, self._emit(Div(inputs=(exponential, total), name=name))
+            )
         log_total = self._emit(Log(inputs=(total,), name=f"{name}/log_sum"))
         log = self._emit(Sub(inputs=(below, log_total), name=f"{name}/log_exact"))
-        return _Probabilities(self, self._rounded_power(log, name))
+        return SingleTensorProbabilities(self, self._rounded_power(log, name))
 
     def _rounded_power(self, log: Tensor, name: str) -> Tensor:
         """``2^max(round(log / ln2), -15)``."""
@@ -149,28 +156,3 @@ class FloatBuilder(GraphBuilder):
     def _constant(self, name: str, value: float, rank: int) -> Tensor:
         data = np.full((1,) * rank, value, np.float32)
         return Tensor(name, data.shape, "float32", data=data)
-
-
-class _Probabilities(Log2Probabilities):
-    """One float tensor."""
-
-    def __init__(self, builder: FloatBuilder, tensor: Tensor) -> None:
-        self._builder = builder
-        self._tensor = tensor
-
-    def matmul_left(
-        self,
-        a: Tensor,
-        *,
-        name: str,
-        adjoint_a: bool = False,
-        adjoint_p: bool = False,
-        symmetric: bool = False,
-        fixed_range: Range | None = None,
-    ) -> Tensor:
-        return self._builder.matmul(
-            a, self._tensor, name=name, adjoint_a=adjoint_a, adjoint_b=adjoint_p
-        )
-
-    def joined(self) -> Tensor:
-        return self._tensor

@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qlvit_edge.converters.builder import GraphBuilder, Log2Probabilities, Range
+from qlvit_edge.converters.builder import (
+    GraphBuilder,
+    Log2Probabilities,
+    Range,
+    SingleTensorProbabilities,
+)
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Exp, Logistic
 from qlvit_edge.converters.ops.convolution import Conv2D
@@ -114,7 +119,7 @@ class IntegerBuilder(GraphBuilder):
                 Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE)
             )
         if self.softmax_form == "fast":
-            return _FastProbabilities(self, self._powers(code, anchor, name))
+            return SingleTensorProbabilities(self, self._powers(code, anchor, name))
         high = self._powers(code, 0, f"{name}/high")
         capped = self._powers(code, softmax.LARGEST_ANCHOR, f"{name}/capped")
         one = Tensor(
@@ -360,37 +365,6 @@ class IntegerBuilder(GraphBuilder):
 
 def _int8(values: list[int], like: Tensor) -> NDArray[np.int8]:
     return np.array(values, np.int8).reshape((1,) * len(like.shape))
-
-
-class _FastProbabilities(Log2Probabilities):
-    """One int8 table of powers of two, zero point 0."""
-
-    def __init__(self, builder: IntegerBuilder, tensor: Tensor) -> None:
-        self._builder = builder
-        self._tensor = tensor
-
-    def matmul_left(
-        self,
-        a: Tensor,
-        *,
-        name: str,
-        adjoint_a: bool = False,
-        adjoint_p: bool = False,
-        symmetric: bool = False,
-        fixed_range: Range | None = None,
-    ) -> Tensor:
-        return self._builder.matmul(
-            a,
-            self._tensor,
-            name=name,
-            adjoint_a=adjoint_a,
-            adjoint_b=adjoint_p,
-            symmetric=symmetric,
-            fixed_range=fixed_range,
-        )
-
-    def joined(self) -> Tensor:
-        return self._tensor
 
 
 class _ExactProbabilities(Log2Probabilities):

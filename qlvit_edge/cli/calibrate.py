@@ -66,7 +66,9 @@ def command(
     checkpoint = load_checkpoint(folder)
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
-    elsewhere = [recorded / name for name in splits[0].test if (recorded / name).is_file()]
+    elsewhere = []  # test images outside the folder that calibrates
+    if data is not None:
+        elsewhere = [recorded / name for name in splits[0].test if (recorded / name).is_file()]
     if split_path is not None:
         splits.append(load_split(split_path))
     images, refused = choose_images(scan(data or recorded), splits, count, elsewhere)

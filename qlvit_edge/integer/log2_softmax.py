@@ -69,7 +69,7 @@ def log_table(smallest: int, count: int) -> LogTable:
     """Tabulate ``ln(sum / smallest)`` for sums from `smallest` to ``count · smallest``.
 
     Raises:
-        ValueError: for more than 32768 values, whose logarithm may not fit int8.
+        ValueError: for more than 32768 values: the sums are proved to fit int32 up to there.
     """
     if count > LARGEST_AXIS:
         raise ValueError(f"softmax over {count} values, at most {LARGEST_AXIS} are supported")
