@@ -17,7 +17,7 @@ class NetworkConfig(BaseModel):
     """The shape of one QLViT network.
 
     Attributes:
-        size: name of the size (`paper`, `nano`).
+        size: name of the size (`paper`, `tiny`, `nano`).
         variant: row of the paper's ablation table; V4 is the full network.
         input_size: (height, width) of the input image in pixels.
         classes: number of classes.
@@ -68,6 +68,9 @@ class NetworkConfig(BaseModel):
 SIZES: dict[str, NetworkConfig] = {
     "paper": NetworkConfig(
         size="paper", input_size=(224, 224), widths=(96, 192, 384, 768), depths=(1, 2, 5, 2)
+    ),
+    "tiny": NetworkConfig(
+        size="tiny", input_size=(128, 128), widths=(32, 64, 128, 256), depths=(1, 2, 3, 1)
     ),
     "nano": NetworkConfig(
         size="nano", input_size=(96, 96), widths=(24, 48, 96, 192), depths=(1, 1, 2, 1)
