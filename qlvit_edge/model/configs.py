@@ -10,7 +10,8 @@ from qlvit_edge.errors import QLViTEdgeError
 
 KanBasis = Literal["linear", "cubic"]
 SoftmaxForm = Literal["float", "log2"]
-Variant = Literal["v4"]
+NormKind = Literal["batch", "layer"]
+Variant = Literal["v3", "v4"]
 
 
 class NetworkConfig(BaseModel):
@@ -18,15 +19,20 @@ class NetworkConfig(BaseModel):
 
     Attributes:
         size: name of the size (`paper`, `tiny`, `nano`).
-        variant: row of the paper's ablation table; V4 is the full network.
+        variant: row of the paper's ablation table; V4 is the full network, V3 has an MLP
+            where V4 has the KAN.
         input_size: (height, width) of the input image in pixels.
+        channels: 3 for RGB, 1 for grey images.
         classes: number of classes.
         stem_kernel: side of the square large-kernel convolution in pixels.
         stem_stride: its stride in pixels.
         widths: channels of the four stages.
         depths: CLA blocks of the four stages.
         heads: attention heads of the four stages; each divides its width.
+        kv_pool: stride by which the keys and values of the four stages are pooled; 1 for not.
+        norm: BatchNorm, which folds away on the device, or LayerNorm over the channels.
         dynamic_kernels: K of eq. 1-5.
+        mlp_ratio: hidden channels of V3's MLP over the width.
         kan_rank: width r of the KAN bottleneck d -> r -> d.
         kan_basis: order of the B-spline basis: piecewise linear (1) or cubic (3).
         kan_intervals: intervals of the shared grid.
@@ -40,13 +46,17 @@ class NetworkConfig(BaseModel):
     size: str
     variant: Variant = "v4"
     input_size: tuple[PositiveInt, PositiveInt]
+    channels: Literal[1, 3] = 3
     classes: PositiveInt = 4
     stem_kernel: PositiveInt = 7
     stem_stride: PositiveInt = 4
     widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
+    kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
+    norm: NormKind = "batch"
     dynamic_kernels: PositiveInt = 4
+    mlp_ratio: PositiveInt = 4
     kan_rank: PositiveInt = 8
     kan_basis: KanBasis = "linear"
     kan_intervals: PositiveInt = 6
