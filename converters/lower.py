@@ -20,12 +20,12 @@ from torch import nn
 from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.errors import ConversionError
-from qlvit_edge.model.block import CLABlock, QAct
+from qlvit_edge.model.block import CLABlock
 from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.kan import KAN, KANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
-from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
+from qlvit_edge.model.quantisers import QAct, UniformQuantiser, quantised_weight
 from qlvit_edge.model.stem import Stem
 
 Array = NDArray[np.float64]

@@ -43,7 +43,7 @@ def test_table_shows_the_numbers_of_the_json(capsys: pytest.CaptureFixture[str])
 
 def test_unknown_size_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     line = refused(capfd, "cost", "huge")
-    assert line == "error: huge: is not a network size; choose one of paper, nano\n"
+    assert line == "error: huge: is not a network size; choose one of paper, tiny, nano\n"
 
 
 def test_unknown_variant_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_temperature_flattens_attention_and_survives_the_state_dict() -> None:
 
 def test_attention_follows_equation_8() -> None:
     torch.manual_seed(0)
-    attention = LinearAttention(6, 8, 2, 1, "float").eval()
+    attention = LinearAttention(6, 8, 2, 1, 1, small_config(softmax="float")).eval()
     x = torch.randn(1, 6, 5, 4)
     q = attention.query(x).reshape(2, 4, 5, 4)
     q = attention.pool_norm(attention.pool(q)).reshape(2, 4, 20)
@@ -62,7 +62,7 @@ def test_attention_follows_equation_8() -> None:
 
 def test_linear_kan_layer_is_the_sum_of_hat_functions_and_base_path() -> None:
     torch.manual_seed(0)
-    layer = LinearKANLayer(3, 5, 6, 3.0).double().eval()
+    layer = LinearKANLayer(3, 5, small_config()).double().eval()
     x = torch.randn(2, 3, 4, 4).double() * 3
     clamped = layer.norm(x).clamp(-3, 3)
     hats = (1 - (clamped[..., None] - layer.knots()).abs() / layer.step).clamp(min=0)
@@ -72,7 +72,7 @@ def test_linear_kan_layer_is_the_sum_of_hat_functions_and_base_path() -> None:
 
 
 def test_cubic_bases_are_the_b_splines_of_the_extended_uniform_grid() -> None:
-    layer = CubicKANLayer(1, 1, 5, 3.0)
+    layer = CubicKANLayer(1, 1, small_config(kan_basis="cubic", kan_intervals=5))
     position = torch.linspace(0, 4.999, 200, dtype=torch.float64)[None]
     ours = layer.bases(position)[0].numpy()
     knots = np.arange(-3, 9, dtype=float)
@@ -110,7 +110,7 @@ def test_true_and_paper_style_costs_are_within_the_papers_arithmetic() -> None:
 
 
 def test_unknown_size_is_refused_with_the_choices() -> None:
-    with pytest.raises(QLViTEdgeError, match="paper, nano"):
+    with pytest.raises(QLViTEdgeError, match="paper, tiny, nano"):
         size_config("giant")
 
 

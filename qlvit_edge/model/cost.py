@@ -20,6 +20,7 @@ from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.kan import KAN, KANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
+from qlvit_edge.model.mlp import MLP
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
 from qlvit_edge.model.stem import Stem
 
@@ -80,7 +81,7 @@ def count_cost(config: NetworkConfig) -> Cost:
             if not bare and parameter not in inside_kan:
                 cost.paper_style.parameters += parameter.numel()
     with torch.no_grad():
-        network(torch.zeros(1, 3, *config.input_size))
+        network(torch.zeros(1, config.channels, *config.input_size))
     for handle in handles:
         handle.remove()
     return cost
@@ -101,7 +102,8 @@ def _macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
         coefficients = module.get_parameter("coefficients").numel() + module.base_weight.numel()
         return coefficients * x.shape[2] * x.shape[3]
     if isinstance(module, LinearAttention):
-        tokens = x.shape[2] * x.shape[3] + output.shape[2] * output.shape[3]
+        pooled = [-(-side // module.kv_stride) for side in x.shape[2:]]
+        tokens = pooled[0] * pooled[1] + output.shape[2] * output.shape[3]
         return tokens * output.shape[1] * module.head_width
     return 0
 
@@ -120,6 +122,8 @@ def _part(name: str, network: QLViT) -> str:
             owners.append("linear attention")
         elif isinstance(module, KAN):
             owners.append("KAN")
+        elif isinstance(module, MLP):
+            owners.append("MLP")
         elif isinstance(module, QuantisedHead):
             owners.append("head")
         elif isinstance(module, CLABlock):

@@ -2,8 +2,8 @@
 
 A layer holds one univariate function per (output, input) pair, a B-spline on a fixed grid
 shared by all, plus a base activation path (Blealtan's efficient parametrisation). Two
-layers make the bottleneck d → r → d. Each layer begins with a BatchNorm, an affine change
-of each function's variable that keeps it on the grid; outside the grid it is clamped.
+layers make the bottleneck d → r → d. Each layer begins with a norm, which keeps each
+function's variable on the grid; outside the grid it is clamped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.norms import make_norm
 
 
 class KANLayer(nn.Module):
@@ -24,12 +25,12 @@ class KANLayer(nn.Module):
         base_weight: (O, I), weight of the base activation path.
     """
 
-    def __init__(self, width_in: int, width_out: int, intervals: int, reach: float) -> None:
+    def __init__(self, width_in: int, width_out: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width_in)
-        self.intervals = intervals
-        self.reach = reach
-        self.step = 2 * reach / intervals
+        self.norm = make_norm(config.norm, width_in)
+        self.intervals = config.kan_intervals
+        self.reach = config.kan_range
+        self.step = 2 * self.reach / self.intervals
         self.base_weight = nn.Parameter(torch.empty(width_out, width_in))
         nn.init.kaiming_uniform_(self.base_weight, a=math.sqrt(5))
 
@@ -57,9 +58,9 @@ class LinearKANLayer(KANLayer):
     itself piecewise linear on the grid and costs nothing more.
     """
 
-    def __init__(self, width_in: int, width_out: int, intervals: int, reach: float) -> None:
-        super().__init__(width_in, width_out, intervals, reach)
-        self.coefficients = self._spline_coefficients(intervals + 1)
+    def __init__(self, width_in: int, width_out: int, config: NetworkConfig) -> None:
+        super().__init__(width_in, width_out, config)
+        self.coefficients = self._spline_coefficients(self.intervals + 1)
 
     def knot_values(self) -> Tensor:
         """Return φ at every knot, (O, I, intervals + 1), base path included."""
@@ -80,9 +81,9 @@ class LinearKANLayer(KANLayer):
 class CubicKANLayer(KANLayer):
     """Order 3: cubic B-splines on the uniform grid, SiLU as base activation."""
 
-    def __init__(self, width_in: int, width_out: int, intervals: int, reach: float) -> None:
-        super().__init__(width_in, width_out, intervals, reach)
-        self.coefficients = self._spline_coefficients(intervals + 3)
+    def __init__(self, width_in: int, width_out: int, config: NetworkConfig) -> None:
+        super().__init__(width_in, width_out, config)
+        self.coefficients = self._spline_coefficients(self.intervals + 3)
 
     def bases(self, position: Tensor) -> Tensor:
         """Return the B-spline values (B, intervals + 3, …) at grid positions (B, …)."""
@@ -108,9 +109,8 @@ class KAN(nn.Module):
     def __init__(self, width: int, config: NetworkConfig) -> None:
         super().__init__()
         layer = LinearKANLayer if config.kan_basis == "linear" else CubicKANLayer
-        grid = (config.kan_intervals, config.kan_range)
-        self.down = layer(width, config.kan_rank, *grid)
-        self.up = layer(config.kan_rank, width, *grid)
+        self.down = layer(width, config.kan_rank, config)
+        self.up = layer(config.kan_rank, width, config)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from qlvit_edge.model.block import CLABlock
-from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.configs import NetworkConfig, NormKind
+from qlvit_edge.model.norms import make_vector_norm
 from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
 from qlvit_edge.model.stem import Stem
 
@@ -13,9 +14,9 @@ from qlvit_edge.model.stem import Stem
 class QuantisedHead(nn.Module):
     """Global average → norm → linear layer with the uniform quantiser of section 3.3."""
 
-    def __init__(self, width: int, classes: int, bits: int) -> None:
+    def __init__(self, width: int, classes: int, bits: int, norm: NormKind) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(width)
+        self.norm = make_vector_norm(norm, width)
         self.quantiser = UniformQuantiser(bits)
         self.linear = nn.Linear(width, classes)
 
@@ -30,27 +31,27 @@ class QuantisedHead(nn.Module):
 class QLViT(nn.Module):
     """The network of the paper in the shape that ``config`` gives.
 
-    Input: (B, 3, H, W) float, RGB values 0…255. Output: logits (B, classes).
+    Input: (B, channels, H, W) float, RGB or grey values 0…255. Output: logits (B, classes).
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = Stem(config.widths[0], config.stem_kernel, config.stem_stride)
+        self.stem = Stem(config.channels, config.widths[0], config.stem_kernel, config.stem_stride)
         blocks: list[CLABlock] = []
         width_in = config.widths[0]
-        for stage, (width, depth, heads) in enumerate(
-            zip(config.widths, config.depths, config.heads, strict=True)
+        for stage, (width, depth, heads, kv_stride) in enumerate(
+            zip(config.widths, config.depths, config.heads, config.kv_pool, strict=True)
         ):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(CLABlock(width_in, width, heads, stride, config))
+                blocks.append(CLABlock(width_in, width, heads, stride, kv_stride, config))
                 width_in = width
         self.blocks = nn.ModuleList(blocks)
-        self.head = QuantisedHead(width_in, config.classes, config.activation_bits)
+        self.head = QuantisedHead(width_in, config.classes, config.activation_bits, config.norm)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Classify images (B, 3, H, W), RGB 0…255; returns logits (B, classes)."""
+        """Classify images (B, channels, H, W), 0…255; returns logits (B, classes)."""
         x = self.stem(image)
         for block in self.blocks:
             x = block(x)

@@ -86,6 +86,19 @@ class UniformQuantiser(nn.Module):
         return straight_through(((code - zero_point) * scale).to(x.dtype), x)
 
 
+class QAct(nn.Module):
+    """Qact: Hardswish followed by the uniform activation quantiser (section 3.2)."""
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.quantiser = UniformQuantiser(bits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to a tensor of any shape."""
+        out: Tensor = self.quantiser(nn.functional.hardswish(x))
+        return out
+
+
 def quantised_weight(weight: Tensor) -> Tensor:
     """Round a weight to symmetric int8 with one scale per output channel (axis 0).
 
