@@ -46,6 +46,55 @@ def test_unknown_size_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     assert line == "error: huge: is not a network size; choose one of paper, tiny, nano\n"
 
 
+def test_v3_costs_what_the_paper_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Table 3: V3 has 16.02 M parameters and 2.32 GMAC more than V4, in its MLPs."""
+    v3, v4 = (_json(capsys, "paper", "--variant", variant) for variant in ("v3", "v4"))
+    paper = {name: v3["paper_style"][name] - v4["paper_style"][name] for name in v3["true"]}
+    assert paper["parameters"] == pytest.approx(16.02e6, rel=0.002)
+    assert paper["macs"] == pytest.approx(2.32e9, rel=0.005)
+    assert v3["parts"]["MLP"] == paper
+    assert "KAN" not in v3["parts"]
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (
+            ("--input-size", "97"),
+            "error: network nano: cannot be built: the input sides must be multiples of 32; ",
+        ),
+        (("--kv-pool", "0,1,1,1"), "Invalid value for '--kv-pool': '0,1,1,1' is not as in"),
+        (("--input-size", "wide"), "Invalid value for '--input-size'"),
+        (("--channels", "4"), "Invalid value for '--channels'"),
+    ],
+)
+def test_impossible_options_are_wrong_use(
+    capfd: pytest.CaptureFixture[str], options: tuple[str, str], line: str
+) -> None:
+    assert run_command("cost", "nano", *options) == 2
+    shown = capfd.readouterr().err
+    assert line in shown
+    assert "Traceback" not in shown
+
+
+def test_grey_rectangular_pooled_input_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = _json(capsys, "nano")
+    grey = _json(capsys, "nano", "--channels", "1")
+    # Stem 7×7/4 of 24 channels on 96×96: two thirds of 24·24·24·49·3 fall away.
+    assert plain["true"]["macs"] - grey["true"]["macs"] == 24 * 24 * 24 * 49 * 2
+    assert plain["true"]["parameters"] - grey["true"]["parameters"] == 24 * 49 * 2
+    wide = _json(capsys, "nano", "--input-size", "96x192")
+    assert wide["parts"]["stem"]["macs"] == 2 * plain["parts"]["stem"]["macs"]
+    assert wide["true"]["parameters"] == plain["true"]["parameters"]
+    pooled = _json(capsys, "nano", "--kv-pool", "4,1,1,1")
+    # One block at 24×24, one head of 24: two depthwise 3×3 with outputs of 6×6 and their
+    # norms (24·(9+2) parameters each), and KᵀV over 36 tokens, not 576.
+    assert pooled["true"]["parameters"] - plain["true"]["parameters"] == 2 * 24 * (9 + 2)
+    assert pooled["true"]["macs"] - plain["true"]["macs"] == (
+        2 * 36 * 24 * 9 - (576 - 36) * 24 * 24
+    )
+
+
 def test_unknown_variant_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_command("cost", "nano", "--variant", "v9") == 2
     assert "--variant" in capfd.readouterr().err

@@ -8,14 +8,25 @@ import click
 
 from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.network_options import input_options, network_options
 
 
 @click.command("cost")
 @click.argument("size")
-@click.option("--variant", type=click.Choice(["v4"]), default="v4", show_default=True)
+@network_options
+@input_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(size: str, variant: str, as_json: bool) -> None:
-    """Count what the network SIZE (paper, nano) costs, with 4 classes.
+def command(
+    size: str,
+    variant: str,
+    norm: str,
+    basis: str,
+    kv_pool: tuple[int, ...],
+    channels: int,
+    input_size: tuple[int, int] | None,
+    as_json: bool,
+) -> None:
+    """Count what the network SIZE (paper, tiny, nano) costs, with 4 classes.
 
     `true` counts every parameter and product; `paper-style` counts like the paper's Table 3,
     which leaves out the KAN, the attention products and the dynamic kernels.
@@ -23,12 +34,23 @@ def command(size: str, variant: str, as_json: bool) -> None:
     \b
     Example:
       qlvit-edge cost nano
+      qlvit-edge cost paper --variant v3 --kv-pool 4,2,1,1
     """
     require("train", "torch")
     from qlvit_edge.model.configs import size_config
     from qlvit_edge.model.cost import count_cost
 
-    cost = count_cost(size_config(size, variant=variant))
+    changes: dict[str, object] = {} if input_size is None else {"input_size": input_size}
+    config = size_config(
+        size,
+        variant=variant,
+        norm=norm,
+        kan_basis=basis,
+        kv_pool=kv_pool,
+        channels=channels,
+        **changes,
+    )
+    cost = count_cost(config)
     if as_json:
         click.echo(json.dumps(cost.as_dict()))
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.network_options import network_options
 
 if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
@@ -41,14 +42,7 @@ if TYPE_CHECKING:
     "--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
     help="Peak learning rate.",
 )  # fmt: skip
-@click.option(
-    "--kan",
-    "basis",
-    type=click.Choice(["linear", "cubic"]),
-    default="linear",
-    show_default=True,
-    help="Basis of the KAN's univariate functions; `convert` takes linear only.",
-)
+@network_options
 @click.option(
     "--softmax",
     type=click.Choice(["log2", "float"]),
@@ -87,7 +81,10 @@ def command(
     epochs: int,
     batch: int,
     rate: float,
+    variant: str,
+    norm: str,
     basis: str,
+    kv_pool: tuple[int, ...],
     softmax: str,
     validation: float,
     settle: float,
@@ -114,7 +111,15 @@ def command(
 
     folder = scan(data)
     split = load_split(split_path)
-    network = size_config(size, classes=len(folder.classes), kan_basis=basis, softmax=softmax)
+    network = size_config(
+        size,
+        classes=len(folder.classes),
+        variant=variant,
+        norm=norm,
+        kan_basis=basis,
+        kv_pool=kv_pool,
+        softmax=softmax,
+    )
     run = RunConfig(
         network=network,
         classes=list(folder.classes),
@@ -133,8 +138,6 @@ def command(
     chosen_device = choose_device(device)
     if (out / RUN_FILE).exists() and (resume or (out / LAST_FILE).exists()):
         _check_same_run(out, run, resume)
-    if basis == "cubic":
-        click.echo("note: `convert` cannot lower the cubic basis yet; it serves comparisons only")
     is_new = not out.exists()
     ensure_writable(out)
     remove_leftovers(out)

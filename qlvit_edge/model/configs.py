@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from qlvit_edge.errors import QLViTEdgeError
 
@@ -92,8 +92,15 @@ def size_config(size: str, **changes: object) -> NetworkConfig:
     """Return the configuration of a named size, with some fields changed.
 
     Raises:
-        QLViTEdgeError: there is no such size.
+        QLViTEdgeError: there is no such size, or it cannot be changed so.
     """
     if size not in SIZES:
         raise QLViTEdgeError(size, "is not a network size", f"choose one of {', '.join(SIZES)}")
-    return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})
+    try:
+        return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})
+    except ValidationError as error:
+        finding = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        wanted = ", ".join(f"{name} {value}" for name, value in changes.items())
+        raise QLViTEdgeError(
+            f"network {size}", f"cannot be built: {finding}", f"change one of {wanted}"
+        ) from error
