@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from qlvit_edge.modelfile.document import Document
+
 
 @click.command("inspect")
 @click.argument("file")
 @click.option("--summary", is_flag=True, help="Leave out the list of layers.")
+@click.option(
+    "--edgetpu", is_flag=True, help="Forecast instead what an Edge TPU would run of it, and why."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def command(file: str, summary: bool, as_json: bool) -> None:
+def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     """List the operators, shapes, types, scales, MACs and metadata of FILE.
 
     FILE is a .tflite file of any tool, integer or float, or the name of a bundled model.
@@ -29,6 +34,7 @@ def command(file: str, summary: bool, as_json: bool) -> None:
     Example:
       qlvit-edge inspect wbc.tflite
       qlvit-edge inspect wbc.tflite --json | jq .operator_counts
+      qlvit-edge inspect wbc.tflite --edgetpu
     """
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.files import sha256
@@ -39,6 +45,9 @@ def command(file: str, summary: bool, as_json: bool) -> None:
     path = resolve_model(file)
     content = read_bytes(path)
     document = read_document(content, subject=path)
+    if edgetpu:
+        _edgetpu(document, summary, as_json)
+        return
     found = {
         "file": str(path),
         "sha256": sha256(content),
@@ -59,6 +68,22 @@ def command(file: str, summary: bool, as_json: bool) -> None:
     if found["metadata"] is not None:
         console.print(_metadata(found["metadata"]))
     _verdict(console, found["audit"])
+
+
+def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
+    """Print the forecast for an Edge TPU."""
+    from qlvit_edge.modelfile.edgetpu_forecast import forecast, summarise_forecast
+
+    found = summarise_forecast(forecast(document))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    from qlvit_edge.cli.inspect_edgetpu import print_forecast
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    print_forecast(console, found, _table, summary=summary)
 
 
 def kernels_used(content: bytes) -> str:

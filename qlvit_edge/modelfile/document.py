@@ -6,7 +6,7 @@ The reader makes these; inspection, the integer audit and validation look at the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ class Tensor:
         is_constant: the values are part of the file.
         is_variable: the values live from one inference to the next.
         nbytes: size of the values in bytes (0 for strings and resources).
+        values: those of a short constant int32 vector (axes, amounts, a shape), else None.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Tensor:
     is_constant: bool
     is_variable: bool
     nbytes: int
+    values: tuple[int, ...] | None = None
 
     @property
     def scale(self) -> float | None:
@@ -63,6 +65,8 @@ class Operator:
         custom_code: name of a custom operator, else empty.
         macs: multiply-accumulates of one inference; counted for convolutions, fully
             connected layers and batched matrix products, 0 for everything else.
+        options: those that decide what an accelerator takes, by the schema's names; see
+            `qlvit_edge.modelfile.schema.OPERATOR_OPTIONS`.
     """
 
     name: str
@@ -71,6 +75,7 @@ class Operator:
     outputs: tuple[int, ...]
     custom_code: str
     macs: int
+    options: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

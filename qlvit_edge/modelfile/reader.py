@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import stat
+import struct
 from pathlib import Path
 
 from qlvit_edge.errors import ModelFileError
@@ -28,6 +29,8 @@ MAX_TENSOR_BYTES = 1024 * 1024 * 1024
 MAX_ITEMS = 100_000
 MAX_SUBGRAPHS = 256
 MAX_RANK = 16
+# Two int32 a dimension, as padding has them.
+MAX_VALUES_BYTES = 2 * 4 * MAX_RANK
 
 _REMEDY = "give a complete .tflite file, or convert the model again"
 
@@ -209,7 +212,15 @@ def _tensor(table: Table, buffers: list[memoryview]) -> Tensor:
         is_constant=len(data) > 0 or table.number(Slot.TENSOR_EXTERNAL_BUFFER, "I") > 0,
         is_variable=table.number(Slot.TENSOR_IS_VARIABLE, "B") != 0,
         nbytes=nbytes,
+        values=_values(data, dtype),
     )
+
+
+def _values(data: memoryview, dtype: str) -> tuple[int, ...] | None:
+    """Return a short constant int32 vector or table, row by row; else None."""
+    if dtype != "INT32" or not len(data) or len(data) > MAX_VALUES_BYTES or len(data) % 4:
+        return None
+    return struct.unpack(f"<{len(data) // 4}i", data)
 
 
 def _nbytes(shape: tuple[int, ...], bits: int, label: str) -> int:
@@ -259,17 +270,28 @@ def _operator(
     count = len(tensors)
     inputs = _indices(table, Slot.OPERATOR_INPUTS, count, f"inputs of {name}", optional=True)
     outputs = _indices(table, Slot.OPERATOR_OUTPUTS, count, f"outputs of {name}", optional=True)
-    adjoint_x = False
-    if name == "BATCH_MATMUL":
-        options = table.child(Slot.OPERATOR_OPTIONS, "operator options")
-        adjoint_x = options is not None and options.number(Slot.BATCH_MATMUL_ADJ_X, "B") != 0
+    options = _options(name, table)
     macs = _macs(
         name,
         [tensors[index].shape if index >= 0 else () for index in inputs],
         [tensors[index].shape if index >= 0 else () for index in outputs],
-        adjoint_x,
+        options.get("adj_x", 0) != 0,
     )
-    return Operator(name, version, inputs, outputs, custom, macs)
+    return Operator(name, version, inputs, outputs, custom, macs, options)
+
+
+def _options(name: str, table: Table) -> dict[str, int]:
+    """Return the options that `schema.OPERATOR_OPTIONS` names, defaults where absent."""
+    fields = schema.OPERATOR_OPTIONS.get(name)
+    if fields is None:
+        return {}
+    options = table.child(Slot.OPERATOR_OPTIONS, "operator options")
+    if options is None:
+        return {field: default for field, (_, _, default) in fields.items()}
+    return {
+        field: options.number(slot, code, default)
+        for field, (slot, code, default) in fields.items()
+    }
 
 
 def _macs(

@@ -131,4 +131,28 @@ class Slot:
     METADATA_NAME = 0
     METADATA_BUFFER = 1
 
-    BATCH_MATMUL_ADJ_X = 0
+
+# Options by operator: field number, `struct` format and default of those that we look at.
+_ACTIVATION = "fused_activation"
+OPERATOR_OPTIONS: dict[str, dict[str, tuple[int, str, int]]] = {
+    "ADD": {_ACTIVATION: (0, "b", 0)},
+    "AVERAGE_POOL_2D": {_ACTIVATION: (5, "b", 0)},
+    "BATCH_MATMUL": {"adj_x": (0, "B", 0), "adj_y": (1, "B", 0)},
+    "CONCATENATION": {"axis": (0, "i", 0), _ACTIVATION: (1, "b", 0)},
+    "CONV_2D": {_ACTIVATION: (3, "b", 0), "dilation_w": (4, "i", 1), "dilation_h": (5, "i", 1)},
+    "DEPTHWISE_CONV_2D": {
+        _ACTIVATION: (4, "b", 0),
+        "dilation_w": (5, "i", 1),
+        "dilation_h": (6, "i", 1),
+    },
+    "FULLY_CONNECTED": {_ACTIVATION: (0, "b", 0), "weights_format": (1, "b", 0)},
+    "MAX_POOL_2D": {_ACTIVATION: (5, "b", 0)},
+    "MUL": {_ACTIVATION: (0, "b", 0)},
+    "PACK": {"axis": (1, "i", 0)},
+    "SPLIT": {"num_splits": (0, "i", 0)},
+    "STRIDED_SLICE": {
+        "ellipsis_mask": (2, "i", 0),
+        "new_axis_mask": (3, "i", 0),
+    },
+    "SUB": {_ACTIVATION: (0, "b", 0)},
+}

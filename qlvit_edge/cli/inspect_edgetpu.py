@@ -1,0 +1,62 @@
+"""The tables of `inspect --edgetpu`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+    from rich.table import Table
+
+MIB = 1024 * 1024
+
+
+def print_forecast(
+    console: Console, found: dict[str, Any], table: Callable[..., Table], *, summary: bool
+) -> None:
+    """Print a forecast, as `summarise_forecast` gives it.
+
+    Args:
+        console: where to print.
+        found: the forecast.
+        table: makes a plain table from a title and column headings.
+        summary: leave out the list of single operators.
+    """
+    if not summary:
+        rows = table("Edge TPU, operator by operator", "#>", "operator", "keeps the rules", "MACs>")
+        for number, operator in enumerate(found["operators"]):
+            verdict = "yes" if operator["mapped"] else f"no: {operator['reason']}"
+            rows.add_row(str(number), operator["name"], verdict, f"{operator['macs']:,}")
+        console.print(rows)
+    kinds = table("Compiled as one file", "operator", "count>", "status")
+    for kind in found["kinds"]:
+        kinds.add_row(kind["name"], str(kind["count"]), kind["status"])
+    console.print(kinds)
+    console.print(_overview(found, table))
+    console.print(f"! {found['note']}", style="yellow", markup=False, highlight=False)
+
+
+def _overview(found: dict[str, Any], table: Callable[..., Table]) -> Table:
+    whole, mapped = found["monolithic"], found["mapped"]
+    count = len(found["operators"])
+    least, most = (size / MIB for size in found["parameter_room_bytes"])
+    rows = table("Edge TPU", "property", "value")
+    rows.add_row(
+        "operators that keep the rules",
+        f"{mapped['operators']} of {count}, {mapped['share']:.1%} of the MACs",
+    )
+    rows.add_row(
+        "compiled as one file",
+        f"{whole['operators']} of {count} mapped, {whole['share']:.1%} of the MACs",
+    )
+    rows.add_row("first operator on the CPU", whole["first_on_cpu"] or "none")
+    rows.add_row(
+        "parameters",
+        f"{found['parameter_bytes'] / MIB:.2f} MiB {found['parameters']} "
+        f"({least:.1f} to {most:.1f} of {found['sram_bytes'] / MIB:.0f} MiB are left for them)",
+    )
+    if found["subgraphs"] > 1:
+        rows.add_row("graphs in the file", f"{found['subgraphs']}: the compiler takes one")
+    return rows

@@ -1,0 +1,245 @@
+"""What an Edge TPU runs: the documented rules, operator by operator, and its memory.
+
+Sources: "TensorFlow models on the Edge TPU" (https://coral.ai/docs/edgetpu/models-intro/,
+model requirements and table of supported operations for runtime version 14) and "Edge TPU
+Compiler" (https://coral.ai/docs/edgetpu/compiler/, one subgraph, parameter caching). The
+compiler is closed and knows more limits than it documents, so a yes here is a forecast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from qlvit_edge.modelfile.document import Operator, Tensor
+
+SRAM_BYTES = 8 * 1024 * 1024
+"""On-chip memory, of which executable and activations take a part."""
+
+PARAMETER_BYTES = (6.9 * 1024 * 1024, 7.6 * 1024 * 1024)
+"""What logs of the compiler show as room for parameters: least and most seen, in bytes."""
+
+INNER_DIMENSIONS = 3
+_QUANTISED = frozenset({"INT8", "UINT8"})
+_LARGEST_SOFTMAX = 16_000
+_WITH_KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"})
+
+Device = Literal["tpu", "cpu"]
+Tensors = Sequence[Tensor | None]
+Rule = Callable[[Operator, Tensors, Tensors], str | None]
+
+
+def limitation(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    """Tell why the Edge TPU does not run an operator.
+
+    Args:
+        operator: the operator with its options.
+        inputs: its inputs, None where an optional one is left out.
+        outputs: its outputs.
+
+    Returns:
+        The rule it breaks, in words; None when it keeps all documented ones.
+    """
+    if operator.name not in _RULES:
+        return "operator not supported"
+    tensors = [tensor for tensor in (*inputs, *outputs) if tensor is not None]
+    # Kernels have four dimensions by nature; the rule is about maps.
+    kernels = inputs[1:] if operator.name in _WITH_KERNELS else ()
+    maps = [tensor for tensor in tensors if tensor not in kernels]
+    reasons = (
+        *map(_numbers, tensors),
+        *(rule(operator, inputs, outputs) for rule in _RULES[operator.name]),
+        *map(_dimensions, maps),
+    )
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _numbers(tensor: Tensor) -> str | None:
+    """Only 8-bit values with a scale."""
+    if tensor.dtype == "INT32" and tensor.is_constant:
+        return None  # a bias, axes, a shape
+    if tensor.dtype not in _QUANTISED:
+        return f"{tensor.dtype} tensor, only 8-bit ones are run"
+    if not tensor.scales:
+        return "tensor without a scale"
+    return None
+
+
+def _dimensions(tensor: Tensor) -> str | None:
+    if any(size > 1 for size in tensor.shape[:-INNER_DIMENSIONS]):
+        shape = "×".join(map(str, tensor.shape))
+        return f"shape {shape}: only the three innermost dimensions may be larger than 1"
+    return None
+
+
+def _first(tensors: Tensors) -> Tensor | None:
+    return tensors[0] if tensors else None
+
+
+def _at(tensors: Tensors, index: int) -> Tensor | None:
+    return tensors[index] if index < len(tensors) else None
+
+
+def _constant(*indices: int) -> Rule:
+    """Parameters that must be known to the compiler."""
+
+    def rule(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+        for index in indices:
+            tensor = _at(inputs, index)
+            if tensor is not None and not tensor.is_constant:
+                return "its parameters are not constant"
+        return None
+
+    return rule
+
+
+def _no_activation(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    return "fused activation" if operator.options.get("fused_activation") else None
+
+
+def _equal_dilation(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    x, y = operator.options.get("dilation_w", 1), operator.options.get("dilation_h", 1)
+    return None if x == y else f"dilation {y} by {x}, both must be equal"
+
+
+def _ungrouped(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    x, weights = _first(inputs), _at(inputs, 1)
+    if x is None or weights is None or not x.shape or not weights.shape:
+        return None
+    return None if x.shape[-1] == weights.shape[-1] else "channels in groups, not documented"
+
+
+def _batch_stays(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    """A reduction must leave the batch; its axes are the second input."""
+    x, axes = _first(inputs), _at(inputs, 1)
+    if x is None or axes is None or axes.values is None:
+        return "axes not known to the compiler"
+    rank = len(x.shape)
+    if any(axis % max(rank, 1) == 0 for axis in axes.values):
+        return "reduces the batch dimension"
+    return None
+
+
+def _mean_depth(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    x, axes = _first(inputs), _at(inputs, 1)
+    if x is None or axes is None or axes.values is None or not x.shape:
+        return None
+    last = len(x.shape) - 1
+    if any(axis % (last + 1) == last for axis in axes.values) and x.shape[-1] % 4:
+        return f"averages {x.shape[-1]} channels, no multiple of 4"
+    return None
+
+
+def _batch_unpadded(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    amounts = _at(inputs, 1)
+    if amounts is None or amounts.values is None:
+        return "padding not known to the compiler"
+    return "pads the batch dimension" if any(amounts.values[:2]) else None
+
+
+def _vector_output(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    out = _first(outputs)
+    if out is not None and sum(size > 1 for size in out.shape) > 1:
+        return "output of more than one dimension"
+    return "weights not in the default format" if operator.options.get("weights_format") else None
+
+
+def _joined(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    if any(tensor is not None and tensor.is_constant for tensor in inputs):
+        # Allowed for two inputs of which one is all zeros; the reader keeps no such values.
+        return "joins a constant"
+    x, axis = _first(inputs), operator.options.get("axis", 0)
+    rank = 0 if x is None else len(x.shape)
+    return "joins along the batch dimension" if rank and axis % rank == 0 else None
+
+
+def _packed(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    return "packs along the batch dimension" if operator.options.get("axis") == 0 else None
+
+
+def _vector_softmax(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    x = _first(inputs)
+    if x is None:
+        return None
+    if sum(size > 1 for size in x.shape) > 1:
+        return "more than one dimension"
+    if math.prod(x.shape) > _LARGEST_SOFTMAX:
+        return f"{math.prod(x.shape)} elements, at most {_LARGEST_SOFTMAX}"
+    return None
+
+
+def _narrow_alpha(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    alpha = _at(inputs, 1)
+    if alpha is not None and any(size > 1 for size in alpha.shape[:-1]):
+        return "alpha of more than one dimension"
+    return None
+
+
+def _split_off_batch(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    axis = _first(inputs)
+    if axis is None or axis.values is None:
+        return "axis not known to the compiler"
+    return "splits the batch dimension" if axis.values[0] == 0 else None
+
+
+def _unit_strides(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    if operator.options.get("ellipsis_mask") or operator.options.get("new_axis_mask"):
+        return "ellipsis or new axis"
+    strides = _at(inputs, 3)
+    if strides is None or strides.values is None:
+        return "strides not known to the compiler"
+    return None if all(step == 1 for step in strides.values) else "strides other than 1"
+
+
+def _never(reason: str) -> Rule:
+    def rule(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+        return reason
+
+    return rule
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "ADD": (),
+    "AVERAGE_POOL_2D": (_no_activation,),
+    "CONCATENATION": (_no_activation, _joined),
+    "CONV_2D": (_constant(1, 2), _equal_dilation, _ungrouped),
+    "DEPTHWISE_CONV_2D": (_constant(1, 2), _equal_dilation),
+    "EXPAND_DIMS": (_constant(1),),
+    "FULLY_CONNECTED": (_constant(1, 2), _vector_output),
+    "L2_NORMALIZATION": (),
+    "LOGISTIC": (),
+    "MAXIMUM": (),
+    "MAX_POOL_2D": (_no_activation,),
+    "MEAN": (_batch_stays, _mean_depth),
+    "MINIMUM": (),
+    "MUL": (),
+    "PACK": (_packed,),
+    "PAD": (_batch_unpadded,),
+    "PRELU": (_constant(1), _narrow_alpha),
+    "QUANTIZE": (),
+    "REDUCE_MAX": (_batch_stays,),
+    "REDUCE_MIN": (_batch_stays,),
+    "RELU": (),
+    "RELU6": (),
+    "RELU_N1_TO_1": (),
+    "RESHAPE": (_constant(1),),
+    "RESIZE_BILINEAR": (_constant(1),),
+    "RESIZE_NEAREST_NEIGHBOR": (_constant(1),),
+    "RSQRT": (),
+    "SLICE": (_constant(1, 2),),
+    "SOFTMAX": (_vector_softmax,),
+    "SPACE_TO_DEPTH": (),
+    "SPLIT": (_split_off_batch,),
+    "SQUARED_DIFFERENCE": (),
+    "SQUEEZE": (),
+    "STRIDED_SLICE": (_unit_strides,),
+    "SUB": (),
+    "SUM": (_batch_stays,),
+    "TANH": (),
+    # In the table since compiler 16, yet reported as not mapped in most networks.
+    "TRANSPOSE": (_never("mapped under conditions that are not documented"),),
+    "TRANSPOSE_CONV": (_constant(0, 1),),
+}
+SUPPORTED = frozenset(_RULES)
+"""Names of the operators that the Edge TPU runs under conditions."""
