@@ -17,9 +17,10 @@ from qlvit_edge.converters.builder import (
     SingleTensorProbabilities,
 )
 from qlvit_edge.converters.graph import Quantisation, Tensor
-from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic
+from qlvit_edge.converters.ops.activation import Exp, Floor, HardSwish, Log, Logistic, Rsqrt
+from qlvit_edge.converters.ops.convolution import Conv2D
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Minimum, Mul, Sub
-from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
+from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import Slice
 from qlvit_edge.integer.log2_softmax import TOP_CODE
 
@@ -101,6 +102,81 @@ class FloatBuilder(GraphBuilder):
         zero, one = self._constant(f"{name}/0", 0.0, 3), self._constant(f"{name}/1", 1.0, 3)
         above = self._emit(Maximum(inputs=(moved, zero), name=f"{name}/above"))
         return self._emit(Minimum(inputs=(above, one), name=name))
+
+    def _spline_sum(
+        self,
+        position: Tensor,
+        intervals: int,
+        reach: float,
+        weight: NDArray[np.float64],
+        base: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        name: str,
+        fixed_range: Range | None,
+    ) -> Tensor:
+        """See the base class: ``B(p) = (max(2 - |p|, 0)³ - 4 max(1 - |p|, 0)³) / 6``."""
+        _, height, width, channels = position.shape
+        flat = self.reshape(position, (1, 1, height * width * channels), name=f"{name}/flat")
+        zero = self._constant(f"{name}/0", 0.0, 3)
+        last = self._constant(f"{name}/last", intervals, 3)
+        above = self._emit(Maximum(inputs=(flat, zero), name=f"{name}/above"))
+        clipped = self._emit(Minimum(inputs=(above, last), name=f"{name}/clipped"))
+        bases = self._cubic_bases(clipped, intervals, zero, name)
+        stacked = self.reshape(
+            bases, (1, (intervals + 3) * height, width, channels), name=f"{name}/stacked"
+        )
+        splines = self._emit(
+            Conv2D(
+                inputs=(
+                    stacked,
+                    *self._weight_and_bias(
+                        stacked, weight[:, :, None, :], bias, 0, f"{name}/splines"
+                    ),
+                ),
+                name=f"{name}/splines",
+                dilation=height,
+            )
+        )
+        step = self._constant(f"{name}/step", 2 * reach / intervals, 3)
+        reached = self._constant(f"{name}/reach", reach, 3)
+        scaled = self._emit(Mul(inputs=(clipped, step), name=f"{name}/scaled"))
+        u = self._emit(Sub(inputs=(scaled, reached), name=f"{name}/u"))
+        gate = self._emit(Logistic(inputs=(u,), name=f"{name}/gate"))
+        silu = self._emit(Mul(inputs=(u, gate), name=f"{name}/silu"))
+        silu = self.reshape(silu, position.shape, name=f"{name}/silu/map")
+        return self.add(
+            splines, self.conv(silu, base[:, None, None], name=f"{name}/base"), name=name
+        )
+
+    def _cubic_bases(self, position: Tensor, intervals: int, zero: Tensor, name: str) -> Tensor:
+        """Every basis at (1, 1, n) positions: (1, intervals + 3, n)."""
+        centres = np.arange(-1, intervals + 2, dtype=np.float32).reshape(1, -1, 1)
+        constant = Tensor(f"{name}/centres", centres.shape, "float32", data=centres)
+        moved = self._emit(Sub(inputs=(position, constant), name=f"{name}/moved"))
+        opposite = self._emit(Sub(inputs=(zero, moved), name=f"{name}/opposite"))
+        distance = self._emit(Maximum(inputs=(moved, opposite), name=f"{name}/distance"))
+        cubes = []
+        for extent, share in ((2.0, 1 / 6), (1.0, 4 / 6)):
+            part = f"{name}/within{extent:.0f}"
+            end = self._constant(f"{part}/extent", extent, 3)
+            left = self._emit(Sub(inputs=(end, distance), name=f"{part}/left"))
+            inside = self._emit(Maximum(inputs=(left, zero), name=f"{part}/inside"))
+            square = self._emit(Mul(inputs=(inside, inside), name=f"{part}/square"))
+            cube = self._emit(Mul(inputs=(square, inside), name=f"{part}/cube"))
+            factor = self._constant(f"{part}/share", share, 3)
+            cubes.append(self._emit(Mul(inputs=(cube, factor), name=f"{part}/weighed")))
+        return self._emit(Sub(inputs=(cubes[0], cubes[1]), name=f"{name}/bases"))
+
+    def standardise(self, x: Tensor, epsilon: float, *, name: str) -> Tensor:
+        last = Tensor(f"{name}/axis", (1,), "int32", data=np.array([len(x.shape) - 1], np.int32))
+        mean = self._emit(Mean(inputs=(x, last), name=f"{name}/mean"))
+        deviation = self._emit(Sub(inputs=(x, mean), name=f"{name}/deviation"))
+        square = self._emit(Mul(inputs=(deviation, deviation), name=f"{name}/squared"))
+        variance = self._emit(Mean(inputs=(square, last), name=f"{name}/variance"))
+        small = self._constant(f"{name}/epsilon", epsilon, len(x.shape))
+        raised = self._emit(Add(inputs=(variance, small), name=f"{name}/raised"))
+        root = self._emit(Rsqrt(inputs=(raised,), name=f"{name}/root"))
+        return self._emit(Mul(inputs=(deviation, root), name=name))
 
     def dynamic_depthwise(
         self,

@@ -10,8 +10,8 @@ Activations are ``(1, H, W, C)`` maps or ``(1, heads, tokens, d)`` stacks of mat
 and biases are always given as real numbers; the integer builder quantises them.
 
 One module a concept: `base` collects operations, `layout` moves values, `arithmetic`,
-`convolutions` and `kan` compute, `probabilities` are what a softmax answers with, and
-`graph_builder` joins them.
+`convolutions`, `norm` and `kan` compute, `probabilities` are what a softmax answers with,
+and `graph_builder` joins them.
 """
 
 from qlvit_edge.converters.builder.base import Range

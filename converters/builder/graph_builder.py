@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 from qlvit_edge.converters.builder.arithmetic import ArithmeticBuilder
 from qlvit_edge.converters.builder.base import Range
 from qlvit_edge.converters.builder.kan import KanBuilder
+from qlvit_edge.converters.builder.norm import NormBuilder
 from qlvit_edge.converters.builder.probabilities import Log2Probabilities
 from qlvit_edge.converters.graph import Tensor
 
 
-class GraphBuilder(KanBuilder, ArithmeticBuilder):
+class GraphBuilder(KanBuilder, ArithmeticBuilder, NormBuilder):
     """The words of lowering; see the package's text."""
 
     @abstractmethod

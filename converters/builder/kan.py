@@ -32,6 +32,69 @@ class KanBuilder(ConvolutionBuilder):
     def _ramps(self, position: Tensor, intervals: int, name: str) -> Tensor:
         """``clip(position - i, 0, 1)`` for every interval i: (1, n) to (1, intervals, n)."""
 
+    @abstractmethod
+    def _spline_sum(
+        self,
+        position: Tensor,
+        intervals: int,
+        reach: float,
+        weight: NDArray[np.float64],
+        base: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        name: str,
+        fixed_range: Range | None,
+    ) -> Tensor:
+        """Evaluate cubic splines at positions 0 … intervals; see :meth:`cubic_kan_layer`."""
+
+    def cubic_kan_layer(
+        self,
+        x: Tensor,
+        *,
+        scale: ArrayLike,
+        shift: ArrayLike,
+        intervals: int,
+        reach: float,
+        weight: ArrayLike,
+        base: ArrayLike,
+        bias: ArrayLike | None = None,
+        name: str,
+        fixed_range: Range | None = None,
+    ) -> Tensor:
+        """Evaluate a KAN layer of cubic B-splines (eq. 11, 12) at every position of a map.
+
+        With ``p = clip(scale[c] · x[c] + shift[c], 0, intervals)`` and
+        ``u = 2 · reach · p / intervals - reach``:
+        ``out[o] = bias[o] + Σ_c (base[o, c] · silu(u) + Σ_g weight[o, g, c] · B(p - g + 1))``
+        where B is the cubic B-spline about 0, of support (-2, 2).
+
+        Args:
+            x: (1, H, W, C); positions on the grid already with scale 1 and shift 0.
+            scale: (C,) or scalar.
+            shift: (C,) or scalar.
+            intervals: of the even grid.
+            reach: the grid spans -reach … reach.
+            weight: (O, intervals + 3, C), real.
+            base: (O, C), real.
+            bias: (O,), real; None for zeros.
+            name: name of the result.
+            fixed_range: range known without calibration.
+
+        Returns:
+            (1, H, W, O).
+        """
+        channels = x.shape[3]
+        factor = np.broadcast_to(np.asarray(scale, np.float64), (channels,))
+        offset = np.broadcast_to(np.asarray(shift, np.float64), (channels,))
+        position = x
+        if np.any(factor != 1) or np.any(offset != 0):
+            position = self._grid_position(x, factor, offset, intervals, f"{name}/position")
+        linear = np.asarray(base, np.float64)
+        constant = np.zeros(len(linear)) if bias is None else np.asarray(bias, np.float64)
+        values = np.asarray(weight, np.float64)
+        return self._spline_sum(
+            position, intervals, reach, values, linear, constant, name, fixed_range
+        )
+
     def kan_layer(
         self,
         x: Tensor,
@@ -93,6 +156,15 @@ class KanBuilder(ConvolutionBuilder):
         self, x: Tensor, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
     ) -> tuple[Tensor, int]:
         """Return the ramps (1, G, H·W·C), and G."""
+        position, intervals = self._position(x, scale, shift, knots, name)
+        elements = int(np.prod(x.shape))
+        flat = self.reshape(position, (1, 1, elements), name=f"{position.name}/flat")
+        return self._ramps(flat, intervals, f"{name}/ramps"), intervals
+
+    def _position(
+        self, x: Tensor, scale: ArrayLike, shift: ArrayLike, knots: ArrayLike, name: str
+    ) -> tuple[Tensor, int]:
+        """Return where `x` is on the grid, 0 … G between its ends, and G."""
         grid = np.asarray(knots, np.float64)
         steps = np.diff(grid)
         if len(grid) < 2 or not np.allclose(steps, steps[0]) or steps[0] <= 0:
@@ -103,6 +175,4 @@ class KanBuilder(ConvolutionBuilder):
         position = x
         if np.any(factor != 1) or np.any(offset != 0):
             position = self._grid_position(x, factor, offset, len(steps), f"{name}/position")
-        elements = int(np.prod(x.shape))
-        flat = self.reshape(position, (1, 1, elements), name=f"{position.name}/flat")
-        return self._ramps(flat, len(steps), f"{name}/ramps"), len(steps)
+        return position, len(steps)

@@ -1,7 +1,5 @@
 """Dynamic convolution: one grouped convolution and one product, rounded once."""
 
-
-
 from __future__ import annotations
 
 import numpy as np

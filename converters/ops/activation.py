@@ -72,6 +72,9 @@ class HardSwish(_Unary):
         x, q = self.inputs[0], self.quantisation
         if q is not None and x.scale / 128 / q.scale[0] > 1:
             raise self.refuse("output scale is below input scale / 128", "widen the output")
+        if q is not None and q.scale[0] >= 512 * x.scale:
+            # The kernels' last shift, of 16-bit values, would be by 16 bits or more.
+            raise self.refuse("output scale is 512 times the input's", "narrow the output")
 
     def make_table(self) -> NDArray[np.int8]:
         x = self.inputs[0]
@@ -118,6 +121,14 @@ class Log(_Unary):
 
     def encoding(self) -> Encoding:
         return Encoding("LOG", 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rsqrt(_Unary):
+    """Reciprocal square root, float32 only."""
+
+    def encoding(self) -> Encoding:
+        return Encoding("RSQRT", 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -67,10 +67,15 @@ class Sum(_Reduction):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mean(_Reduction):
-    """Average over rows and columns of a map, rounded after the change of scale."""
+    """Average over rows and columns of a map, rounded after the change of scale.
+
+    In float32 along any axes.
+    """
 
     def check(self) -> None:
         super().check()
+        if self.inputs[0].dtype == "float32":
+            return
         if self.axes != (1, 2) or len(self.inputs[0].shape) != 4:
             raise self.refuse(f"axes {self.axes}", "only rows and columns of a map")
 
