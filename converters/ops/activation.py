@@ -69,12 +69,15 @@ class HardSwish(_Unary):
     """``x · relu6(x + 3) / 6`` in TFLite's 16-bit fixed point."""
 
     def check(self) -> None:
-        x, q = self.inputs[0], self.quantisation
-        if q is not None and x.scale / 128 / q.scale[0] > 1:
-            raise self.refuse("output scale is below input scale / 128", "widen the output")
-        if q is not None and q.scale[0] >= 512 * x.scale:
-            # The kernels' last shift, of 16-bit values, would be by 16 bits or more.
-            raise self.refuse("output scale is 512 times the input's", "narrow the output")
+        if self.quantisation is None:
+            return
+        ratio = np.float32(1 / 128 * self.inputs[0].scale) / np.float32(self.quantisation.scale[0])
+        _, shift = _quantize_multiplier_16(ratio)
+        if shift > 0:
+            raise self.refuse("output scale is input scale / 128 or below", "widen the output")
+        if shift < -15:
+            # The kernels' last step would shift 16-bit values by 16 bits or more.
+            raise self.refuse("output scale is above 512 input scales", "narrow the output")
 
     def make_table(self) -> NDArray[np.int8]:
         x = self.inputs[0]

@@ -30,7 +30,7 @@ def lookup_table(
     stored = np.arange(-128, 128, dtype=np.int32)
     real = np.float32(input_scale) * (stored - input_zero_point).astype(np.float32)
     inverse = np.float32(1) / np.float32(output_scale)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # infinities saturate below
         rescaled = round_half_away((function(real) * inverse).astype(np.float32))
     codes = (rescaled.astype(np.float32) + np.float32(output_zero_point)).astype(np.float64)
     return np.clip(codes, -128, 127).astype(np.int8)
