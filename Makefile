@@ -25,10 +25,10 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow lint bench clean
+.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench clean
 
 help:  ## show this
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3.13)
 
@@ -66,13 +66,24 @@ lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 
+onnx2tf-env: .venv-onnx2tf/.done  ## make .venv-onnx2tf, what `convert --route onnx2tf` needs
+
+.venv-onnx2tf/.done: requirements/onnx2tf.txt
+	@"$(PYTHON)" -m venv --clear .venv-onnx2tf
+	.venv-onnx2tf/bin/pip install --quiet --disable-pip-version-check -r requirements/onnx2tf.txt
+	touch "$@"
+
+test-onnx2tf: $(PACKAGE_STAMP) .venv-onnx2tf/.done  ## the stock path for real: onnx2tf and TensorFlow
+	@export QLVIT_EDGE_ONNX2TF_PYTHON="$(ROOT)/.venv-onnx2tf/bin/python"
+	$(PYTEST)/onnx2tf_check.py
+
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
 clean:  ## remove what make and its tools made
-	rm -rf .venv build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
@@ -87,7 +98,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,validate,dev]"
+		setuptools ".[train,convert,onnx,validate,dev]"
 	rm -rf build
 	touch "$@"
 

@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 @click.command("convert")
 @click.argument("run")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The .tflite file to write."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file to write: .tflite, or .onnx; for --route onnx2tf a folder.",
+)
+@click.option(
+    "--route",
+    type=click.Choice(["native", "onnx", "onnx2tf"]),
+    default="native",
+    show_default=True,
+    help="Our own integer file, an ONNX file, or TensorFlow's files by onnx2tf.",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="Python of the environment with onnx2tf  [default: $QLVIT_EDGE_ONNX2TF_PYTHON or "
+    ".venv-onnx2tf here]",
 )
 @click.option(
     "--softmax",
@@ -50,12 +66,16 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Test images that are compared at every tensor.",
+    help="Test images that are compared at every tensor (other routes: at the logits).",
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
+@click.pass_context
 def command(
+    context: click.Context,
     run: str,
     out: Path,
+    route: str,
+    python: Path | None,
     softmax: str,
     max_drop: float,
     data: Path | None,
@@ -67,13 +87,23 @@ def command(
 
     The proof: every tensor an integer, builtin operators only, every tensor equal to the
     NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
-    is not written.
+    is not written. Files of the other routes are held against PyTorch's logits.
 
     \b
     Example:
       qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
+      qlvit-edge convert runs/wbc --out wbc.onnx --route onnx
+      qlvit-edge convert runs/wbc --out stock/ --route onnx2tf --python .venv-onnx2tf/bin/python
     """
     require("convert", "torch", "safetensors")
+    from qlvit_edge.cli.convert_routes import convert_by_route, require_options_of_route
+
+    require_options_of_route(context, route)
+    if route != "native":
+        convert_by_route(
+            route, run, out, data, split_path, tensor_images, python=python, report_path=report
+        )
+        return
     from typing import cast
 
     from qlvit_edge.bundled import is_bundled, resolve_run

@@ -1,0 +1,85 @@
+"""How far a file's logits are from PyTorch's, and how far they may be.
+
+The network rounds (4-bit codes, 8-bit activations), so two correct computations whose last
+bits differ now and then fall on two sides of a threshold, and that image's logits move
+visibly. A wrong file is another matter: it is off on every image. Hence two bounds, in units
+of the spread (standard deviation) of PyTorch's logits: a narrow one for the median image, a
+wide one for the worst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a correct file keeps.
+
+    Attributes:
+        median: largest difference of the median image, in spreads.
+        worst: largest difference of any image, in spreads.
+        agreement: least share of images with the same class.
+    """
+
+    median: float
+    worst: float
+    agreement: float
+
+
+FLOAT32 = Bound(median=0.005, worst=0.25, agreement=0.98)
+"""The same arithmetic in another order."""
+FLOAT16 = Bound(median=0.1, worst=0.5, agreement=0.95)
+"""Weights rounded to 11 bits: more values cross a threshold."""
+QUANTISED = Bound(median=0.5, worst=3.0, agreement=0.9)
+"""Weights or activations in 8 bits: still this network's answers, not its logits."""
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """A file's logits against PyTorch's on the same images.
+
+    Attributes:
+        images: images compared.
+        median: see `Bound`; NaN if a logit is not finite.
+        worst: see `Bound`; NaN if a logit is not finite.
+        agreement: share of images with the same class.
+    """
+
+    images: int
+    median: float
+    worst: float
+    agreement: float
+
+    def within(self, bound: Bound) -> bool:
+        """Tell whether the bound is kept; NaN never is."""
+        return (
+            self.median <= bound.median
+            and self.worst <= bound.worst
+            and self.agreement >= bound.agreement
+        )
+
+    @property
+    def words(self) -> str:
+        """The figures in one phrase."""
+        return (
+            f"off by {self.median:.2g} spreads on the median of {self.images} images, "
+            f"{self.worst:.2g} on the worst, {self.agreement:.1%} same class"
+        )
+
+
+def compare_logits(expected: Logits, found: Logits) -> Closeness:
+    """Compare logits (N, classes) with PyTorch's ``expected``."""
+    if not np.isfinite(found).all():
+        return Closeness(len(found), float("nan"), float("nan"), 0.0)
+    spread = float(expected.std()) or 1.0
+    largest = np.abs(found - expected).max(1) / spread
+    same = expected.argmax(1) == found.argmax(1)
+    return Closeness(
+        len(found), float(np.median(largest)), float(largest.max()), float(same.mean())
+    )

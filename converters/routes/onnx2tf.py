@@ -1,0 +1,252 @@
+"""The stock path: ONNX, onnx2tf, TensorFlow; every file held against PyTorch's logits.
+
+The files are the other tools' work, in our hands only for judging. Each runs on the default
+kernels (XNNPACK), on the builtin ones and, where they do not abort, on the reference kernels;
+what is not the network on any of them is refused with its figures.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge import bundled
+from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.routes import onnx2tf_worker
+from qlvit_edge.converters.routes.closeness import (
+    FLOAT16,
+    FLOAT32,
+    QUANTISED,
+    Bound,
+    Closeness,
+    Logits,
+    compare_logits,
+)
+from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
+from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.data.folder import scan
+from qlvit_edge.errors import ConversionError, ModelFileError, QLViTEdgeError
+from qlvit_edge.files import sha256
+from qlvit_edge.modelfile.audit import audit_integer_only
+from qlvit_edge.modelfile.reader import read_bytes, read_document
+from qlvit_edge.preprocess import load
+from qlvit_edge.runtime.child import run_in_child
+from qlvit_edge.runtime.classifier import as_input
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+
+TIME_LIMIT = 1800.0
+"""Seconds that onnx2tf and TensorFlow may take."""
+BOUNDS: dict[str, Bound] = {
+    "float32": FLOAT32,
+    "float16": FLOAT16,
+    "dynamic-range": QUANTISED,
+    "full-integer": QUANTISED,
+}
+_QUOTED_LINES = 3
+
+
+@dataclass(frozen=True)
+class Made:
+    """One format as the other tools made it.
+
+    Attributes:
+        content: the file; None where it could not be made.
+        seconds: of making it, with the share common to all formats.
+        error: why it could not be made, in one line.
+    """
+
+    content: bytes | None
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a file did on one set of kernels.
+
+    Attributes:
+        kernels: what really ran, in words; the reason where it did not run.
+        partitions: parts that a delegate took.
+        logits: (N, classes) real values; None where it did not run.
+        closeness: against PyTorch; None where it did not run.
+    """
+
+    kernels: str
+    partitions: int
+    logits: Logits | None
+    closeness: Closeness | None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One file and the verdict on it.
+
+    Attributes:
+        made: the file.
+        runs: by kernels.
+        float_tensors: how many of its tensors are float.
+        failure: why it is refused, with the figures; None where it passes.
+    """
+
+    made: Made
+    runs: dict[Kernels, Ran]
+    float_tensors: int
+    failure: str | None
+
+
+def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArray[np.uint8], str]:
+    """Load the images that the run was calibrated with, whole; or the bundled crops.
+
+    Args:
+        checkpoint: the run; its `calibration.json` names images by content.
+        data: where they are; default: where the run's data was.
+
+    Returns:
+        (N, H, W, channels) uint8, and where they are from, in words.
+
+    Raises:
+        CalibrationError: the calibration file is damaged or of another checkpoint.
+        DataError: an image does not decode.
+    """
+    root = data or Path(checkpoint.run.data)
+    path = checkpoint.folder / CALIBRATION_FILE
+    size = checkpoint.run.network.input_size
+    paths: list[Path] = []
+    if path.is_file():
+        recorded = load_calibration(path, checkpoint.sha256).images
+        paths = [
+            root / name
+            for name, digest in recorded.items()
+            if (root / name).is_file() and sha256((root / name).read_bytes()) == digest
+        ]
+    origin = f"{len(paths)} images of the run's calibration"
+    if not paths:
+        paths = [image.path for image in scan(bundled.CROPS).images]
+        origin = f"the {len(paths)} bundled crops"
+    return np.stack([load(path, size) for path in paths]), origin
+
+
+def make_files(
+    checkpoint: Checkpoint, python: Path, views: NDArray[np.uint8], log: Path
+) -> dict[str, Made]:
+    """Let onnx2tf and TensorFlow make the files, in a folder that is gone afterwards.
+
+    Args:
+        checkpoint: the trained network.
+        python: of the other environment, see `environment.find_python`.
+        views: (N, H, W, channels) uint8 images for the full-integer file's ranges.
+        log: where what they print is kept if they fail.
+
+    Raises:
+        ConversionError: they failed or took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="qlvit-edge-onnx2tf-") as name:
+        folder = Path(name)
+        network = export_onnx(checkpoint, unpadded_pooling=True, with_metadata=False)
+        (folder / "network.onnx").write_bytes(network)
+        np.save(folder / "calibration.npy", views.astype(np.float32))
+        # onnx2tf wants sample images for its layout check and would fetch them from the
+        # network: it looks for this name in its working folder first.
+        sample = np.repeat(views[:1], 3 // views.shape[3], axis=3) / np.float32(255)
+        np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", sample)
+        own_log = folder / "log"
+        arguments = [onnx2tf_worker.__file__, "network.onnx", "calibration.npy"]
+        try:
+            code = run_limited(python, arguments, folder, own_log, TIME_LIMIT)
+            finding = f"onnx2tf failed (exit code {code})"
+        except TimeLimitError:
+            code, finding = 1, f"onnx2tf did not end within {TIME_LIMIT:.0f} s"
+        try:
+            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            made = {name: _made(folder, name, result["formats"][name]) for name in BOUNDS}
+        except (OSError, ValueError, KeyError, TypeError):
+            code, made = code or 1, {}
+        if code:
+            raise _failed(finding, own_log, log)
+        return made
+
+
+def _made(folder: Path, name: str, entry: dict[str, Any]) -> Made:
+    error, seconds = entry["error"], float(entry["seconds"])
+    if error is not None:
+        return Made(None, seconds, " ".join(str(error).split())[:300])
+    try:
+        return Made(read_bytes(folder / f"{name}.tflite"), seconds, None)
+    except ModelFileError as refused:
+        return Made(None, seconds, str(refused))
+
+
+def _failed(finding: str, own_log: Path, log: Path) -> ConversionError:
+    lines = own_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    printable = ["".join(c for c in line if c.isprintable()).strip() for line in lines]
+    last = " | ".join([line for line in printable if line][-_QUOTED_LINES:])
+    shutil.copyfile(own_log, log)
+    return ConversionError(
+        "route onnx2tf", f"{finding}: {last[-500:] or 'it printed nothing'}", f"the log is {log}"
+    )
+
+
+def judge(name: str, made: Made, shown: Shown, advance: Callable[[], None]) -> Judged:
+    """Run a file on every set of kernels and hold its logits against PyTorch's.
+
+    Args:
+        name: the format, a key of `BOUNDS`.
+        made: what the other tools made.
+        shown: images and PyTorch's logits.
+        advance: called once per set of kernels.
+    """
+    runs: dict[Kernels, Ran] = {}
+    float_tensors, failures = 0, [made.error] if made.error else []
+    if made.content is not None:
+        try:
+            document = read_document(made.content, subject=f"{name} file")
+        except ModelFileError as error:
+            return Judged(made, runs, 0, str(error))
+        float_tensors = len(audit_integer_only(document).float_tensors)
+    for kernels in Kernels:
+        if made.content is not None:
+            runs[kernels] = ran = _run(name, made.content, kernels, shown)
+            failures += _complaints(kernels, ran, BOUNDS[name])
+        advance()
+    return Judged(made, runs, float_tensors, "; ".join(failures) or None)
+
+
+def _run(name: str, content: bytes, kernels: Kernels, shown: Shown) -> Ran:
+    try:
+        logits, words, partitions = run_in_child(
+            f"{name} file", file_logits, content, kernels, shown.views
+        )
+    except QLViTEdgeError as error:
+        return Ran(str(error), 0, None, None)
+    return Ran(words, partitions, logits, compare_logits(shown.logits, logits))
+
+
+def file_logits(
+    content: bytes, kernels: Kernels, views: NDArray[np.uint8]
+) -> tuple[Logits, str, int]:
+    """Return real logits (N, classes), the kernels that ran, and the delegate's parts."""
+    interpreter = Interpreter(content, kernels=kernels)
+    rows = [
+        interpreter.output.dequantise(interpreter.invoke(as_input(view, interpreter.input)))[0]
+        for view in views
+    ]
+    return np.stack(rows), interpreter.kernels_used, interpreter.partitions
+
+
+def _complaints(kernels: Kernels, ran: Ran, bound: Bound) -> list[str]:
+    if ran.closeness is None:
+        # The reference kernels abort on what others run: that is no fault of the file.
+        return [] if kernels is Kernels.REFERENCE else [f"{kernels.value} kernels: {ran.kernels}"]
+    if ran.closeness.within(bound):
+        return []
+    return [f"{kernels.value} kernels: {ran.closeness.words}"]

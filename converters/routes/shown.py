@@ -1,0 +1,72 @@
+"""What PyTorch says about the images that a converted file is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.convert import Progress, ProofImages
+from qlvit_edge.converters.routes.closeness import Logits
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.preprocess import load
+from qlvit_edge.training.checkpoint import Checkpoint
+from qlvit_edge.training.loop import to_input
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Images as the network sees them, with its answers.
+
+    Attributes:
+        views: (N, H, W, channels) uint8.
+        labels: (N,) int64, the true classes.
+        logits: (N, classes) float64, PyTorch's.
+        origin: where the images are from, in words.
+        reduced: whether these are the few bundled crops, for want of the test set.
+    """
+
+    views: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    logits: Logits
+    origin: str
+    reduced: bool
+
+
+def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
+    """Return at most ``count`` of the images, evenly over their order (class by class)."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))
+    return [images[index] for index in chosen]
+
+
+def show(checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progress) -> Shown:
+    """Decode at most ``count`` of the proof's images and classify them in PyTorch.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    images = spread(list(proof.images), count)
+    size = checkpoint.run.network.input_size
+    views = np.stack([load(image.path, size) for image in images])
+    with progress("running PyTorch", len(views)) as advance:
+        logits = torch_logits(checkpoint.network, views, advance)
+    labels = np.array([image.label for image in images], np.int64)
+    return Shown(views, labels, logits, proof.origin, proof.reduced)
+
+
+def torch_logits(network: QLViT, views: NDArray[np.uint8], advance: Callable[[], None]) -> Logits:
+    """Return PyTorch's logits (N, classes) of images (N, H, W, channels) uint8."""
+    rows = []
+    for start in range(0, len(views), _BATCH):
+        batch = views[start : start + _BATCH]
+        with torch.inference_mode():
+            rows.append(network(to_input(batch, torch.device("cpu"))).double().numpy())
+        for _ in batch:
+            advance()
+    return np.concatenate(rows)
