@@ -12,8 +12,7 @@ from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,
-    quantize_multiplier,
-    requantise,
+    multiply_quantised,
 )
 
 
@@ -84,13 +83,12 @@ class Mul(_Binary):
     def reference(self, *arrays: Array) -> Array:
         if self.output.dtype == "int32":
             return np.asarray(arrays[0] * arrays[1])
-        a, b = self.inputs
-        # The kernel multiplies and divides the scales in float32.
-        factor = np.float32(a.scale) * np.float32(b.scale) / np.float32(self.output.scale)
-        product = (arrays[0].astype(np.int32) - a.zero_point) * (
-            arrays[1].astype(np.int32) - b.zero_point
+        (a, b), output = self.inputs, self.output
+        return multiply_quantised(
+            *arrays,
+            (a.scale, b.scale, output.scale),
+            (a.zero_point, b.zero_point, output.zero_point),
         )
-        return requantise(product, *quantize_multiplier(float(factor)), self.output.zero_point)
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, DType, Encoding, Operation
-from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,29 +28,6 @@ class Quantize(Operation):
 
     def reference(self, *arrays: Array) -> Array:
         return np.asarray((arrays[0] ^ np.uint8(0x80)).view(np.int8))
-
-    def encoding(self) -> Encoding:
-        return Encoding("QUANTIZE", 2, "QuantizeOptions")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Requantise(Operation):
-    """int32 with a scale and zero point 0 to int8 with another scale."""
-
-    def check(self) -> None:
-        x, q = self.inputs[0], self.quantisation
-        if x.dtype != "int32" or x.quantisation is None or x.zero_point != 0 or q is None:
-            raise self.refuse("not from int32 with a scale to int8 with one", "quantise both")
-
-    def shape_rule(self) -> tuple[int, ...]:
-        return self.inputs[0].shape
-
-    def dtype_rule(self) -> DType:
-        return "int8"
-
-    def reference(self, *arrays: Array) -> Array:
-        factor = quantize_multiplier(self.inputs[0].scale / self.output.scale)
-        return requantise(arrays[0], *factor, self.output.zero_point)
 
     def encoding(self) -> Encoding:
         return Encoding("QUANTIZE", 2, "QuantizeOptions")

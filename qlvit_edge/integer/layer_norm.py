@@ -2,21 +2,22 @@
 
 The gain γ and the offset β are not here: they fold into what follows, as BatchNorm's do.
 
-On int8 values q of scale s, over the C channels of one position::
+On int8 values x, over the C channels of one position::
 
-    m = (Σ q · round(2^23 / C) + 2^(t-1)) >> t    int32, the mean with f = 23 - t fraction bits
-    d = 2^f · q - m                               int32
-    V = Σ d² + ε'                                 int32, C · 4^f / s² times the variance
-    R = root_table[index(V)]                      int32, 2^30 / √V
-    y = requantise(d · R)                         int8 of int32 at scale √C · 2^-30
+    m = mean(x)                                   int8, a 1×1 convolution with weights 1/C
+    d = x - m                                     int8, zero point 0
+    V = Σ d²                                      int32
+    i = compand((V + ε') >> 2j)                   int32
+    h, l = high_table[i], low_table[i]            int8, scales ρ/255 and ρ/255², zero point -128
+    y = d · h + d · l                             int8: two products, each rounded, and a sum
 
-Standardised values do not depend on s (but for ε), so one table of reciprocal roots serves
-every norm of every network. `index` compands V: it is V itself below 2^12, then grows 64 times
-slower in each of three pieces. It is concave, so it is the minimum of its four lines, and no
-reciprocal root is further off than 0.4 % (0.06 % in the quadratic mean).
+h and l are the two digits, in base 255, of the reciprocal root ``min(ρ, √C / (s_d √V))``: 16
+bits, so that positions may differ in variance by four decades. ρ is a power-of-two share of
+√C / s_d just above the largest root that calibration saw, so that in units of ρ the tables are
+the same for every norm of every network.
 
-No int32 overflows: ``Σ d² < 2^29`` by the choice of f, ``ε' < 2^29``, and ``|d| <= √V`` bounds
-``|d · R|`` by 1.004 · 2^30.
+`compand` is V' itself below 2^14 and grows 256 times slower above. It is concave, so it is the
+minimum of two lines, and no reciprocal root is further off than 0.4 %, where V' is smallest.
 """
 
 from __future__ import annotations
@@ -29,111 +30,132 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+from qlvit_edge.integer.requantise import (
+    add_parameters,
+    add_quantised,
+    multiply_quantised,
+    quantize_multiplier,
+    requantise,
+)
 
-MEAN_BITS = 23
-ROOT_BITS = 30
-LARGEST_SQUARES = 2**29
-LARGEST_EPSILON = 2**29 - 1
+PIECE = 2**14
+PIECE_BITS = 8
+PIECE_OFFSET = PIECE - (PIECE >> PIECE_BITS)
+LARGEST_SQUARES = PIECE << PIECE_BITS  # of V', 2^22
+ROOT_ONE = 8  # √V' below which a reciprocal root is ρ
+DIGIT = 255
+DIGIT_ZERO_POINT = -128
 LARGEST_CHANNELS = 2**14
-PIECE = 2**12  # entries of the first piece; the others have 63/64 of them
-PIECE_BITS = 6
-PIECES = 4
+_LARGEST_EPSILON = 2**28
+
+Quantised = tuple[float, int]
+"""Scale and zero point."""
 
 
 @dataclass(frozen=True)
-class Standardisation:
-    """Integers of one norm (host work, at lowering time).
+class Roots:
+    """What the sums of squares of one norm go through (host work, at lowering time).
 
     Attributes:
-        fraction_bits: f, as many as int32 has room for: 5 for 24 channels, 2 for 768.
-        mean_factor: round(2^23 / C).
-        mean_shift: t.
-        epsilon: ε' = ε · C · 4^f / s², 1 … 2^29 - 1.
-        product_scale: of d · R, √C · 2^-30 as float32.
+        raised: ε' = ε · C / s_d², and half of what the shift drops.
+        shift: 2j.
+        high_scale: ρ / 255.
+        low_scale: ρ / 255².
     """
 
-    fraction_bits: int
-    mean_factor: int
-    mean_shift: int
-    epsilon: int
-    product_scale: float
+    raised: int
+    shift: int
+    high_scale: float
+    low_scale: float
 
 
-def standardisation(channels: int, scale: float, epsilon: float) -> Standardisation:
-    """Quantise the constants of a norm over `channels` values of scale `scale`.
+def roots(channels: int, deviation_scale: float, epsilon: float, largest: float) -> Roots:
+    """Quantise the constants of a norm.
 
     Args:
         channels: C.
-        scale: real value of one step of the input.
+        deviation_scale: s_d, real value of one step of d.
         epsilon: ε, real, added to the variance.
+        largest: the largest ``1 / √(var + ε)`` that calibration saw.
 
     Raises:
-        ValueError: for more than 16384 channels.
+        ValueError: for more than 16384 channels, or a largest root that is not positive.
     """
     if not 1 <= channels <= LARGEST_CHANNELS:
         raise ValueError(f"norm over {channels} channels, 1 … {LARGEST_CHANNELS} are supported")
-    bits = 0
-    # Values 0 … 255 lie within 127.5 of some centre: no variance is above 127.5²; the mean's
-    # rounding error is below 1.
-    while channels * ((127.5 * 2 ** (bits + 1)) ** 2 + 1) < LARGEST_SQUARES:
-        bits += 1
-    wanted = epsilon * channels * 4**bits / scale**2
-    return Standardisation(
-        fraction_bits=bits,
-        mean_factor=math.floor(2**MEAN_BITS / channels + 0.5),
-        mean_shift=MEAN_BITS - bits,
-        epsilon=int(min(max(math.floor(min(wanted, 2.0**30) + 0.5), 1), LARGEST_EPSILON)),
-        product_scale=float(np.float32(math.sqrt(channels) / 2**ROOT_BITS)),
+    if not (largest > 0 and math.isfinite(largest)):
+        raise ValueError(f"largest reciprocal root {largest} is not a positive number")
+    small = math.floor(min(epsilon * channels / deviation_scale**2, _LARGEST_EPSILON) + 0.5)
+    unit = math.sqrt(channels) / (ROOT_ONE * deviation_scale)
+    steps = math.floor(min(max(math.log2(unit / largest), 0), 13))
+    while (channels * 2**14 + small + (1 << 2 * steps >> 1)) >> 2 * steps >= LARGEST_SQUARES:
+        steps += 1
+    peak = unit / 2**steps
+    return Roots(
+        raised=small + (1 << 2 * steps >> 1),
+        shift=2 * steps,
+        high_scale=float(np.float32(peak / DIGIT)),
+        low_scale=float(np.float32(peak / DIGIT**2)),
     )
 
 
-def piece_offset(piece: int) -> int:
-    """Return what is added to ``V >> (6 · piece)`` in a piece of the companding."""
-    return piece * (PIECE - (PIECE >> PIECE_BITS))
-
-
-def table_index(squares: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the index of V (any shape, 0 … 2^30 - 1) in the table of reciprocal roots."""
+def compand(squares: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the index of V' (any shape, 0 … 2^22 - 1) in the tables of roots."""
     values = np.asarray(squares, np.int64)
-    lines = [(values >> (PIECE_BITS * piece)) + piece_offset(piece) for piece in range(PIECES)]
-    return np.asarray(np.minimum.reduce(lines))
+    return np.asarray(np.minimum(values, (values >> PIECE_BITS) + PIECE_OFFSET))
 
 
 @cache
-def root_table() -> NDArray[np.int32]:
-    """Tabulate ``round(2^30 / √V)`` in the middle of each index's values; 16192 entries."""
-    size = piece_offset(PIECES - 1) + PIECE
-    index = np.arange(size)
-    piece = np.minimum(np.maximum(index - (PIECE >> PIECE_BITS), 0) // piece_offset(1), PIECES - 1)
-    bits = PIECE_BITS * piece
-    middle = ((index - piece * piece_offset(1)) << bits) + ((1 << bits) - 1) / 2
-    middle[0] = 1.0  # V is at least 1
-    table: NDArray[np.int32] = np.floor(2.0**ROOT_BITS / np.sqrt(middle) + 0.5).astype(np.int32)
-    table.flags.writeable = False
-    return table
+def root_tables() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Tabulate both digits of ``min(1, 8 / √V')`` by index; 32512 entries each."""
+    index = np.arange(PIECE_OFFSET + PIECE)
+    beyond = ((index - PIECE_OFFSET) << PIECE_BITS) + ((1 << PIECE_BITS) - 1) / 2
+    middle = np.where(index < PIECE, index, beyond)
+    root = np.minimum(ROOT_ONE / np.sqrt(np.maximum(middle, 1)), 1.0) * DIGIT
+    high = np.floor(root)
+    low = np.floor((root - high) * DIGIT + 0.5)
+    tables = [(digit + DIGIT_ZERO_POINT).astype(np.int8) for digit in (high, low)]
+    for table in tables:
+        table.flags.writeable = False
+    return tables[0], tables[1]
 
 
 def standardise(
-    x: NDArray[np.int8], parameters: Standardisation, output_scale: float, output_zero_point: int
+    x: NDArray[np.int8],
+    source: Quantised,
+    mean: Quantised,
+    deviation_scale: float,
+    constants: Roots,
+    output: Quantised,
 ) -> NDArray[np.int8]:
     """Standardise the last axis.
 
     Args:
-        x: int8 (…, C); the zero point does not matter.
-        parameters: of this norm.
-        output_scale: of the result.
-        output_zero_point: of the result.
+        x: int8 (…, C).
+        source: of `x`.
+        mean: of the means m.
+        deviation_scale: of the deviations d.
+        constants: see :func:`roots`.
+        output: of the result.
 
     Returns:
-        int8, same shape; constant channels give real 0.
+        int8, same shape; constant channels give real 0 if their mean is exact.
     """
-    q = x.astype(np.int32)
-    total = q.sum(axis=-1, keepdims=True, dtype=np.int32)
-    half = np.int32(1 << (parameters.mean_shift - 1))
-    mean = (total * np.int32(parameters.mean_factor) + half) >> parameters.mean_shift
-    deviation = (q << parameters.fraction_bits) - mean
-    squares = (deviation**2).sum(axis=-1, keepdims=True, dtype=np.int32)
-    root = root_table()[table_index(squares + np.int32(parameters.epsilon))]
-    factor = quantize_multiplier(parameters.product_scale / output_scale)
-    return requantise(deviation * root, *factor, output_zero_point)
+    weight_scale = float(np.float32(1 / x.shape[-1] / 127))
+    total = (x.astype(np.int32) - source[1]).sum(axis=-1, keepdims=True) * 127
+    factor = quantize_multiplier(source[0] * weight_scale / mean[0])
+    means = requantise(total, *factor, mean[1])
+    difference = add_parameters((source[0], mean[0], deviation_scale), (source[1], mean[1], 0))
+    deviation = add_quantised(x, means, difference, sign=-1)
+    squares = (deviation.astype(np.int32) ** 2).sum(axis=-1, keepdims=True, dtype=np.int32)
+    index = compand((squares + np.int32(constants.raised)) >> constants.shift)
+    products = [
+        multiply_quantised(
+            deviation, table[index], (deviation_scale, scale, output[0]), (0, -128, output[1])
+        )
+        for table, scale in zip(
+            root_tables(), (constants.high_scale, constants.low_scale), strict=True
+        )
+    ]
+    same = add_parameters((output[0],) * 3, (output[1],) * 3)
+    return add_quantised(products[0], products[1], same)

@@ -147,6 +147,26 @@ def add_quantised(
     return requantise(left + sign * right, *parameters.output, parameters.zero_points[2])
 
 
+def multiply_quantised(
+    a: NDArray[np.int8],
+    b: NDArray[np.int8],
+    scales: tuple[float, float, float],
+    zero_points: tuple[int, int, int],
+) -> NDArray[np.int8]:
+    """Multiply int8 tensors as TFLite's MUL; broadcasts.
+
+    Args:
+        a: first operand.
+        b: second operand.
+        scales: of first operand, second operand and output.
+        zero_points: likewise.
+    """
+    # The kernel multiplies and divides the scales in float32.
+    factor = np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2])
+    product = (a.astype(np.int32) - zero_points[0]) * (b.astype(np.int32) - zero_points[1])
+    return requantise(product, *quantize_multiplier(float(factor)), zero_points[2])
+
+
 def _aligned(zero_point: int, factor: tuple[int, int]) -> Int64:
     """Every possible operand on the common scale, indexed by its byte read as unsigned."""
     stored = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
