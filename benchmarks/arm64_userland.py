@@ -1,0 +1,134 @@
+"""A Raspberry Pi OS Bookworm userland for arm64 in a folder, and QEMU to run it in user mode.
+
+Nothing is installed on this machine: Debian packages are extracted (mmdebstrap), wheels for
+aarch64 downloaded (pip) and unzipped, in the versions that are installed here. QEMU is
+trixie's (10): bookworm's 7.2 crashes on ai-edge-litert 2.3.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import qlvit_edge
+
+PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "zlib1g")
+WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless")
+GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
+OLDEST_QEMU = 10
+
+
+@dataclass(frozen=True)
+class Userland:
+    """A built userland.
+
+    Attributes:
+        folder: the cache folder that holds everything.
+        qemu: version of the emulator.
+    """
+
+    folder: Path
+    qemu: str
+
+    def command(self, cpu: str, script: Path, *arguments: str) -> list[str]:
+        """Return the command that runs a Python script on an emulated processor."""
+        root = self.folder / "userland"
+        return [
+            *(str(_emulator(self.folder)), "-cpu", cpu, "-L", str(root)),
+            *("-E", f"PYTHONPATH={self.folder / 'site'}:{self.folder / 'project'}"),
+            *("-E", "PYTHONHOME=/usr", "-E", "OMP_NUM_THREADS=1"),
+            *(str(root / "usr/bin/python3.11"), "-P", str(script), *arguments),
+        ]
+
+
+def build(folder: Path) -> Userland:
+    """Build what is missing in `folder`; the project's own code is always brought up to date.
+
+    Raises:
+        SystemExit: with exit code 2 and one line that says what is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _emulator(folder).is_file():
+        _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
+    if not (folder / "userland/usr/bin/python3.11").is_file():
+        _extract(folder / "userland", "bookworm", "arm64", PYTHON_PACKAGES)
+    wanted = "\n".join(f"{name}=={importlib.metadata.version(name)}" for name in WHEELS)
+    stamp = folder / "site.txt"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        _wheels(folder, wanted.split())
+        stamp.write_text(wanted)
+    project = folder / "project"
+    shutil.rmtree(project, ignore_errors=True)
+    source = Path(qlvit_edge.__file__).parent
+    shutil.copytree(source, project / "qlvit_edge", ignore=shutil.ignore_patterns("__pycache__"))
+    return Userland(folder, _version(folder))
+
+
+def _emulator(folder: Path) -> Path:
+    return folder / "emulator/usr/bin/qemu-aarch64"
+
+
+def _version(folder: Path) -> str:
+    said = subprocess.run(
+        [_emulator(folder), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    found = re.search(r"version (\d+)[.\d]*", said)
+    if not found or int(found[1]) < OLDEST_QEMU:
+        fail(f"{_emulator(folder)}: {said.splitlines()[0]}; QEMU {OLDEST_QEMU} is needed")
+    return found[0].removeprefix("version ")
+
+
+def _extract(target: Path, suite: str, architecture: str, packages: tuple[str, ...]) -> None:
+    if shutil.which("mmdebstrap") is None:
+        fail("mmdebstrap: not installed; apt-get install mmdebstrap")
+    shutil.rmtree(target, ignore_errors=True)
+    _run(
+        *("mmdebstrap", "--quiet", "--variant=extract", "--skip=check/qemu"),
+        *(f"--architectures={architecture}", f"--include={','.join(packages)}"),
+        *(suite, str(target)),
+    )
+
+
+def _wheels(folder: Path, wanted: list[str]) -> None:
+    downloads, site = folder / "wheels", folder / "site"
+    for old in (downloads, site):
+        shutil.rmtree(old, ignore_errors=True)
+    # What the wheels' own metadata ask for is found for this machine and fetched for that one.
+    needs = sorted(
+        {
+            f"{name}=={importlib.metadata.version(name)}"
+            for package in WHEELS
+            for requirement in importlib.metadata.requires(package) or []
+            if ";" not in requirement
+            for name in [re.split(r"[^\w.-]", requirement)[0]]
+        }
+        - set(wanted)
+    )
+    platforms = [f"--platform={glibc}_aarch64" for glibc in GLIBC]
+    _run(
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+        *("--only-binary=:all:", "--python-version=3.11", *platforms),
+        *(f"--dest={downloads}", *wanted, *needs),
+    )
+    for wheel in sorted(downloads.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        fail(f"{command[0]}: {last}; {' '.join(command[1:])}")
+
+
+def fail(line: str) -> None:
+    """End with exit code 2 and one line."""
+    print(f"error: {line}", file=sys.stderr)
+    raise SystemExit(2)

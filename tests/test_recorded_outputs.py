@@ -1,0 +1,46 @@
+"""The record that arm64 is compared with is what this machine computes today."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qlvit_edge import bundled
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def today(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    out = tmp_path_factory.mktemp("outputs") / "outputs.json"
+    models = sorted(bundled.FOLDER.glob("*/*.tflite"))
+    command = [sys.executable, "-P", ROOT / "benchmarks" / "outputs.py", *models]
+    subprocess.run([*command, "--images", bundled.FOLDER, "--out", out], check=True)
+    return json.loads(out.read_text())
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict:
+    return json.loads((ROOT / "tests" / "fixtures" / "outputs_x86.json").read_text())
+
+
+def test_every_bundled_image_and_model_is_recorded(today: dict, recorded: dict) -> None:
+    assert today["models"].keys() == recorded["models"].keys()
+    assert len(recorded["images"]) > 30
+
+
+def test_pixels_and_inputs_are_the_recorded_ones(today: dict, recorded: dict) -> None:
+    assert today["images"] == recorded["images"]
+    for name, entry in recorded["models"].items():
+        assert today["models"][name]["inputs"] == entry["inputs"]
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_logits_are_the_recorded_ones(today: dict, recorded: dict, kernels: str) -> None:
+    for name, entry in recorded["models"].items():
+        assert today["models"][name]["sha256"] == entry["sha256"]
+        assert today["models"][name][kernels]["logits"] == entry[kernels]["logits"]
