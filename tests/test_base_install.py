@@ -75,7 +75,7 @@ def test_help_and_version_work(base: BaseEnvironment) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["data", "train", "cost", "calibrate", "convert", "inspect", "validate", "run"],
+    ["data", "train", "cost", "calibrate", "convert", "inspect", "benchmark", "validate", "run"],
 )
 def test_every_command_shows_its_help_without_its_extra(
     base: BaseEnvironment, command: str

@@ -72,8 +72,8 @@ def test_operators_left_to_builtin_kernels_are_counted() -> None:
 
     # 0 → a → 1 → b → 2 → c → 3 → d → 4, where b and c were taken over.
     operators = [op("a", [0], [1]), op("b", [1], [2]), op("c", [2], [3]), op("d", [3], [4])]
-    assert module._plan([*operators, op("DELEGATE", [1], [3])]) == (1, 2)
-    assert module._plan(operators) == (0, 4)
+    assert module._plan([*operators, op("DELEGATE", [1], [3])]) == ([[1, 2]], 2)
+    assert module._plan(operators) == ([], 4)
 
 
 def test_every_tensor_can_be_kept() -> None:
@@ -109,7 +109,7 @@ def test_wrong_inputs_are_refused() -> None:
 def test_damaged_files_never_reach_native_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_load", lambda runtime: pytest.fail("native code was loaded"))
+    monkeypatch.setattr(module, "load_runtime", lambda _: pytest.fail("native code was loaded"))
     whole = tiny_model()
     path = tmp_path / "cut.tflite"
     path.write_bytes(whole[: len(whole) // 2])

@@ -24,6 +24,7 @@ COMMANDS = {
     "calibrate": "Find the integer ranges of a trained network.",
     "convert": "Turn a trained network into a proven integer .tflite.",
     "inspect": "List what a .tflite file holds.",
+    "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
     "run": "Find and classify cells in a camera's frames.",
 }

@@ -146,6 +146,7 @@ def _overview(found: dict[str, Any]) -> Table:
     table.add_row("file", _plain(found["file"]))
     table.add_row("SHA-256", found["sha256"])
     table.add_row("size", f"{found['bytes']:,} bytes, {found['constant_bytes']:,} of constants")
+    table.add_row("arena", f"{found['arena_bytes']:,} bytes for activations, by calculation")
     table.add_row("written by", _plain(found["description"]) or "not said")
     for role in ("inputs", "outputs"):
         for tensor in found[role]:

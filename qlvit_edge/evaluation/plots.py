@@ -166,6 +166,31 @@ def plot_histogram(
             axis.legend()
 
 
+def plot_latencies(
+    labels: Sequence[str], milliseconds: Sequence[Sequence[float]], path: Path
+) -> None:
+    """Draw every row's latency: a box from p10 to p90 with the median, and a line to p99.
+
+    Args:
+        labels: names of the rows.
+        milliseconds: the inferences of each row, at least one each.
+        path: PNG to write.
+    """
+    spread = [np.percentile(values, (10, 50, 90, 99)) for values in milliseconds]
+    rows = range(len(labels))
+    with _picture(path, (7.2, 0.42 * len(labels) + 1.2)) as (axis,):
+        for row, (low, middle, high, rare) in zip(rows, spread, strict=True):
+            axis.plot([high, rare], [row, row], color="#888888", linewidth=1)
+            axis.barh(row, high - low, left=low, height=0.5, color=COLOURS[5])
+            axis.plot([middle, middle], [row - 0.25, row + 0.25], color=COLOURS[0])
+            axis.annotate(f" {middle:.3g}", (rare, row), va="center", fontsize=8, color="#222222")
+        axis.set_yticks(rows, labels)
+        axis.set_ylim(len(labels) - 0.4, -0.6)
+        axis.set_xlim(0, 1.12 * max(float(values[3]) for values in spread))
+        axis.set(title="Latency: p10 to p90, median (number), line to p99", xlabel="milliseconds")
+        axis.grid(visible=False, axis="y")
+
+
 def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) -> None:
     """Draw the signal-to-noise ratio of each layer in the order of the network.
 

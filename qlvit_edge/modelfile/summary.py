@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.metadata import ModelMetadata
@@ -14,7 +15,8 @@ from qlvit_edge.modelfile.metadata import ModelMetadata
 def summarise(document: Document, metadata: ModelMetadata | None) -> dict[str, Any]:
     """Return everything `document` holds except the weights, ready for `json.dumps`.
 
-    Keys: `bytes`, `constant_bytes` (of the tensors inside), `schema_version`,
+    Keys: `bytes`, `constant_bytes` (of the tensors inside), `arena_bytes` (planned for the
+    activations of the first graph, see `qlvit_edge.modelfile.arena`), `schema_version`,
     `description`, `inputs`, `outputs`, `macs` (first graph), `operator_counts` (name →
     count, most frequent first), `graphs` (operators and tensors in file order), `audit`,
     `metadata` (None without ours; golden pairs are counted, not listed), `metadata_names`.
@@ -24,6 +26,7 @@ def summarise(document: Document, metadata: ModelMetadata | None) -> dict[str, A
     return {
         "bytes": document.size,
         "constant_bytes": sum(t.nbytes for t in document.tensors if t.is_constant),
+        "arena_bytes": arena_bytes(document.subgraphs[0]),
         "schema_version": document.version,
         "description": document.description,
         "inputs": [describe_tensor(tensor) for tensor in document.inputs],

@@ -19,8 +19,8 @@ from qlvit_edge.errors import ModelFileError, QLViTEdgeError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Children are made to run side by side, one a core: NumPy's own threads only get in the way.
-_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""Environment of children, which run side by side: NumPy's own threads get in the way."""
 
 DEFAULT_TIMEOUT = 600.0
 """Seconds after which a child that does not answer is ended."""
@@ -65,7 +65,7 @@ def run_in_child(
             input=pickle.dumps((function, arguments, options)),
             capture_output=True,
             timeout=DEFAULT_TIMEOUT,
-            env={**os.environ, **_ONE_THREAD},
+            env={**os.environ, **ONE_THREAD},
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -74,7 +74,9 @@ def run_in_child(
         ) from None
     if done.returncode != 0:
         raise ModelFileError(
-            subject, f"the runtime crashed on it ({_cause(done)})", "use other kernels"
+            subject,
+            f"the runtime crashed on it ({cause_of(done.returncode, done.stderr)})",
+            "use other kernels",
         )
     failed, value = pickle.loads(done.stdout)
     if not failed:
@@ -87,11 +89,12 @@ def run_in_child(
     raise value
 
 
-def _cause(done: subprocess.CompletedProcess[bytes]) -> str:
-    if done.returncode < 0:
-        return signal.Signals(-done.returncode).name
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1][:200] if lines else f"exit code {done.returncode}"
+def cause_of(returncode: int, noise: bytes) -> str:
+    """Say in words why a child ended: its signal, or the last line it wrote to stderr."""
+    if returncode < 0:
+        return signal.Signals(-returncode).name
+    lines = noise.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else f"exit code {returncode}"
 
 
 def _answer() -> None:

@@ -86,7 +86,9 @@ class Interpreter:
         input: the input tensor.
         output: the output tensor.
         kernels: the kernels that were asked for.
-        partitions: number of parts of the graph that XNNPACK took over.
+        delegated: numbers of the operators in each part of the graph that XNNPACK took over.
+        partitions: number of those parts.
+        operators_left: number of operators outside those parts.
         kernels_used: what really runs, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator. Besides models it
             does not support, the cause is a hidden /sys (a chroot, a hardened service),
@@ -126,24 +128,9 @@ class Interpreter:
         subject: object = model if isinstance(model, Path) else "model"
         content = read_bytes(model) if isinstance(model, Path) else model
         read_document(content, subject=subject)
-        native = _load(runtime)
-        try:
-            with native_stderr_silenced():
-                self._native = native.Interpreter(
-                    model_content=content,
-                    num_threads=threads,
-                    experimental_op_resolver_type=getattr(
-                        native.OpResolverType, _RESOLVERS[kernels]
-                    ),
-                    experimental_preserve_all_tensors=keep_all_tensors,
-                )
-                self._native.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            raise ModelFileError(
-                subject,
-                f"{runtime} refuses it ({_first_line(error)})",
-                "give a model that this runtime supports",
-            ) from error
+        self._native = load_native(
+            content, subject, kernels, runtime, threads, keep_all_tensors=keep_all_tensors
+        )
         self.kernels = kernels
         self._keep = keep_all_tensors
         self._names: list[tuple[str, int]] = []
@@ -151,11 +138,14 @@ class Interpreter:
         self.output = _only(self._native.get_output_details(), "output", subject)
         self._input_index: int = self._native.get_input_details()[0]["index"]
         self._output_index: int = self._native.get_output_details()[0]["index"]
-        self.partitions, rest = _plan(self._native._get_ops_details())
+        self.delegated, self.operators_left = _plan(self._native._get_ops_details())
+        self.partitions = len(self.delegated)
         self.xnnpack_missing = (
             kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
         )
-        self.kernels_used = _words(kernels, self.partitions, rest, self.xnnpack_missing)
+        self.kernels_used = _words(
+            kernels, self.partitions, self.operators_left, self.xnnpack_missing
+        )
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
         """Run the model once.
@@ -179,12 +169,7 @@ class Interpreter:
                 f"not {values.dtype} {values.shape}"
             )
         self._native.set_tensor(self._input_index, np.ascontiguousarray(values))
-        try:
-            self._native.invoke()
-        except RuntimeError as error:
-            raise DeviceError(
-                "runtime", f"the model did not run ({_first_line(error)})", "try other kernels"
-            ) from error
+        run_native(self._native)
         return np.asarray(self._native.get_tensor(self._output_index))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -207,7 +192,92 @@ class Interpreter:
         return found
 
 
-def _load(runtime: Runtime) -> Any:
+def load_native(
+    content: bytes,
+    subject: object,
+    kernels: Kernels,
+    runtime: Runtime,
+    threads: int,
+    *,
+    keep_all_tensors: bool = False,
+    delegate: str | None = None,
+) -> Any:
+    """Return the runtime's own interpreter of a model that our reader has checked.
+
+    Args:
+        content: the .tflite file.
+        subject: what errors call it.
+        kernels: which implementation of the operators to use.
+        runtime: which TFLite runtime to use.
+        threads: number of threads.
+        keep_all_tensors: keep intermediate results.
+        delegate: name or path of a library that takes over what it can.
+
+    Raises:
+        ModelFileError: the runtime refuses the model.
+        DeviceError: the runtime or the delegate does not start.
+    """
+    native = load_runtime(runtime)
+    delegates = None if delegate is None else [_load_delegate(native, delegate)]
+    try:
+        with native_stderr_silenced():
+            loaded = native.Interpreter(
+                model_content=content,
+                num_threads=threads,
+                experimental_op_resolver_type=getattr(native.OpResolverType, _RESOLVERS[kernels]),
+                experimental_preserve_all_tensors=keep_all_tensors,
+                experimental_delegates=delegates,
+            )
+            loaded.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelFileError(
+            subject,
+            f"{runtime} refuses it ({_first_line(error)})",
+            "give a model that this runtime supports",
+        ) from error
+    return loaded
+
+
+def run_native(native: Any) -> None:
+    """Run the runtime's own interpreter once.
+
+    Raises:
+        DeviceError: the runtime failed.
+    """
+    try:
+        native.invoke()
+    except RuntimeError as error:
+        raise DeviceError(
+            "runtime", f"the model did not run ({_first_line(error)})", "try other kernels"
+        ) from error
+
+
+def partitions_of(native: Any) -> tuple[int, int]:
+    """Return the number of parts that a delegate took over and of operators left."""
+    delegated, left = _plan(native._get_ops_details())
+    return len(delegated), left
+
+
+def _load_delegate(native: Any, library: str) -> Any:
+    try:
+        with native_stderr_silenced():
+            return native.load_delegate(library)
+    except OSError as error:
+        raise DeviceError(
+            library, f"it cannot be loaded ({_first_line(error)})", "install it, or name its file"
+        ) from None
+    except ValueError as error:
+        raise DeviceError(
+            library, f"the device is refused ({_first_line(error)})", "check that it is plugged in"
+        ) from None
+
+
+def load_runtime(runtime: Runtime) -> Any:
+    """Import a runtime's interpreter module and return it.
+
+    Raises:
+        DeviceError: it is not installed or does not start.
+    """
     if runtime not in _MODULES:
         raise ValueError(f"runtime {runtime!r} is not one of {', '.join(_MODULES)}")
     module, package = _MODULES[runtime]
@@ -239,8 +309,8 @@ def _only(details: list[dict[str, Any]], what: str, subject: object) -> TensorIn
     )
 
 
-def _plan(operators: list[dict[str, Any]]) -> tuple[int, int]:
-    """Return the number of delegated parts and of operators left to builtin kernels.
+def _plan(operators: list[dict[str, Any]]) -> tuple[list[list[int]], int]:
+    """Return the operators of each delegated part and the number of those left to others.
 
     The runtime lists delegated operators beside the delegate that replaced them: those
     that compute a delegate's outputs from its inputs.
@@ -249,7 +319,9 @@ def _plan(operators: list[dict[str, Any]]) -> tuple[int, int]:
     others = [op for op in operators if op["op_name"] != "DELEGATE"]
     producer = {int(t): i for i, op in enumerate(others) for t in op["outputs"]}
     covered: set[int] = set()
+    parts = []
     for delegate in delegates:
+        part: list[int] = []
         given = {int(t) for t in delegate["inputs"]}
         open_tensors = [int(t) for t in delegate["outputs"]]
         while open_tensors:
@@ -258,8 +330,10 @@ def _plan(operators: list[dict[str, Any]]) -> tuple[int, int]:
             if tensor in given or operator is None or operator in covered:
                 continue
             covered.add(operator)
+            part.append(operator)
             open_tensors.extend(int(t) for t in others[operator]["inputs"])
-    return len(delegates), len(others) - len(covered)
+        parts.append(sorted(part))
+    return parts, len(others) - len(covered)
 
 
 def _words(kernels: Kernels, partitions: int, rest: int, missing: bool) -> str:

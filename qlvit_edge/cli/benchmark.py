@@ -1,0 +1,249 @@
+"""`qlvit-edge benchmark`: latency, start-up and memory of models, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qlvit_edge.runtime.interpreter import Runtime
+    from qlvit_edge.runtime.worker import Case
+
+_MOST_THREADS = 64
+
+
+def _listed(value: str, param: click.Parameter) -> list[str]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(parts):
+        raise click.BadParameter("an empty entry between commas", param=param)
+    return list(dict.fromkeys(parts))
+
+
+def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
+    """Numbers of threads, separated by commas."""
+    parts = _listed(value, param)
+    for part in parts:
+        if not (part.isascii() and part.isdigit() and 1 <= int(part) <= _MOST_THREADS):
+            raise click.BadParameter(
+                f"{part!r} is not a number from 1 to {_MOST_THREADS}", ctx, param
+            )
+    return tuple(map(int, parts))
+
+
+def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], Any]:
+    """Names from a choice, separated by commas."""
+
+    def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+        parts = _listed(value, param)
+        for part in parts:
+            if part not in choice:
+                raise click.BadParameter(f"{part!r} is not one of {', '.join(choice)}", ctx, param)
+        return tuple(parts)
+
+    return names
+
+
+@click.command("benchmark")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option(
+    "--threads",
+    callback=_numbers,
+    metavar="LIST",
+    default="1",
+    show_default=True,
+    help="Numbers of threads.",
+)
+@click.option(
+    "--runtime",
+    "runtimes",
+    callback=_from(("litert", "tflite-runtime")),
+    metavar="LIST",
+    default="litert",
+    show_default=True,
+    help="Runtimes: litert, tflite-runtime.",
+)
+@click.option(
+    "--kernels",
+    callback=_from(("auto", "builtin", "reference")),
+    metavar="LIST",
+    default="auto",
+    show_default=True,
+    help="Kernel sets: auto, builtin, reference.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="Rounds that count; each runs every row 5 times.",
+)
+@click.option(
+    "--warmup", type=click.IntRange(0), default=3, show_default=True, help="Rounds before them."
+)
+@click.option("--profile", is_flag=True, help="Also show where the time goes, by part.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw latencies (PNG).")
+def command(
+    models: tuple[str, ...],
+    threads: tuple[int, ...],
+    runtimes: tuple[Runtime, ...],
+    kernels: tuple[str, ...],
+    rounds: int,
+    warmup: int,
+    profile: bool,
+    json_path: Path | None,
+    plot: Path | None,
+) -> None:
+    """Measure latency, start-up, memory and delegation of MODELs in one run.
+
+    A MODEL is a .tflite file or a bundled name. Every combination with --threads, --runtime
+    and --kernels (comma-separated lists) is a row. All rows take turns, each in a process of
+    its own; ratios are to the first row, within a round. --profile asks the runtime's own
+    profiler, on the default kernels with one thread.
+
+    \b
+    Example:
+      qlvit-edge benchmark wbc-nano other.tflite --threads 1,2 --json speed.json
+      qlvit-edge benchmark wbc-nano --profile
+    """
+    if plot is not None:
+        require("validate", "matplotlib")
+    from qlvit_edge.bundled import resolve_model
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.files import ensure_writable, require_no_folder, write_json
+    from qlvit_edge.runtime.benchmark import measure, report
+    from qlvit_edge.runtime.profiler import profile_model
+    from qlvit_edge.runtime.worker import Case
+
+    for target in filter(None, (json_path, plot)):
+        require_no_folder(target)
+        ensure_writable(target.absolute().parent)
+    paths = {model: resolve_model(model) for model in dict.fromkeys(models)}
+    cases = [
+        Case(_name(model), path, count, runtime, kernel)
+        for model, path in paths.items()
+        for runtime in runtimes
+        for kernel in kernels
+        for count in threads
+    ]
+    with progress_bar("taking turns", warmup + rounds) as advance:
+        rows = measure(cases, rounds, warmup, advance)
+    found = report(rows, rounds, warmup)
+    if profile:
+        found["profiles"] = {_name(model): profile_model(path) for model, path in paths.items()}
+    _print(found)
+    if json_path is not None:
+        write_json(json_path, found)
+    if plot is not None:
+        from qlvit_edge.evaluation.plots import plot_latencies
+
+        labels = [label_of(case, cases) for case in cases]
+        plot_latencies(labels, [row.milliseconds for row in rows], plot)
+
+
+def _name(model: str) -> str:
+    return Path(model).stem if model.endswith(".tflite") else model
+
+
+def label_of(case: Case, cases: Sequence[Case]) -> str:
+    """Return a row's name: the model and whatever differs between the rows."""
+    parts = [case.model]
+    if len({other.threads for other in cases}) > 1:
+        parts.append(f"{case.threads} thread{'' if case.threads == 1 else 's'}")
+    if len({other.runtime for other in cases}) > 1:
+        parts.append(case.runtime)
+    if len({other.kernels for other in cases}) > 1:
+        parts.append(case.kernels)
+    return ", ".join(parts)
+
+
+def _print(found: dict[str, Any]) -> None:
+    from qlvit_edge.runtime.machine import in_words
+
+    console = table_console()
+    console.print(in_words(found["machine"]), highlight=False, markup=False)
+    console.print(_latencies(found))
+    console.print(_costs(found["rows"]))
+    for name, profile in found.get("profiles", {}).items():
+        console.print(_profile(name, profile))
+
+
+def _latencies(found: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"Latency in ms, {found['rounds']} rounds of {found['repeats']}")
+    for heading in ("model", "threads", "kernels"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("p50", "p90", "p99", "images/s", "ratio", "p10–p90"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in found["rows"]:
+        ratio = row["ratio"]
+        ran = row["kernels"] if row["runtime"] == "litert" else f"{row['runtime']} {row['kernels']}"
+        table.add_row(
+            Text(row["model"]),
+            str(row["threads"]),
+            ran,
+            *(_three(row[f"p{p}_ms"]) for p in (50, 90, 99)),
+            f"{row['images_per_second']:.0f}",
+            f"{ratio['p50']:.2f}",
+            f"{ratio['p10']:.2f}–{ratio['p90']:.2f}",
+        )
+    return table
+
+
+def _costs(rows: Sequence[dict[str, Any]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="What it takes")
+    for heading in ("model", "runs on"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("start s", "peak MB", "arena MB", "file kB", "MMAC", "GMAC/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        above = row["peak_above_bare_bytes"]
+        table.add_row(
+            Text(row["model"]),
+            row["kernels_used"],
+            f"{row['start_up_s']:.2f}",
+            "unknown" if above is None else f"{above / 1e6:.1f}",
+            f"{row['arena_bytes'] / 1e6:.2f}",
+            f"{row['bytes'] / 1e3:.0f}",
+            f"{row['macs'] / 1e6:.1f}",
+            f"{row['gmacs_per_second']:.1f}",
+        )
+    table.caption = "start: to the first result of a fresh process; peak: above the bare runtime"
+    return table
+
+
+def _profile(name: str, profile: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"Where the time of {name} goes ({profile['milliseconds']:.3g} ms with the profiler)"
+    table = Table(title=Text(title))
+    table.add_column("part")
+    for heading in ("share", "ms", "operators", "MMAC"):
+        table.add_column(heading, justify="right")
+    for part in profile["parts"]:
+        table.add_row(
+            Text(part["part"]),
+            f"{part['share']:.1%}",
+            f"{part['milliseconds']:.3f}",
+            str(part["operators"]),
+            f"{part['macs'] / 1e6:.1f}" if part["macs"] else "",
+        )
+    return table
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"

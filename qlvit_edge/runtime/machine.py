@@ -1,0 +1,100 @@
+"""What the machine is that a figure was measured on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+INTEGER_INSTRUCTIONS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
+"""Instruction sets that integer kernels are written for, by their names in /proc/cpuinfo."""
+
+_PACKAGES = ("ai-edge-litert", "tflite-runtime", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return processor, integer instructions, cores, governor and versions, for JSON.
+
+    Keys: `processor`, `integer_instructions`, `cores` (usable by this process), `governor`
+    (None where the machine does not tell), `temperature_c` (None likewise), `system`,
+    `python`, `packages` (name → version of those installed).
+    """
+    facts = _cpuinfo()
+    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    return {
+        "processor": facts.get("model name") or facts.get("Model") or platform.machine(),
+        "integer_instructions": [name for name in INTEGER_INSTRUCTIONS if name in flags],
+        "cores": len(os.sched_getaffinity(0)),
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "temperature_c": temperature(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+def in_words(machine: dict[str, Any]) -> str:
+    """Return one line about what `describe_machine` found."""
+    instructions = ", ".join(machine["integer_instructions"]) or "no known integer instructions"
+    parts = [f"{machine['processor']} ({instructions})", f"{machine['cores']} cores"]
+    if machine["governor"]:
+        parts.append(f"governor {machine['governor']}")
+    if machine["temperature_c"] is not None:
+        parts.append(f"{machine['temperature_c']:.0f} °C")
+    parts += [f"{name} {version}" for name, version in machine["packages"].items()]
+    return "; ".join(parts)
+
+
+def temperature() -> float | None:
+    """Return the hottest of the machine's thermal zones in °C; None if it has none."""
+    readings = []
+    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
+        text = _read(zone)
+        if text is not None and text.lstrip("-").isdigit():
+            readings.append(int(text) / 1000)
+    return max(readings, default=None)
+
+
+def peak_memory() -> int | None:
+    """Return the most memory this process ever held, in bytes; None if the system hides it.
+
+    From /proc/self/status: `ru_maxrss` of a child begins with what its parent held.
+    """
+    for line in (_read(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpuinfo() -> dict[str, str]:
+    lines = (_read(Path("/proc/cpuinfo")) or "").splitlines()
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
