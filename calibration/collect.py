@@ -58,7 +58,7 @@ def calibrate(
     """
     builder = FloatBuilder("calibration", softmax="log2")
     graph = lower(checkpoint.network, builder)
-    size = checkpoint.run.network.input_size
+    size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
     needed = _ranges_needed(checkpoint.network, builder.softmax_axes)
     extremes = {name: MinMaxObserver() for name in needed}
     tails = {name: PercentileObserver() for name in extremes}
@@ -68,7 +68,7 @@ def calibrate(
     kinds: list[str] = []
     for entry in images:
         hashes[entry.relative] = sha256(read_file(entry.path))
-        for view in _views(decode_noting(entry.path, kinds), size):
+        for view in _views(decode_noting(entry.path, kinds), size, channels):
             interpreter.invoke(view.astype(np.float32))
             kept = interpreter.tensors()
             for name, watcher in extremes.items():
@@ -90,7 +90,7 @@ def calibrate(
         weights={},
         anchors={name: weigher.anchor() for name, weigher in anchors.items()},
     )
-    return _with_errors(checkpoint, calibration, interpreter, images[:: _stride(images)], size)
+    return _with_errors(checkpoint, calibration, interpreter, images[:: _stride(images)])
 
 
 class _AskedRanges(Mapping[str, tuple[float, float]]):
@@ -118,20 +118,26 @@ def _ranges_needed(network: QLViT, softmaxes: Iterable[str]) -> list[str]:
     return list(asked)
 
 
-def integer_graph(checkpoint: Checkpoint, calibration: Calibration, softmax: Form) -> Graph:
+def integer_graph(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    softmax: Form,
+    target: type[IntegerBuilder] = IntegerBuilder,
+) -> Graph:
     """Lower a checkpoint with a calibration into the integer graph.
 
     Args:
         checkpoint: the trained network.
         calibration: its calibration.
         softmax: ``"fast"`` or ``"exact"``.
+        target: the builder that lowers, in the operators of its device.
 
     Raises:
         ConversionError: the network cannot be lowered.
         CalibrationError: a tensor has no range.
     """
     name = f"qlvit-{checkpoint.run.network.variant}-{checkpoint.run.network.size}"
-    builder = IntegerBuilder(
+    builder = target(
         name, ranges=calibration.ranges(), softmax_form=softmax, anchors=calibration.anchors
     )
     return lower(checkpoint.network, builder)
@@ -142,16 +148,16 @@ def _with_errors(
     calibration: Calibration,
     float_model: Interpreter,
     images: Sequence[LabelledImage],
-    size: tuple[int, int],
 ) -> Calibration:
     """Add the integer graph's error per tensor, its weights' scales and its agreement."""
     graph = integer_graph(checkpoint, calibration, "fast")
+    network = checkpoint.run.network
     quantised = {t.name: t for t in graph.tensors() if t.quantisation is not None}
     signal: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     noise: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     agreed: list[bool] = []
     for entry in images:
-        for view in _views(decode(entry.path), size):
+        for view in _views(decode(entry.path), network.input_size, network.channels):
             logits = float_model.invoke(view.astype(np.float32))
             exact = float_model.tensors()
             stored = run_reference(graph, {graph.inputs[0].name: view[None]}, keep_all=True)
@@ -177,9 +183,9 @@ def _with_errors(
     )
 
 
-def _views(image: Image, size: tuple[int, int]) -> Iterator[NDArray[Any]]:
-    yield whole_view(image, size)
-    yield cell_view(image, size)
+def _views(image: Image, size: tuple[int, int], channels: int = 3) -> Iterator[NDArray[Any]]:
+    yield whole_view(image, size, channels)
+    yield cell_view(image, size, channels)
 
 
 def _stride(images: Sequence[LabelledImage]) -> int:

@@ -113,7 +113,7 @@ def prove_equal(graph: Graph, model: bytes, views: Views) -> Equality:
     Args:
         graph: the integer graph.
         model: the file written from it.
-        views: (N, h, w, 3) uint8 inputs.
+        views: (N, h, w, channels) uint8 inputs.
 
     Raises:
         ModelFileError: the kernels crashed.

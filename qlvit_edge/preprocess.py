@@ -1,10 +1,10 @@
-"""Decode, resize, uint8 RGB: the one function that training, calibration and device share.
+"""Decode, resize, uint8 RGB or grey: the one function that training, calibration and device share.
 
-The choices are part of a model and are recorded in its file under `PREPROCESSING`: EXIF
+The choices are part of a model and are recorded in its file by the name of `recipe`: EXIF
 orientation honoured, alpha laid over white, grey repeated, 16 bit divided by 257 and
 never stretched, the whole image resized to the input size without keeping its
 proportions (as the paper does), by `qlvit_edge.resample`, whose bytes are the same on
-every CPU.
+every CPU; for networks of one channel then `luminance`, in integers too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from qlvit_edge.imagefile import MAX_BYTES, REPLACE, read_pixels
 from qlvit_edge.resample import resample
 
 PREPROCESSING = "rgb8-squash-triangle-v1"
-"""Name of this recipe; whoever changes one byte of its result changes the name."""
+"""Name of the recipe for colour; whoever changes one byte of its result changes the name."""
+
+GREY_PREPROCESSING = "grey8-squash-triangle-bt601-v1"
+"""Name of the recipe for one channel: the same, then `luminance`."""
+
+LUMINANCE = (19595, 38470, 7471)
+"""Weights of red, green and blue in 65536ths: ITU-R BT.601's 0.299, 0.587 and 0.114."""
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 """File names with these endings (in any case) are taken for images."""
@@ -54,29 +60,59 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     return resample(image, size)
 
 
-def preprocess(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def recipe(channels: int) -> str:
+    """Return the name of what `preprocess` does for a network of so many channels, 1 or 3."""
+    return {1: GREY_PREPROCESSING, 3: PREPROCESSING}[channels]
+
+
+def preprocess(
+    image: NDArray[np.uint8], size: tuple[int, int], channels: int = 3
+) -> NDArray[np.uint8]:
     """Turn a decoded image or a camera's crop into what the network is fed.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         size: (height, width) of the network's input.
+        channels: its channels, 3 for RGB or 1 for grey.
 
     Returns:
-        (height, width, 3) uint8 RGB.
+        (height, width, channels) uint8.
 
     Raises:
         ValueError: the image is of another type or has an empty axis.
     """
-    return resize(image, size)
+    return in_channels(resize(image, size), channels)
 
 
-def load(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Read a file and preprocess it: (height, width, 3) uint8 RGB.
+def in_channels(image: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return (…, H, W, 3) uint8 RGB as (…, H, W, channels): itself, or its luminance.
+
+    Raises:
+        ValueError: ``channels`` is neither 1 nor 3.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"images have 1 or 3 channels, not {channels}")
+    return image if channels == 3 else luminance(image)
+
+
+def luminance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Turn (…, 3) uint8 RGB into (…, 1) uint8 grey, rounded half up, in integers alone.
+
+    Pixels that are grey already (red = green = blue) keep their value: the weights sum to
+    one. libjpeg and Pillow use the same weights and rounding.
+    """
+    red, green, blue = (image[..., index].astype(np.uint32) for index in range(3))
+    weighted = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
+    return ((weighted + 32768) >> 16).astype(np.uint8)[..., np.newaxis]
+
+
+def load(path: Path, size: tuple[int, int], channels: int = 3) -> NDArray[np.uint8]:
+    """Read a file and preprocess it: (height, width, channels) uint8.
 
     Raises:
         DataError: see `decode`.
     """
-    return preprocess(decode(path), size)
+    return preprocess(decode(path), size, channels)
 
 
 def read_file(path: Path) -> bytes:

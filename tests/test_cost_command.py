@@ -61,7 +61,7 @@ def test_v3_costs_what_the_paper_counted(capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             ("--input-size", "97"),
-            "error: network nano: cannot be built: the input sides must be multiples of 32; ",
+            "network nano: cannot be built: the input sides must be multiples of 32, not 97x97; ",
         ),
         (("--kv-pool", "0,1,1,1"), "Invalid value for '--kv-pool': '0,1,1,1' is not as in"),
         (("--input-size", "wide"), "Invalid value for '--input-size'"),

@@ -230,9 +230,9 @@ def test_colours_are_left_alone_in_the_share_of_epochs_that_settles(
     varied: list[bool] = []
     real = loop.training_batches
 
-    def noted(*arguments: object, vary_look: bool) -> object:
+    def noted(*arguments: object, vary_look: bool, **others: object) -> object:
         varied.append(vary_look)
-        return real(*arguments, vary_look=vary_look)  # type: ignore[arg-type]
+        return real(*arguments, vary_look=vary_look, **others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loop, "training_batches", noted)
     _train(_run_config(epochs=5, settle=0.6), cells, tmp_path, epochs=4)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.network_options import network_options
+from qlvit_edge.cli.network_options import input_options, network_options
 
 if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     help="Peak learning rate.",
 )  # fmt: skip
 @network_options
+@input_options
 @click.option(
     "--softmax",
     type=click.Choice(["log2", "float"]),
@@ -85,6 +86,8 @@ def command(
     norm: str,
     basis: str,
     kv_pool: tuple[int, ...],
+    channels: int,
+    input_size: tuple[int, int] | None,
     softmax: str,
     validation: float,
     settle: float,
@@ -119,6 +122,8 @@ def command(
         kan_basis=basis,
         kv_pool=kv_pool,
         softmax=softmax,
+        channels=channels,
+        **({} if input_size is None else {"input_size": input_size}),
     )
     run = RunConfig(
         network=network,

@@ -54,6 +54,9 @@ def geometry(
     turn = np.array(
         [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
     ) * np.array([flip, 1.0])
+    # Turned with the view stretched to a square: a quarter turn of a long view fills it again.
+    sides = np.array([width, height])
+    turn = turn * (sides[:, None] / sides)
     # Output pixel → input pixel: centre + extent-scaled, turned offset from the middle.
     matrix = np.diag(scale) @ turn
     middle = np.array([(width - 1) / 2, (height - 1) / 2])

@@ -26,13 +26,16 @@ from qlvit_edge.data.augment import (
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
-from qlvit_edge.preprocess import decode, preprocess, resize
+from qlvit_edge.preprocess import decode, in_channels, preprocess, resize
 
 # Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
 _KEEP = 4
 # The whole image is kept a little larger than the input, so that turning it loses nothing.
 _WHOLE = 1.25
 CROP_SHARE = 0.5
+
+View = Callable[[Image, tuple[int, int], int], Image]
+"""Makes of a decoded image, (height, width) and channels what a network is fed."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +151,14 @@ def training_batches(
     seed: int,
     epoch: int,
     *,
+    channels: int = 3,
     vary_look: bool = True,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Yield shuffled batches of one epoch: images (B, h, w, 3) uint8 and labels (B,).
+    """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
     The same seed and epoch give the same batches. A last batch of one image is dropped
-    (BatchNorm cannot normalise it).
+    (BatchNorm cannot normalise it). Views for one channel are varied in colour first, as
+    stains and lamps vary, and turned grey last.
     """
     order = np.random.default_rng([seed, epoch]).permutation(len(cached))
     for start in range(0, len(order), batch):
@@ -169,34 +174,36 @@ def training_batches(
             )
             for index in chosen
         ]
-        yield np.stack(views), np.array([cached[index].label for index in chosen])
+        labels = np.array([cached[index].label for index in chosen])
+        yield in_channels(np.stack(views), channels), labels
 
 
-def whole_view(image: Image, size: tuple[int, int]) -> Image:
+def whole_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:
     """Return the whole image at the input size, as the paper evaluates."""
-    return preprocess(image, size)
+    return preprocess(image, size, channels)
 
 
-def cell_view(image: Image, size: tuple[int, int]) -> Image:
+def cell_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:
     """Return the crop around the largest cell as `run` feeds it; the whole image if none."""
     cells = find_cells(image)
-    return preprocess(crop(image, cells[0], CROP_MARGIN) if cells else image, size)
+    return preprocess(crop(image, cells[0], CROP_MARGIN) if cells else image, size, channels)
 
 
 def evaluation_batches(
     images: Sequence[LabelledImage],
     size: tuple[int, int],
     batch: int,
-    view: Callable[[Image, tuple[int, int]], Image] = whole_view,
+    view: View = whole_view,
+    channels: int = 3,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-    """Yield batches in order, preprocessed exactly as on the device.
+    """Yield batches in order, (B, h, w, channels), preprocessed exactly as on the device.
 
     Raises:
         DataError: an image does not decode.
     """
 
     def prepare(entry: LabelledImage) -> Image:
-        return view(decode(entry.path), size)
+        return view(decode(entry.path), size, channels)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         upcoming = pool.map(prepare, images[:batch])

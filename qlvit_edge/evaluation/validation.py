@@ -29,7 +29,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, metadata_of
 from qlvit_edge.modelfile.reader import read_bytes, read_document
-from qlvit_edge.preprocess import PREPROCESSING, preprocess
+from qlvit_edge.preprocess import preprocess, recipe
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.classifier import as_input, softmax
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
@@ -48,6 +48,7 @@ class Model:
         metadata: what it says about itself; None when another tool wrote it.
         audit: what keeps it from being an integer model.
         input_size: height and width in pixels.
+        channels: of its input, 3 (RGB) or 1 (grey).
         labels: class names in the order of its outputs; None when it does not say.
         outputs: number of its outputs.
         gives_probabilities: they went through a softmax inside the file.
@@ -58,6 +59,7 @@ class Model:
     metadata: ModelMetadata | None
     audit: AuditResult
     input_size: tuple[int, int]
+    channels: int
     labels: tuple[str, ...] | None
     outputs: int
     gives_probabilities: bool
@@ -95,7 +97,7 @@ def open_model(path: Path) -> Model:
         or len(outputs) != 1
         or len(inputs[0].shape) != 4
         or inputs[0].shape[0] != 1
-        or inputs[0].shape[3] != 3
+        or inputs[0].shape[3] not in (1, 3)
         or len(outputs[0].shape) != 2
         or outputs[0].shape[0] != 1
     ):
@@ -103,21 +105,22 @@ def open_model(path: Path) -> Model:
         raise ModelFileError(
             path,
             f"it is no image classifier (inputs and outputs {shapes})",
-            "give a model of one input (1, height, width, 3) and one output (1, classes)",
+            "give a model of one input (1, height, width, 3 or 1) and one output (1, classes)",
         )
-    if metadata is not None and metadata.preprocessing != PREPROCESSING:
+    _, height, width, channels = inputs[0].shape
+    if metadata is not None and metadata.preprocessing != recipe(channels):
         raise ModelFileError(
             path,
-            f"it wants preprocessing {metadata.preprocessing!r}, not {PREPROCESSING!r}",
+            f"it wants preprocessing {metadata.preprocessing!r}, not {recipe(channels)!r}",
             "convert the model again or use the version that made it",
         )
-    _, height, width, _ = inputs[0].shape
     return Model(
         path=path,
         content=content,
         metadata=metadata,
         audit=audit_integer_only(document),
         input_size=(height, width),
+        channels=channels,
         labels=None if metadata is None else tuple(metadata.labels),
         outputs=outputs[0].shape[1],
         gives_probabilities=document.ends_in_softmax,
@@ -255,7 +258,8 @@ def _answer(
     """Classify what is shown of an image; None: no cell was found in it."""
     if picture is None:
         return Answer(image, None, (0.0,) * len(order), math.nan)
-    values = as_input(preprocess(picture, model.input_size), interpreter.input)
+    pixels = preprocess(picture, model.input_size, model.channels)
+    values = as_input(pixels, interpreter.input)
     started = time.perf_counter()
     output = interpreter.invoke(values)
     seconds = time.perf_counter() - started
@@ -327,7 +331,7 @@ def _golden(model: Model, interpreter: Interpreter, kernels: Kernels) -> dict[st
         return result | {"compared": 0, "reason": reason, "passed": None}
     differences = []
     for pair in pairs:
-        logits = interpreter.invoke(as_input(pair.image(), interpreter.input))[0]
+        logits = interpreter.invoke(as_input(pair.image(model.channels), interpreter.input))[0]
         differences.append(np.abs(logits.astype(np.int64) - np.array(pair.logits, np.int64)))
     largest = max(int(difference.max()) for difference in differences)
     equal = sum(not difference.any() for difference in differences)

@@ -68,8 +68,12 @@ class NetworkConfig(BaseModel):
     def _shapes_fit(self) -> NetworkConfig:
         if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
             raise ValueError("each stage's heads must divide its width")
-        if any(side % (self.stem_stride * 8) for side in self.input_size):
-            raise ValueError(f"the input sides must be multiples of {self.stem_stride * 8}")
+        height, width = self.input_size
+        multiple = self.stem_stride * 8
+        if height % multiple or width % multiple:
+            raise ValueError(
+                f"the input sides must be multiples of {multiple}, not {height}x{width}"
+            )
         if self.kan_basis == "linear" and self.kan_intervals % 2:
             raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
         return self

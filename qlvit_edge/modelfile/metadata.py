@@ -39,7 +39,8 @@ class GoldenPair(_Strict):
     """An input and the output that the reference kernels give for it.
 
     Attributes:
-        image_png: the network's input, (h, w, 3) uint8 RGB, as PNG in base64.
+        image_png: the network's input, (h, w, 3) uint8 RGB or (h, w, 1) grey, as PNG in
+            base64.
         logits: the int8 logits of the reference kernels, one a class.
         label: the image's true class.
         source: where the image is from, with its licence (MIT images only).
@@ -54,10 +55,11 @@ class GoldenPair(_Strict):
     def of(
         cls, image: NDArray[np.uint8], logits: NDArray[np.int8], label: str, source: str
     ) -> GoldenPair:
-        """Make a pair from a (h, w, 3) uint8 RGB input and its int8 logits (any shape)."""
+        """Make a pair from an input, (h, w, 3) RGB or (h, w, 1) grey, and its int8 logits."""
         import cv2
 
-        encoded, content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        # Channels from last to first: BGR is what OpenCV writes; grey stays grey.
+        encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
         if not encoded:
             raise ValueError("the image cannot be written as PNG")
         return cls(
@@ -67,16 +69,17 @@ class GoldenPair(_Strict):
             source=source,
         )
 
-    def image(self) -> NDArray[np.uint8]:
-        """Return the input as (h, w, 3) uint8 RGB.
+    def image(self, channels: int = 3) -> NDArray[np.uint8]:
+        """Return the input of a model of so many channels, (h, w, channels) uint8.
 
         Raises:
             ModelFileError: the stored PNG is damaged.
         """
-        from qlvit_edge.preprocess import decode
+        from qlvit_edge.preprocess import decode, in_channels
 
         try:
-            return decode(base64.b64decode(self.image_png, validate=True), name="golden pair")
+            content = base64.b64decode(self.image_png, validate=True)
+            return in_channels(decode(content, name="golden pair"), channels)
         except (binascii.Error, DataError) as error:
             raise ModelFileError(
                 "golden pair", f"its image is damaged ({error})", "convert the model again"
@@ -91,7 +94,7 @@ class ModelMetadata(_Strict):
         name: the model's name.
         labels: class names in the order of the logits.
         input_size: height and width of the input in pixels.
-        colour: order of the input's channels.
+        colour: what the input's channels are, ``"RGB"`` (three) or ``"grey"`` (one).
         preprocessing: name of the recipe from decoded image to input bytes.
         softmax: form of the integer softmax inside.
         variant: variant of the network (`v4`).
@@ -111,7 +114,7 @@ class ModelMetadata(_Strict):
     name: str
     labels: list[str] = Field(min_length=2, max_length=1000)
     input_size: tuple[_Side, _Side]
-    colour: Literal["RGB"] = "RGB"
+    colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
     softmax: Literal["fast", "exact"]
     variant: str
@@ -125,6 +128,11 @@ class ModelMetadata(_Strict):
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
     golden: list[GoldenPair] = Field(default_factory=list, max_length=64)
     created_by: str
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input: 3 for RGB, 1 for grey."""
+        return 3 if self.colour == "RGB" else 1
 
     @model_validator(mode="after")
     def _labels_fit(self) -> ModelMetadata:
@@ -196,7 +204,7 @@ def metadata_of(document: Document, *, subject: object = "model") -> ModelMetada
 
 def _check_against(document: Document, metadata: ModelMetadata, subject: object) -> None:
     shapes = [tensor.shape for tensor in (*document.inputs, *document.outputs)]
-    expected = [(1, *metadata.input_size, 3), (1, len(metadata.labels))]
+    expected = [(1, *metadata.input_size, metadata.channels), (1, len(metadata.labels))]
     if shapes != expected:
         raise ModelFileError(
             subject,

@@ -17,7 +17,7 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_bytes
-from qlvit_edge.preprocess import PREPROCESSING, decode, preprocess
+from qlvit_edge.preprocess import decode, preprocess, recipe
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime, TensorInfo
 
 Verdict = Literal["accepted", "uncertain"]
@@ -114,7 +114,8 @@ class Classifier:
         Args:
             image: (H, W, 3) uint8 RGB of any size, or an image file. Grey, alpha and 16-bit
                 files are turned into 8-bit RGB without a word: grey repeated, alpha laid
-                over white, 16 bit divided by 257.
+                over white, 16 bit divided by 257. A model of one channel then sees its
+                luminance.
 
         Raises:
             DataError: the file is no image that can be decoded.
@@ -124,8 +125,8 @@ class Classifier:
         return self.infer(self.prepare(pixels))
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the network is fed, (h, w, 3) uint8 RGB, for an (H, W, 3) image."""
-        return preprocess(image, self.metadata.input_size)
+        """Return what the network is fed for an (H, W, 3) RGB image: (h, w, channels) uint8."""
+        return preprocess(image, self.metadata.input_size, self.metadata.channels)
 
     def infer(self, pixels: NDArray[np.uint8]) -> Classification:
         """Classify an image that `prepare` made."""
@@ -163,10 +164,10 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _require_preprocessing(path: Path, metadata: ModelMetadata) -> None:
-    if metadata.preprocessing != PREPROCESSING:
+    if metadata.preprocessing != recipe(metadata.channels):
         raise ModelFileError(
             path,
             f"it wants preprocessing {metadata.preprocessing!r}, this version has "
-            f"{PREPROCESSING!r}",
+            f"{recipe(metadata.channels)!r}",
             "convert the model again or use the version that made it",
         )

@@ -6,7 +6,7 @@ import copy
 import csv
 import io
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.data.loader import CachedImage, evaluation_batches, training_batches
+from qlvit_edge.data.loader import (
+    CachedImage,
+    View,
+    evaluation_batches,
+    training_batches,
+    whole_view,
+)
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
+from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import (
@@ -130,7 +137,7 @@ def train(
     while state.epoch < run.training.epochs:
         row = _train_epoch(state, moving, run, cached, device, steps, report)
         if validation:
-            labels, logits = predict(average, validation, run.network.input_size, device)
+            labels, logits = predict(average, validation, run.network, device)
             row["validation_accuracy"] = float((logits.argmax(1) == labels).mean())
         state.history.append(row)
         state.epoch += 1
@@ -146,29 +153,30 @@ def train(
 def predict(
     network: nn.Module,
     images: Sequence[LabelledImage],
-    size: tuple[int, int],
+    config: NetworkConfig,
     device: torch.device,
-    batches: Iterable[tuple[NDArray[np.uint8], NDArray[np.int64]]] | None = None,
+    view: View = whole_view,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Classify images; returns labels (N,) and logits (N, classes).
 
     Args:
         network: a network in evaluation mode.
-        images: the images, preprocessed whole unless ``batches`` is given.
-        size: (height, width) of the input.
+        images: the images.
+        config: the network's input size and channels.
         device: where the network is.
-        batches: other batches than the whole images, for example crops of cells.
+        view: what it is shown of an image: all of it, or the crop of its cell.
     """
     labels: list[NDArray[np.int64]] = []
     logits: list[NDArray[np.float32]] = []
-    for views, batch_labels in batches or evaluation_batches(images, size, EVALUATION_BATCH):
+    batches = evaluation_batches(images, config.input_size, EVALUATION_BATCH, view, config.channels)
+    for views, batch_labels in batches:
         logits.append(network(to_input(views, device)).float().cpu().numpy())
         labels.append(batch_labels)
     return np.concatenate(labels), np.concatenate(logits)
 
 
 def to_input(views: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Turn (B, H, W, 3) uint8 into the network's (B, 3, H, W) float input, values 0…255."""
+    """Turn (B, H, W, C) uint8 into the network's (B, C, H, W) float input, values 0…255."""
     return torch.from_numpy(views).to(device).permute(0, 3, 1, 2).float().contiguous()
 
 
@@ -193,6 +201,7 @@ def _train_epoch(
         training.batch,
         training.seed,
         state.epoch,
+        channels=run.network.channels,
         vary_look=not settling,
     )
     for index, (views, labels) in enumerate(batches):

@@ -25,7 +25,6 @@ from qlvit_edge.data.loader import (
     cache_images,
     cell_view,
     check_images,
-    evaluation_batches,
 )
 from qlvit_edge.data.split import Split, require_fit, select
 from qlvit_edge.errors import DeviceError
@@ -149,10 +148,8 @@ def _finish(
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    size = run.network.input_size
-    labels, logits = loop.predict(network, test, size, device)
-    crops = evaluation_batches(test, size, loop.EVALUATION_BATCH, cell_view)
-    _, crop_logits = loop.predict(network, test, size, device, crops)
+    labels, logits = loop.predict(network, test, run.network, device)
+    _, crop_logits = loop.predict(network, test, run.network, device, cell_view)
     whole = float(np.mean(logits.argmax(1) == labels))
     crop = float(np.mean(crop_logits.argmax(1) == labels))
     confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
