@@ -41,8 +41,8 @@ def main() -> int:
     require_fit(split, folder)
     test = select(folder, split.test)
     chosen = np.unique(np.linspace(0, len(test) - 1, options.images).round().astype(int))
-    size = checkpoint.run.network.input_size
-    views = np.stack([load(test[index].path, size) for index in chosen])
+    size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
+    views = np.stack([load(test[index].path, size, channels) for index in chosen])
     failed = False
     for form in get_args(Form):
         began = time.perf_counter()

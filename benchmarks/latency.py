@@ -122,7 +122,8 @@ def main() -> None:
         "plain softmax, float32": twin(checkpoint, "float"),
     }
     files = {name: Interpreter(c, threads=options.threads) for name, c in content.items()}
-    view = load(scan(bundled.CROPS).images[0].path, checkpoint.run.network.input_size)
+    network = checkpoint.run.network
+    view = load(scan(bundled.CROPS).images[0].path, network.input_size, network.channels)
     times: dict[str, NDArray[np.float64]] = {}
     ratios: dict[str, NDArray[np.float64]] = {}
     for name in list(files)[1:]:

@@ -29,7 +29,7 @@ from qlvit_edge.converters.routes.exportable import exportable
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.modelfile.metadata import ModelMetadata
-from qlvit_edge.preprocess import PREPROCESSING
+from qlvit_edge.preprocess import recipe
 from qlvit_edge.training.checkpoint import Checkpoint
 
 OPSET = 17
@@ -179,8 +179,9 @@ def _properties(checkpoint: Checkpoint) -> dict[str, str]:
     run = checkpoint.run
     return {
         "labels": json.dumps(run.classes, ensure_ascii=False),
-        "input": f"(1, {run.network.channels}, H, W) float32, RGB values 0 to 255",
-        "preprocessing": PREPROCESSING,
+        "input": f"(1, {run.network.channels}, H, W) float32, "
+        f"{'RGB' if run.network.channels == 3 else 'grey'} values 0 to 255",
+        "preprocessing": recipe(run.network.channels),
         "output": "logits, one a label",
         "name": checkpoint.folder.resolve().name,
         "variant": run.network.variant,

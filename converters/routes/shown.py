@@ -52,8 +52,8 @@ def show(checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progr
         DataError: an image does not decode.
     """
     images = spread(list(proof.images), count)
-    size = checkpoint.run.network.input_size
-    views = np.stack([load(image.path, size) for image in images])
+    size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
+    views = np.stack([load(image.path, size, channels) for image in images])
     with progress("running PyTorch", len(views)) as advance:
         logits = torch_logits(checkpoint.network, views, advance)
     labels = np.array([image.label for image in images], np.int64)
