@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from qlvit_edge.model.dynamic_conv import DynamicConv, softmax
 from qlvit_edge.model.kan import CubicKANLayer, KANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
+from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
 from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
 from qlvit_edge.model.stem import Stem
@@ -57,6 +58,8 @@ def _replacement(module: nn.Module, owner: nn.Module, unpadded_pooling: bool) ->
         return _Ramps(module)
     if isinstance(module, CubicKANLayer):
         return _Splines(module)
+    if isinstance(module, ChannelNorm):
+        return _ByMeans(module)
     if isinstance(module, UniformQuantiser):
         return _Grid(module)
     if isinstance(module, QuantisedHead):
@@ -83,6 +86,21 @@ class _Grid(nn.Module):
             return x
         steps = torch.floor(x * (1 / self.scale) + 0.5)
         return steps.clamp(self.lowest, self.highest) * self.scale
+
+
+class _ByMeans(nn.Module):
+    """LayerNorm over the channels without moving them to the last axis."""
+
+    def __init__(self, source: ChannelNorm) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        centred = x - x.mean(1, keepdim=True)
+        deviation = torch.sqrt((centred * centred).mean(1, keepdim=True) + self.source.epsilon)
+        gain, offset = self.source.weight.reshape(shape), self.source.bias.reshape(shape)
+        return centred / deviation * gain + offset
 
 
 class _FoldedStem(nn.Module):

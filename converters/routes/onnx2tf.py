@@ -32,6 +32,7 @@ from qlvit_edge.converters.routes.closeness import (
 )
 from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
 from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.running import file_logits
 from qlvit_edge.converters.routes.shown import Shown
 from qlvit_edge.data.folder import scan
 from qlvit_edge.errors import ConversionError, ModelFileError, QLViTEdgeError
@@ -40,8 +41,7 @@ from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.preprocess import load
 from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.classifier import as_input
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.runtime.interpreter import Kernels
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 TIME_LIMIT = 1800.0
@@ -229,18 +229,6 @@ def _run(name: str, content: bytes, kernels: Kernels, shown: Shown) -> Ran:
     except QLViTEdgeError as error:
         return Ran(str(error), 0, None, None)
     return Ran(words, partitions, logits, compare_logits(shown.logits, logits))
-
-
-def file_logits(
-    content: bytes, kernels: Kernels, views: NDArray[np.uint8]
-) -> tuple[Logits, str, int]:
-    """Return real logits (N, classes), the kernels that ran, and the delegate's parts."""
-    interpreter = Interpreter(content, kernels=kernels)
-    rows = [
-        interpreter.output.dequantise(interpreter.invoke(as_input(view, interpreter.input)))[0]
-        for view in views
-    ]
-    return np.stack(rows), interpreter.kernels_used, interpreter.partitions
 
 
 def _complaints(kernels: Kernels, ran: Ran, bound: Bound) -> list[str]:
