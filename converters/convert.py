@@ -21,6 +21,8 @@ from qlvit_edge import bundled
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import prove
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.lower import require_lowerable
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
@@ -30,8 +32,9 @@ from qlvit_edge.data.split import load_split, require_fit, select
 from qlvit_edge.errors import ConversionError, DataError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
-from qlvit_edge.preprocess import PREPROCESSING, load, preprocess
+from qlvit_edge.preprocess import load, preprocess, recipe
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -104,11 +107,21 @@ class Conversion:
         model: the file's bytes, metadata inside.
         report: the proof as plain data, as written to `--report`.
         accuracies: what the accuracy budget is held against.
+        graph: the integer graph it was written from.
+        metadata: what the file says about itself.
+        views: (N, h, w, channels) uint8, the images of the proof.
+        compared: which of them were compared at every tensor, as indices.
+        logits: (N, classes) int8, of the default kernels.
     """
 
     model: bytes
     report: dict[str, Any]
     accuracies: prove.Accuracies
+    graph: Graph
+    metadata: ModelMetadata
+    views: NDArray[np.uint8]
+    compared: NDArray[np.int64]
+    logits: prove.Logits
 
 
 def convert(
@@ -117,6 +130,7 @@ def convert(
     proof: ProofImages,
     tensor_images: int,
     progress: Progress,
+    target: type[IntegerBuilder] = IntegerBuilder,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
@@ -126,6 +140,7 @@ def convert(
         proof: the images of the proof.
         tensor_images: how many of them are compared at every tensor.
         progress: makes a progress bar from a description and a total.
+        target: the builder that lowers, in the operators of its device.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -135,7 +150,7 @@ def convert(
     began = time.monotonic()
     require_lowerable(checkpoint.network)
     calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    graph = integer_graph(checkpoint, calibration, softmax)
+    graph = integer_graph(checkpoint, calibration, softmax, target)
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
 
@@ -151,8 +166,9 @@ def convert(
     accuracies = prove.judge(labels, shown.classes, logits.argmax(1), names)
     subset = prove.judge(labels[chosen], shown.classes[chosen], logits[chosen].argmax(1), names)
 
-    golden = _golden_pairs(graph, names, checkpoint.run.network.input_size)
-    model = embed(bare, _metadata(checkpoint, softmax, proof, accuracies, golden))
+    golden = _golden_pairs(graph, names, checkpoint.run.network)
+    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden)
+    model = embed(bare, metadata)
     prove.audit(model)
     report = {
         "reduced_proof": proof.reduced,
@@ -183,7 +199,7 @@ def convert(
         "golden_pairs": len(golden),
         "seconds": round(time.monotonic() - began, 1),
     }
-    return Conversion(model, report, accuracies)
+    return Conversion(model, report, accuracies, graph, metadata, shown.views, chosen, logits)
 
 
 def _require_equal(equality: prove.Equality) -> None:
@@ -211,7 +227,8 @@ def _metadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,
         input_size=run.network.input_size,
-        preprocessing=PREPROCESSING,
+        colour="RGB" if run.network.channels == 3 else "grey",
+        preprocessing=recipe(run.network.channels),
         softmax=softmax,
         variant=run.network.variant,
         size_name=run.network.size,
@@ -234,7 +251,7 @@ class _Shown:
     """What the float network was shown and what it said.
 
     Attributes:
-        views: (N, h, w, 3) uint8.
+        views: (N, h, w, channels) uint8.
         labels: (N,) int64.
         classes: (N,) int64, the network's answers.
         unusual: kinds of images that are not plain 8-bit RGB, with their numbers.
@@ -250,13 +267,16 @@ def _show_to_float_network(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], progress: Progress
 ) -> _Shown:
     """Decode the images and classify them, small batches side by side on all cores."""
-    size, device = checkpoint.run.network.input_size, torch.device("cpu")
+    network, device = checkpoint.run.network, torch.device("cpu")
     kinds: list[str] = []
     parts = [images[start : start + _FLOAT_BATCH] for start in range(0, len(images), _FLOAT_BATCH)]
     with progress("running the float network", len(images)) as advance:
 
         def classify(part: Sequence[LabelledImage]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-            views = [preprocess(decode_noting(entry.path, kinds), size) for entry in part]
+            views = [
+                preprocess(decode_noting(entry.path, kinds), network.input_size, network.channels)
+                for entry in part
+            ]
             batch = np.stack(views)
             with torch.inference_mode():
                 classes = checkpoint.network(to_input(batch, device)).argmax(1).numpy()
@@ -289,7 +309,7 @@ def _white_cells() -> set[str]:
     return set(scan(bundled.CROPS).classes)
 
 
-def _golden_pairs(graph: Any, names: list[str], size: tuple[int, int]) -> list[GoldenPair]:
+def _golden_pairs(graph: Any, names: list[str], network: NetworkConfig) -> list[GoldenPair]:
     """Make golden pairs from the bundled crops, logits by the NumPy reference.
 
     For a model of other classes the label is the model's own answer: such a pair still
@@ -300,7 +320,7 @@ def _golden_pairs(graph: Any, names: list[str], size: tuple[int, int]) -> list[G
     for label, name in enumerate(folder.classes):
         own = [image for image in folder.images if image.label == label]
         for image in own[:_GOLDEN_PER_CLASS]:
-            view = load(image.path, size)
+            view = load(image.path, network.input_size, network.channels)
             logits = run_reference(graph, {graph.inputs[0].name: view[None]})[
                 graph.outputs[0].name
             ][0]

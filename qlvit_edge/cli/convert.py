@@ -12,6 +12,7 @@ from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
     from qlvit_edge.converters.convert import Conversion
+    from qlvit_edge.converters.integer_builder import IntegerBuilder
 
 
 @click.command("convert")
@@ -34,6 +35,30 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Python of the environment with onnx2tf  [default: $QLVIT_EDGE_ONNX2TF_PYTHON or "
     ".venv-onnx2tf here]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(["cpu", "edgetpu"]),
+    default="cpu",
+    show_default=True,
+    help="One file for CPUs, or a chain of segments for an Edge TPU and the CPU.",
+)
+@click.option(
+    "--tpu-share",
+    type=click.FloatRange(0, 100),
+    default=85,
+    show_default=True,
+    metavar="PERCENT",
+    help="Edge TPU: MACs that must stay on it; above that, round trips are saved.",
+)
+@click.option("--no-compile", is_flag=True, help="Edge TPU: do not call edgetpu_compiler.")
+@click.option(
+    "--compiler-timeout",
+    type=click.IntRange(1),
+    default=180,
+    show_default=True,
+    metavar="SECONDS",
+    help="Edge TPU: how long edgetpu_compiler may take.",
 )
 @click.option(
     "--softmax",
@@ -76,6 +101,10 @@ def command(
     out: Path,
     route: str,
     python: Path | None,
+    target: str,
+    tpu_share: float,
+    no_compile: bool,
+    compiler_timeout: int,
     softmax: str,
     max_drop: float,
     data: Path | None,
@@ -87,11 +116,13 @@ def command(
 
     The proof: every tensor an integer, builtin operators only, every tensor equal to the
     NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
-    is not written. Files of the other routes are held against PyTorch's logits.
+    is not written. Files of the other routes are held against PyTorch's logits. A chain
+    for an Edge TPU goes through the same proof, and must then equal its uncut graph.
 
     \b
     Example:
       qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
+      qlvit-edge convert runs/wbc --out wbc.chain --target edgetpu
       qlvit-edge convert runs/wbc --out wbc.onnx --route onnx
       qlvit-edge convert runs/wbc --out stock/ --route onnx2tf --python .venv-onnx2tf/bin/python
     """
@@ -106,6 +137,9 @@ def command(
         return
     from typing import cast
 
+    from qlvit_edge.cli.convert_edgetpu import require_options_of_target
+
+    require_options_of_target(context, target)
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.convert import convert, proof_images
@@ -115,24 +149,51 @@ def command(
     from qlvit_edge.integer.log2_softmax import Form
     from qlvit_edge.training.checkpoint import load_checkpoint
 
-    for target in filter(None, (out, report)):
-        require_no_folder(target)
-        ensure_writable(target.absolute().parent)
+    for path in filter(None, (out, report)):
+        require_no_folder(path)
+        ensure_writable(path.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     images = proof_images(checkpoint, data, split_path, is_bundled(run))
-    conversion = convert(checkpoint, cast("Form", softmax), images, tensor_images, progress_bar)
+    conversion = convert(
+        checkpoint, cast("Form", softmax), images, tensor_images, progress_bar, _builder(target)
+    )
     failed: AccuracyBudgetError | None = None
     try:
         check_budget(conversion.accuracies, max_drop, out)
     except AccuracyBudgetError as error:
         failed = error
     _print(conversion)
+    model, figures = conversion.model, conversion.report
+    if target == "edgetpu" and failed is None:
+        from qlvit_edge.cli.convert_edgetpu import print_chain, to_chain
+        from qlvit_edge.converters.edgetpu.compiler import find_compiler
+
+        model, about_chain = to_chain(
+            conversion,
+            smallest_share=tpu_share / 100,
+            compiler=None if no_compile else find_compiler(),
+            timeout=compiler_timeout,
+            progress=progress_bar,
+        )
+        figures = {**figures, "edgetpu": about_chain}
+        print_chain(about_chain)
     if report is not None:
-        write_json(report, {**conversion.report, "max_drop": max_drop, "passed": failed is None})
+        write_json(report, {**figures, "max_drop": max_drop, "passed": failed is None})
     if failed is not None:
         raise failed
-    write_bytes(out, conversion.model)
-    click.echo(f"wrote {out}: {len(conversion.model) / 1024:.0f} KiB")
+    write_bytes(out, model)
+    click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
+
+
+def _builder(target: str) -> type[IntegerBuilder]:
+    """Return what lowers in the operators of the target."""
+    if target == "edgetpu":
+        from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
+
+        return EdgeTpuBuilder
+    from qlvit_edge.converters.integer_builder import IntegerBuilder
+
+    return IntegerBuilder
 
 
 def _print(conversion: Conversion) -> None:

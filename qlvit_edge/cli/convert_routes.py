@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import Checkpoint
 
 
-_OPTIONS_OF = {"softmax": "native", "max_drop": "native", "python": "onnx2tf"}
+_OPTIONS_OF = {
+    "softmax": "native",
+    "max_drop": "native",
+    "target": "native",
+    "tpu_share": "native",
+    "no_compile": "native",
+    "compiler_timeout": "native",
+    "python": "onnx2tf",
+}
 
 
 def require_options_of_route(context: click.Context, route: str) -> None:

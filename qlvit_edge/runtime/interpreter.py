@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DeviceError, ModelFileError
+from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
 
@@ -127,7 +128,7 @@ class Interpreter:
             raise ValueError("keep_all_tensors needs builtin or reference kernels")
         subject: object = model if isinstance(model, Path) else "model"
         content = read_bytes(model) if isinstance(model, Path) else model
-        read_document(content, subject=subject)
+        require_allowed(read_document(content, subject=subject), subject)
         self._native = load_native(
             content, subject, kernels, runtime, threads, keep_all_tensors=keep_all_tensors
         )

@@ -1,0 +1,280 @@
+"""From a proven graph to a proven chain."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qlvit_edge.converters.convert import Conversion
+from qlvit_edge.converters.edgetpu.compiler import CompilerLog, compile_models
+from qlvit_edge.converters.edgetpu.plan import Plan, make_plan
+from qlvit_edge.converters.edgetpu.segments import Segment, cut
+from qlvit_edge.converters.graph import Graph, Tensor
+from qlvit_edge.converters.prove import Views
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.errors import ConversionError
+from qlvit_edge.files import sha256
+from qlvit_edge.modelfile.chain import Border, ChainDescription, ChainSegment, write_chain
+from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
+from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
+from qlvit_edge.modelfile.metadata import ModelMetadata
+from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.runtime.chain import ChainInterpreter
+from qlvit_edge.runtime.child import run_in_child
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+
+SMALLEST_SHARE = 0.85
+"""Share of the MACs that stays on the Edge TPU when round trips are saved."""
+
+
+@dataclass(frozen=True)
+class ChainFiles:
+    """A graph cut and written, not yet in an archive.
+
+    Attributes:
+        plan: what runs where.
+        segments: the parts, in order.
+        files: each segment's `.tflite` by its name.
+        whole: the uncut graph as a `.tflite`.
+    """
+
+    plan: Plan
+    segments: tuple[Segment, ...]
+    files: dict[str, bytes]
+    whole: bytes
+
+
+def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFiles:
+    """Cut a graph into segments that obey the rules of the Edge TPU.
+
+    Args:
+        graph: from :class:`EdgeTpuBuilder`.
+        smallest_share: see :func:`make_plan`.
+
+    Raises:
+        ConversionError: nothing of the graph runs on the Edge TPU.
+    """
+    whole = write_tflite(graph)
+    reasons = forecast(read_document(whole)).reasons
+    plan = make_plan(graph, [reason is None for reason in reasons], smallest_share)
+    segments = cut(graph, plan)
+    if not any(segment.device == "tpu" for segment in segments):
+        raise ConversionError(graph.name, "nothing of it runs on an Edge TPU", "use --target cpu")
+    files = {f"{segment.name}.tflite": write_tflite(segment.graph) for segment in segments}
+    for segment in segments:
+        if segment.device == "tpu":
+            _require_mapped(segment, files[f"{segment.name}.tflite"])
+    return ChainFiles(plan, segments, files, whole)
+
+
+def compile_segments(
+    chain: ChainFiles, compiler: Path, timeout: int
+) -> tuple[CompilerLog, dict[str, bytes]]:
+    """Compile the Edge TPU segments together; see :func:`compile_models`."""
+    with tempfile.TemporaryDirectory(prefix="qlvit-edge-") as name:
+        folder = Path(name)
+        paths = []
+        for segment in chain.segments:
+            if segment.device == "tpu":
+                path = folder / f"{segment.name}.tflite"
+                path.write_bytes(chain.files[path.name])
+                paths.append(path)
+        target = folder / "compiled"
+        target.mkdir()
+        return compile_models(compiler, paths, target, timeout)
+
+
+def pack(chain: ChainFiles, metadata: ModelMetadata, compiled: dict[str, bytes]) -> bytes:
+    """Return the chain's archive.
+
+    Args:
+        chain: the segments.
+        metadata: what the model says about itself.
+        compiled: compiled files by segment file name; empty when there was no compiler.
+    """
+    graphs = [segment.graph for segment in chain.segments]
+    borders: dict[str, Tensor] = {}
+    for graph in graphs:
+        for tensor in (*graph.inputs, *graph.outputs):
+            borders.setdefault(tensor.name, tensor)
+    made_of = []
+    files = dict(chain.files)
+    for segment in chain.segments:
+        name = f"{segment.name}.tflite"
+        twin = f"{segment.name}_edgetpu.tflite" if name in compiled else None
+        if twin is not None:
+            files[twin] = compiled[name]
+        made_of.append(
+            ChainSegment(
+                file=name,
+                sha256=sha256(files[name]),
+                device=segment.device,
+                inputs=[tensor.name for tensor in segment.graph.inputs],
+                outputs=[tensor.name for tensor in segment.graph.outputs],
+                operators=len(segment.graph.operations),
+                macs=segment.graph.macs(),
+                parameter_bytes=_parameter_bytes(segment.graph),
+                compiled=twin,
+                compiled_sha256=None if twin is None else sha256(files[twin]),
+            )
+        )
+    description = ChainDescription(
+        segments=made_of,
+        borders=[_border(tensor) for tensor in borders.values()],
+        input=graphs[0].inputs[0].name,
+        output=_only_output(graphs),
+        round_trips=chain.plan.trips,
+        border_bytes=_border_bytes(chain.segments),
+        tpu_macs_share=chain.plan.share,
+        witness=list(chain.plan.witness),
+        moved_to_cpu=list(chain.plan.moved),
+        model=metadata,
+    )
+    return write_chain(description, files)
+
+
+def _only_output(graphs: Sequence[Graph]) -> str:
+    """Return the name of the one tensor that segments make and none reads."""
+    read = {tensor.name for graph in graphs for tensor in graph.inputs}
+    ends = [tensor.name for graph in graphs for tensor in graph.outputs if tensor.name not in read]
+    if len(ends) != 1:
+        raise ConversionError("chain", f"{len(ends)} outputs", "give a graph with one")
+    return ends[0]
+
+
+def prove_chain(
+    archive: bytes, conversion: Conversion, whole: bytes, advance: Callable[[], None]
+) -> dict[str, Any]:
+    """Compare a chain with the whole graph, byte for byte, on two kernel sets.
+
+    On the reference kernels every tensor that crosses a border is compared, on the images
+    that were compared at every tensor before; on the default kernels the logits of all.
+
+    Returns:
+        The finding as plain values.
+
+    Raises:
+        ConversionError: a byte differs on the reference kernels.
+        ModelFileError: kernels crashed on a segment.
+    """
+    views = conversion.views[conversion.compared]
+    borders, unequal = run_in_child("chain", compare_chain, archive, whole, views)
+    if unequal:
+        name, count = next(iter(unequal.items()))
+        raise ConversionError(
+            "chain",
+            f"{name} differs from the whole model's in {count} images, on the reference kernels",
+            "report this as a bug",
+        )
+    interpreter = ChainInterpreter(archive)
+    different = 0
+    for view, logits in zip(conversion.views, conversion.logits, strict=True):
+        different += not np.array_equal(interpreter.invoke(view)[0], logits)
+        advance()
+    return {
+        "borders": borders,
+        "reference_images": len(views),
+        "reference_equal": True,
+        "default_images": len(conversion.views),
+        "default_unequal_images": different,
+        "default_kernels": interpreter.kernels_used,
+    }
+
+
+def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict[str, int]]:
+    """Run both on the reference kernels, in this process.
+
+    Returns:
+        Number of tensors compared per image, and by name in how many images one differs.
+    """
+    chain = ChainInterpreter(archive, kernels=Kernels.REFERENCE)
+    uncut = Interpreter(whole, kernels=Kernels.REFERENCE, keep_all_tensors=True)
+    unequal: dict[str, int] = {}
+    compared = 0
+    for view in views:
+        chain.invoke(view)
+        uncut.invoke(view)
+        expected = uncut.tensors()
+        borders = chain.borders()
+        compared = len(borders)
+        for name, values in borders.items():
+            if not np.array_equal(values, expected[name]):
+                unequal[name] = unequal.get(name, 0) + 1
+    return compared, unequal
+
+
+def chain_report(chain: ChainFiles, log: CompilerLog | None) -> dict[str, Any]:
+    """Return what was cut, forecast and compiled as plain values."""
+    on_tpu = [segment for segment in chain.segments if segment.device == "tpu"]
+    parameters = sum(_parameter_bytes(segment.graph) for segment in on_tpu)
+    least, most = PARAMETER_BYTES
+    fits = "fit" if parameters <= least else "may fit" if parameters <= most else "do not fit"
+    return {
+        "round_trips": chain.plan.trips,
+        "segments": [
+            {
+                "file": f"{segment.name}.tflite",
+                "device": segment.device,
+                "operators": len(segment.graph.operations),
+                "macs": segment.graph.macs(),
+                "parameter_bytes": _parameter_bytes(segment.graph),
+            }
+            for segment in chain.segments
+        ],
+        "tpu_macs_share": chain.plan.share,
+        "witness": list(chain.plan.witness),
+        "moved_to_cpu": list(chain.plan.moved),
+        "border_bytes": _border_bytes(chain.segments),
+        "tpu_parameter_bytes": parameters,
+        "parameters": fits,
+        "sram_bytes": SRAM_BYTES,
+        "forecast": FORECAST_ONLY,
+        "compiler": None
+        if log is None
+        else {"version": log.version, "models": [model.as_dict() for model in log.models]},
+    }
+
+
+def _require_mapped(segment: Segment, content: bytes) -> None:
+    """A segment for the Edge TPU breaks no documented rule when looked at by itself."""
+    found = forecast(read_document(content))
+    if found.partition < len(found.operators):
+        index = found.partition
+        raise ConversionError(
+            segment.name,
+            f"{segment.graph.operations[index].name}: {found.reasons[index]}",
+            "report this as a bug",
+        )
+
+
+def _border(tensor: Tensor) -> Border:
+    if tensor.dtype not in ("int8", "uint8"):
+        raise ConversionError(
+            tensor.name, f"{tensor.dtype} crosses a border", "only 8-bit tensors may"
+        )
+    return Border(
+        name=tensor.name,
+        shape=list(tensor.shape),
+        dtype="INT8" if tensor.dtype == "int8" else "UINT8",
+        scale=tensor.scale,
+        zero_point=tensor.zero_point,
+    )
+
+
+def _border_bytes(segments: Sequence[Segment]) -> int:
+    """Bytes into and out of all runs of the Edge TPU."""
+    return sum(
+        int(np.prod(tensor.shape))
+        for segment in segments
+        if segment.device == "tpu"
+        for tensor in (*segment.graph.inputs, *segment.graph.outputs)
+    )
+
+
+def _parameter_bytes(graph: Graph) -> int:
+    return sum(tensor.data.nbytes for tensor in graph.tensors() if tensor.data is not None)

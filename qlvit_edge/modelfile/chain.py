@@ -1,0 +1,323 @@
+"""A chain: one model in several files, some for the Edge TPU and some for the CPU between.
+
+One archive holds everything: `chain.json` says in which order the segments run, which tensor
+goes where and how each is quantised; beside it lie the segments as `.tflite` files and, where
+the compiler was there, those for the Edge TPU once more compiled. The archive is stored, not
+compressed, so `unzip` opens it and a small file cannot unfold into a large one. Everything is
+checked before native code sees a byte.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qlvit_edge.errors import ModelFileError
+from qlvit_edge.files import sha256
+from qlvit_edge.modelfile.document import Document, Tensor
+from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
+from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
+from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
+
+DESCRIPTION = "chain.json"
+MAX_SEGMENTS = 1000
+MAX_DESCRIPTION_BYTES = 32 * 1024 * 1024
+_ARCHIVE = b"PK\3\4"
+_REMEDY = "give a complete chain, or convert the model again"
+
+_File = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Name = Annotated[str, Field(min_length=1, max_length=500)]
+_Names = Annotated[list[_Name], Field(min_length=1, max_length=1000)]
+_Side = Annotated[int, Field(ge=1, le=2**24)]
+_Count = Annotated[int, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Border(_Strict):
+    """A tensor that goes from one segment to another, in or out.
+
+    Attributes:
+        name: its name in all segments.
+        shape: batch first.
+        dtype: the schema's name of the type.
+        scale: real value of one step.
+        zero_point: the integer that stands for 0.
+    """
+
+    name: _Name
+    shape: list[_Side] = Field(min_length=1, max_length=8)
+    dtype: Literal["INT8", "UINT8"]
+    scale: Annotated[float, Field(gt=0)]
+    zero_point: Annotated[int, Field(ge=-128, le=255)]
+
+
+class ChainSegment(_Strict):
+    """One file of a chain.
+
+    Attributes:
+        file: name in the archive.
+        sha256: hash of that file.
+        device: where it is meant to run.
+        inputs: names of the borders it reads, in the file's order.
+        outputs: names of the borders it makes, in the file's order.
+        operators: how many it holds.
+        macs: its multiply-accumulates.
+        parameter_bytes: weights and biases inside.
+        compiled: name in the archive of the file compiled for the Edge TPU, if there is one.
+        compiled_sha256: hash of that.
+    """
+
+    file: _File
+    sha256: _Hash
+    device: Literal["tpu", "cpu"]
+    inputs: _Names
+    outputs: _Names
+    operators: _Count
+    macs: _Count
+    parameter_bytes: _Count
+    compiled: _File | None = None
+    compiled_sha256: _Hash | None = None
+
+
+class ChainDescription(_Strict):
+    """`chain.json`.
+
+    Attributes:
+        format: what this is.
+        version: version of this structure.
+        segments: in order of execution.
+        borders: every tensor that crosses from one segment to another, the model's input
+            and its output.
+        input: name of the model's input.
+        output: name of the model's output.
+        round_trips: runs of the Edge TPU in one inference.
+        border_bytes: bytes that cross between host and Edge TPU in one inference.
+        tpu_macs_share: share of the multiply-accumulates in Edge TPU segments.
+        witness: operators along one path, each forced to the other side than the one before:
+            why fewer round trips are impossible.
+        moved_to_cpu: operators the Edge TPU could run, left to the CPU to save round trips.
+        model: what the model says about itself.
+    """
+
+    format: Literal["qlvit-edge chain"] = "qlvit-edge chain"
+    version: Literal[1] = 1
+    segments: list[ChainSegment] = Field(min_length=1, max_length=MAX_SEGMENTS)
+    borders: list[Border] = Field(min_length=2, max_length=10 * MAX_SEGMENTS)
+    input: _Name
+    output: _Name
+    round_trips: _Count
+    border_bytes: _Count
+    tpu_macs_share: Annotated[float, Field(ge=0, le=1)]
+    witness: list[_Name] = Field(default_factory=list, max_length=10 * MAX_SEGMENTS)
+    moved_to_cpu: list[_Name] = Field(default_factory=list, max_length=100 * MAX_SEGMENTS)
+    model: ModelMetadata
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain that was read and checked.
+
+    Attributes:
+        description: what `chain.json` says.
+        files: content by name in the archive, without `chain.json`.
+        documents: one per segment, of the file that is not compiled.
+    """
+
+    description: ChainDescription
+    files: Mapping[str, bytes]
+    documents: tuple[Document, ...]
+
+    def border(self, name: str) -> Border:
+        """Return the border of a name that the description was checked to hold."""
+        return next(border for border in self.description.borders if border.name == name)
+
+
+def is_chain(content: bytes) -> bool:
+    """Tell whether a model file is a chain's archive rather than a `.tflite` file."""
+    return content[:4] == _ARCHIVE
+
+
+def metadata_in(content: bytes, *, subject: object = "model") -> ModelMetadata | None:
+    """Return what a `.tflite` file or a chain says about itself.
+
+    Raises:
+        ModelFileError: the file is damaged.
+    """
+    if is_chain(content):
+        return read_chain(content, subject=subject).description.model
+    return read_metadata(content, subject=subject)
+
+
+def write_chain(description: ChainDescription, files: Mapping[str, bytes]) -> bytes:
+    """Return a chain's archive; the same arguments give the same bytes."""
+    stream = io.BytesIO()
+    text = description.model_dump_json(indent=1).encode("utf-8")
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in {DESCRIPTION: text, **dict(sorted(files.items()))}.items():
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.create_system = 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    return stream.getvalue()
+
+
+def read_chain(content: bytes, *, subject: object = "chain") -> Chain:
+    """Read a chain and check it from end to end.
+
+    Raises:
+        ModelFileError: truncated, hostile, or its parts contradict each other. No other
+            exception leaves this function, whatever the bytes are.
+    """
+    files = _unpack(content, subject)
+    description = _describe(files.pop(DESCRIPTION, None), subject)
+    _require_files(description, files, subject)
+    _require_order(description, subject)
+    documents = tuple(
+        _document(description, segment, files, subject) for segment in description.segments
+    )
+    return Chain(description, files, documents)
+
+
+def _unpack(content: bytes, subject: object) -> dict[str, bytes]:
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelFileError(subject, f"{len(content)} bytes, too large", _REMEDY)
+    files: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if len(entries) > 2 * MAX_SEGMENTS + 1:
+                raise ModelFileError(subject, f"{len(entries)} files inside", _REMEDY)
+            left = len(content)
+            for entry in entries:
+                left -= entry.file_size
+                if entry.compress_type != zipfile.ZIP_STORED or left < 0:
+                    raise ModelFileError(subject, "its archive is compressed", _REMEDY)
+                if entry.filename in files:
+                    finding = f"holds {entry.filename[:60]!r} twice"
+                    raise ModelFileError(subject, finding, _REMEDY)
+                files[entry.filename] = archive.read(entry)
+    except ModelFileError:
+        raise
+    except Exception as error:  # zipfile raises a dozen kinds on damaged archives
+        reason = str(error)[:100] or type(error).__name__
+        raise ModelFileError(subject, f"its archive is damaged ({reason})", _REMEDY) from None
+    return files
+
+
+def _describe(content: bytes | None, subject: object) -> ChainDescription:
+    if content is None:
+        raise ModelFileError(
+            subject, f"an archive without {DESCRIPTION}", "give a chain made by `convert`"
+        )
+    if len(content) > MAX_DESCRIPTION_BYTES:
+        raise ModelFileError(subject, f"{DESCRIPTION} has {len(content)} bytes", _REMEDY)
+    try:
+        return ChainDescription.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the text"
+        finding = f"{DESCRIPTION} is damaged ({place[:80]}: {first['msg'][:120]})"
+        raise ModelFileError(subject, finding, _REMEDY) from None
+    except RecursionError:
+        raise ModelFileError(subject, f"{DESCRIPTION} is nested too deeply", _REMEDY) from None
+
+
+def _require_files(
+    description: ChainDescription, files: Mapping[str, bytes], subject: object
+) -> None:
+    """Every file is there with its hash, named once, and nothing else is."""
+    named: dict[str, str] = {}
+    for segment in description.segments:
+        pairs = [(segment.file, segment.sha256)]
+        if segment.compiled is not None:
+            if segment.device != "tpu" or segment.compiled_sha256 is None:
+                finding = f"{segment.compiled} is compiled without a hash, or for the CPU"
+                raise ModelFileError(subject, finding, _REMEDY)
+            pairs.append((segment.compiled, segment.compiled_sha256))
+        for name, expected in pairs:
+            if name in named:
+                raise ModelFileError(subject, f"uses {name} twice", _REMEDY)
+            if name not in files:
+                raise ModelFileError(subject, f"names {name}, which is not inside", _REMEDY)
+            if sha256(files[name]) != expected:
+                raise ModelFileError(subject, f"{name} is not the file it was made with", _REMEDY)
+            named[name] = expected
+    surplus = sorted(set(files) - set(named))
+    if surplus:
+        raise ModelFileError(subject, f"holds {surplus[0][:60]!r}, which no segment uses", _REMEDY)
+
+
+def _require_order(description: ChainDescription, subject: object) -> None:
+    """Each tensor is made once, before it is read."""
+    borders = [border.name for border in description.borders]
+    if len(set(borders)) != len(borders):
+        raise ModelFileError(subject, "describes a tensor twice", _REMEDY)
+    known = {description.input}
+    for segment in description.segments:
+        for name in segment.inputs:
+            if name not in known:
+                finding = f"{segment.file} reads {name[:80]!r} before it is made"
+                raise ModelFileError(subject, finding, _REMEDY)
+        for name in segment.outputs:
+            if name in known:
+                raise ModelFileError(subject, f"{name[:80]!r} is made twice", _REMEDY)
+            known.add(name)
+    if description.output not in known or known != set(borders):
+        raise ModelFileError(
+            subject, "the tensors it describes are not those its segments make", _REMEDY
+        )
+
+
+def _document(
+    description: ChainDescription,
+    segment: ChainSegment,
+    files: Mapping[str, bytes],
+    subject: object,
+) -> Document:
+    """Read a segment's file and hold it against the description; its compiled twin too."""
+    document = _held(description, segment, segment.file, files, subject)
+    if segment.compiled is not None:
+        compiled = _held(description, segment, segment.compiled, files, subject)
+        codes = {op.custom_code for op in compiled.operators if op.name == "CUSTOM"}
+        if codes != {EDGETPU_OPERATOR}:
+            finding = f"{segment.compiled} was not compiled for the Edge TPU"
+            raise ModelFileError(subject, finding, _REMEDY)
+    return document
+
+
+def _held(
+    description: ChainDescription,
+    segment: ChainSegment,
+    name: str,
+    files: Mapping[str, bytes],
+    subject: object,
+) -> Document:
+    part = f"{subject}: {name}"
+    document = require_allowed(read_document(files[name], subject=part), part)
+    borders = {border.name: border for border in description.borders}
+    for names, tensors in (
+        (segment.inputs, document.inputs),
+        (segment.outputs, document.outputs),
+    ):
+        expected = [_key(borders[border]) for border in names]
+        if [_tensor_key(tensor) for tensor in tensors] != expected:
+            finding = f"inputs or outputs of {name} are not those it describes"
+            raise ModelFileError(subject, finding, _REMEDY)
+    return document
+
+
+def _key(border: Border) -> tuple[Any, ...]:
+    return (border.name, tuple(border.shape), border.dtype, border.scale, border.zero_point)
+
+
+def _tensor_key(tensor: Tensor) -> tuple[Any, ...]:
+    return (tensor.name, tensor.shape, tensor.dtype, tensor.scale, tensor.zero_point)

@@ -1,0 +1,199 @@
+"""Runs a chain: segment after segment, each output handed on as it is.
+
+On the CPU every segment runs on the same kernels, so a chain gives what the uncut model
+gives, byte for byte, on the reference kernels; a delegate that fuses across what are now
+borders may round elsewhere. With a delegate library (`libedgetpu.so.1`) the compiled
+segments run on the Edge TPU: written from its documentation, never tried on hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.errors import DeviceError
+from qlvit_edge.modelfile.chain import Border, is_chain, read_chain
+from qlvit_edge.runtime.interpreter import (
+    Interpreter,
+    Kernels,
+    Runtime,
+    TensorInfo,
+    load_native,
+    partitions_of,
+    run_native,
+)
+
+
+class ChainInterpreter:
+    """A loaded chain with one input and one output, ready to run.
+
+    Attributes:
+        input: the input tensor.
+        output: the output tensor.
+        kernels: the kernels that were asked for.
+        partitions: parts that XNNPACK took over, in all segments together.
+        kernels_used: what really runs, in words.
+        xnnpack_missing: XNNPACK was to be expected but took no operator.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        kernels: Kernels = Kernels.AUTO,
+        runtime: Runtime = "litert",
+        threads: int = 1,
+        delegate: str | None = None,
+        subject: object = "chain",
+    ) -> None:
+        """Load a chain.
+
+        Args:
+            content: the archive's bytes.
+            kernels: which implementation of the operators to use on the CPU.
+            runtime: which TFLite runtime to use.
+            threads: number of threads, at least 1.
+            delegate: name or path of the Edge TPU's library; None runs all on the CPU.
+            subject: what errors call the chain.
+
+        Raises:
+            ModelFileError: the chain is damaged, or the runtime refuses a segment.
+            DeviceError: the runtime or the delegate does not start, or the chain holds no
+                compiled segments for it.
+        """
+        chain = read_chain(content, subject=subject)
+        self.kernels = Kernels(kernels)
+        self.input = _info(chain.border(chain.description.input))
+        self.output = _info(chain.border(chain.description.output))
+        self._segments: list[_Loaded] = []
+        self.partitions = rest = 0
+        on_tpu = 0
+        for segment in chain.description.segments:
+            library = delegate if segment.device == "tpu" else None
+            if library is not None and segment.compiled is None:
+                raise DeviceError(
+                    subject,
+                    f"{segment.file} is not compiled for the Edge TPU",
+                    "convert it where `edgetpu_compiler` is installed, or leave out the delegate",
+                )
+            name = segment.file if library is None else str(segment.compiled)
+            native = load_native(
+                chain.files[name],
+                f"{subject}: {name}",
+                self.kernels,
+                runtime,
+                threads,
+                delegate=library,
+            )
+            self._segments.append(_Loaded(native, segment.inputs, segment.outputs))
+            on_tpu += library is not None
+            if library is None:
+                parts, left = partitions_of(native)
+                self.partitions, rest = self.partitions + parts, rest + left
+        self.xnnpack_missing = (
+            self.kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
+        )
+        kind = "XNNPACK" if self.partitions else self.kernels.value
+        places = f"{on_tpu} on the Edge TPU" if on_tpu else "all on the CPU"
+        self.kernels_used = (
+            f"{len(self._segments)} segments, {places}: {kind} "
+            f"({self.partitions} partitions, {rest} builtin operators)"
+        )
+        self._kept: dict[str, NDArray[Any]] = {}
+
+    def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Run the chain once.
+
+        Args:
+            values: the input, of the shape and dtype of ``input`` (a missing batch axis is
+                added).
+
+        Returns:
+            The raw output, of the shape and dtype of ``output``; a copy.
+
+        Raises:
+            ValueError: ``values`` has another shape or type.
+            DeviceError: the runtime failed.
+        """
+        if values.shape == self.input.shape[1:]:
+            values = values[np.newaxis]
+        if values.shape != self.input.shape or values.dtype != self.input.dtype:
+            raise ValueError(
+                f"the model takes {self.input.dtype} {self.input.shape}, "
+                f"not {values.dtype} {values.shape}"
+            )
+        kept = {self.input.name: np.ascontiguousarray(values)}
+        for segment in self._segments:
+            kept.update(segment.run(kept))
+        self._kept = kept
+        return kept[self.output.name]
+
+    def borders(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor that crossed a border in the last `invoke`, by name."""
+        return dict(self._kept)
+
+
+class _Loaded:
+    """One segment in the runtime."""
+
+    def __init__(self, native: Any, inputs: list[str], outputs: list[str]) -> None:
+        self.native = native
+        # The reader has compared the order of inputs and outputs with the description.
+        self.inputs = [
+            (name, int(entry["index"]))
+            for name, entry in zip(inputs, native.get_input_details(), strict=True)
+        ]
+        self.outputs = [
+            (name, int(entry["index"]))
+            for name, entry in zip(outputs, native.get_output_details(), strict=True)
+        ]
+
+    def run(self, known: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        for name, index in self.inputs:
+            self.native.set_tensor(index, known[name])
+        run_native(self.native)
+        return {name: np.asarray(self.native.get_tensor(index)) for name, index in self.outputs}
+
+
+def open_model(
+    content: bytes,
+    *,
+    kernels: Kernels = Kernels.AUTO,
+    runtime: Runtime = "litert",
+    threads: int = 1,
+    delegate: str | None = None,
+    subject: object = "model",
+) -> Interpreter | ChainInterpreter:
+    """Load a `.tflite` file or a chain, whichever the bytes are.
+
+    Raises:
+        ModelFileError: the file is damaged or the runtime refuses it.
+        DeviceError: the runtime or the delegate does not start, or a delegate was given for
+            a file that is no chain.
+    """
+    if is_chain(content):
+        return ChainInterpreter(
+            content,
+            kernels=kernels,
+            runtime=runtime,
+            threads=threads,
+            delegate=delegate,
+            subject=subject,
+        )
+    if delegate is not None:
+        raise DeviceError(
+            subject, "is not a chain, the Edge TPU would run little of it", "give a chain"
+        )
+    return Interpreter(content, kernels=kernels, runtime=runtime, threads=threads)
+
+
+def _info(border: Border) -> TensorInfo:
+    return TensorInfo(
+        name=border.name,
+        shape=tuple(border.shape),
+        dtype=np.dtype(border.dtype.lower()),
+        scale=border.scale,
+        zero_point=border.zero_point,
+    )
