@@ -1,106 +1,32 @@
-"""The int8 file against the float32 file of the same network, run in turns.
+"""The int8 file against the float32 files of the same network, in turns.
 
-    python benchmarks/latency.py [--size nano|paper] [--threads 1] [--rounds 200]
+    python benchmarks/latency.py [--size nano|tiny|paper] [--threads 1] [--rounds 40]
     python benchmarks/latency.py --model FILE.tflite --run RUN
 
 Without ``--run`` the network has random weights, and its ranges come from the bundled crops:
 times do not depend on them. Two float32 files are compared, both of the same lowering and,
 where they differ, in the form that is faster in float: the *same network*, whose softmax rounds
 to powers of two (eq. 6), and a rival with the *plain softmax* of eq. 10, which is not what was
-trained but what a float user would run. Each is run in turns with the int8 file, the first one
-alternating; every round gives one ratio, and the median of the ratios is the result.
+trained but what a float user would run. The files take turns as `qlvit-edge benchmark` does it;
+the ratio is the median of those of each round.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
-import platform
-import time
+import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from networks import build, twin, untrained
 
-from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import calibrate, integer_graph
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.converters.float_builder import FloatBuilder, Softmax
-from qlvit_edge.converters.lower import lower
-from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.data.folder import scan
-from qlvit_edge.model.configs import SIZES, size_config
-from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.preprocess import load
-from qlvit_edge.runtime.interpreter import Interpreter
-from qlvit_edge.training.checkpoint import (
-    CALIBRATION_FILE,
-    Checkpoint,
-    RunConfig,
-    TrainingSettings,
-    load_checkpoint,
-)
+from qlvit_edge.model.configs import SIZES
+from qlvit_edge.runtime.benchmark import measure, report
+from qlvit_edge.runtime.machine import in_words
+from qlvit_edge.runtime.worker import Case
+from qlvit_edge.training.checkpoint import load_checkpoint
 
-CALIBRATION_IMAGES = 4
-WARM_UP = 5
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
-
-
-def untrained(size: str) -> Checkpoint:
-    """Return a network of random weights (seed 0) as if it had been read from a run folder."""
-    torch.manual_seed(0)
-    config = size_config(size)
-    settings = TrainingSettings(
-        epochs=0, batch=1, peak_rate=0, weight_decay=0, validation=0, seed=0
-    )
-    run = RunConfig(
-        network=config, classes=[], data="", split_fingerprint="", training=settings
-    )  # fmt: skip
-    return Checkpoint(Path(size), run, QLViT(config).eval(), "")
-
-
-def build(checkpoint: Checkpoint) -> bytes:
-    """Return the int8 file, `fast` softmax, with the run's calibration or one on the crops."""
-    path = checkpoint.folder / CALIBRATION_FILE
-    if path.is_file():
-        calibration = load_calibration(path, checkpoint.sha256)
-    else:
-        images = scan(bundled.CROPS).images
-        few = images[:: -(-len(images) // CALIBRATION_IMAGES)]
-        calibration = calibrate(checkpoint, few, "minmax", lambda: None)
-    return write_tflite(integer_graph(checkpoint, calibration, "fast"))
-
-
-def twin(checkpoint: Checkpoint, softmax: Softmax) -> bytes:
-    """Return the float32 file of the network, its softmax in codes or plain."""
-    return write_tflite(lower(checkpoint.network, FloatBuilder("twin", softmax=softmax)))
-
-
-def run_in_turns(
-    files: dict[str, Interpreter], image: NDArray[np.uint8], rounds: int
-) -> dict[str, NDArray[np.float64]]:
-    """Return the milliseconds of every round for every file."""
-    inputs = {name: image.astype(file.input.dtype) for name, file in files.items()}
-    times: dict[str, list[float]] = {name: [] for name in files}
-    for index in range(-WARM_UP, rounds):
-        order = list(files) if index % 2 else list(reversed(files))
-        for name in order:
-            began = time.perf_counter()
-            files[name].invoke(inputs[name])
-            if index >= 0:
-                times[name].append(1e3 * (time.perf_counter() - began))
-    return {name: np.array(values) for name, values in times.items()}
-
-
-def processor() -> str:
-    """Name the processor and those of its instruction sets that matter here."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    facts = {key.strip(): value for key, _, value in (line.partition(":") for line in lines)}
-    flags = set((facts.get("flags") or facts.get("Features") or "").split())
-    name = (facts.get("model name") or platform.machine()).strip()
-    return f"{name} ({', '.join(i for i in INSTRUCTIONS if i in flags) or 'no known sets'})"
+WARM_UP = 3
 
 
 def main() -> None:
@@ -110,7 +36,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="trained run; default: random weights")
     parser.add_argument("--model", type=Path, help="int8 file of that run; default: built here")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.model and not options.run:
@@ -121,48 +47,27 @@ def main() -> None:
         "same network, float32": twin(checkpoint, "log2"),
         "plain softmax, float32": twin(checkpoint, "float"),
     }
-    files = {name: Interpreter(c, threads=options.threads) for name, c in content.items()}
-    network = checkpoint.run.network
-    view = load(scan(bundled.CROPS).images[0].path, network.input_size, network.channels)
-    times: dict[str, NDArray[np.float64]] = {}
-    ratios: dict[str, NDArray[np.float64]] = {}
-    for name in list(files)[1:]:
-        pair = run_in_turns({"int8": files["int8"], name: files[name]}, view, options.rounds)
-        times = {**pair, **times}
-        ratios[name] = pair[name] / pair["int8"]
-    figures = {
-        "network": f"{checkpoint.run.network.size}, {'trained' if options.run else 'untrained'}",
-        "processor": processor(),
-        "versions": {p: importlib.metadata.version(p) for p in ("ai-edge-litert", "numpy")},
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "files": {
-            name: {
-                "median_ms": round(float(np.median(values)), 3),
-                "p90_ms": round(float(np.percentile(values, 90)), 3),
-                "kernels": files[name].kernels_used,
-                "bytes": len(content[name]),
-            }
-            for name, values in times.items()
-        },
-        "ratio_p10_p50_p90": {
-            name: [round(float(np.percentile(values, p)), 3) for p in (10, 50, 90)]
-            for name, values in ratios.items()
-        },
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        cases = []
+        for index, (name, data) in enumerate(content.items()):
+            path = Path(folder) / f"{index}.tflite"
+            path.write_bytes(data)
+            cases.append(Case(name, path, options.threads))
+        rows = measure(cases, options.rounds, WARM_UP)
+    found = report(rows, options.rounds, WARM_UP)
     if options.json:
-        print(json.dumps(figures, indent=2, ensure_ascii=False))
+        print(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    versions = ", ".join(f"{p} {v}" for p, v in figures["versions"].items())  # type: ignore[attr-defined]
-    print(f"{figures['network']}; {figures['processor']}; {versions}")
-    print(f"{options.threads} thread(s), {options.rounds} rounds in turns")
-    for name, facts in figures["files"].items():  # type: ignore[attr-defined]
+    trained = "trained" if options.run else "untrained"
+    print(f"{checkpoint.run.network.size}, {trained}; {in_words(found['machine'])}")
+    print(f"{options.threads} thread(s), {options.rounds} rounds of {found['repeats']} in turns")
+    for row in found["rows"]:
+        ratio = row["ratio"]
         print(
-            f"{name:22} median {facts['median_ms']:8.3f} ms, p90 {facts['p90_ms']:8.3f} ms, "
-            f"{facts['bytes']:>9} bytes, {facts['kernels']}"
+            f"{row['model']:22} median {row['p50_ms']:8.3f} ms, p90 {row['p90_ms']:8.3f} ms, "
+            f"{row['bytes']:>9} bytes, {row['kernels_used']}; to int8 {ratio['p50']:.2f} "
+            f"(p10 {ratio['p10']:.2f}, p90 {ratio['p90']:.2f})"
         )
-    for name, (low, middle, high) in figures["ratio_p10_p50_p90"].items():  # type: ignore[attr-defined]
-        print(f"{name} / int8: median {middle} (p10 {low}, p90 {high})")
 
 
 if __name__ == "__main__":
