@@ -7,6 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from mini_network import build, calibrated, images, run_all_tensors
 
+from qlvit_edge.calibration.observers import AnchorObserver
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
@@ -291,8 +292,9 @@ def test_the_softmax_graph_is_its_specification(form, count):
     generator = np.random.default_rng(count)
     logits = np.clip(generator.normal(0, 40, (2, 1, 2, count)), -128, 127).astype(np.int8)
     codes = softmax.log2_codes(logits, float(np.float32(0.04)), 3, form)
-    levels = 15 - np.clip(codes, 0, 15)
-    anchor = softmax.anchor_from_levels(np.bincount(levels.ravel(), minlength=16))
+    observer = AnchorObserver(3)
+    observer.update(2.0 ** (np.clip(codes, 0, 15) - 15.0))
+    anchor = observer.anchor()
     builder = IntegerBuilder("s", ranges={}, softmax_form=form, anchors={"s": anchor})
     x = Tensor("x", (1, 1, 2, count), "int8", Quantisation((0.04,), -11))
     builder._inputs.append(x)

@@ -101,12 +101,3 @@ def test_training_codes_round_at_the_square_root_of_two():
     assert codes(np.sqrt(2) * 2 - 1e-9)[0] == 14
     assert codes(np.sqrt(2) * 2 + 1e-9)[0] == 13
     assert softmax.training_codes(np.array([0.0, -1000.0]), 0).tolist() == [15, 0]
-
-
-def test_the_anchor_is_the_smallest_level_that_is_not_rare():
-    counts = np.zeros(16)
-    counts[[2, 3, 9]] = [1, 100, 899]
-    assert softmax.anchor_from_levels(counts) == 3
-    assert softmax.anchor_from_levels(counts, 0.0005) == 2
-    assert softmax.anchor_from_levels(np.eye(16)[15]) == 8
-    assert softmax.anchor_from_levels(np.zeros(16)) == 0

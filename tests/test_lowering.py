@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small_run import cell_image, settled_network, small_config
+from torch import nn
 
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.integer_builder import IntegerBuilder
@@ -13,6 +14,7 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.prove import compare_tensors
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
+from qlvit_edge.model.kan import LinearKANLayer
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.runtime.interpreter import Interpreter
@@ -84,10 +86,24 @@ def test_every_tensor_of_the_file_equals_the_integer_specification(form: str) ->
     assert len(np.unique(result.logits)) > 1
 
 
-def test_a_network_with_another_basis_is_refused_by_name() -> None:
-    network = QLViT(small_config(kan_basis="cubic")).eval()
-    with pytest.raises(ConversionError, match=r"blocks\.0\.kan\.down.*CubicKANLayer"):
-        lower(network, FloatBuilder("twin"))
+class _OwnBasis(LinearKANLayer):
+    """A KAN layer of the user's own."""
+
+
+def test_a_foreign_module_is_refused_by_name_before_any_work() -> None:
+    config = small_config()
+    with_own_basis = QLViT(config).eval()
+    with_own_basis.blocks[0].kan.down = _OwnBasis(8, 4, config)  # type: ignore[union-attr]
+    with_gelu = QLViT(small_config(variant="v3")).eval()
+    with_gelu.blocks[1].mlp.activation = nn.GELU()  # type: ignore[union-attr]
+    for network, finding in (
+        (with_own_basis, r"^blocks\.0\.kan\.down: _OwnBasis has no integer lowering"),
+        (with_gelu, r"^blocks\.1\.mlp\.activation: GELU has no integer lowering"),
+    ):
+        builder = FloatBuilder("twin")
+        with pytest.raises(ConversionError, match=finding):
+            lower(network, builder)
+        assert builder._inputs == []
 
 
 def test_a_tensor_without_a_range_is_named() -> None:

@@ -12,7 +12,9 @@ from qlvit_edge.model.cost import count_cost
 from qlvit_edge.model.dynamic_conv import DynamicConv, set_temperature
 from qlvit_edge.model.kan import CubicKANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
+from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.model.stem import Stem
 
 
 def test_mixed_kernels_and_mixed_maps_are_the_same_dynamic_convolution() -> None:
@@ -27,6 +29,43 @@ def test_mixed_kernels_and_mixed_maps_are_the_same_dynamic_convolution() -> None
     ]
     mixed = sum(pi[:, k, None, None, None] * maps[k] for k in range(4))
     torch.testing.assert_close(dynamic(padded), mixed)
+
+
+def test_channel_norm_is_layer_norm_at_each_position_and_padding_becomes_its_offset() -> None:
+    torch.manual_seed(0)
+    norm = ChannelNorm(6)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(2, 6, 3, 4) * 3 + 1
+    for row, column in ((0, 0), (2, 3)):
+        expected = torch.nn.functional.layer_norm(
+            x[:, :, row, column], (6,), norm.weight, norm.bias
+        )
+        torch.testing.assert_close(norm(x)[:, :, row, column], expected)
+    padded = norm(torch.nn.functional.pad(x, (1, 1, 1, 1)))
+    torch.testing.assert_close(padded[:, :, 1:-1, 1:-1], norm(x))
+    torch.testing.assert_close(padded[:, :, 0, 0], norm.bias.expand(2, 6))
+
+
+def test_grey_images_are_normalised_by_the_means_over_colours() -> None:
+    stem = Stem(1, 4, 7, 4)
+    assert float(stem.mean) == pytest.approx(255 * (0.485 + 0.456 + 0.406) / 3)
+    assert float(stem.std) == pytest.approx(255 * (0.229 + 0.224 + 0.225) / 3)
+    assert stem.convolution.weight.shape == (4, 1, 7, 7)
+
+
+def test_pooled_attention_pools_keys_and_values_as_the_query() -> None:
+    torch.manual_seed(0)
+    pooled = LinearAttention(6, 8, 2, 1, 3, small_config(softmax="float")).eval()
+    x = torch.randn(2, 6, 7, 5)
+    key = pooled.key_norm(pooled.key_pool(pooled.key(x).reshape(4, 4, 7, 5)))
+    value = pooled.value_norm(pooled.value_pool(pooled.value(x).reshape(4, 4, 7, 5)))
+    query = pooled.pool_norm(pooled.pool(pooled.query(x).reshape(4, 4, 7, 5)))
+    assert key.shape == value.shape == (4, 4, 3, 2)
+    q, k, v = (t.flatten(2).transpose(1, 2) for t in (query, key, value))  # tokens as rows
+    attended = torch.sigmoid(q) @ (torch.sigmoid(k).transpose(1, 2) @ torch.softmax(v, 1)) / 2
+    joined = (attended + q).transpose(1, 2).reshape(2, 8, 7, 5)
+    torch.testing.assert_close(pooled(x), pooled.project(joined), rtol=1e-4, atol=1e-5)
 
 
 def test_temperature_flattens_attention_and_survives_the_state_dict() -> None:
@@ -84,11 +123,22 @@ def test_cubic_bases_are_the_b_splines_of_the_extended_uniform_grid() -> None:
     np.testing.assert_allclose(ours.sum(0), 1.0, atol=1e-12)
 
 
-@pytest.mark.parametrize("basis", ["linear", "cubic"])
-def test_network_maps_images_to_logits_and_every_parameter_learns(basis: str) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kan_basis": "linear"},
+        {"kan_basis": "cubic"},
+        {"variant": "v3", "norm": "layer", "channels": 1},
+        {"norm": "layer", "kv_pool": (3, 2, 1, 1), "input_size": (64, 96)},
+    ],
+)
+def test_network_maps_images_to_logits_and_every_parameter_learns(
+    changes: dict[str, object],
+) -> None:
     torch.manual_seed(0)
-    network = QLViT(small_config(kan_basis=basis))
-    logits = network(torch.rand(3, 3, 64, 64) * 255)
+    config = small_config(**changes)
+    network = QLViT(config)
+    logits = network(torch.rand(3, config.channels, *config.input_size) * 255)
     assert logits.shape == (3, 4)
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
     without = [name for name, p in network.named_parameters() if p.grad is None]

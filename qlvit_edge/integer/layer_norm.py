@@ -17,7 +17,8 @@ bits, so that positions may differ in variance by four decades. ρ is a power-of
 the same for every norm of every network.
 
 `compand` is V' itself below 2^14 and grows 256 times slower above. It is concave, so it is the
-minimum of two lines, and no reciprocal root is further off than 0.4 %, where V' is smallest.
+minimum of two lines. No reciprocal root below ρ is further off than 0.6 %, where V' is
+smallest in its piece.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def compand(squares: NDArray[Any]) -> NDArray[np.int64]:
 
 @cache
 def root_tables() -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """Tabulate both digits of ``min(1, 8 / √V')`` by index; 32512 entries each."""
+    """Tabulate both digits of ``min(1, 8 / √V')`` by index; 32704 entries each."""
     index = np.arange(PIECE_OFFSET + PIECE)
     beyond = ((index - PIECE_OFFSET) << PIECE_BITS) + ((1 << PIECE_BITS) - 1) / 2
     middle = np.where(index < PIECE, index, beyond)

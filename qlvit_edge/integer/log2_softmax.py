@@ -173,20 +173,3 @@ def training_codes(x: ArrayLike, axis: int) -> NDArray[np.int64]:
         np.int64
     )
     return codes
-
-
-def anchor_from_levels(counts: ArrayLike, fraction: float = 0.005) -> int:
-    """Choose the `fast` form's anchor: the smallest level that is not rarer than `fraction`.
-
-    Args:
-        counts: (16,) how often each level 15 - code occurred on representative images.
-        fraction: share of the values that may lie above the anchor's probability.
-
-    Returns:
-        anchor, 0 … 8.
-    """
-    shares = np.cumsum(np.asarray(counts, np.float64))
-    if shares[-1] <= 0:
-        return 0
-    level = int(np.searchsorted(shares / shares[-1], fraction, side="right"))
-    return min(level, LARGEST_ANCHOR)

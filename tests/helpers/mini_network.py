@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from qlvit_edge.calibration.observers import AnchorObserver
 from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.integer.log2_softmax import Form, anchor_from_levels
+from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 SIZE, CHANNELS, HEADS, CLASSES = 32, 8, 2, 5
@@ -100,15 +101,14 @@ def run_all_tensors(graph: Graph, batch: np.ndarray) -> dict[str, np.ndarray]:
 
 def calibrated(form: Form, batch: np.ndarray) -> tuple[Graph, Graph, dict[str, np.ndarray]]:
     """Float graph, integer graph, and the float graph's tensors for `batch`."""
-    floating = build(FloatBuilder("mini"))
+    builder = FloatBuilder("mini")
+    floating = build(builder)
     observed = run_all_tensors(floating, batch.astype(np.float32))
     ranges = {name: (float(a.min()), float(a.max())) for name, a in observed.items()}
-    anchors = {
-        name.removesuffix("/log"): anchor_from_levels(
-            np.bincount(np.round(-a / np.log(2)).astype(int).ravel(), minlength=16)
-        )
-        for name, a in observed.items()
-        if name.endswith("/log")
-    }
+    anchors = {}
+    for name, axis in builder.softmax_axes.items():
+        observer = AnchorObserver(axis)
+        observer.update(observed[name])
+        anchors[name] = observer.anchor()
     integer = build(IntegerBuilder("mini", ranges=ranges, softmax_form=form, anchors=anchors))
     return floating, integer, observed

@@ -71,7 +71,8 @@ def settled_network(config: NetworkConfig, seed: int = 0) -> QLViT:
         for index in range(4)
         for label in range(len(CLASSES))
     ]
-    batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).float()
+    colours = np.stack(views)[..., : config.channels]
+    batch = torch.from_numpy(colours).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         for module in network.modules():
             if hasattr(module, "temperature"):

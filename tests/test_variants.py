@@ -1,0 +1,139 @@
+"""Every member of the family: its float graph is the network, its integer graph is the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from small_run import cell_image, settled_network, small_config
+
+from qlvit_edge.calibration.observers import AnchorObserver
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.prove import audit, compare_tensors
+from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.model.quantisers import UniformQuantiser
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "v3": {"variant": "v3"},
+    "cubic": {"kan_basis": "cubic"},
+    "cubic odd grid": {"kan_basis": "cubic", "kan_intervals": 5, "kan_range": 2.5},
+    "layer norm": {"norm": "layer"},
+    "layer norm, cubic": {"norm": "layer", "kan_basis": "cubic"},
+    "pooled": {"kv_pool": (4, 2, 2, 1)},
+    "layer norm, pooled": {"norm": "layer", "kv_pool": (2, 2, 1, 1)},
+    "grey, wide": {"channels": 1, "input_size": (64, 96)},
+    "everything": {
+        "variant": "v3",
+        "norm": "layer",
+        "kv_pool": (3, 2, 1, 1),
+        "channels": 1,
+        "input_size": (96, 64),
+        "mlp_ratio": 2,
+    },
+}
+
+
+def views(config: NetworkConfig, count: int) -> NDArray[np.uint8]:
+    height, width = config.input_size
+    cells = [cv2.resize(cell_image(i % 4, i), (width, height)) for i in range(count)]
+    return np.stack(cells)[..., : config.channels]
+
+
+@cache
+def settled(member: str) -> QLViT:
+    return settled_network(small_config(**MEMBERS[member]))
+
+
+@dataclass
+class Calibrated:
+    """What a calibration knows, and the float graph's tensors (N, …) behind it."""
+
+    ranges: dict[str, tuple[float, float]]
+    anchors: dict[str, int]
+    observed: dict[str, NDArray[Any]]
+
+    def lowered(self, network: QLViT, form: Form) -> Graph:
+        builder = IntegerBuilder("net", ranges=self.ranges, softmax_form=form, anchors=self.anchors)
+        return lower(network, builder)
+
+
+@cache
+def calibrated(member: str) -> Calibrated:
+    network = settled(member)
+    builder = FloatBuilder("twin")
+    graph = lower(network, builder)
+    run = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
+    rows = []
+    for view in views(network.config, 8):
+        run.invoke(view[None].astype(np.float32))
+        rows.append(run.tensors())
+    names = [tensor.name for tensor in graph.tensors() if tensor.data is None]
+    observed = {name: np.concatenate([row[name] for row in rows]) for name in names}
+    anchors = {}
+    for name, axis in builder.softmax_axes.items():
+        observer = AnchorObserver(axis)
+        observer.update(observed[name])
+        anchors[name] = observer.anchor()
+    ranges = {name: (float(a.min()), float(a.max())) for name, a in observed.items()}
+    return Calibrated(ranges, anchors, observed)
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_the_float_graph_computes_what_the_network_computes(member: str) -> None:
+    network = settled_network(small_config(softmax="float", **MEMBERS[member]))
+    for module in network.modules():
+        if isinstance(module, UniformQuantiser):
+            module.enabled = False
+    run = Interpreter(write_tflite(lower(network, FloatBuilder("twin", softmax="float"))))
+    for view in views(network.config, 3):
+        with torch.no_grad():
+            image = torch.from_numpy(view).permute(2, 0, 1)[None].float()
+            expected = network(image).numpy()
+        got = run.invoke(view[None].astype(np.float32))
+        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("member", MEMBERS)
+def test_every_tensor_of_the_file_equals_the_integer_specification(member: str, form: Form) -> None:
+    network = settled(member)
+    graph = calibrated(member).lowered(network, form)
+    content = write_tflite(graph)
+    result = compare_tensors(graph, content, views(network.config, 3))
+    assert result.unequal == {}
+    audit(content)
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("member", MEMBERS)
+def test_integers_follow_the_float_twin(member: str, form: Form) -> None:
+    """Random weights are harsher than trained ones: classes barely differ."""
+    network = settled(member)
+    known = calibrated(member)
+    graph = known.lowered(network, form)
+    got = run_reference(graph, {"image": views(network.config, 8)}, keep_all=True)
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+
+    def relative(name: str) -> float:
+        exact = known.observed[name]
+        error = tensors[name].real(got[name]) - exact
+        return float(np.sqrt(np.mean(error**2) / np.mean(exact**2)))
+
+    assert max(relative(f"block{index}/out") for index in range(4)) < 0.08
+    norms = [name for name in tensors if name.endswith("/norm")]
+    assert all(relative(name) < 0.1 for name in norms)
+    assert bool(norms) == (network.config.norm == "layer")
