@@ -27,9 +27,12 @@ from qlvit_edge.evaluation import metrics
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, metadata_of
-from qlvit_edge.modelfile.reader import read_bytes, read_document
+from qlvit_edge.modelfile.chain import read_model
+from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata
+from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import preprocess, recipe
+from qlvit_edge.runtime.chain import ChainInterpreter
+from qlvit_edge.runtime.chain import open_model as load
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.classifier import as_input, softmax
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
@@ -89,9 +92,8 @@ def open_model(path: Path) -> Model:
         ModelFileError: damaged, no image classifier, or in need of another preprocessing.
     """
     content = read_bytes(path)
-    document = read_document(content, subject=path)
-    metadata = metadata_of(document, subject=path)
-    inputs, outputs = document.inputs, document.outputs
+    opened = read_model(content, subject=path)
+    metadata, inputs, outputs = opened.metadata, opened.inputs, opened.outputs
     if (
         len(inputs) != 1
         or len(outputs) != 1
@@ -118,12 +120,12 @@ def open_model(path: Path) -> Model:
         path=path,
         content=content,
         metadata=metadata,
-        audit=audit_integer_only(document),
+        audit=audit_integer_only(opened.document),
         input_size=(height, width),
         channels=channels,
         labels=None if metadata is None else tuple(metadata.labels),
         outputs=outputs[0].shape[1],
-        gives_probabilities=document.ends_in_softmax,
+        gives_probabilities=opened.ends_in_softmax,
     )
 
 
@@ -156,7 +158,7 @@ def class_order(model: Model, folder: ImageFolder) -> list[int]:
 
 def trial(content: bytes, kernels: str, runtime: Runtime) -> str:
     """Run a model once on zeros and return the kernels in words; see `validate`."""
-    interpreter = Interpreter(content, kernels=Kernels(kernels), runtime=runtime)
+    interpreter = load(content, kernels=Kernels(kernels), runtime=runtime)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))
     return interpreter.kernels_used
 
@@ -197,7 +199,7 @@ def validate(
     # Kernels can end the process on odd models: let a child process try first.
     run_in_child(model.path, trial, model.content, kernels.value, runtime)
     before = _peak_memory()
-    interpreter = Interpreter(model.content, kernels=kernels, runtime=runtime)
+    interpreter = load(model.content, kernels=kernels, runtime=runtime)
     golden = _golden(model, interpreter, kernels)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
     answers = []
@@ -250,7 +252,7 @@ def shown_to_model(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8]
 
 def _answer(
     model: Model,
-    interpreter: Interpreter,
+    interpreter: Interpreter | ChainInterpreter,
     image: LabelledImage,
     picture: NDArray[np.uint8] | None,
     order: list[int],
@@ -321,7 +323,9 @@ def _quality(
     }
 
 
-def _golden(model: Model, interpreter: Interpreter, kernels: Kernels) -> dict[str, Any]:
+def _golden(
+    model: Model, interpreter: Interpreter | ChainInterpreter, kernels: Kernels
+) -> dict[str, Any]:
     """Compare with the golden pairs: equal bytes are expected of reference kernels only."""
     pairs: list[GoldenPair] = [] if model.metadata is None else model.metadata.golden
     comparable = interpreter.output.dtype == np.int8

@@ -13,14 +13,14 @@ import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.document import Document, Tensor
-from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
+from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metadata
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
 
@@ -32,6 +32,7 @@ _REMEDY = "give a complete chain, or convert the model again"
 
 _File = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Key = tuple[str, tuple[int, ...], str, float, int]
 _Name = Annotated[str, Field(min_length=1, max_length=500)]
 _Names = Annotated[list[_Name], Field(min_length=1, max_length=1000)]
 _Side = Annotated[int, Field(ge=1, le=2**24)]
@@ -67,8 +68,8 @@ class ChainSegment(_Strict):
         file: name in the archive.
         sha256: hash of that file.
         device: where it is meant to run.
-        inputs: names of the borders it reads, in the file's order.
-        outputs: names of the borders it makes, in the file's order.
+        inputs: names of the borders it reads; the file's inputs have the same names.
+        outputs: names of the borders it makes; the file's outputs have the same names.
         operators: how many it holds.
         macs: its multiply-accumulates.
         parameter_bytes: weights and biases inside.
@@ -144,6 +145,57 @@ class Chain:
 def is_chain(content: bytes) -> bool:
     """Tell whether a model file is a chain's archive rather than a `.tflite` file."""
     return content[:4] == _ARCHIVE
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """What a `.tflite` file and a chain have in common.
+
+    Attributes:
+        document: the file, or all segments of a chain as graphs of one document.
+        inputs: the model's inputs.
+        outputs: the model's outputs.
+        ends_in_softmax: whether the output went through a softmax.
+        metadata: what the model says about itself; None when another tool wrote it.
+    """
+
+    document: Document
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    ends_in_softmax: bool
+    metadata: ModelMetadata | None
+
+
+def read_model(content: bytes, *, subject: object = "model") -> OpenedModel:
+    """Read a `.tflite` file or a chain, whichever the bytes are.
+
+    Raises:
+        ModelFileError: the file is damaged.
+    """
+    if not is_chain(content):
+        document = read_document(content, subject=subject)
+        return OpenedModel(
+            document,
+            document.inputs,
+            document.outputs,
+            document.ends_in_softmax,
+            metadata_of(document, subject=subject),
+        )
+    chain = read_chain(content, subject=subject)
+    description = chain.description
+    graphs = tuple(graph for document in chain.documents for graph in document.subgraphs)
+    tensors = {
+        tensor.name: tensor
+        for document in chain.documents
+        for tensor in (*document.inputs, *document.outputs)
+    }
+    return OpenedModel(
+        Document(len(content), chain.documents[0].version, "chain", graphs, {}),
+        (tensors[description.input],),
+        (tensors[description.output],),
+        chain.documents[-1].ends_in_softmax,
+        description.model,
+    )
 
 
 def metadata_in(content: bytes, *, subject: object = "model") -> ModelMetadata | None:
@@ -275,6 +327,13 @@ def _require_order(description: ChainDescription, subject: object) -> None:
         raise ModelFileError(
             subject, "the tensors it describes are not those its segments make", _REMEDY
         )
+    model = description.model
+    shapes = {border.name: border.shape for border in description.borders}
+    ends = (shapes[description.input], shapes[description.output])
+    if ends != ([1, *model.input_size, model.channels], [1, len(model.labels)]):
+        raise ModelFileError(
+            subject, f"input and output {ends} are not those of its classes", _REMEDY
+        )
 
 
 def _document(
@@ -303,21 +362,26 @@ def _held(
 ) -> Document:
     part = f"{subject}: {name}"
     document = require_allowed(read_document(files[name], subject=part), part)
+    if len(document.subgraphs) != 1:
+        raise ModelFileError(part, "it holds more than one graph", _REMEDY)
     borders = {border.name: border for border in description.borders}
     for names, tensors in (
         (segment.inputs, document.inputs),
         (segment.outputs, document.outputs),
     ):
-        expected = [_key(borders[border]) for border in names]
-        if [_tensor_key(tensor) for tensor in tensors] != expected:
+        expected = sorted(_key(borders[border]) for border in names)
+        if sorted(_tensor_key(tensor) for tensor in tensors) != expected:
             finding = f"inputs or outputs of {name} are not those it describes"
             raise ModelFileError(subject, finding, _REMEDY)
     return document
 
 
-def _key(border: Border) -> tuple[Any, ...]:
+def _key(border: Border) -> _Key:
     return (border.name, tuple(border.shape), border.dtype, border.scale, border.zero_point)
 
 
-def _tensor_key(tensor: Tensor) -> tuple[Any, ...]:
-    return (tensor.name, tensor.shape, tensor.dtype, tensor.scale, tensor.zero_point)
+def _tensor_key(tensor: Tensor) -> _Key:
+    # A tensor without a single scale is no border's equal: -1 keeps the tuples sortable.
+    scale = -1.0 if tensor.scale is None else tensor.scale
+    zero_point = -1000 if tensor.zero_point is None else tensor.zero_point
+    return (tensor.name, tensor.shape, tensor.dtype, scale, zero_point)

@@ -87,7 +87,7 @@ class ChainInterpreter:
                 threads,
                 delegate=library,
             )
-            self._segments.append(_Loaded(native, segment.inputs, segment.outputs))
+            self._segments.append(_Loaded(native))
             on_tpu += library is not None
             if library is None:
                 parts, left = partitions_of(native)
@@ -138,17 +138,11 @@ class ChainInterpreter:
 class _Loaded:
     """One segment in the runtime."""
 
-    def __init__(self, native: Any, inputs: list[str], outputs: list[str]) -> None:
+    def __init__(self, native: Any) -> None:
         self.native = native
-        # The reader has compared the order of inputs and outputs with the description.
-        self.inputs = [
-            (name, int(entry["index"]))
-            for name, entry in zip(inputs, native.get_input_details(), strict=True)
-        ]
-        self.outputs = [
-            (name, int(entry["index"]))
-            for name, entry in zip(outputs, native.get_output_details(), strict=True)
-        ]
+        # The reader has compared the names with the description.
+        self.inputs = _numbered(native.get_input_details())
+        self.outputs = _numbered(native.get_output_details())
 
     def run(self, known: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, index in self.inputs:
@@ -187,6 +181,10 @@ def open_model(
             subject, "is not a chain, the Edge TPU would run little of it", "give a chain"
         )
     return Interpreter(content, kernels=kernels, runtime=runtime, threads=threads)
+
+
+def _numbered(details: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(str(entry["name"]), int(entry["index"])) for entry in details]
 
 
 def _info(border: Border) -> TensorInfo:

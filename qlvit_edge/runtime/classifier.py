@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.files import sha256
-from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
+from qlvit_edge.modelfile.chain import metadata_in
+from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import decode, preprocess, recipe
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime, TensorInfo
+from qlvit_edge.runtime.chain import open_model
+from qlvit_edge.runtime.interpreter import Kernels, Runtime, TensorInfo
 
 Verdict = Literal["accepted", "uncertain"]
 
@@ -63,21 +65,24 @@ class Classifier:
         runtime: Runtime = "litert",
         threads: int = 1,
         accept_at: float = ACCEPT_AT,
+        delegate: str | None = None,
     ) -> None:
         """Load a model file.
 
         Args:
-            model: path of a .tflite file made by `qlvit-edge convert`, or the name of a
-                bundled model such as ``"wbc-nano"``.
+            model: path of a .tflite file or a chain made by `qlvit-edge convert`, or the
+                name of a bundled model such as ``"wbc-nano"``.
             kernels: ``"auto"``, ``"builtin"`` or ``"reference"``.
             runtime: ``"litert"`` or ``"tflite-runtime"``.
             threads: number of threads.
             accept_at: probability from which a label is accepted, 0 to 1.
+            delegate: library that runs a chain's segments on an Edge TPU, such as
+                ``"libedgetpu.so.1"``. Never tried on hardware.
 
         Raises:
             ModelFileError: the file is missing, damaged, has no metadata or needs another
                 preprocessing.
-            DeviceError: the runtime is not installed.
+            DeviceError: the runtime is not installed, or the delegate does not start.
             ValueError: a setting is out of range.
         """
         from qlvit_edge.bundled import resolve_model
@@ -86,7 +91,7 @@ class Classifier:
             raise ValueError(f"accept_at must be between 0 and 1, not {accept_at}")
         path = resolve_model(model)
         content = read_bytes(path)
-        metadata = read_metadata(content, subject=path)
+        metadata = metadata_in(content, subject=path)
         if metadata is None:
             raise ModelFileError(
                 path,
@@ -97,8 +102,13 @@ class Classifier:
         self.metadata = metadata
         self.sha256 = sha256(content)
         self.accept_at = accept_at
-        self._interpreter = Interpreter(
-            content, kernels=Kernels(kernels), runtime=runtime, threads=threads
+        self._interpreter = open_model(
+            content,
+            kernels=Kernels(kernels),
+            runtime=runtime,
+            threads=threads,
+            delegate=delegate,
+            subject=path,
         )
         self.kernels_used = self._interpreter.kernels_used
         self.xnnpack_missing = self._interpreter.xnnpack_missing
