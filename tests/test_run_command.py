@@ -202,6 +202,20 @@ def test_pictures_are_not_saved_where_the_next_run_would_read_them(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("place", ["pictures", "deep/er/pictures"])
+def test_a_folder_for_pictures_goes_again_when_nothing_opens(
+    tmp_path: Path, model: Path, fields: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures, out = tmp_path / place, tmp_path / "r.sqlite"
+    before = sorted(tmp_path.iterdir())
+    for source, results in (("usb:77", out), ("gone.mp4", out), (fields, model)):
+        ends_with(2, capsys, model, "--camera", source, "--out", results, "--save", pictures)
+        assert sorted(tmp_path.iterdir()) == before
+    pictures.mkdir(parents=True)
+    ends_with(2, capsys, model, "--camera", "usb:77", "--out", out, "--save", pictures)
+    assert pictures.is_dir()
+
+
 def test_unusual_images_are_said_in_one_line(tmp_path: Path, model: Path, fields: Path) -> None:
     plain = run(model, "--camera", fields, "--out", tmp_path / "r.sqlite")
     assert "8-bit RGB" not in plain.stderr

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,7 +109,7 @@ def interrupted(cells: Path, split: Path) -> Path:
     ended = subprocess.run(
         [sys.executable, KILLED, folder, *arguments], capture_output=True, check=False
     )
-    assert ended.stderr.split() == [b"interrupted"]
+    assert ended.stderr.splitlines()[-1] == b"interrupted"
     codes = json.loads(ended.stdout)
     assert codes == {moment: 130 if moment == "Ctrl-C" else -9 for moment in MOMENTS}
     return folder
@@ -147,16 +151,57 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
     assert load_checkpoint(whole_run).run.split_fingerprint
 
 
-def test_nothing_but_the_result_is_said_where_no_terminal_is(
+def test_where_no_terminal_is_the_log_gets_one_line_an_epoch(
+    cells: Path, split: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    assert run_command(*_arguments(cells, split, tmp_path / "run")) == 0
+    printed, logged = capfd.readouterr()
+    assert printed.startswith("test accuracy ")
+    assert printed.count("\n") == 1
+    form = r"epoch {}/3: loss \d\.\d{{4}}, accuracy \d+\.\d%, validation \d+\.\d%, \d+\.\d s"
+    lines = logged.splitlines()
+    assert len(lines) == EPOCHS
+    for number, line in enumerate(lines, start=1):
+        assert re.fullmatch(form.format(number), line)
+    for row, line in zip(_rows(tmp_path / "run"), lines, strict=True):
+        assert f"loss {float(row['loss']):.4f}" in line
+
+
+def test_without_validation_the_log_has_no_figure_for_it(
     cells: Path, split: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
     out = tmp_path / "run"
     assert run_command(*_arguments(cells, split, out, "--validation", 0, "--epochs", 1)) == 0
-    printed, complained = capfd.readouterr()
-    assert complained == ""
-    assert printed.startswith("test accuracy ")
-    assert printed.count("\n") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("epoch 1/1: loss ")
+    assert "validation" not in line
+
+
+def test_on_a_terminal_the_bar_stands_for_the_log(cells: Path, split: Path, tmp_path: Path) -> None:
+    code = (
+        "from small_run import small_config; from qlvit_edge.model import configs;"
+        "from qlvit_edge.cli import main; import sys;"
+        "configs.SIZES['nano'] = small_config(); main(sys.argv[1:])"
+    )
+    arguments = [str(part) for part in _arguments(cells, split, tmp_path / "run")]
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stderr=theirs,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(KILLED.parent), "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert child.wait(60) == 0
+    assert b"training" in shown
+    assert b"epoch 1/3: loss" not in shown
 
 
 def test_without_validation_the_best_epoch_is_the_last(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -166,8 +166,11 @@ class Session:
             self.unusual = source.unusual
         if settings.save is not None:
             _require_apart(settings.save, source)
-            ensure_writable(settings.save)
-        with source as camera, Results(settings.out, self._info()) as results:
+        with (
+            _folder_for(settings.save),
+            source as camera,
+            Results(settings.out, self._info()) as results,
+        ):
             self._run_id = results.run_id
             self._outcome = "failed"
             opened()
@@ -268,6 +271,23 @@ class Session:
             accept_at=self.settings.accept_at,
             program=f"qlvit-edge {__version__}",
         )
+
+
+@contextmanager
+def _folder_for(pictures: Path | None) -> Iterator[None]:
+    """Make the folder for pictures; it goes again, where it was not there, if it stays empty."""
+    if pictures is None:
+        yield
+        return
+    made = [folder for folder in (pictures, *pictures.parents) if not folder.exists()]
+    try:
+        ensure_writable(pictures)
+        yield
+    except BaseException:
+        with suppress(OSError):  # something lies in it
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def _require_apart(save: Path, source: Camera) -> None:

@@ -113,12 +113,23 @@ def train(
     device: torch.device,
     resume: bool,
     report: Callable[[Progress], None],
+    epoch_done: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
     The best epoch is the one with the highest validation accuracy (the last one without
     validation images). Randomness comes from ``(seed, epoch, image)`` alone: two runs on
     one machine, resumed or not, give the same numbers.
+
+    Args:
+        run: network and settings.
+        folder: the run folder.
+        cached: the training images.
+        validation: images to choose the best epoch by; may be empty.
+        device: where to train.
+        resume: continue from the folder's last state.
+        report: told the state after every batch.
+        epoch_done: told the epoch's row of the history once it is on the disk.
 
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run.
@@ -146,6 +157,7 @@ def train(
             save_tensors(folder / BEST_FILE, dict(average.state_dict()), header)
         state.save(folder / LAST_FILE, settings)
         write_text(folder / METRICS_FILE, _as_csv(state.history))
+        epoch_done(row)
     return state
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -84,7 +86,8 @@ def run_training(
             write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
             write_run_config(out, run)
         report = _reporter(progress, run.training.epochs, len(cached))
-        state = loop.train(run, out, cached, validation, device, resume, report)
+        log = _log_to(sys.stderr, run.training.epochs) if progress.disable else _no_log
+        state = loop.train(run, out, cached, validation, device, resume, report, log)
     _finish(run, out, state.history, test, device)
 
 
@@ -134,6 +137,23 @@ def _reporter(progress: Progress, epochs: int, images: int) -> Callable[[loop.Pr
         progress.update(task, completed=done, figures=figures)
 
     return report
+
+
+def _log_to(stream: TextIO, epochs: int) -> Callable[[dict[str, float]], None]:
+    """Return what writes a line an epoch: without a terminal, the log shows how far it is."""
+
+    def log(row: dict[str, float]) -> None:
+        accuracy = f"accuracy {row['training_accuracy']:.1%}"
+        if "validation_accuracy" in row:
+            accuracy += f", validation {row['validation_accuracy']:.1%}"
+        line = f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {accuracy}"
+        print(f"{line}, {row['seconds']:.1f} s", file=stream, flush=True)
+
+    return log
+
+
+def _no_log(row: dict[str, float]) -> None:
+    """Leave it to the progress bar."""
 
 
 def _finish(
