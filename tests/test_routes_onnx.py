@@ -15,6 +15,7 @@ from command import files_below, refused, run_command
 from small_run import CLASSES, settled_network, small_config, write_folder, write_run
 
 from qlvit_edge.converters.routes import onnx as route
+from qlvit_edge.converters.routes import ort
 from qlvit_edge.converters.routes.closeness import FLOAT32, Closeness, compare_logits
 from qlvit_edge.converters.routes.exportable import exportable
 from qlvit_edge.model.configs import NetworkConfig
@@ -70,7 +71,7 @@ def test_every_variant_gives_pytorchs_logits(run: Path, changes: dict[str, Any])
     views = np.random.default_rng(0).integers(
         0, 256, (6, *config.input_size, config.channels), np.uint8
     )
-    found = route.onnx_logits(route.export_onnx(checkpoint), views)
+    found = ort.onnx_logits(route.export_onnx(checkpoint), views)
     with torch.inference_mode():
         images = torch.from_numpy(views).permute(0, 3, 1, 2).float()
         expected = checkpoint.network(images).double().numpy()
@@ -126,8 +127,8 @@ def test_the_report_gives_figures_and_bounds(exported: Path) -> None:
 def test_another_networks_logits_are_refused_and_nothing_is_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    real = route.onnx_logits
-    monkeypatch.setattr(route, "onnx_logits", lambda *arguments: real(*arguments)[:, ::-1])
+    real = ort.onnx_logits
+    monkeypatch.setattr(ort, "onnx_logits", lambda *arguments: real(*arguments)[:, ::-1])
     line = refused(capfd, "convert", run, "--route", "onnx", "--out", tmp_path / "m.onnx")
     assert "not written: ONNX Runtime does not give PyTorch's logits (off by" in line
     assert files_below(tmp_path) == set()

@@ -1,4 +1,4 @@
-"""The route to ONNX: export, check, compare with PyTorch in ONNX Runtime.
+"""The route to ONNX: export and check; `ort` runs the file.
 
 The file takes what the network takes: (1, channels, H, W) float32, values 0…255, and gives
 logits (1, classes). Opset 17. Labels and what else a user of the file must know are its
@@ -7,25 +7,20 @@ logits (1, classes). Opset 17. Labels and what else a user of the file must know
 
 from __future__ import annotations
 
-import io
 import json
-import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
-from torch.onnx import register_custom_op_symbolic, unregister_custom_op_symbolic
+from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from qlvit_edge.converters.routes.exportable import exportable
+from qlvit_edge.converters.routes.ort import INPUT, OUTPUT
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.modelfile.metadata import ModelMetadata
@@ -33,7 +28,6 @@ from qlvit_edge.preprocess import recipe
 from qlvit_edge.training.checkpoint import Checkpoint
 
 OPSET = 17
-INPUT, OUTPUT = "image", "logits"
 _SYMBOLIC = "aten::exp2"
 
 
@@ -69,72 +63,28 @@ def export_onnx(
     return content
 
 
-def onnx_logits(
-    content: bytes, views: NDArray[np.uint8], advance: Callable[[], None] = lambda: None
-) -> NDArray[np.float64]:
-    """Run an ONNX file on images (N, H, W, channels) uint8; returns logits (N, classes)."""
-    session = open_session(content)
-    rows = []
-    for view in views:
-        rows.append(session.run(None, {INPUT: onnx_input(view)})[0][0])
-        advance()
-    return np.asarray(rows, np.float64)
-
-
-def onnx_input(view: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Turn one image (H, W, channels) uint8 into the (1, channels, H, W) float32 input."""
-    return np.ascontiguousarray(view.transpose(2, 0, 1)[None], np.float32)
-
-
-def open_session(content: bytes, threads: int = 1) -> onnxruntime.InferenceSession:
-    """Load an ONNX file into ONNX Runtime on the CPU, without its chatter."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-
-def dynamic_int8(content: bytes) -> bytes:
-    """Quantise the weights of an ONNX file to int8, activations at run time (ONNX Runtime).
-
-    Raises:
-        ConversionError: ONNX Runtime's tool fails.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(content)
-        logging.disable(logging.WARNING)  # a page on shapes it does not quantise
-        try:
-            quantize_dynamic(source, target, weight_type=QuantType.QInt8)
-        except Exception as error:
-            raise ConversionError(
-                "dynamic int8", f"ONNX Runtime fails ({_first_line(error)})", "use the float file"
-            ) from error
-        finally:
-            logging.disable(logging.NOTSET)
-        return target.read_bytes()
-
-
 def _traced(network: QLViT) -> bytes:
     config = network.config
     image = torch.zeros(1, config.channels, *config.input_size)
-    stream = io.BytesIO()
     register_custom_op_symbolic(_SYMBOLIC, _exp2, OPSET)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            warnings.catch_warnings(),
+            torch.no_grad(),
+        ):
             warnings.simplefilter("ignore")  # the exporter warns of itself and of tracing
+            file = Path(folder) / "network.onnx"
             torch.onnx.export(
                 network,
                 (image,),
-                stream,
+                file,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
                 opset_version=OPSET,
                 dynamo=False,
             )
+            return file.read_bytes()
     except torch.onnx.errors.OnnxExporterError as error:
         raise ConversionError(
             "network",
@@ -143,7 +93,6 @@ def _traced(network: QLViT) -> bytes:
         ) from error
     finally:
         unregister_custom_op_symbolic(_SYMBOLIC, OPSET)
-    return stream.getvalue()
 
 
 def _exp2(g: Any, x: Any) -> Any:

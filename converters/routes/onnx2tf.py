@@ -1,8 +1,6 @@
 """The stock path: ONNX, onnx2tf, TensorFlow; every file held against PyTorch's logits.
 
-The files are the other tools' work, in our hands only for judging. Each runs on the default
-kernels (XNNPACK), on the builtin ones and, where they do not abort, on the reference kernels;
-what is not the network on any of them is refused with its figures.
+The files are the other tools' work; `judging` says whether they compute the network.
 """
 
 from __future__ import annotations
@@ -10,8 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +22,15 @@ from qlvit_edge.converters.routes.closeness import (
     FLOAT32,
     QUANTISED,
     Bound,
-    Closeness,
-    Logits,
-    compare_logits,
 )
 from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
+from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
-from qlvit_edge.converters.routes.running import file_logits
-from qlvit_edge.converters.routes.shown import Shown
 from qlvit_edge.data.folder import scan
-from qlvit_edge.errors import ConversionError, ModelFileError, QLViTEdgeError
+from qlvit_edge.errors import ConversionError, ModelFileError
 from qlvit_edge.files import sha256
-from qlvit_edge.modelfile.audit import audit_integer_only
-from qlvit_edge.modelfile.reader import read_bytes, read_document
+from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import load
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Kernels
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 TIME_LIMIT = 1800.0
@@ -53,55 +42,6 @@ BOUNDS: dict[str, Bound] = {
     "full-integer": QUANTISED,
 }
 _QUOTED_LINES = 3
-
-
-@dataclass(frozen=True)
-class Made:
-    """One format as the other tools made it.
-
-    Attributes:
-        content: the file; None where it could not be made.
-        seconds: of making it, with the share common to all formats.
-        error: why it could not be made, in one line.
-    """
-
-    content: bytes | None
-    seconds: float
-    error: str | None
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a file did on one set of kernels.
-
-    Attributes:
-        kernels: what really ran, in words; the reason where it did not run.
-        partitions: parts that a delegate took.
-        logits: (N, classes) real values; None where it did not run.
-        closeness: against PyTorch; None where it did not run.
-    """
-
-    kernels: str
-    partitions: int
-    logits: Logits | None
-    closeness: Closeness | None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One file and the verdict on it.
-
-    Attributes:
-        made: the file.
-        runs: by kernels.
-        float_tensors: how many of its tensors are float.
-        failure: why it is refused, with the figures; None where it passes.
-    """
-
-    made: Made
-    runs: dict[Kernels, Ran]
-    float_tensors: int
-    failure: str | None
 
 
 def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArray[np.uint8], str]:
@@ -120,7 +60,7 @@ def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArra
     """
     root = data or Path(checkpoint.run.data)
     path = checkpoint.folder / CALIBRATION_FILE
-    size = checkpoint.run.network.input_size
+    network = checkpoint.run.network
     paths: list[Path] = []
     if path.is_file():
         recorded = load_calibration(path, checkpoint.sha256).images
@@ -133,7 +73,8 @@ def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArra
     if not paths:
         paths = [image.path for image in scan(bundled.CROPS).images]
         origin = f"the {len(paths)} bundled crops"
-    return np.stack([load(path, size) for path in paths]), origin
+    views = [load(path, network.input_size, network.channels) for path in paths]
+    return np.stack(views), origin
 
 
 def make_files(
@@ -194,47 +135,3 @@ def _failed(finding: str, own_log: Path, log: Path) -> ConversionError:
     return ConversionError(
         "route onnx2tf", f"{finding}: {last[-500:] or 'it printed nothing'}", f"the log is {log}"
     )
-
-
-def judge(name: str, made: Made, shown: Shown, advance: Callable[[], None]) -> Judged:
-    """Run a file on every set of kernels and hold its logits against PyTorch's.
-
-    Args:
-        name: the format, a key of `BOUNDS`.
-        made: what the other tools made.
-        shown: images and PyTorch's logits.
-        advance: called once per set of kernels.
-    """
-    runs: dict[Kernels, Ran] = {}
-    float_tensors, failures = 0, [made.error] if made.error else []
-    if made.content is not None:
-        try:
-            document = read_document(made.content, subject=f"{name} file")
-        except ModelFileError as error:
-            return Judged(made, runs, 0, str(error))
-        float_tensors = len(audit_integer_only(document).float_tensors)
-    for kernels in Kernels:
-        if made.content is not None:
-            runs[kernels] = ran = _run(name, made.content, kernels, shown)
-            failures += _complaints(kernels, ran, BOUNDS[name])
-        advance()
-    return Judged(made, runs, float_tensors, "; ".join(failures) or None)
-
-
-def _run(name: str, content: bytes, kernels: Kernels, shown: Shown) -> Ran:
-    try:
-        logits, words, partitions = run_in_child(
-            f"{name} file", file_logits, content, kernels, shown.views
-        )
-    except QLViTEdgeError as error:
-        return Ran(str(error), 0, None, None)
-    return Ran(words, partitions, logits, compare_logits(shown.logits, logits))
-
-
-def _complaints(kernels: Kernels, ran: Ran, bound: Bound) -> list[str]:
-    if ran.closeness is None:
-        # The reference kernels abort on what others run: that is no fault of the file.
-        return [] if kernels is Kernels.REFERENCE else [f"{kernels.value} kernels: {ran.kernels}"]
-    if ran.closeness.within(bound):
-        return []
-    return [f"{kernels.value} kernels: {ran.closeness.words}"]

@@ -1,13 +1,21 @@
-"""Running a `.tflite` file of any tool; light enough to be imported by child processes."""
+"""Running a network in its runtimes; light enough to be imported by child processes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.routes.closeness import Logits
 from qlvit_edge.runtime.classifier import as_input
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels, load_runtime
+from qlvit_edge.runtime.machine import peak_memory
+
+Kind = Literal["tflite", "onnx", "torch"]
+_INFERENCES = 3
 
 
 def file_logits(
@@ -20,3 +28,53 @@ def file_logits(
         for view in views
     ]
     return np.stack(rows), interpreter.kernels_used, interpreter.partitions
+
+
+def runner(kind: Kind, path: Path) -> Callable[[NDArray[np.uint8]], Any]:
+    """Load a network on one thread and return what runs it on one image (H, W, channels).
+
+    Args:
+        kind: of runtime.
+        path: a `.tflite` or `.onnx` file, or for PyTorch the run folder.
+    """
+    if kind == "tflite":
+        interpreter = Interpreter(path)
+        return lambda view: interpreter.invoke(as_input(view, interpreter.input))
+    if kind == "onnx":
+        from qlvit_edge.converters.routes.ort import INPUT, onnx_input, open_session
+
+        session = open_session(path.read_bytes())
+        return lambda view: session.run(None, {INPUT: onnx_input(view)})
+    import torch
+
+    from qlvit_edge.training.checkpoint import load_checkpoint
+    from qlvit_edge.training.loop import to_input
+
+    torch.set_num_threads(1)
+    network, device = load_checkpoint(path).network, torch.device("cpu")
+
+    def run_eagerly(view: NDArray[np.uint8]) -> Any:
+        with torch.inference_mode():
+            return network(to_input(view[np.newaxis], device))
+
+    return run_eagerly
+
+
+def peak_above_bare(kind: Kind, path: Path, view: NDArray[np.uint8]) -> int | None:
+    """Return by how many bytes loading and running a network raises this process's peak.
+
+    To be called in a process of its own; what the runtime takes by being imported is left out.
+    """
+    if kind == "tflite":
+        load_runtime("litert")
+    elif kind == "onnx":
+        import qlvit_edge.converters.routes.ort
+    else:
+        import qlvit_edge.training.checkpoint
+        import qlvit_edge.training.loop  # noqa: F401
+    before = peak_memory()
+    run = runner(kind, path)
+    for _ in range(_INFERENCES):
+        run(view)
+    after = peak_memory()
+    return None if before is None or after is None else after - before

@@ -23,6 +23,7 @@ COMMANDS = {
     "cost": "Count parameters and multiply-accumulates of a network size.",
     "calibrate": "Find the integer ranges of a trained network.",
     "convert": "Turn a trained network into a proven integer .tflite.",
+    "compare": "Show one network through every route, side by side.",
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",

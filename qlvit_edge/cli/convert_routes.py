@@ -100,7 +100,8 @@ def to_onnx(checkpoint: Checkpoint, proof: ProofImages, count: int, out: Path) -
     """
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.routes.closeness import FLOAT32, compare_logits
-    from qlvit_edge.converters.routes.onnx import OPSET, export_onnx, onnx_logits
+    from qlvit_edge.converters.routes.onnx import OPSET, export_onnx
+    from qlvit_edge.converters.routes.ort import onnx_logits
     from qlvit_edge.converters.routes.shown import show
     from qlvit_edge.files import sha256, write_bytes
 
@@ -155,12 +156,8 @@ def to_onnx2tf(
     """
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.routes.environment import find_python
-    from qlvit_edge.converters.routes.onnx2tf import (
-        BOUNDS,
-        calibration_views,
-        judge,
-        make_files,
-    )
+    from qlvit_edge.converters.routes.judging import judge
+    from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
     from qlvit_edge.converters.routes.shown import show
     from qlvit_edge.files import ensure_writable, sha256, write_bytes
 
@@ -175,7 +172,7 @@ def to_onnx2tf(
     formats: dict[str, Any] = {}
     for kind, made in files.items():
         with progress_bar(f"judging {kind}", 3) as advance:
-            judged = judge(kind, made, shown, advance)
+            judged = judge(kind, made, BOUNDS[kind], shown, advance)
         target = out / f"{name}-{kind}.tflite"
         formats[kind] = {
             "file": None if judged.failure else target.name,

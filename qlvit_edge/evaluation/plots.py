@@ -191,6 +191,35 @@ def plot_latencies(
         axis.grid(visible=False, axis="y")
 
 
+def plot_routes(points: Sequence[tuple[str, str, float, float, bool]], path: Path) -> None:
+    """Draw accuracy over latency, a mark each file; hollow marks are not the network.
+
+    Args:
+        points: name, route, milliseconds, accuracy (0 to 1) and whether it passed, each.
+        path: PNG to write.
+    """
+    routes = list(dict.fromkeys(route for _, route, *_ in points))
+    with _picture(path, (8.2, 0.36 * len(points) + 1.9), columns=2) as (plane, names):
+        for number, (_, route, latency, accuracy, passed) in enumerate(points, start=1):
+            colour = COLOURS[routes.index(route) % len(COLOURS)]
+            face = colour if passed else "none"
+            plane.plot(latency, 100 * accuracy, "o", color=colour, mfc=face, ms=8)
+            # Files of about the same speed and accuracy: their numbers fan out.
+            place = (0, (9, -17, 21, -29)[number % 4])
+            where = (latency, 100 * accuracy)
+            plane.annotate(str(number), where, place, textcoords="offset points", ha="center")
+        plane.set_xscale("log")
+        plane.margins(0.12, 0.3)
+        plane.set(title="Accuracy over latency", xlabel="milliseconds", ylabel="accuracy (%)")
+        names.set_axis_off()
+        names.set_ylim(len(points) + 0.6, 0.2)
+        for number, (name, route, latency, accuracy, passed) in enumerate(points, start=1):
+            verdict = "" if passed else "  not the network"
+            text = f"{number}  {name}: {latency:.2f} ms, {accuracy:.1%}{verdict}"
+            colour = COLOURS[routes.index(route) % len(COLOURS)]
+            names.text(0, number, text, va="center", fontsize=9, color=colour)
+
+
 def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) -> None:
     """Draw the signal-to-noise ratio of each layer in the order of the network.
 

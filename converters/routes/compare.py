@@ -1,0 +1,191 @@
+"""The routes side by side: what each file answers, takes and costs.
+
+Accuracy and agreement are on the same images for all; latencies are taken in turns in one
+process, on one thread; peak memory in a process of its own each.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.convert import Progress
+from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
+from qlvit_edge.converters.routes.contenders import Contender
+from qlvit_edge.converters.routes.judging import judge
+from qlvit_edge.converters.routes.ort import onnx_logits
+from qlvit_edge.converters.routes.running import Kind, peak_above_bare, runner
+from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.runtime.child import run_in_child
+from qlvit_edge.runtime.interpreter import Kernels
+
+REPEATS = 3
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; None is what does not apply or could not be measured.
+
+    Attributes:
+        name: of the contender.
+        route: that made it.
+        failure: why it is not the network, or why there is no file; None where it passes.
+        accuracy: share of images with the true class, on the default kernels.
+        agreement: share of images with PyTorch's class, on the default kernels.
+        agreement_builtin: the same on the builtin kernels, without a delegate.
+        closeness: logits against PyTorch's, on the default kernels.
+        bytes: size of the file.
+        float_tensors: float tensors in a `.tflite` file.
+        partitions: parts that the delegate took.
+        kernels: what ran, in words.
+        convert_seconds: of making the file, without judging it.
+        latency_ms: median of one inference.
+        peak_bytes: memory of loading and running it above its runtime's.
+    """
+
+    name: str
+    route: str
+    failure: str | None = None
+    accuracy: float | None = None
+    agreement: float | None = None
+    agreement_builtin: float | None = None
+    closeness: Closeness | None = None
+    bytes: int | None = None
+    float_tensors: int | None = None
+    partitions: int | None = None
+    kernels: str | None = None
+    convert_seconds: float | None = None
+    latency_ms: float | None = None
+    peak_bytes: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row for JSON."""
+        closeness = None if self.closeness is None else vars(self.closeness)
+        return {**vars(self), "closeness": closeness}
+
+
+def compare(
+    contenders: Sequence[Contender], folder: Path, shown: Shown, rounds: int, progress: Progress
+) -> list[Row]:
+    """Judge and measure every contender.
+
+    Args:
+        contenders: from `contenders.contenders`.
+        folder: the run folder, which PyTorch's row is run from.
+        shown: images and PyTorch's logits.
+        rounds: of the latency measurement; each runs every row `REPEATS` times.
+        progress: makes a progress bar from a description and a total.
+    """
+    with tempfile.TemporaryDirectory() as name, progress("judging", len(contenders)) as advance:
+        rows, paths = [], []
+        for number, contender in enumerate(contenders):
+            path = folder
+            if contender.made is not None:
+                path = Path(name) / f"{number}.{contender.kind}"
+                path.write_bytes(contender.made.content or b"")
+            row = _judged(contender, shown)
+            runs = contender.made is None or row.kernels is not None
+            paths.append((contender.kind, path) if runs else None)
+            rows.append(row)
+            advance()
+        runnable = {n: where for n, where in enumerate(paths) if where is not None}
+        peaks = {n: _peak(*where, shown.views[0]) for n, where in runnable.items()}
+        times = _in_turns(runnable, shown.views, rounds, progress)
+    return [
+        Row(**{**vars(row), "latency_ms": times.get(n), "peak_bytes": peaks.get(n)})
+        for n, row in enumerate(rows)
+    ]
+
+
+def _judged(contender: Contender, shown: Shown) -> Row:
+    made = contender.made
+    if made is None:
+        own = _accuracy(shown, shown.logits)
+        return Row(contender.name, contender.route, accuracy=own, agreement=1.0)
+    seconds = round(made.seconds, 2)
+    if made.content is None:
+        return Row(contender.name, contender.route, made.error, convert_seconds=seconds)
+    if contender.kind == "onnx":
+        return _judged_onnx(contender, made.content, seconds, shown)
+    judged = judge(contender.name, made, contender.bound, shown, lambda: None)
+    default, builtin = judged.runs.get(Kernels.AUTO), judged.runs.get(Kernels.BUILTIN)
+    logits = None if default is None else default.logits
+    return Row(
+        contender.name,
+        contender.route,
+        judged.failure,
+        accuracy=None if logits is None else _accuracy(shown, logits),
+        agreement=default.closeness.agreement if default and default.closeness else None,
+        agreement_builtin=builtin.closeness.agreement if builtin and builtin.closeness else None,
+        closeness=None if default is None else default.closeness,
+        bytes=len(made.content),
+        float_tensors=judged.float_tensors,
+        partitions=None if logits is None or default is None else default.partitions,
+        kernels=None if logits is None or default is None else default.kernels,
+        convert_seconds=seconds,
+    )
+
+
+def _judged_onnx(contender: Contender, content: bytes, seconds: float, shown: Shown) -> Row:
+    try:
+        logits = onnx_logits(content, shown.views)
+    except Exception as error:  # ONNX Runtime raises classes of its own, all bare Exceptions
+        failure = f"ONNX Runtime: {' '.join(str(error).split())[:200]}"
+        return Row(contender.name, contender.route, failure, bytes=len(content))
+    closeness = compare_logits(shown.logits, logits)
+    return Row(
+        contender.name,
+        contender.route,
+        None if closeness.within(contender.bound) else closeness.words,
+        accuracy=_accuracy(shown, logits),
+        agreement=closeness.agreement,
+        closeness=closeness,
+        bytes=len(content),
+        kernels="ONNX Runtime, CPU",
+        convert_seconds=seconds,
+    )
+
+
+def _accuracy(shown: Shown, logits: Logits) -> float:
+    return float((logits.argmax(1) == shown.labels).mean())
+
+
+def _peak(kind: Kind, path: Path, view: NDArray[np.uint8]) -> int | None:
+    try:
+        return run_in_child(path, peak_above_bare, kind, path, view)
+    except QLViTEdgeError:  # it ran while it was judged: memory alone stays unknown
+        return None
+
+
+def _in_turns(
+    runnable: dict[int, tuple[Kind, Path]],
+    views: NDArray[np.uint8],
+    rounds: int,
+    progress: Progress,
+) -> dict[int, float]:
+    """Return the median milliseconds of every row; the order turns from round to round."""
+    run = {n: runner(kind, path) for n, (kind, path) in runnable.items()}
+    times: dict[int, list[float]] = {n: [] for n in run}
+    order = list(run)
+    with progress("taking turns", rounds + WARM_UP) as advance:
+        for index in range(-WARM_UP, rounds):
+            view = views[index % len(views)]
+            for n in order if index % 2 else order[::-1]:
+                run[n](view)  # brings it back into the caches
+                for _ in range(REPEATS):
+                    began = time.perf_counter()
+                    run[n](view)
+                    if index >= 0:
+                        times[n].append(1e3 * (time.perf_counter() - began))
+            order = order[1:] + order[:1]
+            advance()
+    return {n: float(np.median(values)) for n, values in times.items()}

@@ -1,0 +1,132 @@
+"""Every file that the routes make of one network, for the side-by-side table.
+
+A route that cannot do something gives a contender with the error instead of a file.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qlvit_edge.calibration.collect import integer_graph
+from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.convert import Progress
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
+from qlvit_edge.converters.routes.environment import find_python
+from qlvit_edge.converters.routes.judging import Made
+from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
+from qlvit_edge.converters.routes.ort import dynamic_int8
+from qlvit_edge.converters.routes.running import Kind
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+
+ROUTES = ("native", "onnx", "onnx2tf")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to run the network.
+
+    Attributes:
+        name: for people.
+        route: which route made it; `pytorch` for the network itself.
+        kind: of runtime that runs it.
+        made: the file, or why there is none; None for PyTorch, which has no file.
+        bound: what it keeps if it is the network.
+    """
+
+    name: str
+    route: str
+    kind: Kind
+    made: Made | None
+    bound: Bound
+
+
+def contenders(
+    checkpoint: Checkpoint,
+    routes: Sequence[str],
+    python: Path | None,
+    data: Path | None,
+    log: Path,
+    progress: Progress,
+) -> list[Contender]:
+    """Make the files of the routes; PyTorch itself comes first.
+
+    Args:
+        checkpoint: the trained network.
+        routes: names out of `ROUTES`.
+        python: of the environment with onnx2tf; default: see `find_python`.
+        data: where the calibration images are; default: where the run's data was.
+        log: where onnx2tf's log is kept if it fails.
+        progress: makes a progress bar from a description and a total.
+    """
+    found = [Contender("PyTorch eager, float32", "pytorch", "torch", None, FLOAT32)]
+    with progress("converting", len(routes)) as advance:
+        for route in routes:
+            if route == "native":
+                found += _native(checkpoint)
+            elif route == "onnx":
+                found += _onnx(checkpoint)
+            else:
+                found += _onnx2tf(checkpoint, python, data, log)
+            advance()
+    return found
+
+
+def _native(checkpoint: Checkpoint) -> list[Contender]:
+    def integers(softmax: Form) -> bytes:
+        path = checkpoint.folder / CALIBRATION_FILE
+        calibration = load_calibration(path, checkpoint.sha256)
+        return write_tflite(integer_graph(checkpoint, calibration, softmax))
+
+    def float32() -> bytes:
+        return write_tflite(lower(checkpoint.network, FloatBuilder("float32", softmax="log2")))
+
+    fast, exact = _make(lambda: integers("fast")), _make(lambda: integers("exact"))
+    # The float file does not round activations (Qact) as PyTorch's evaluation does.
+    return [
+        Contender("native int8, fast", "native", "tflite", fast, QUANTISED),
+        Contender("native int8, exact", "native", "tflite", exact, QUANTISED),
+        Contender("native float32", "native", "tflite", _make(float32), FLOAT16),
+    ]
+
+
+def _onnx(checkpoint: Checkpoint) -> list[Contender]:
+    exported = _make(lambda: export_onnx(checkpoint))
+    rows = [Contender("ONNX Runtime, float32", "onnx", "onnx", exported, FLOAT32)]
+    if exported.content is not None:
+        content = exported.content
+        quantised = _make(lambda: dynamic_int8(content))
+        made = Made(quantised.content, exported.seconds + quantised.seconds, quantised.error)
+        rows.append(Contender("ONNX Runtime, dynamic int8", "onnx", "onnx", made, QUANTISED))
+    return rows
+
+
+def _onnx2tf(
+    checkpoint: Checkpoint, python: Path | None, data: Path | None, log: Path
+) -> list[Contender]:
+    try:
+        views, _ = calibration_views(checkpoint, data)
+        files = make_files(checkpoint, find_python(python), views, log)
+    except QLViTEdgeError as error:
+        files = {name: Made(None, 0.0, str(error)) for name in BOUNDS}
+    return [
+        Contender(f"onnx2tf {name}", "onnx2tf", "tflite", made, BOUNDS[name])
+        for name, made in files.items()
+    ]
+
+
+def _make(function: Callable[[], bytes]) -> Made:
+    began = time.monotonic()
+    try:
+        content = function()
+    except QLViTEdgeError as error:
+        return Made(None, time.monotonic() - began, str(error))
+    return Made(content, time.monotonic() - began, None)

@@ -1,0 +1,215 @@
+"""`qlvit-edge compare`: one network through every route, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from qlvit_edge.converters.routes.compare import Row
+
+_ROUTES = ("native", "onnx", "onnx2tf")
+
+
+def _listed(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Routes, separated by commas."""
+    parts = [part.strip() for part in value.split(",")]
+    for part in parts:
+        if part not in _ROUTES:
+            raise click.BadParameter(f"{part!r} is not one of {', '.join(_ROUTES)}", ctx, param)
+    return tuple(dict.fromkeys(parts))
+
+
+@click.command("compare")
+@click.argument("run")
+@click.option(
+    "--routes",
+    callback=_listed,
+    metavar="LIST",
+    default="native,onnx,onnx2tf",
+    show_default=True,
+    help="Routes of `convert`.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of images  [default: what the run records; bundled: its crops]",
+)
+@click.option(
+    "--split",
+    "split_path",
+    type=click.Path(path_type=Path),
+    help="Split whose test side is used  [default: the run's]",
+)
+@click.option(
+    "--images",
+    "count",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Test images, evenly over the classes.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=60,
+    show_default=True,
+    help="Rounds of the latency measurement; each runs every row 3 times.",
+)
+@click.option(
+    "--python",
+    type=click.Path(path_type=Path),
+    help="Python of the environment with onnx2tf  [default: $QLVIT_EDGE_ONNX2TF_PYTHON or "
+    ".venv-onnx2tf here]",
+)
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy over latency (PNG).")
+def command(
+    run: str,
+    routes: tuple[str, ...],
+    data: Path | None,
+    split_path: Path | None,
+    count: int,
+    rounds: int,
+    python: Path | None,
+    json_path: Path | None,
+    plot: Path | None,
+) -> None:
+    """Convert RUN by every route and show what each file answers, takes and costs.
+
+    A route that cannot do something is a row with its error; a file that is not the network
+    is a row with the accuracy it has. All run on one thread and take turns; memory is above
+    the bare runtime, in a process of its own each.
+
+    \b
+    Example:
+      qlvit-edge compare runs/wbc --routes native,onnx --plot routes.png
+      qlvit-edge compare wbc-nano --python .venv-onnx2tf/bin/python --json routes.json
+    """
+    require("onnx", "torch", "safetensors", "onnx", "onnxruntime")
+    if plot is not None:
+        require("validate", "matplotlib")
+    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.converters.convert import proof_images
+    from qlvit_edge.converters.routes.compare import compare
+    from qlvit_edge.converters.routes.contenders import contenders
+    from qlvit_edge.converters.routes.shown import show
+    from qlvit_edge.files import ensure_writable, require_no_folder, write_json
+    from qlvit_edge.runtime.machine import describe_machine, in_words
+    from qlvit_edge.training.checkpoint import load_checkpoint
+
+    for target in filter(None, (json_path, plot)):
+        require_no_folder(target)
+        ensure_writable(target.absolute().parent)
+    checkpoint = load_checkpoint(resolve_run(run))
+    proof = proof_images(checkpoint, data, split_path, is_bundled(run))
+    log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
+    shown = show(checkpoint, proof, count, progress_bar)
+    made = contenders(checkpoint, routes, python, data, log, progress_bar)
+    rows = compare(made, checkpoint.folder, shown, rounds, progress_bar)
+    machine = describe_machine()
+    _print(rows, shown.origin, len(shown.views), rounds, shown.reduced)
+    table_console().print(in_words(machine), highlight=False, markup=False)
+    if json_path is not None:
+        write_json(
+            json_path,
+            {
+                "machine": machine,
+                "images": len(shown.views),
+                "origin": shown.origin,
+                "reduced": shown.reduced,
+                "rounds": rounds,
+                "rows": [row.as_dict() for row in rows],
+            },
+        )
+    if plot is not None:
+        from qlvit_edge.evaluation.plots import plot_routes
+
+        points = [
+            (row.name, row.route, row.latency_ms, row.accuracy, row.failure is None)
+            for row in rows
+            if row.latency_ms is not None and row.accuracy is not None
+        ]
+        plot_routes(points, plot)
+
+
+def _print(rows: Sequence[Row], origin: str, images: int, rounds: int, reduced: bool) -> None:
+    console = table_console()
+    if reduced:
+        click.echo(
+            f"note: measured on the {images} bundled crops only, too few for a figure of "
+            "accuracy; give a data set with --data."
+        )
+    console.print(_answers(rows, f"Answers on {images} images, {origin}"))
+    console.print(_costs(rows, rounds))
+    for row in rows:
+        if row.failure is not None:
+            console.print(f"{row.name}: {row.failure}", highlight=False, markup=False)
+    click.echo("For research use only, not for diagnosis.")
+
+
+def _answers(rows: Sequence[Row], title: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    table.add_column("file", overflow="fold")
+    for heading in ("accuracy", "same class", "no delegate", "median off", "worst off", "verdict"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        close = row.closeness
+        table.add_row(
+            Text(row.name),
+            _percent(row.accuracy),
+            _percent(row.agreement),
+            _percent(row.agreement_builtin),
+            "" if close is None else f"{close.median:.2g}",
+            "" if close is None else f"{close.worst:.2g}",
+            "passes" if row.failure is None else "refused" if row.bytes else "not made",
+        )
+    table.caption = "same class as PyTorch; off: logits, in standard deviations of PyTorch's"
+    return table
+
+
+def _costs(rows: Sequence[Row], rounds: int) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"Costs, one thread, {rounds} rounds in turns")
+    table.add_column("file", overflow="fold")
+    for heading in ("ms", "peak MB", "file kB", "float tensors", "partitions", "convert s"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            Text(row.name),
+            _number(row.latency_ms, ".2f"),
+            _number(row.peak_bytes, ".1f", 1e6),
+            _number(row.bytes, ".0f", 1e3),
+            _number(row.float_tensors, "d"),
+            _number(row.partitions, "d"),
+            _number(row.convert_seconds, ".1f"),
+        )
+    table.caption = (
+        "peak: above the bare runtime; partitions: of XNNPACK; convert: without the proof, the "
+        "files of onnx2tf share most of it"
+    )
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
+
+
+def _number(value: Any, form: str, unit: float | None = None) -> str:
+    if value is None:
+        return ""
+    return format(value if unit is None else value / unit, form)
