@@ -18,7 +18,6 @@ from qlvit_edge.converters.ops.lookup import (
     CastToInt32,
     Gather,
     Quantize,
-    Requantise,
 )
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
@@ -48,7 +47,6 @@ CASES: dict[type[Operation], st.SearchStrategy[Case]] = {
     Slice: layout.slices(),
     Concatenation: layout.concatenation(),
     Quantize: layout.quantize(),
-    Requantise: arithmetic.requantise(),
     Bitcast: layout.bitcast(),
     BitwiseXor: layout.bitwise_xor(),
     CastToInt32: layout.cast_to_int32(),
