@@ -85,7 +85,8 @@ class Mul(_Binary):
             return np.asarray(arrays[0] * arrays[1])
         (a, b), output = self.inputs, self.output
         return multiply_quantised(
-            *arrays,
+            arrays[0],
+            arrays[1],
             (a.scale, b.scale, output.scale),
             (a.zero_point, b.zero_point, output.zero_point),
         )

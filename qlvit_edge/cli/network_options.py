@@ -10,23 +10,30 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class _Numbers(click.ParamType):
-    """Whole positive numbers with a character between them."""
+def _numbers(
+    separator: str, counts: tuple[int, ...], example: str
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[int, ...] | None]:
+    """Return a callback that reads whole positive numbers with a character between them."""
 
-    def __init__(self, name: str, separator: str, counts: tuple[int, ...], example: str) -> None:
-        self.name = name
-        self.separator = separator
-        self.counts = counts
-        self.example = example
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Parse a text, refusing what is not as the example."""
-        parts = str(value).split(self.separator)
-        if len(parts) not in self.counts or not all(p.isdecimal() and int(p) > 0 for p in parts):
-            self.fail(f"{value!r} is not as in {self.example}", param, ctx)
+    def read(
+        context: click.Context, option: click.Parameter, text: str | None
+    ) -> tuple[int, ...] | None:
+        if text is None:
+            return None
+        parts = text.split(separator)
+        if len(parts) not in counts or not all(p.isdecimal() and int(p) > 0 for p in parts):
+            raise click.BadParameter(f"{text!r} is not as in {example}", context, option)
         return tuple(int(part) for part in parts)
+
+    return read
+
+
+def _height_and_width(
+    context: click.Context, option: click.Parameter, text: str | None
+) -> tuple[int, int] | None:
+    """Read one side of a square, or both."""
+    sides = _numbers("x", (1, 2), "128 or 96x128")(context, option, text)
+    return None if sides is None else (sides[0], sides[-1])
 
 
 def network_options(command: Command) -> Command:
@@ -34,7 +41,8 @@ def network_options(command: Command) -> Command:
     for option in (
         click.option(
             "--kv-pool",
-            type=_Numbers("S,S,S,S", ",", (4,), "2,2,1,1"),
+            metavar="S,S,S,S",
+            callback=_numbers(",", (4,), "2,2,1,1"),
             default="1,1,1,1",
             show_default=True,
             help="Stride by which the four stages pool keys and values; 1 does not.",
@@ -71,8 +79,8 @@ def input_options(command: Command) -> Command:
     for option in (
         click.option(
             "--input-size",
-            type=_Numbers("HxW", "x", (1, 2), "128 or 96x128"),
-            callback=lambda _context, _option, size: size and (size[0], size[-1]),
+            metavar="HxW",
+            callback=_height_and_width,
             help="Height and width of the input in pixels, if not the size's own.",
         ),
         click.option(
