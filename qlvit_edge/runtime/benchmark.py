@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,14 @@ REPEATS = 5
 
 STARTS = 3
 """Fresh processes that start-up and peak memory are the median of."""
+
+
+class Runner(Protocol):
+    """What can take turns: a `Worker`, or another runtime behind the same method."""
+
+    def run(self, times: int) -> list[float]:
+        """Run once untimed, then ``times`` times; returns the milliseconds of each."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,20 +97,37 @@ def measure(
     documents = {case.path: read_document(case.path) for case in cases}
     bare = {runtime: bare_peak(runtime) for runtime in {case.runtime: 0 for case in cases}}
     facts = [_facts(case, documents[case.path], bare[case.runtime]) for case in cases]
-    times: list[list[float]] = [[] for _ in cases]
-    ratios: list[list[float]] = [[] for _ in cases]
     with ExitStack() as running:
         workers = [running.enter_context(Worker(case)) for case in cases]
-        for index in range(-warmup, rounds):
-            turns = {n: workers[n].run(repeats) for n in _order(len(cases), index)}
-            advance()
-            if index < 0:
-                continue
-            first = statistics.median(turns[0])
-            for number, values in turns.items():
-                times[number] += values
-                ratios[number].append(statistics.median(values) / first)
+        times, ratios = take_turns(workers, rounds, warmup, advance, repeats)
     return [Row(*parts) for parts in zip(cases, facts, times, ratios, strict=True)]
+
+
+def take_turns(
+    runners: Sequence[Runner],
+    rounds: int,
+    warmup: int,
+    advance: Callable[[], None] = lambda: None,
+    repeats: int = REPEATS,
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Let runners take turns, see `measure`.
+
+    Returns:
+        For each runner the milliseconds of every timed inference, and for each round the ratio
+        of its median to the first runner's.
+    """
+    times: list[list[float]] = [[] for _ in runners]
+    ratios: list[list[float]] = [[] for _ in runners]
+    for index in range(-warmup, rounds):
+        turns = {n: runners[n].run(repeats) for n in _order(len(runners), index)}
+        advance()
+        if index < 0:
+            continue
+        first = statistics.median(turns[0])
+        for number, values in turns.items():
+            times[number] += values
+            ratios[number].append(statistics.median(values) / first)
+    return times, ratios
 
 
 def report(rows: Sequence[Row], rounds: int, warmup: int, repeats: int = REPEATS) -> dict[str, Any]:
