@@ -117,12 +117,19 @@ def compare(size: str, python: Path, folder: Path, rounds: int) -> list[Line]:
     with ExitStack() as running:
         workers = [running.enter_context(Worker(case)) for case in cases]
         times, ratios = take_turns([*workers, *others], rounds, WARM_UP)
+    metadata = metadata_of(read_document(own))
+    trained = {} if metadata is None else metadata.accuracy
+    integer, real = trained.get(FILE_ACCURACY), trained.get(FLOAT_ACCURACY)
+    accuracies = [integer, real, *(None for _ in KERAS)]
+    accuracies += [None if "int8" in other.name else real for other in others]
     medians = [
         (float(np.median(t)), float(np.median(r))) for t, r in zip(times, ratios, strict=True)
     ]
     lines = [
         of_file(case, worker, side, *median, accuracy)
-        for case, worker, median, accuracy in zip(cases, workers, medians, accuracies, strict=False)
+        for case, worker, median, accuracy in zip(
+            cases, workers, medians[: len(cases)], accuracies[: len(cases)], strict=True
+        )
     ]
     rest = zip(others, medians[len(cases) :], accuracies[len(cases) :], strict=True)
     return lines + [of_call(o, size, side, *median, accuracy) for o, median, accuracy in rest]
