@@ -53,50 +53,82 @@ def _vector(good: bytes, slot: int) -> int:
     return position + struct.unpack_from("<I", good, position)[0]
 
 
+class _Bytes:
+    """A flatbuffer written by hand, with offsets that may point anywhere."""
+
+    def __init__(self) -> None:
+        self.body = bytearray(b"\0\0\0\0TFL3")
+
+    def put(self, data: bytes) -> int:
+        """Append data at a multiple of 4; returns its position."""
+        self.body.extend(b"\0" * (-len(self.body) % 4))
+        self.body.extend(data)
+        return len(self.body) - len(data)
+
+    def table(self, *slots: int) -> int:
+        """Append a table of 4-byte fields that are 0; their positions follow its own."""
+        count = max(slots, default=-1) + 1
+        offsets = [4 + 4 * slots.index(i) if i in slots else 0 for i in range(count)]
+        extent = 4 + 4 * len(slots)
+        vtable = self.put(struct.pack(f"<{2 + count}H", 4 + 2 * count, extent, *offsets))
+        position = len(self.body) + (-len(self.body) % 4)
+        return self.put(struct.pack("<i", position - vtable) + bytes(4 * len(slots)))
+
+    def point(self, at: int, target: int) -> None:
+        """Make the word at `at` an offset to `target`."""
+        struct.pack_into("<I", self.body, at, target - at)
+
+    def vector(self, count: int) -> int:
+        """Append a vector of `count` offsets that point nowhere yet."""
+        return self.put(struct.pack("<I", count) + bytes(4 * count))
+
+    def fill(self, vector: int, target: int) -> None:
+        """Make every entry of a vector an offset to one and the same table behind it."""
+        (count,) = struct.unpack_from("<I", self.body, vector)
+        for number in range(count):
+            self.point(vector + 4 + 4 * number, target)
+
+    def model(self, graphs: int, other: int, slot: int) -> tuple[int, int]:
+        """Begin a model; returns its vectors of graphs and of what field `slot` holds."""
+        root = self.table(0, *sorted((2, slot)))
+        self.point(0, root)
+        struct.pack_into("<I", self.body, root + 4, 3)
+        first, second = self.vector(graphs), self.vector(other)
+        before = slot < 2
+        self.point(root + (12 if before else 8), first)
+        self.point(root + (8 if before else 12), second)
+        return first, second
+
+
 def amplified() -> bytes:
     """A few hundred kilobytes that unfold to gigabytes.
 
     Fifty thousand operators are one and the same table, with one long list of inputs.
     """
-    count, inputs = 50_000, 50_000
-    body = bytearray(b"\0\0\0\0TFL3")
+    file, count = _Bytes(), 50_000
+    graphs, codes = file.model(1, 1, slot=1)
+    file.fill(codes, file.table())
+    graph = file.table(3)
+    file.fill(graphs, graph)
+    operators = file.vector(count)
+    file.point(graph + 4, operators)
+    operator = file.table(1)
+    file.fill(operators, operator)
+    file.point(operator + 4, file.put(struct.pack("<I", count) + b"\xff" * 4 * count))
+    return bytes(file.body)
 
-    def put(data: bytes) -> int:
-        body.extend(b"\0" * (-len(body) % 4))
-        position = len(body)
-        body.extend(data)
-        return position
 
-    def table(fields: dict[int, int]) -> int:
-        """Write a table of 4-byte fields; values are filled with `point` afterwards."""
-        slots = max(fields) + 1
-        offsets = [4 + 4 * list(fields).index(i) if i in fields else 0 for i in range(slots)]
-        vtable = put(struct.pack(f"<{2 + slots}H", 4 + 2 * slots, 4 + 4 * len(fields), *offsets))
-        position = len(body) + (-len(body) % 4)
-        values = list(fields.values())
-        return put(struct.pack(f"<i{len(values)}I", position - vtable, *values))
-
-    def point(at: int, target: int) -> None:
-        struct.pack_into("<I", body, at, target - at)
-
-    root = table({0: 3, 1: 0, 2: 0})
-    struct.pack_into("<I", body, 0, root)
-    codes = put(struct.pack("<II", 1, 0))
-    code = table({3: 0})
-    graphs = put(struct.pack("<II", 1, 0))
-    graph = table({3: 0})
-    operators = put(struct.pack(f"<I{count}I", count, *[0] * count))
-    operator = table({1: 0})
-    indices = put(struct.pack("<I", inputs) + struct.pack("<i", -1) * inputs)
-    point(root + 8, codes)
-    point(root + 12, graphs)
-    point(codes + 4, code)
-    point(graphs + 4, graph)
-    point(graph + 4, operators)
-    for number in range(count):
-        point(operators + 4 + 4 * number, operator)
-    point(operator + 4, indices)
-    return bytes(body)
+def crowded() -> bytes:
+    """Two hundred graphs that are one and the same, of fifty thousand tensors that are too."""
+    file = _Bytes()
+    graphs, buffers = file.model(200, 1, slot=4)
+    file.fill(buffers, file.table())
+    graph = file.table(0)
+    file.fill(graphs, graph)
+    tensors = file.vector(50_000)
+    file.point(graph + 4, tensors)
+    file.fill(tensors, file.table())
+    return bytes(file.body)
 
 
 def hostile_models(good: bytes) -> dict[str, tuple[bytes, str]]:
@@ -134,6 +166,7 @@ def hostile_models(good: bytes) -> dict[str, tuple[bytes, str]]:
             "broken offset",
         ),
         "shared tables unfold": (amplified(), "unfolds"),
+        "shared graphs unfold": (crowded(), "unfolds"),
     }
 
     def add(name: str, finding: str, edit: Callable[[Any], None]) -> None:
