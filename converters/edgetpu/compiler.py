@@ -22,6 +22,7 @@ from qlvit_edge.errors import ConversionError
 PROGRAM = "edgetpu_compiler"
 MAPPED = "Mapped to Edge TPU"
 DEFAULT_TIMEOUT = 180
+_GRACE = 5.0  # it is told how long it may take, and given this much to say so
 _LARGEST_LOG = 16 * 1024 * 1024
 _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
@@ -206,7 +207,7 @@ def _run(arguments: list[str], compiler: Path, timeout: int) -> str:
             compiler, f"it does not start ({error.strerror})", "install it again"
         ) from None
     try:
-        output, _ = process.communicate(timeout=timeout + 5)
+        output, _ = process.communicate(timeout=timeout + _GRACE)
     except subprocess.TimeoutExpired:
         raise ConversionError(
             compiler, f"no answer within {timeout} s", "allow more with --compiler-timeout"

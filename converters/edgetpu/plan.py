@@ -73,12 +73,15 @@ class _Net:
         ]
 
     def earliest(self, sides: Sequence[Device | None]) -> list[int]:
-        """Level of every operation, as early as possible."""
-        levels: list[int] = []
-        for index, side in enumerate(sides):
-            level = max((levels[source] for source in self.before[index]), default=0)
-            levels.append(level if side is None else level + (level - _PARITY[side]) % 2)
-        return levels
+        """Level of every operation, as early as possible, from 0 or, if that saves a run, 1."""
+        schedules = []
+        for first in (0, 1):
+            levels: list[int] = []
+            for index, side in enumerate(sides):
+                level = max((levels[source] for source in self.before[index]), default=first)
+                levels.append(level if side is None else level + (level - _PARITY[side]) % 2)
+            schedules.append((max(levels, default=0) // 2 - first, levels))
+        return min(schedules, key=lambda schedule: schedule[0])[1]
 
     def latest(self, sides: Sequence[Device | None], last: int) -> list[int]:
         """Level of every operation, as late as a schedule up to level `last` allows."""

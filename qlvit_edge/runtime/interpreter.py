@@ -7,6 +7,7 @@ model's outputs mean is left to others.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 from dataclasses import dataclass
 from enum import StrEnum
@@ -261,6 +262,7 @@ def partitions_of(native: Any) -> tuple[int, int]:
 
 def _load_delegate(native: Any, library: str) -> Any:
     try:
+        ctypes.CDLL(library)  # the runtime's own wrapper prints a traceback when this fails
         with native_stderr_silenced():
             return native.load_delegate(library)
     except OSError as error:

@@ -99,7 +99,9 @@ def run_all_tensors(graph: Graph, batch: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.concatenate([row[name] for row in rows]) for name in names}
 
 
-def calibrated(form: Form, batch: np.ndarray) -> tuple[Graph, Graph, dict[str, np.ndarray]]:
+def calibrated(
+    form: Form, batch: np.ndarray, target: type[IntegerBuilder] = IntegerBuilder
+) -> tuple[Graph, Graph, dict[str, np.ndarray]]:
     """Float graph, integer graph, and the float graph's tensors for `batch`."""
     builder = FloatBuilder("mini")
     floating = build(builder)
@@ -110,5 +112,5 @@ def calibrated(form: Form, batch: np.ndarray) -> tuple[Graph, Graph, dict[str, n
         observer = AnchorObserver(axis)
         observer.update(observed[name])
         anchors[name] = observer.anchor()
-    integer = build(IntegerBuilder("mini", ranges=ranges, softmax_form=form, anchors=anchors))
+    integer = build(target("mini", ranges=ranges, softmax_form=form, anchors=anchors))
     return floating, integer, observed

@@ -1,0 +1,40 @@
+"""A chain of a small network, for tests of chains."""
+
+from __future__ import annotations
+
+from mini_network import CLASSES, SIZE, calibrated, images
+
+from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
+from qlvit_edge.converters.edgetpu.chain import ChainFiles, cut_graph, pack
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.modelfile.metadata import ModelMetadata
+from qlvit_edge.preprocess import PREPROCESSING
+
+
+def edgetpu_graph(form: Form = "fast") -> Graph:
+    """The small network in the operators of the Edge TPU."""
+    return calibrated(form, images(4), EdgeTpuBuilder)[1]
+
+
+def metadata() -> ModelMetadata:
+    """Metadata that fit the small network."""
+    return ModelMetadata(
+        name="mini",
+        labels=[f"CLASS {index}" for index in range(CLASSES)],
+        input_size=(SIZE, SIZE),
+        preprocessing=PREPROCESSING,
+        softmax="fast",
+        variant="v4",
+        size_name="nano",
+        checkpoint_sha256="0" * 64,
+        calibration_sha256="1" * 64,
+        training_data="none",
+        created_by="tests",
+    )
+
+
+def mini_chain(share: float = 1.0) -> tuple[ChainFiles, bytes]:
+    """The segments and their archive."""
+    chain = cut_graph(edgetpu_graph(), share)
+    return chain, pack(chain, metadata(), {})
