@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.file import Calibration, ObserverName, TensorCalibration
-from qlvit_edge.calibration.observers import AnchorObserver, MinMaxObserver, PercentileObserver
+from qlvit_edge.calibration.file import Calibration, TensorCalibration
+from qlvit_edge.calibration.observers import AnchorObserver, ObserverName, TensorObserver
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.integer_builder import IntegerBuilder
@@ -34,6 +35,22 @@ from qlvit_edge.training.checkpoint import Checkpoint
 
 VIEWS = ("whole image", "crop around the largest cell")
 ERROR_IMAGES = 16
+DEFAULT_OBSERVER: Final[ObserverName] = "minmax"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one pass over the images leaves.
+
+    Attributes:
+        calibration: every range and anchor, with no errors yet.
+        float_model: the float twin, its tensors kept.
+        images: a few of the images, for the error of each tensor.
+    """
+
+    calibration: Calibration
+    float_model: Interpreter
+    images: Sequence[LabelledImage]
 
 
 def calibrate(
@@ -56,12 +73,18 @@ def calibrate(
         DataError: an image does not decode.
         ConversionError: the network cannot be lowered.
     """
+    return with_errors(checkpoint, observe(checkpoint, images, advance), observer)
+
+
+def observe(
+    checkpoint: Checkpoint, images: Sequence[LabelledImage], advance: Callable[[], None]
+) -> Observed:
+    """Run the images through the float twin once; see `calibrate`."""
     builder = FloatBuilder("calibration", softmax="log2")
     graph = lower(checkpoint.network, builder)
     size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
     needed = _ranges_needed(checkpoint.network, builder.softmax_axes)
-    extremes = {name: MinMaxObserver() for name in needed}
-    tails = {name: PercentileObserver() for name in extremes}
+    watchers = {name: TensorObserver() for name in needed}
     anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
     interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     hashes: dict[str, str] = {}
@@ -71,26 +94,26 @@ def calibrate(
         for view in _views(decode_noting(entry.path, kinds), size, channels):
             interpreter.invoke(view.astype(np.float32))
             kept = interpreter.tensors()
-            for name, watcher in extremes.items():
+            for name, watcher in watchers.items():
                 watcher.update(kept[name])
-                tails[name].update(kept[name])
             for name, weigher in anchors.items():
                 weigher.update(kept[name])
         advance()
     calibration = Calibration(
         checkpoint_sha256=checkpoint.sha256,
-        observer=observer,
+        observer=DEFAULT_OBSERVER,
         images=hashes,
         unusual=dict(sorted(Counter(kinds).items())),
         views=list(VIEWS),
         tensors={
-            name: TensorCalibration(minmax=watcher.range(), percentile=tails[name].range())
-            for name, watcher in extremes.items()
+            name: TensorCalibration.model_validate(watcher.ranges())
+            for name, watcher in watchers.items()
         },
         weights={},
         anchors={name: weigher.anchor() for name, weigher in anchors.items()},
+        anchor_errors={name: weigher.errors.tolist() for name, weigher in anchors.items()},
     )
-    return _with_errors(checkpoint, calibration, interpreter, images[:: _stride(images)])
+    return Observed(calibration, interpreter, images[:: _stride(images)])
 
 
 class _AskedRanges(Mapping[str, tuple[float, float]]):
@@ -143,20 +166,20 @@ def integer_graph(
     return lower(checkpoint.network, builder)
 
 
-def _with_errors(
-    checkpoint: Checkpoint,
-    calibration: Calibration,
-    float_model: Interpreter,
-    images: Sequence[LabelledImage],
-) -> Calibration:
-    """Add the integer graph's error per tensor, its weights' scales and its agreement."""
+def with_errors(checkpoint: Checkpoint, observed: Observed, observer: ObserverName) -> Calibration:
+    """Choose an observer: its calibration, with what the integer graph then costs.
+
+    Adds the error per tensor, the weights' scales and the agreement with the float network.
+    """
+    calibration = observed.calibration.model_copy(update={"observer": observer})
+    float_model = observed.float_model
     graph = integer_graph(checkpoint, calibration, "fast")
     network = checkpoint.run.network
     quantised = {t.name: t for t in graph.tensors() if t.quantisation is not None}
     signal: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     noise: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     agreed: list[bool] = []
-    for entry in images:
+    for entry in observed.images:
         for view in _views(decode(entry.path), network.input_size, network.channels):
             logits = float_model.invoke(view.astype(np.float32))
             exact = float_model.tensors()

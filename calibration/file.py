@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from qlvit_edge.calibration.observers import ObserverName, Range
 from qlvit_edge.errors import CalibrationError
 
-FORMAT: Final = 1
-ObserverName = Literal["minmax", "percentile"]
+FORMAT: Final = 2
+_READ: Final = (1, FORMAT)
 
 
 class TensorCalibration(BaseModel):
@@ -20,14 +21,20 @@ class TensorCalibration(BaseModel):
     Attributes:
         minmax: smallest and largest value.
         percentile: range without the tails.
+        mse: range of the smallest expected error; None in a file of format 1, as the next two.
+        entropy: range of the smallest divergence.
+        moving: average of the images' extremes.
         sqnr_db: signal to quantisation noise of the integer graph's tensor against the float
             one, in decibels; None where the integer graph has no such tensor.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    minmax: tuple[float, float]
-    percentile: tuple[float, float]
+    minmax: Range
+    percentile: Range
+    mse: Range | None = None
+    entropy: Range | None = None
+    moving: Range | None = None
     sqnr_db: float | None = None
 
 
@@ -44,12 +51,14 @@ class Calibration(BaseModel):
         tensors: by tensor name.
         weights: symmetric int8 scales per output channel, by weight name.
         anchors: largest kept level of each log2 softmax.
+        anchor_errors: by softmax, the squared error of every anchor from 0 on; empty in a file
+            of format 1.
         agreement: share of the error images with equal top-1 class in float and integers.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: Literal[1] = FORMAT
+    format: Literal[1, 2] = FORMAT
     checkpoint_sha256: str
     observer: ObserverName
     images: dict[str, str]
@@ -58,9 +67,17 @@ class Calibration(BaseModel):
     tensors: dict[str, TensorCalibration]
     weights: dict[str, list[float]]
     anchors: dict[str, int]
+    anchor_errors: dict[str, list[float]] = {}
     agreement: float | None = None
 
-    def ranges(self) -> dict[str, tuple[float, float]]:
+    @model_validator(mode="after")
+    def _has_the_chosen_ranges(self) -> Calibration:
+        for name, tensor in self.tensors.items():
+            if getattr(tensor, self.observer) is None:
+                raise ValueError(f"{name} has no range by {self.observer}")
+        return self
+
+    def ranges(self) -> dict[str, Range]:
         """Return the chosen range of every tensor."""
         return {name: getattr(tensor, self.observer) for name, tensor in self.tensors.items()}
 
@@ -80,9 +97,10 @@ def load_calibration(path: Path, checkpoint_sha256: str) -> Calibration:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CalibrationError(path, f"is not JSON ({error})", "calibrate again") from None
     version = content.get("format") if isinstance(content, dict) else None
-    if version != FORMAT:
+    if version not in _READ:
+        known = " and ".join(map(str, _READ))
         raise CalibrationError(
-            path, f"has format {version!r}, this version reads {FORMAT}", "calibrate again"
+            path, f"has format {version!r}, this version reads {known}", "calibrate again"
         )
     try:
         calibration = Calibration.model_validate(content)

@@ -18,14 +18,20 @@ from small_run import small_config, write_folder, write_run
 from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.images import choose_images
 from qlvit_edge.calibration.observers import (
+    OBSERVERS,
     AnchorObserver,
-    MinMaxObserver,
-    PercentileObserver,
+    Histogram,
+    TensorObserver,
+    entropy_range,
+    mse_range,
+    percentile_range,
 )
+from qlvit_edge.calibration.observers.clipping import divergence, expected_error
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import Split, load_split, stratified_split
 from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
+from qlvit_edge.integer.uniform import dequantise, quantise, uniform_parameters
 from qlvit_edge.preprocess import decode
 from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, save_tensors
 
@@ -49,21 +55,24 @@ def run(calibrated: Path, tmp_path: Path) -> Path:
 
 @given(st.lists(values, min_size=1, max_size=4))
 def test_minmax_keeps_the_extremes(parts: list[np.ndarray]) -> None:
-    observer = MinMaxObserver()
+    observer = _observed(parts)
+    everything = np.concatenate(parts)
+    assert observer.ranges()["minmax"] == (everything.min(), everything.max())
+
+
+def _observed(parts: list[np.ndarray]) -> TensorObserver:
+    observer = TensorObserver()
     for part in parts:
         observer.update(part)
-    everything = np.concatenate(parts)
-    assert observer.range() == (everything.min(), everything.max())
+    return observer
 
 
 @given(st.lists(values, min_size=1, max_size=4), st.sampled_from([0.05, 1.0, 10.0]))
 def test_percentile_agrees_with_numpy_within_a_bin(parts: list[np.ndarray], tail: float) -> None:
-    observer = PercentileObserver(tail)
-    for part in parts:
-        observer.update(part)
-    low, high = observer.range()
+    histogram = _observed(parts).histogram
+    low, high = percentile_range(histogram, tail)
     everything = np.concatenate(parts).astype(np.float64)
-    width = 2 * observer.span / 8192
+    width = histogram.width
     # NumPy's neighbours of the quantile: the observer gives a bin that holds one of them.
     for found, share in ((low, tail), (high, 100 - tail)):
         below = np.percentile(everything, share, method="lower")
@@ -71,29 +80,74 @@ def test_percentile_agrees_with_numpy_within_a_bin(parts: list[np.ndarray], tail
         assert below - 1.001 * width <= found <= above + 1.001 * width
 
 
-def test_percentile_leaves_rare_extremes_out_and_minmax_does_not() -> None:
-    x = np.random.default_rng(0).normal(0, 1, 100_000).astype(np.float32)
-    x[0] = 500.0
-    clipped, whole = PercentileObserver(), MinMaxObserver()
-    for observer in (clipped, whole):
-        observer.update(x)
-    assert 3 < clipped.range()[1] < 4
-    assert whole.range()[1] == 500
+@pytest.mark.parametrize("name", ["percentile", "mse", "entropy", "moving"])
+def test_rare_extremes_are_left_out_by_all_but_minmax(name: str) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(0, 1, 1000).astype(np.float32) for _ in range(100)]
+    parts[7][0] = 40.0
+    ranges = _observed(parts).ranges()
+    assert ranges["minmax"][1] == 40
+    assert 2 < ranges[name][1] < 36
+    assert -5.5 < ranges[name][0] < -2
 
 
 @given(values, values)
 @example(np.array([-1e-45], np.float32), np.array([5.0], np.float32))
-def test_percentile_counts_survive_a_doubled_span(small: np.ndarray, large: np.ndarray) -> None:
-    observer = PercentileObserver()
-    observer.update(small)
-    observer.update(large * np.float32(1000))
-    assert observer.counts.sum() == len(small) + len(large)
-    assert observer.span > max(np.abs(small).max(), np.abs(large * np.float32(1000)).max())
+def test_counts_survive_a_doubled_span(small: np.ndarray, large: np.ndarray) -> None:
+    histogram = Histogram()
+    histogram.update(small)
+    histogram.update(large * np.float32(1000))
+    assert histogram.counts.sum() == len(small) + len(large)
+    assert histogram.span > max(np.abs(small).max(), np.abs(large * np.float32(1000)).max())
     # A bin of the doubled span holds what its two halves held: same bins as all at once.
-    at_once = PercentileObserver()
+    at_once = Histogram()
     at_once.update(np.concatenate([large * np.float32(1000), small]))
-    assert at_once.span == observer.span
-    assert np.array_equal(at_once.counts, observer.counts)
+    assert at_once.span == histogram.span
+    assert np.array_equal(at_once.counts, histogram.counts)
+
+
+@given(st.lists(values, min_size=1, max_size=3))
+def test_mse_and_entropy_are_never_worse_than_minmax_by_their_own_measure(
+    parts: list[np.ndarray],
+) -> None:
+    observer = _observed(parts)
+    histogram, extremes = observer.histogram, (observer.low, observer.high)
+    chosen = mse_range(histogram, extremes)
+    assert expected_error(histogram, chosen) <= expected_error(histogram, extremes)
+    spread = entropy_range(histogram, extremes)
+    assert divergence(histogram, spread) <= divergence(histogram, extremes)
+    for low, high in (chosen, spread):
+        assert min(extremes[0], 0) <= low <= high <= max(extremes[1], 0)
+
+
+def test_expected_error_is_the_measured_error_of_the_quantiser() -> None:
+    x = np.random.default_rng(1).normal(0.5, 2, 200_000).astype(np.float32)
+    histogram = _observed([x]).histogram
+    for candidate in ((-9.0, 9.0), (-2.0, 3.0), (0.0, 6.0)):
+        parameters = uniform_parameters(*candidate)
+        real = dequantise(quantise(x, parameters), parameters)
+        measured = float(np.square(real - x).mean())
+        assert expected_error(histogram, candidate) == pytest.approx(measured, rel=0.03)
+
+
+def test_mse_finds_the_best_of_all_pairs_of_ends() -> None:
+    x = np.random.default_rng(2).laplace(0, 1, 50_000).astype(np.float32)
+    observer = _observed([x])
+    found = expected_error(observer.histogram, observer.ranges()["mse"])
+    shares = np.linspace(0.1, 1, 25)
+    every = [
+        expected_error(observer.histogram, (observer.low * a, observer.high * b))
+        for a in shares
+        for b in shares
+    ]
+    assert found <= 1.02 * min(every)
+
+
+def test_moving_average_weighs_the_first_image_as_any_other() -> None:
+    same = _observed([np.array([-1, 3], np.float32)] * 5).ranges()["moving"]
+    assert same == pytest.approx((-1, 3))
+    parts = [np.array([-1, 3], np.float32), np.array([-2, 5], np.float32)]
+    assert _observed(parts).ranges()["moving"] == pytest.approx((-1.5, 4.0), rel=0.01)
 
 
 def test_anchor_follows_where_the_mass_is() -> None:
@@ -124,7 +178,7 @@ def test_calibration_file_records_what_it_was_made_from(calibrated: Path) -> Non
     assert calibration.agreement > 0.8
 
 
-def test_calibration_holds_both_observers_weights_and_the_error_per_tensor(
+def test_calibration_holds_every_observers_weights_and_the_error_per_tensor(
     calibrated: Path,
 ) -> None:
     content = json.loads((calibrated / "calibration.json").read_text())
@@ -132,6 +186,7 @@ def test_calibration_holds_both_observers_weights_and_the_error_per_tensor(
     for name, tensor in calibration.tensors.items():
         assert tensor.minmax[0] <= tensor.percentile[1], name
         assert tensor.minmax[0] <= tensor.minmax[1]
+        assert all(getattr(tensor, observer) is not None for observer in OBSERVERS)
     errors = [t.sqnr_db for t in calibration.tensors.values() if t.sqnr_db is not None]
     assert len(errors) > 0.8 * len(calibration.tensors)
     assert np.median(errors) > 15
@@ -139,6 +194,8 @@ def test_calibration_holds_both_observers_weights_and_the_error_per_tensor(
     widths = {len(scales) for scales in calibration.weights.values()}
     assert set(small_config().widths) <= widths
     assert calibration.anchors
+    for name, anchor in calibration.anchors.items():
+        assert int(np.argmin(calibration.anchor_errors[name])) == anchor
     picture = decode(calibrated / "calibration.png")
     assert picture.std() > 5
 
@@ -150,12 +207,32 @@ def test_calibrating_twice_gives_the_same_file(calibrated: Path, run: Path) -> N
     assert (run / "calibration.json").read_bytes() == before
 
 
-def test_the_chosen_observer_decides_the_range(run: Path) -> None:
-    assert run_command("calibrate", run, "--images", 8, "--observer", "percentile") == 0
+@pytest.mark.parametrize("observer", OBSERVERS)
+def test_the_chosen_observer_decides_the_range(observer: str, run: Path) -> None:
+    assert run_command("calibrate", run, "--images", 8, "--observer", observer) == 0
     calibration = load_calibration(run / "calibration.json", load_checkpoint(run).sha256)
     ranges = calibration.ranges()
-    assert ranges == {name: t.percentile for name, t in calibration.tensors.items()}
-    assert ranges != {name: t.minmax for name, t in calibration.tensors.items()}
+    assert ranges == {name: getattr(t, observer) for name, t in calibration.tensors.items()}
+    others = [name for name in OBSERVERS if name != observer]
+    for other in others:
+        assert ranges != {name: getattr(t, other) for name, t in calibration.tensors.items()}
+
+
+def test_a_file_of_the_first_format_is_read(run: Path) -> None:
+    path, sha = run / "calibration.json", load_checkpoint(run).sha256
+    content = json.loads(path.read_text())
+    before = load_calibration(path, sha)
+    content |= {"format": 1, "observer": "percentile"}
+    del content["anchor_errors"]
+    for tensor in content["tensors"].values():
+        for name in ("mse", "entropy", "moving"):
+            del tensor[name]
+    path.write_text(json.dumps(content))
+    old = load_calibration(path, sha)
+    assert old.ranges() == {name: t.percentile for name, t in before.tensors.items()}
+    path.write_text(json.dumps(content | {"observer": "mse"}))
+    with pytest.raises(CalibrationError, match="has no range by mse"):
+        load_calibration(path, sha)
 
 
 def _split(run: Path) -> Split:
@@ -217,7 +294,7 @@ def test_a_calibration_of_another_checkpoint_is_refused(run: Path) -> None:
         ("", "is not JSON"),
         ("{", "is not JSON"),
         ("[]", "has format None"),
-        ('{"format": 2}', "has format 2, this version reads 1"),
+        ('{"format": 3}', "has format 3, this version reads 1 and 2"),
         ('{"format": 1}', "checkpoint_sha256: Field required"),
     ],
 )

@@ -25,10 +25,10 @@ from qlvit_edge.cli.extras import require
 @click.option("--images", "count", type=click.IntRange(2), default=256, show_default=True)
 @click.option(
     "--observer",
-    type=click.Choice(["minmax", "percentile"]),
+    type=click.Choice(["minmax", "percentile", "mse", "entropy", "moving"]),
     default="minmax",
     show_default=True,
-    help="Whose range is used; both are recorded.",
+    help="Whose range is used; all are recorded.",
 )
 def command(
     run: str, data: Path | None, split_path: Path | None, count: int, observer: str
@@ -47,8 +47,8 @@ def command(
 
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.collect import calibrate
-    from qlvit_edge.calibration.file import ObserverName
     from qlvit_edge.calibration.images import choose_images
+    from qlvit_edge.calibration.observers import ObserverName
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.data.checks import note_on
     from qlvit_edge.data.folder import scan
