@@ -32,8 +32,7 @@ def test_float_files_are_the_network_and_the_full_integer_one_is_judged(
     formats = json.loads(report.read_text())["formats"]
     assert list(formats) == ["float32", "float16", "dynamic-range", "full-integer"]
     assert formats["float32"]["failure"] is None
-    assert formats["float32"]["kernels"]["auto"]["closeness"]["median"] < 1e-4
-    assert formats["float32"]["kernels"]["builtin"]["closeness"]["median"] < 1e-4
+    assert formats["float16"]["failure"] is None
     written = {f"run-{name}.tflite" for name, found in formats.items() if not found["failure"]}
     assert files_below(out) == written
     assert code == (0 if len(written) == 4 else 1)
