@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     """List the operators, shapes, types, scales, MACs and metadata of FILE.
 
-    FILE is a .tflite file of any tool, integer or float, or the name of a bundled model.
+    FILE is a .tflite file of any tool, integer or float, or the name of a bundled model; of
+    a chain for an Edge TPU the segments are listed.
     The file is read without native code; only the line on kernels asks the runtime, in a
     process of its own.
 
@@ -38,12 +39,16 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     """
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.files import sha256
+    from qlvit_edge.modelfile.chain import is_chain
     from qlvit_edge.modelfile.metadata import metadata_of
     from qlvit_edge.modelfile.reader import read_bytes, read_document
     from qlvit_edge.modelfile.summary import summarise
 
     path = resolve_model(file)
     content = read_bytes(path)
+    if is_chain(content):
+        _chain(content, path, as_json)
+        return
     document = read_document(content, subject=path)
     if edgetpu:
         _edgetpu(document, summary, as_json)
@@ -68,6 +73,20 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     if found["metadata"] is not None:
         console.print(_metadata(found["metadata"]))
     _verdict(console, found["audit"])
+
+
+def _chain(content: bytes, path: Path, as_json: bool) -> None:
+    """Print a chain's segments."""
+    from qlvit_edge.cli.inspect_chain import print_chain, summarise_chain
+    from qlvit_edge.modelfile.chain import read_chain
+
+    found = summarise_chain(read_chain(content, subject=path))
+    if as_json:
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    print_chain(Console(width=None if sys.stdout.isatty() else 160), found, _table)
 
 
 def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:

@@ -50,6 +50,12 @@ if TYPE_CHECKING:
     help="Probability from which a label is accepted.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--delegate",
+    metavar="LIBRARY",
+    help="Run a chain's compiled segments on an Edge TPU, e.g. libedgetpu.so.1; never tried on "
+    "hardware.",
+)
 @runtime_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -61,13 +67,14 @@ def command(
     cell_size: float,
     accept_at: float,
     threads: int,
+    delegate: str | None,
     kernels: str,
     runtime: str,
     as_json: bool,
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
 
-    MODEL is a .tflite file or the name of a bundled model. Results are on the disk after
+    MODEL is a .tflite file, a chain, or the name of a bundled model. Results are on the disk after
     every frame. Ctrl-C stops cleanly. For research use only, not for diagnosis.
 
     \b
@@ -92,6 +99,7 @@ def command(
                     threads=threads,
                     kernels=kernels,
                     runtime=runtime,
+                    delegate=delegate,
                 )
         except Stopped:
             return

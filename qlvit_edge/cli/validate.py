@@ -63,7 +63,7 @@ def command(
 ) -> None:
     """Measure MODEL on labelled images: accuracy, golden pairs, latency, memory.
 
-    MODEL is a .tflite file, integer or float, or the name of a bundled model. The report
+    MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. The report
     (report.json and a self-contained index.html) is written whether or not the checks pass.
     Exit code 1: the accuracy is below the gate, or reference kernels do not give the golden
     pairs that the file holds.

@@ -51,6 +51,7 @@ class Settings:
         threads: threads of the interpreter.
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
+        delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
     """
 
     model: str
@@ -63,6 +64,7 @@ class Settings:
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
+    delegate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Session:
             runtime=settings.runtime,
             threads=settings.threads,
             accept_at=settings.accept_at,
+            delegate=settings.delegate,
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))

@@ -1,0 +1,75 @@
+"""What `inspect` shows of a chain: its segments, and what crosses between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from qlvit_edge.modelfile.chain import Chain
+
+_KIB = 1024
+
+
+def summarise_chain(chain: Chain) -> dict[str, Any]:
+    """Return a chain without its weights as plain values, ready for `json.dumps`.
+
+    The keys are those of `chain.json`, the model's golden pairs counted and not listed, with
+    `mapped_operators` for every segment: how many keep the documented rules.
+    """
+    values: dict[str, Any] = chain.description.model_dump(mode="json")
+    values["model"]["golden_pairs"] = len(values["model"].pop("golden"))
+    for segment, document in zip(values["segments"], chain.documents, strict=True):
+        reasons = forecast(document).reasons
+        segment["mapped_operators"] = sum(reason is None for reason in reasons)
+    return values
+
+
+def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Table]) -> None:
+    """Print a chain, as `summarise_chain` gives it.
+
+    Args:
+        console: where to print.
+        found: the chain.
+        table: makes a plain table from a title and column headings.
+    """
+    sizes = {border["name"]: _size(border) for border in found["borders"]}
+    rows = table(
+        "Segments", "file", "device", "operators>", "keep the rules>", "MACs>", "parameters>",
+        "in>", "out>", "compiled",
+    )  # fmt: skip
+    for segment in found["segments"]:
+        rows.add_row(
+            segment["file"],
+            segment["device"],
+            str(segment["operators"]),
+            str(segment["mapped_operators"]),
+            f"{segment['macs']:,}",
+            f"{segment['parameter_bytes'] / _KIB:.0f} KiB",
+            f"{sum(sizes[name] for name in segment['inputs']):,} B",
+            f"{sum(sizes[name] for name in segment['outputs']):,} B",
+            segment["compiled"] or "no",
+        )
+    console.print(rows)
+    overview = table("Chain", "property", "value")
+    overview.add_row("model", f"{found['model']['name']}: {', '.join(found['model']['labels'])}")
+    overview.add_row("host round trips", str(found["round_trips"]))
+    overview.add_row("MACs on the Edge TPU", f"{found['tpu_macs_share']:.1%}")
+    overview.add_row("bytes to and from it", f"{found['border_bytes']:,} an inference")
+    left = found["moved_to_cpu"]
+    overview.add_row("left to the CPU to save round trips", f"{len(left)} operators")
+    console.print(overview)
+    console.print(f"! {FORECAST_ONLY}", style="yellow", markup=False, highlight=False)
+
+
+def _size(border: dict[str, Any]) -> int:
+    size = 1
+    for side in border["shape"]:
+        size *= side
+    return size
