@@ -15,28 +15,61 @@ from qlvit_edge.converters.float_builder import FloatBuilder, Softmax
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
+from qlvit_edge.data.split import stratified_split
+from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import size_config
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import (
+    BEST_FILE,
     CALIBRATION_FILE,
+    FORMAT,
+    SPLIT_FILE,
     Checkpoint,
     RunConfig,
     TrainingSettings,
+    save_tensors,
+    write_run_config,
 )
 
 CALIBRATION_IMAGES = 4
 GEMM_SIDE, GEMM_CHANNELS = 56, 512
 
 
-def untrained(size: str) -> Checkpoint:
-    """Return a network of random weights (seed 0) as if it had been read from a run folder."""
+def untrained(size: str, **changes: object) -> Checkpoint:
+    """Return a network of random weights (seed 0) as if it had been read from a run folder.
+
+    `changes` are those of :func:`qlvit_edge.model.configs.size_config`.
+    """
     torch.manual_seed(0)
-    config = size_config(size)
+    config = size_config(size, **changes)
     settings = TrainingSettings(
         epochs=0, batch=1, peak_rate=0, weight_decay=0, validation=0, seed=0
     )
     run = RunConfig(network=config, classes=[], data="", split_fingerprint="", training=settings)
     return Checkpoint(Path(size), run, QLViT(config).eval(), "")
+
+
+def write_untrained_run(folder: Path, size: str, data: Path) -> None:
+    """Write a run folder of random weights for a folder of images, as `train` leaves one."""
+    images = scan(data)
+    config = untrained(size).run.network.model_copy(update={"classes": len(images.classes)})
+    split = stratified_split(images, 0.2, 0)
+    folder.mkdir(parents=True)
+    write_text(folder / SPLIT_FILE, split.model_dump_json())
+    settings = TrainingSettings(
+        epochs=1, batch=1, peak_rate=0, weight_decay=0, validation=0, seed=0
+    )
+    run = RunConfig(
+        network=config,
+        classes=list(images.classes),
+        data=str(data.resolve()),
+        split_fingerprint=split.fingerprint,
+        training=settings,
+    )
+    write_run_config(folder, run)
+    torch.manual_seed(0)
+    tensors = dict(QLViT(config).state_dict())
+    save_tensors(folder / BEST_FILE, tensors, {"format": FORMAT, "epoch": 1})
 
 
 def build(checkpoint: Checkpoint) -> bytes:

@@ -41,7 +41,7 @@ from qlvit_edge.training.loop import to_input
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 UNKNOWN_CELLS = ["basophils", "band cells", "blasts"]
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
-_FLOAT_BATCH = 16
+_FLOAT_BATCH_PIXELS = 16 * 96 * 96
 _GOLDEN_PER_CLASS = 2
 _GOLDEN_SOURCE = "BCCD collection (MIT licence), crop of one white cell"
 
@@ -100,6 +100,36 @@ def proof_images(
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How many test images the proof is made on, evenly chosen.
+
+    None stands for a default that depends on the network: above `LARGE` multiply-accumulates
+    the reference kernels take half a second an image, and the default is less than all.
+
+    Attributes:
+        compared: compared with the NumPy reference on the reference kernels.
+        at_every_tensor: of these, compared at every tensor instead of the logits alone;
+            None: all, of a large network 8.
+        judged: accuracy and default kernels; None: the whole test side, of a large network
+            as many as are compared.
+    """
+
+    compared: int = 200
+    at_every_tensor: int | None = None
+    judged: int | None = None
+
+    LARGE = 500_000_000
+
+    def for_network(self, macs: int, available: int) -> tuple[int, int, int]:
+        """Return (judged, compared, at_every_tensor) of a network and its test images."""
+        large = macs > self.LARGE
+        judged = self.judged or (self.compared if large else available)
+        compared = min(self.compared, judged, available)
+        whole = self.at_every_tensor or (8 if large else compared)
+        return min(judged, available), compared, min(whole, compared)
+
+
+@dataclass(frozen=True)
 class Conversion:
     """A converted and proven model.
 
@@ -128,7 +158,7 @@ def convert(
     checkpoint: Checkpoint,
     softmax: Form,
     proof: ProofImages,
-    tensor_images: int,
+    extent: Extent,
     progress: Progress,
     target: type[IntegerBuilder] = IntegerBuilder,
 ) -> Conversion:
@@ -138,7 +168,7 @@ def convert(
         checkpoint: the trained network.
         softmax: form of the integer softmax.
         proof: the images of the proof.
-        tensor_images: how many of them are compared at every tensor.
+        extent: how many of them, for what.
         progress: makes a progress bar from a description and a total.
         target: the builder that lowers, in the operators of its device.
 
@@ -154,10 +184,15 @@ def convert(
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
 
-    shown = _show_to_float_network(checkpoint, proof.images, progress)
-    chosen = np.unique(np.linspace(0, len(shown.views) - 1, tensor_images).round().astype(int))
-    with progress("comparing every tensor", 1) as advance:
-        equality = prove.prove_equal(graph, bare, shown.views[chosen])
+    macs = sum(operation.macs() for operation in graph.operations)
+    judged, compared, at_every_tensor = extent.for_network(macs, len(proof.images))
+    images = [proof.images[index] for index in _evenly(len(proof.images), judged)]
+    shown = _show_to_float_network(checkpoint, images, progress)
+    chosen = _evenly(judged, compared)
+    whole = np.zeros(compared, bool)
+    whole[_evenly(compared, at_every_tensor)] = True
+    with progress("comparing with the integer reference", 1) as advance:
+        equality = prove.prove_equal(graph, bare, shown.views[chosen], whole)
         advance()
     _require_equal(equality)
     with progress("running the file", len(shown.views)) as advance:
@@ -183,6 +218,7 @@ def convert(
         "builtin_operators_only": True,
         "equality": {
             "images": equality.images,
+            "at_every_tensor": equality.at_every_tensor,
             "tensors": equality.tensors,
             "unequal": equality.unequal,
         },
@@ -199,7 +235,14 @@ def convert(
         "golden_pairs": len(golden),
         "seconds": round(time.monotonic() - began, 1),
     }
-    return Conversion(model, report, accuracies, graph, metadata, shown.views, chosen, logits)
+    return Conversion(
+        model, report, accuracies, graph, metadata, shown.views, chosen[whole], logits
+    )
+
+
+def _evenly(available: int, count: int) -> NDArray[np.int64]:
+    """Return ``count`` (or all) of the numbers below ``available``, evenly spread."""
+    return np.unique(np.linspace(0, available - 1, min(count, available)).round().astype(np.int64))
 
 
 def _require_equal(equality: prove.Equality) -> None:
@@ -269,7 +312,8 @@ def _show_to_float_network(
     """Decode the images and classify them, small batches side by side on all cores."""
     network, device = checkpoint.run.network, torch.device("cpu")
     kinds: list[str] = []
-    parts = [images[start : start + _FLOAT_BATCH] for start in range(0, len(images), _FLOAT_BATCH)]
+    size = max(1, _FLOAT_BATCH_PIXELS // (network.input_size[0] * network.input_size[1]))
+    parts = [images[start : start + size] for start in range(0, len(images), size)]
     with progress("running the float network", len(images)) as advance:
 
         def classify(part: Sequence[LabelledImage]) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -24,7 +24,7 @@ from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 Views = NDArray[np.uint8]
 Logits = NDArray[np.int8]
-_CHUNK = 20
+_CHUNK_PIXELS = 20 * 96 * 96  # of the images whose tensors are all held at once
 _PROCESSES = 2
 CLASS_FACTOR = 3.0
 
@@ -38,12 +38,14 @@ class Equality:
         tensors: activations compared per image.
         unequal: tensor name → images in which any of its bytes differs; empty if proven.
         logits: (images, classes) int8, of the NumPy reference.
+        at_every_tensor: images compared at every tensor; the others at the logits.
     """
 
     images: int
     tensors: int
     unequal: dict[str, int]
     logits: Logits
+    at_every_tensor: int
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,10 @@ def audit(model: bytes) -> tuple[int, int]:
     return len(document.tensors), len(document.operators)
 
 
-def prove_equal(graph: Graph, model: bytes, views: Views) -> Equality:
-    """Compare every tensor of the graph on the reference kernels with the NumPy reference.
+def prove_equal(
+    graph: Graph, model: bytes, views: Views, whole: NDArray[np.bool_] | None = None
+) -> Equality:
+    """Compare the graph on the reference kernels with the NumPy reference.
 
     The kernels run in child processes: they abort on models they do not expect.
 
@@ -114,15 +118,23 @@ def prove_equal(graph: Graph, model: bytes, views: Views) -> Equality:
         graph: the integer graph.
         model: the file written from it.
         views: (N, h, w, channels) uint8 inputs.
+        whole: (N,) which of them to compare at every tensor, the others at the logits only;
+            None: all.
 
     Raises:
         ModelFileError: the kernels crashed.
     """
-    parts = [part for part in np.array_split(views, _PROCESSES) if len(part)]
+    if whole is None:
+        whole = np.ones(len(views), bool)
+    # Every other image: both processes get their share of either kind.
+    order = np.argsort(~whole, kind="stable")
+    parts = [part for part in (order[n::_PROCESSES] for n in range(_PROCESSES)) if len(part)]
     with ThreadPoolExecutor(_PROCESSES) as pool:
         results = list(
             pool.map(
-                lambda part: run_in_child("converted model", compare_tensors, graph, model, part),
+                lambda part: run_in_child(
+                    "converted model", compare, graph, model, views[part], whole[part]
+                ),
                 parts,
             )
         )
@@ -130,22 +142,40 @@ def prove_equal(graph: Graph, model: bytes, views: Views) -> Equality:
     for result in results:
         for name, count in result.unequal.items():
             unequal[name] = unequal.get(name, 0) + count
+    logits = np.concatenate([result.logits for result in results])
     return Equality(
         images=len(views),
-        tensors=results[0].tensors,
+        tensors=max(result.tensors for result in results),
         unequal=unequal,
-        logits=np.concatenate([result.logits for result in results]),
+        logits=logits[np.argsort(np.concatenate(parts))],
+        at_every_tensor=int(whole.sum()),
     )
 
 
-def compare_tensors(graph: Graph, model: bytes, views: Views) -> Equality:
+def compare(graph: Graph, model: bytes, views: Views, whole: NDArray[np.bool_]) -> Equality:
     """Do the work of `prove_equal` in this process."""
+    first = compare_tensors(graph, model, views[whole]) if whole.any() else None
+    if first is not None and whole.all():
+        return first
+    second = compare_logits(graph, model, views[~whole])
+    if first is None:
+        return second
+    logits = np.empty((len(views), second.logits.shape[1]), np.int8)
+    logits[whole], logits[~whole] = first.logits, second.logits
+    unequal = {
+        name: first.unequal.get(name, 0) + second.unequal.get(name, 0)
+        for name in {**first.unequal, **second.unequal}
+    }
+    return Equality(len(views), first.tensors, unequal, logits, first.images)
+
+
+def compare_tensors(graph: Graph, model: bytes, views: Views) -> Equality:
+    """Compare every tensor of the graph on images (N, h, w, channels), in this process."""
     interpreter = Interpreter(model, kernels=Kernels.REFERENCE, keep_all_tensors=True)
     unequal: dict[str, int] = {}
     logits: list[Logits] = []
     compared: set[str] = set()
-    for start in range(0, len(views), _CHUNK):
-        chunk = views[start : start + _CHUNK]
+    for chunk in _chunks(views):
         expected = run_reference(graph, {graph.inputs[0].name: chunk}, keep_all=True)
         logits.append(expected[graph.outputs[0].name])
         for index, view in enumerate(chunk):
@@ -155,7 +185,28 @@ def compare_tensors(graph: Graph, model: bytes, views: Views) -> Equality:
                 if not np.array_equal(kept[name][0], values[index]):
                     unequal[name] = unequal.get(name, 0) + 1
             compared.update(expected)
-    return Equality(len(views), len(compared), unequal, np.concatenate(logits))
+    return Equality(len(views), len(compared), unequal, np.concatenate(logits), len(views))
+
+
+def compare_logits(graph: Graph, model: bytes, views: Views) -> Equality:
+    """Compare the logits alone on images (N, h, w, channels), in this process."""
+    interpreter = Interpreter(model, kernels=Kernels.REFERENCE)
+    name = graph.outputs[0].name
+    logits: list[Logits] = []
+    unequal = 0
+    for chunk in _chunks(views):
+        expected = run_reference(graph, {graph.inputs[0].name: chunk})[name]
+        logits.append(expected)
+        for view, values in zip(chunk, expected, strict=True):
+            unequal += not np.array_equal(interpreter.invoke(view)[0], values)
+    found = {name: unequal} if unequal else {}
+    return Equality(len(views), 1, found, np.concatenate(logits), 0)
+
+
+def _chunks(views: Views) -> list[Views]:
+    """Split images into parts small enough for all tensors of a part to be held at once."""
+    size = max(1, _CHUNK_PIXELS // (views.shape[1] * views.shape[2]))
+    return [views[start : start + size] for start in range(0, len(views), size)]
 
 
 def default_logits(model: bytes, views: Views, advance: Callable[[], None]) -> tuple[Logits, str]:

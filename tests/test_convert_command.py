@@ -15,8 +15,12 @@ from command import files_below, refused, run_command
 from small_run import CLASSES, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
+from qlvit_edge.calibration.collect import integer_graph
+from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters import prove
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import audit_integer_only
@@ -24,6 +28,7 @@ from qlvit_edge.modelfile.metadata import read_metadata
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.preprocess import PREPROCESSING
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.
 GENEROUS = ("--max-drop", 100)
@@ -63,6 +68,30 @@ def test_the_file_holds_integers_and_builtin_operators_only(converted: Path) -> 
     assert interpreter.input.shape == (1, 64, 64, 3)
     assert interpreter.output.dtype == np.int8
     assert interpreter.output.shape == (1, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"variant": "v3", "norm": "layer", "kv_pool": (2, 2, 1, 1)},
+        {"kan_basis": "cubic", "input_size": (64, 96)},
+    ],
+)
+@pytest.mark.parametrize("form", ["fast", "exact"])
+def test_other_members_of_the_family_convert_alike(
+    changes: dict[str, object], form: str, tmp_path: Path
+) -> None:
+    config = small_config(**changes)
+    write_run(tmp_path / "run", write_folder(tmp_path / "data", 5), config)
+    assert run_command("calibrate", tmp_path / "run", "--images", 8) == 0
+    out, report = tmp_path / "model.tflite", tmp_path / "proof.json"
+    options = ("--softmax", form, "--report", report, *GENEROUS)
+    assert run_command("convert", tmp_path / "run", "--out", out, *options) == 0
+    assert json.loads(report.read_text())["equality"]["unequal"] == {}
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    assert (metadata.variant, metadata.input_size) == (config.variant, config.input_size)
 
 
 def test_two_conversions_give_the_same_bytes(converted: Path, run: Path, tmp_path: Path) -> None:
@@ -195,7 +224,7 @@ def test_budget_is_held_overall_and_three_times_for_one_class(
 def test_a_file_that_differs_from_the_specification_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    equality = prove.Equality(2, 9, {"block0/out": 2}, np.zeros((2, 4), np.int8))
+    equality = prove.Equality(2, 9, {"block0/out": 2}, np.zeros((2, 4), np.int8), 2)
     monkeypatch.setattr(prove, "prove_equal", lambda *_: equality)
     line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 2)
     assert "1 of 9 tensors differ" in line
@@ -203,25 +232,65 @@ def test_a_file_that_differs_from_the_specification_is_refused(
     assert files_below(tmp_path) == set()
 
 
-def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
-    """The proof can fail: changed weights are seen."""
-    from qlvit_edge.calibration.collect import integer_graph
-    from qlvit_edge.calibration.file import load_calibration
-    from qlvit_edge.converters.tflite import write_tflite
-    from qlvit_edge.training.checkpoint import load_checkpoint
-
+def _built(run: Path) -> tuple[Graph, bytes]:
     checkpoint = load_checkpoint(run)
     calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
     graph = integer_graph(checkpoint, calibration, "fast")
-    model = bytearray(write_tflite(graph))
+    return graph, write_tflite(graph)
+
+
+def _changed(graph: Graph, model: bytes) -> bytes:
+    """Return the file with other weights in the stem."""
+    changed = bytearray(model)
     stem = (t.data for t in graph.tensors() if t.name.startswith("stem") and t.dtype == "int8")
     weights = max((data for data in stem if data is not None), key=lambda data: data.size)
-    content = np.ascontiguousarray(weights).tobytes()
-    place = bytes(model).index(content)
-    model[place : place + 64] = bytes(255 - byte for byte in model[place : place + 64])
+    place = model.index(np.ascontiguousarray(weights).tobytes())
+    changed[place : place + 64] = bytes(255 - byte for byte in changed[place : place + 64])
+    return bytes(changed)
+
+
+def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
+    """The proof can fail: changed weights are seen."""
+    graph, model = _built(run)
     views = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    assert prove.compare_tensors(graph, bytes(write_tflite(graph)), views).unequal == {}
-    assert prove.compare_tensors(graph, bytes(model), views).unequal != {}
+    assert prove.compare_tensors(graph, model, views).unequal == {}
+    assert prove.compare_tensors(graph, _changed(graph, model), views).unequal != {}
+
+
+def test_some_images_at_every_tensor_and_others_at_the_logits(run: Path) -> None:
+    graph, model = _built(run)
+    generator = np.random.default_rng(1)
+    views = generator.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    all_of_them = prove.prove_equal(graph, model, views)
+    mixed = prove.prove_equal(graph, model, views, np.array([1, 0, 0, 1, 0], bool))
+    assert (all_of_them.at_every_tensor, mixed.at_every_tensor) == (5, 2)
+    assert mixed.images == 5
+    assert mixed.tensors == all_of_them.tensors
+    assert mixed.unequal == all_of_them.unequal == {}
+    np.testing.assert_array_equal(mixed.logits, all_of_them.logits)
+    assert prove.compare_logits(graph, _changed(graph, model), views).unequal == {"logits": 5}
+
+
+def test_the_proof_says_how_far_it_went(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
+    options = ("--images", 3, "--tensor-images", 1, "--accuracy-images", 4)
+    assert run_command("convert", run, "--out", out, "--report", report, *options, *GENEROUS) == 0
+    found = json.loads(report.read_text())
+    assert found["equality"]["images"] == 3
+    assert found["equality"]["at_every_tensor"] == 1
+    assert found["accuracy"]["images"] == 4
+    assert "the logits on 3" in capsys.readouterr().out
+
+
+def test_a_large_network_is_proved_on_fewer_images_by_default() -> None:
+    small, large = 30_000_000, 2_000_000_000
+    assert conversion.Extent().for_network(small, 2500) == (2500, 200, 200)
+    assert conversion.Extent().for_network(large, 2500) == (200, 200, 8)
+    assert conversion.Extent().for_network(large, 5) == (5, 5, 5)
+    assert conversion.Extent(50, 20, 300).for_network(large, 2500) == (300, 50, 20)
+    assert conversion.Extent(200, None, 100).for_network(small, 2500) == (100, 100, 100)
 
 
 def test_a_run_named_by_a_dot_has_the_folders_name(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _OPTIONS_OF = {
     "softmax": "native",
     "max_drop": "native",
+    "tensor_images": "native",
+    "accuracy_images": "native",
     "target": "native",
     "tpu_share": "native",
     "no_compile": "native",
