@@ -32,6 +32,7 @@ def test_tables_show_layers_operators_metadata_and_verdict(tmp_path: Path) -> No
         "98.5 %",
         "BLUE, GREEN, RED",
         "golden pairs",
+        "arena",
         "basophils, bands, blasts",
         "8×8",
         "✓ integers only, builtin operators only",

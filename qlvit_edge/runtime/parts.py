@@ -10,6 +10,7 @@ from qlvit_edge.modelfile.document import Operator, Subgraph
 _BLOCK = re.compile(r"block\d+")
 _LAYOUT = frozenset({"RESHAPE", "TRANSPOSE", "BITCAST", "CONCATENATION", "SLICE", "SPLIT"})
 _SECTIONS = {
+    "norm": "normalisation",
     "dynamic": "dynamic convolution",
     "activation": "activation",
     "skip": "stem and skip convolutions",
@@ -52,7 +53,8 @@ _KERNELS = (
     ("Copy", {"CONCATENATION", "SLICE", "SPLIT"}),
     ("Static Reshape", _LAYOUT),
 )
-_WRONG, _AGAIN, _PASSED_OVER = 3.0, 1.0, 0.5
+# Costs: a kernel of another kind; a second one; a reshape for what is none; none at all.
+_WRONG, _AGAIN, _RESHAPED, _PASSED_OVER = 3.0, 1.0, 0.5, 0.3
 
 
 def part_of(operator: Operator, graph: Subgraph) -> str:
@@ -131,5 +133,5 @@ def _unlike(kernel: str, operator: Operator) -> float:
             if operator.name in kinds:
                 return 0.0
             # Reshapes are also made around products and convolutions.
-            return _PASSED_OVER if beginning == "Static Reshape" else _WRONG
+            return _RESHAPED if beginning == "Static Reshape" else _WRONG
     return _WRONG
