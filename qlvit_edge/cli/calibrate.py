@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from qlvit_edge.calibration.compare import Comparison
 
 
 @click.command("calibrate")
@@ -30,23 +35,47 @@ from qlvit_edge.cli.extras import require
     show_default=True,
     help="Whose range is used; all are recorded.",
 )
+@click.option(
+    "--compare",
+    "comparing",
+    is_flag=True,
+    help="Measure every observer instead; calibration.json stays as it is.",
+)
+@click.option(
+    "--judge-images",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="With --compare: labelled images, neither calibration nor test images, for accuracy.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --compare: print JSON.")
 def command(
-    run: str, data: Path | None, split_path: Path | None, count: int, observer: str
+    run: str,
+    data: Path | None,
+    split_path: Path | None,
+    count: int,
+    observer: str,
+    comparing: bool,
+    judge_images: int,
+    as_json: bool,
 ) -> None:
     """Find the integer range of every tensor of the trained network in RUN.
 
     Writes calibration.json and calibration.png into RUN: ranges, hashes of the images used,
-    and the error of the integer network against the float one, tensor by tensor.
+    and the error of the integer network against the float one, tensor by tensor. With
+    --compare: tries every observer, prints what each costs, writes calibration_compare.png.
 
     \b
     Example:
       qlvit-edge calibrate runs/wbc --data cells/ --images 256
+      qlvit-edge calibrate runs/wbc --compare
     """
     require("convert", "torch", "safetensors", "matplotlib")
     from typing import cast
 
     from qlvit_edge.bundled import is_bundled, resolve_run
-    from qlvit_edge.calibration.collect import calibrate
+    from qlvit_edge.calibration.collect import calibrate, observe
+    from qlvit_edge.calibration.compare import compare, images_to_judge
     from qlvit_edge.calibration.images import choose_images
     from qlvit_edge.calibration.observers import ObserverName
     from qlvit_edge.cli.progress import progress_bar
@@ -58,6 +87,8 @@ def command(
     from qlvit_edge.files import ensure_writable, write_text
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, load_checkpoint
 
+    if as_json and not comparing:
+        raise click.UsageError("--json belongs to --compare")
     if is_bundled(run):
         raise CheckpointError(
             run, "is bundled and stays as it is", "calibrate a copy of its folder"
@@ -71,10 +102,20 @@ def command(
         elsewhere = [recorded / name for name in splits[0].test if (recorded / name).is_file()]
     if split_path is not None:
         splits.append(load_split(split_path))
-    images, refused = choose_images(scan(data or recorded), splits, count, elsewhere)
-    if refused:
+    scanned = scan(data or recorded)
+    images, refused = choose_images(scanned, splits, count, elsewhere)
+    if refused and not as_json:
         click.echo(f"{refused} test images (or of uncertain source) refused for calibration")
     ensure_writable(folder)
+    if comparing:
+        with progress_bar("calibrating", len(images)) as advance:
+            observed = observe(checkpoint, images, advance)
+        judged = images_to_judge(checkpoint, scanned, splits, observed.calibration, judge_images)
+        found = compare(checkpoint, observed, judged, progress_bar)
+        layers = {row.observer: row.sqnr_db for row in found.rows}
+        plots.plot_layer_errors(layers, folder / "calibration_compare.png")
+        _print_comparison(found, as_json)
+        return
     with progress_bar("calibrating", len(images)) as advance:
         calibration = calibrate(checkpoint, images, cast("ObserverName", observer), advance)
     errors = {
@@ -93,3 +134,32 @@ def command(
     if calibration.unusual:
         click.echo(note_on(calibration.unusual))
     click.echo(f"wrote {folder / CALIBRATION_FILE}")
+
+
+def _print_comparison(found: Comparison, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        click.echo(json.dumps({**asdict(found), "best": found.best.observer}, indent=1))
+        return
+    from rich.table import Table
+
+    from qlvit_edge.cli.console import table_console
+
+    table = Table(title=f"Observers on {found.images} images: {found.origin}")
+    table.add_column("observer")
+    for column in ("accuracy", "same class", "mean SQNR", "worst"):
+        table.add_column(column, justify="right")
+    table.add_column("at")
+    table.add_row("float network", f"{found.float_accuracy:.2%}", "", "", "", "")
+    for row in found.rows:
+        table.add_row(
+            row.observer,
+            f"{row.accuracy:.2%}",
+            f"{row.agreement:.2%}",
+            f"{row.mean_sqnr_db:.1f} dB",
+            f"{row.worst_sqnr_db:.1f} dB",
+            row.worst_layer,
+        )
+    table_console().print(table)
+    click.echo(f"best: {found.best.observer} (accuracy, then same class, then mean SQNR)")

@@ -220,6 +220,30 @@ def plot_routes(points: Sequence[tuple[str, str, float, float, bool]], path: Pat
             names.text(0, number, text, va="center", fontsize=9, color=colour)
 
 
+def plot_layer_errors(ratios: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draw several networks' signal-to-noise ratios, layer by layer, as lines.
+
+    Args:
+        ratios: network → layer → ratio in dB; layers in the network's order. Above 60 layers
+            those with the lowest ratio in any network are drawn.
+        path: PNG to write.
+    """
+    layers = list(dict.fromkeys(name for row in ratios.values() for name in row))
+    lowest = [min(row.get(name, np.inf) for row in ratios.values()) for name in layers]
+    shown = np.sort(np.argsort(lowest, kind="stable")[:MOST_LAYERS])
+    rows = np.arange(len(shown))
+    with _picture(path, (7.6, 0.17 * len(shown) + 1.4)) as (axis,):
+        for number, (network, row) in enumerate(ratios.items()):
+            values = [row.get(layers[index], np.nan) for index in shown]
+            colour = COLOURS[number % len(COLOURS)]
+            axis.plot(values, rows, color=colour, label=network, marker="o", ms=3, linewidth=1)
+        axis.set_yticks(rows, [layers[index] for index in shown], fontsize=7)
+        axis.set_ylim(len(shown) - 0.5, -0.5)
+        few = "" if len(shown) == len(layers) else f", worst {len(shown)} of {len(layers)} tensors"
+        axis.set(title=f"Signal to quantisation noise{few}", xlabel="dB")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.04), ncols=len(ratios))
+
+
 def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) -> None:
     """Draw the signal-to-noise ratio of each layer in the order of the network.
 
