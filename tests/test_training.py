@@ -221,7 +221,15 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
     before = {path.name: path.read_bytes() for path in whole_run.iterdir()}
     arguments = _arguments(cells, split, whole_run)
     assert "already holds a run; add --resume" in refused(capfd, *arguments)
-    for options in (["--seed", 1], ["--epochs", 9], ["--kan", "cubic"], ["--settle", 0.5]):
+    for options in (
+        ["--seed", 1],
+        ["--epochs", 9],
+        ["--settle", 0.5],
+        ["--kan", "cubic"],
+        ["--variant", "v3"],
+        ["--norm", "layer"],
+        ["--kv-pool", "2,1,1,1"],
+    ):
         line = refused(capfd, *arguments, "--resume", *options)
         assert "other data or options" in line
     assert {path.name: path.read_bytes() for path in whole_run.iterdir()} == before

@@ -1,4 +1,4 @@
-"""One operand, element by element: HARD_SWISH, LOGISTIC, EXP; LOG and ROUND in float32."""
+"""One operand, element by element: HARD_SWISH, LOGISTIC, EXP; LOG, RSQRT and FLOOR in float32."""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 
