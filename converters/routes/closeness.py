@@ -32,9 +32,9 @@ class Bound:
     agreement: float
 
 
-FLOAT32 = Bound(median=0.005, worst=0.25, agreement=0.98)
+FLOAT32 = Bound(median=0.005, worst=0.5, agreement=0.98)
 """The same arithmetic in another order."""
-FLOAT16 = Bound(median=0.1, worst=0.5, agreement=0.95)
+FLOAT16 = Bound(median=0.1, worst=1.0, agreement=0.95)
 """Weights rounded to 11 bits: more values cross a threshold."""
 QUANTISED = Bound(median=0.5, worst=3.0, agreement=0.9)
 """Weights or activations in 8 bits: still this network's answers, not its logits."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from qlvit_edge.runtime.interpreter import Kernels
 
 REPEATS = 3
 WARM_UP = 3
+_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def compare(
             rows.append(row)
             advance()
         runnable = {n: where for n, where in enumerate(paths) if where is not None}
-        peaks = {n: _peak(*where, shown.views[0]) for n, where in runnable.items()}
+        with ThreadPoolExecutor(_PROCESSES) as pool:
+            found = pool.map(lambda where: _peak(*where, shown.views[0]), runnable.values())
+            peaks = dict(zip(runnable, found, strict=True))
         times = _in_turns(runnable, shown.views, rounds, progress)
     return [
         Row(**{**vars(row), "latency_ms": times.get(n), "peak_bytes": peaks.get(n)})

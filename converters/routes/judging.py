@@ -8,6 +8,7 @@ with its figures.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, compare_logits
@@ -18,6 +19,8 @@ from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Kernels
+
+_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,13 @@ def judge(name: str, made: Made, bound: Bound, shown: Shown, advance: Callable[[
         except ModelFileError as error:
             return Judged(made, runs, 0, str(error))
         float_tensors = len(audit_integer_only(document).float_tensors)
-    for kernels in Kernels:
-        if made.content is not None:
-            runs[kernels] = ran = _run(name, made.content, kernels, shown)
-            failures += _complaints(kernels, ran, bound)
-        advance()
+        content = made.content
+        with ThreadPoolExecutor(_PROCESSES) as pool:
+            ran = pool.map(lambda kernels: _run(name, content, kernels, shown), Kernels)
+            for kernels, one in zip(Kernels, ran, strict=True):
+                runs[kernels] = one
+                failures += _complaints(kernels, one, bound)
+                advance()
     return Judged(made, runs, float_tensors, "; ".join(failures) or None)
 
 
