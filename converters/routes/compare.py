@@ -176,20 +176,22 @@ def _in_turns(
     rounds: int,
     progress: Progress,
 ) -> dict[int, float]:
-    """Return the median milliseconds of every row; the order turns from round to round."""
+    """Return the median milliseconds of every row; each round has an order of its own.
+
+    Shuffled, not rotated: with fixed neighbours the row after the slowest would pay for it.
+    """
     run = {n: runner(kind, path) for n, (kind, path) in runnable.items()}
     times: dict[int, list[float]] = {n: [] for n in run}
-    order = list(run)
+    rng = np.random.default_rng(0)
     with progress("taking turns", rounds + WARM_UP) as advance:
         for index in range(-WARM_UP, rounds):
             view = views[index % len(views)]
-            for n in order if index % 2 else order[::-1]:
+            for n in rng.permutation(list(run)).tolist():
                 run[n](view)  # brings it back into the caches
                 for _ in range(REPEATS):
                     began = time.perf_counter()
                     run[n](view)
                     if index >= 0:
                         times[n].append(1e3 * (time.perf_counter() - began))
-            order = order[1:] + order[:1]
             advance()
     return {n: float(np.median(values)) for n, values in times.items()}
