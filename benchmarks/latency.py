@@ -22,7 +22,7 @@ from networks import build, twin, untrained
 
 from qlvit_edge.model.configs import SIZES
 from qlvit_edge.runtime.benchmark import measure, report
-from qlvit_edge.runtime.machine import in_words
+from qlvit_edge.runtime.machine import describe_machine, in_words
 from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -53,8 +53,9 @@ def main() -> None:
             path = Path(folder) / f"{index}.tflite"
             path.write_bytes(data)
             cases.append(Case(name, path, options.threads))
+        machine = describe_machine()
         rows = measure(cases, options.rounds, WARM_UP)
-    found = report(rows, options.rounds, WARM_UP)
+    found = report(rows, machine, options.rounds, WARM_UP)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
         return

@@ -104,6 +104,16 @@ def test_profile_gives_every_operator_of_our_network_a_part_and_a_time(
     assert "softmax" in capsys.readouterr().out
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tiny: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "tiny.tflite"
+    other.parent.mkdir()
+    other.write_bytes(tiny_model(floating=True))
+    out = tmp_path / "speed.json"
+    assert run_command("benchmark", tiny, other, *FEW, "--json", out) == 0
+    names = [row["model"] for row in json.loads(out.read_text())["rows"]]
+    assert names == [str(tiny), str(other)]
+
+
 def test_profile_of_a_foreign_model_is_by_operator(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
     assert run_command("benchmark", tiny, *FEW, "--profile", "--json", out) == 0

@@ -120,25 +120,29 @@ def command(
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
     from qlvit_edge.runtime.benchmark import measure, report
+    from qlvit_edge.runtime.machine import describe_machine
     from qlvit_edge.runtime.profiler import profile_model
     from qlvit_edge.runtime.worker import Case
 
     for target in filter(None, (json_path, plot)):
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
-    paths = {model: resolve_model(model) for model in dict.fromkeys(models)}
+    models = tuple(dict.fromkeys(models))
+    paths = {_name(model, models): resolve_model(model) for model in models}
     cases = [
-        Case(_name(model), path, count, runtime, kernel)
-        for model, path in paths.items()
+        Case(name, path, count, runtime, kernel)
+        for name, path in paths.items()
         for runtime in runtimes
         for kernel in kernels
         for count in threads
     ]
+    machine = describe_machine()
+    profiles = {}
+    if profile:
+        profiles = {name: profile_model(path) for name, path in paths.items()}
     with progress_bar("taking turns", warmup + rounds) as advance:
         rows = measure(cases, rounds, warmup, advance)
-    found = report(rows, rounds, warmup)
-    if profile:
-        found["profiles"] = {_name(model): profile_model(path) for model, path in paths.items()}
+    found = {**report(rows, machine, rounds, warmup), "profiles": profiles}
     _print(found)
     if json_path is not None:
         write_json(json_path, found)
@@ -149,8 +153,11 @@ def command(
         plot_latencies(labels, [row.milliseconds for row in rows], plot)
 
 
-def _name(model: str) -> str:
-    return Path(model).stem if model.endswith(".tflite") else model
+def _name(model: str, models: Sequence[str]) -> str:
+    """Return a file's name without folder and ending, unless another file has the same."""
+    names = [Path(other).stem if other.endswith(".tflite") else other for other in models]
+    name = names[models.index(model)]
+    return name if names.count(name) == 1 else model
 
 
 def label_of(case: Case, cases: Sequence[Case]) -> str:
@@ -170,9 +177,11 @@ def _print(found: dict[str, Any]) -> None:
 
     console = table_console()
     console.print(in_words(found["machine"]), highlight=False, markup=False)
+    if found["temperature_after_c"] is not None:
+        console.print(f"{found['temperature_after_c']:.0f} °C afterwards", highlight=False)
     console.print(_latencies(found))
     console.print(_costs(found["rows"]))
-    for name, profile in found.get("profiles", {}).items():
+    for name, profile in found["profiles"].items():
         console.print(_profile(name, profile))
 
 

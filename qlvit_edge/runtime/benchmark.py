@@ -19,7 +19,7 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.machine import describe_machine, temperature
+from qlvit_edge.runtime.machine import temperature
 from qlvit_edge.runtime.worker import Case, Worker, bare_peak
 
 REPEATS = 5
@@ -130,13 +130,27 @@ def take_turns(
     return times, ratios
 
 
-def report(rows: Sequence[Row], rounds: int, warmup: int, repeats: int = REPEATS) -> dict[str, Any]:
+def report(
+    rows: Sequence[Row],
+    machine: dict[str, Any],
+    rounds: int,
+    warmup: int,
+    repeats: int = REPEATS,
+) -> dict[str, Any]:
     """Return the rows with the machine they were measured on, for JSON.
 
-    Keys: `machine`, `temperature_after_c`, `rounds`, `repeats`, `warmup`, `rows`.
+    Args:
+        rows: as `measure` returned them just now.
+        machine: `describe_machine` from before.
+        rounds: of `measure`.
+        warmup: of `measure`.
+        repeats: of `measure`.
+
+    Returns:
+        `machine`, `temperature_after_c`, `rounds`, `repeats`, `warmup`, `rows`.
     """
     return {
-        "machine": describe_machine(),
+        "machine": machine,
         "temperature_after_c": temperature(),
         "rounds": rounds,
         "repeats": repeats,

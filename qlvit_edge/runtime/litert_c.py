@@ -25,6 +25,7 @@ DELEGATED = 1 << 3
 
 _KINDS = frozenset(1 << bit for bit in range(9))
 _CPU = 1
+_MOST_DIMENSIONS = 8
 _ELEMENTS = {"float32": 1, "int32": 2, "uint8": 3, "int8": 9}
 _SLACK = 2  # room for events larger than expected, so that a change is seen, not suffered
 _WHOLE = "Invoke"
@@ -70,8 +71,8 @@ class _TensorType(ctypes.Structure):
     _fields_ = (
         ("element", ctypes.c_int),
         ("rank", ctypes.c_uint32),
-        ("dimensions", ctypes.c_int32 * 8),
-        ("strides", ctypes.c_uint32 * 8),
+        ("dimensions", ctypes.c_int32 * _MOST_DIMENSIONS),
+        ("strides", ctypes.c_uint32 * _MOST_DIMENSIONS),
     )
 
 
@@ -171,8 +172,8 @@ class ProfiledModel:
         return options
 
     def _buffer(self, environment: _Handle, kind: str, shape: Sequence[int], dtype: str) -> _Handle:
-        if dtype not in _ELEMENTS:
-            raise _refused(f"a tensor of type {dtype} is not provided for")
+        if dtype not in _ELEMENTS or len(shape) > _MOST_DIMENSIONS:
+            raise _refused(f"a tensor of type {dtype} and rank {len(shape)} is not provided for")
         zero = ctypes.c_size_t(0)
         needs = self._make(
             f"LiteRtGetCompiledModel{kind}BufferRequirements", self._model, zero, zero
