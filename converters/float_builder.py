@@ -196,10 +196,9 @@ class FloatBuilder(GraphBuilder):
             part = f"{name}/kernel{k}"
             begin = Tensor(f"{part}/begin", (4,), "int32", data=np.array([0, 0, 0, k], np.int32))
             weight = self._emit(Slice(inputs=(joined, begin, one), name=f"{part}/probability"))
-            term = self.mul(
-                self.depthwise(x, kernel, offset, name=part), weight, name=f"{part}/weighed"
-            )
             total = f"{name}/mixed" if k == len(kernels) - 1 else f"{part}/sum"
+            weighed = total if len(kernels) == 1 else f"{part}/weighed"
+            term = self.mul(self.depthwise(x, kernel, offset, name=part), weight, name=weighed)
             mixed = term if mixed is None else self.add(mixed, term, name=total)
         assert mixed is not None
         return mixed

@@ -68,6 +68,10 @@ class NetworkConfig(BaseModel):
     def _shapes_fit(self) -> NetworkConfig:
         if any(width % heads for width, heads in zip(self.widths, self.heads, strict=True)):
             raise ValueError("each stage's heads must divide its width")
+        normed = [width // heads for width, heads in zip(self.widths, self.heads, strict=True)]
+        normed += [self.kan_rank] if self.variant == "v4" else []
+        if self.norm == "layer" and min(normed) < 2:
+            raise ValueError("LayerNorm needs two channels or more, in a head and in a KAN's rank")
         height, width = self.input_size
         multiple = self.stem_stride * 8
         if height % multiple or width % multiple:
