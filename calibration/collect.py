@@ -83,7 +83,7 @@ def observe(
     builder = FloatBuilder("calibration", softmax="log2")
     graph = lower(checkpoint.network, builder)
     size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
-    needed = _ranges_needed(checkpoint.network, builder.softmax_axes)
+    needed = ranges_needed(checkpoint.network, builder.softmax_axes)
     watchers = {name: TensorObserver() for name in needed}
     anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
     interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
@@ -133,7 +133,7 @@ class _AskedRanges(Mapping[str, tuple[float, float]]):
         return len(self.names)
 
 
-def _ranges_needed(network: QLViT, softmaxes: Iterable[str]) -> list[str]:
+def ranges_needed(network: QLViT, softmaxes: Iterable[str]) -> list[str]:
     """Return the tensors whose range the integer graph takes from calibration, in order."""
     asked = _AskedRanges()
     anchors = dict.fromkeys(softmaxes, 0)

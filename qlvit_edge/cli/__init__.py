@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train a network and leave a run folder.",
     "cost": "Count parameters and multiply-accumulates of a network size.",
     "calibrate": "Find the integer ranges of a trained network.",
+    "sensitivity": "Find which layers cost most in integers.",
     "convert": "Turn a trained network into a proven integer .tflite.",
     "compare": "Show one network through every route, side by side.",
     "inspect": "List what a .tflite file holds.",

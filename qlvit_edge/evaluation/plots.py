@@ -244,6 +244,37 @@ def plot_layer_errors(ratios: Mapping[str, Mapping[str, float]], path: Path) -> 
         axis.legend(loc="upper center", bbox_to_anchor=(0.4, -0.04), ncols=len(ratios))
 
 
+def plot_sensitivity(
+    layers: Sequence[str],
+    alone: Sequence[float],
+    without: Sequence[float],
+    whole: float,
+    path: Path,
+) -> None:
+    """Draw what each layer costs: alone in integers, and alone spared.
+
+    Args:
+        layers: names, in the network's order.
+        alone: relative error (0 to 1) of the logits with this layer alone in integers.
+        without: with all layers but this one in integers.
+        whole: with all of them.
+        path: PNG to write.
+    """
+    rows = np.arange(len(layers))
+    with _picture(path, (8.2, 0.2 * len(layers) + 1.3), columns=2) as (left, right):
+        left.barh(rows, 100 * np.asarray(alone), height=0.7, color=COLOURS[5])
+        left.set_yticks(rows, layers, fontsize=7)
+        left.set(title="This layer alone in integers", xlabel="error of the logits (%)")
+        right.barh(rows, 100 * np.asarray(without), height=0.7, color=COLOURS[4])
+        right.axvline(100 * whole, color=COLOURS[1], label=f"all in integers  {whole:.1%}")
+        right.set_yticks(rows, [])
+        right.set(title="All but this layer", xlabel="error of the logits (%)")
+        right.legend(loc="lower right", frameon=True)
+        for axis in (left, right):
+            axis.set_ylim(len(layers) - 0.4, -0.6)
+            axis.grid(visible=False, axis="y")
+
+
 def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) -> None:
     """Draw the signal-to-noise ratio of each layer in the order of the network.
 

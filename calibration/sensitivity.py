@@ -1,0 +1,226 @@
+"""Which layer costs what: one layer at a time in integers, or one at a time in float.
+
+Two questions are asked of every layer. ``alone``: the float network with this layer in
+integers, by the calibration. ``without``: the integer network with this layer in float. So
+that a badly calibrated layer is blamed itself and not those that read it, ranges and anchors
+of tensors outside the layer (``alone``) or inside it (``without``) are not the calibration's
+but the extremes of the very images measured on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.calibration.collect import ranges_needed
+from qlvit_edge.calibration.file import Calibration
+from qlvit_edge.calibration.hybrid import Hybrid, layer_of, layers_of
+from qlvit_edge.calibration.observers import AnchorObserver, Range
+from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.training.checkpoint import Checkpoint
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+Views = NDArray[np.uint8]
+Logits = NDArray[np.float64]
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A network against the float one, over the measured images.
+
+    Attributes:
+        sqnr_db: power of the float logits over that of the difference; None if there is none.
+        relative_rms: root of the inverse ratio.
+        agreement: share of images with the same class.
+        accuracy: share with the right class.
+    """
+
+    sqnr_db: float | None
+    relative_rms: float
+    agreement: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs.
+
+    Attributes:
+        layer: ``stem``, ``head`` or ``blockN/part``.
+        share: its part of the noise in the logits, summed over the layers alone; 0 to 1.
+        alone: the float network with this layer in integers.
+        without: the integer network with this layer in float; None if not measured.
+    """
+
+    layer: str
+    share: float
+    alone: Cost
+    without: Cost | None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What `measure` finds.
+
+    Attributes:
+        images: number of images.
+        float_accuracy: of the float network.
+        whole: the integer network.
+        layers: in the network's order.
+    """
+
+    images: int
+    float_accuracy: float
+    whole: Cost
+    layers: list[LayerCost]
+
+    def worst(self) -> list[LayerCost]:
+        """Return the layers, the one with the largest share first."""
+        return sorted(self.layers, key=lambda cost: -cost.share)
+
+
+def measure(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    softmax: Form,
+    views: Views,
+    labels: Sequence[int],
+    progress: Progress,
+    *,
+    both: bool = True,
+) -> Sensitivity:
+    """Put every layer into the other arithmetic, one at a time; see the module's text.
+
+    All networks run on the default kernels.
+
+    Args:
+        checkpoint: the trained network.
+        calibration: its calibration.
+        softmax: form of the integer softmax.
+        views: (N, h, w, channels) uint8.
+        labels: N classes.
+        progress: makes a progress bar from a description and a total.
+        both: measure ``without`` too, which takes as long again.
+
+    Raises:
+        ConversionError: the network cannot be lowered.
+        CalibrationError: a tensor has no range.
+    """
+    network = checkpoint.network
+    seen = _Seen.on(network, views)
+    truth = np.asarray(labels, np.int64)
+
+    def cost(logits: Logits) -> Cost:
+        return _cost(seen.logits, logits, truth)
+
+    def built(ranges: Mapping[str, Range], anchors: Mapping[str, int]) -> Graph:
+        builder = IntegerBuilder(
+            "sensitivity", ranges=ranges, softmax_form=softmax, anchors=anchors
+        )
+        return lower(network, builder)
+
+    ranges, anchors = calibration.ranges(), calibration.anchors
+    graph = built(ranges, anchors)
+    whole = cost(_integer_logits(graph, views))
+    layers = layers_of(graph)
+    alone: list[Cost] = []
+    without: list[Cost | None] = []
+    noise: list[float] = []
+    with progress("measuring layer by layer", len(layers)) as advance:
+        for layer in layers:
+            inside = built(_mixed(ranges, seen.ranges, layer), _mixed(anchors, seen.anchors, layer))
+            hybrid = Hybrid(seen.graph, inside, layer)
+            logits = np.stack([hybrid(view) for view in views])
+            alone.append(cost(logits))
+            noise.append(float(np.square(logits - seen.logits).sum()))
+            if both:
+                outside = built(
+                    _mixed(seen.ranges, ranges, layer), _mixed(seen.anchors, anchors, layer)
+                )
+                hybrid = Hybrid(outside, seen.graph, layer)
+                without.append(cost(np.stack([hybrid(view) for view in views])))
+            else:
+                without.append(None)
+            advance()
+    total = sum(noise) or 1.0
+    return Sensitivity(
+        images=len(views),
+        float_accuracy=float((seen.logits.argmax(1) == truth).mean()),
+        whole=whole,
+        layers=[
+            LayerCost(layer, part / total, first, second)
+            for layer, part, first, second in zip(layers, noise, alone, without, strict=True)
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The float network on the measured images: logits (N, classes), extremes and anchors."""
+
+    graph: Graph
+    logits: Logits
+    ranges: dict[str, Range]
+    anchors: dict[str, int]
+
+    @classmethod
+    def on(cls, network: QLViT, views: Views) -> _Seen:
+        builder = FloatBuilder("sensitivity")
+        graph = lower(network, builder)
+        model = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
+        needed = ranges_needed(network, builder.softmax_axes)
+        low = dict.fromkeys(needed, np.inf)
+        high = dict.fromkeys(needed, -np.inf)
+        anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
+        logits = []
+        for view in views:
+            logits.append(model.invoke(view.astype(np.float32))[0].astype(np.float64))
+            kept = model.tensors()
+            for name in needed:
+                low[name] = min(low[name], float(kept[name].min()))
+                high[name] = max(high[name], float(kept[name].max()))
+            for name, observer in anchors.items():
+                observer.update(kept[name])
+        return cls(
+            graph,
+            np.stack(logits),
+            {name: (low[name], high[name]) for name in needed},
+            {name: observer.anchor() for name, observer in anchors.items()},
+        )
+
+
+def _mixed(
+    inside: Mapping[str, _Value], outside: Mapping[str, _Value], layer: str
+) -> dict[str, _Value]:
+    """Return what ``inside`` says of the layer's tensors and ``outside`` of all others."""
+    return {name: (inside if layer_of(name) == layer else outside)[name] for name in inside}
+
+
+def _integer_logits(graph: Graph, views: Views) -> Logits:
+    model = Interpreter(write_tflite(graph))
+    output = graph.outputs[0]
+    return np.stack([output.real(model.invoke(view)[0]) for view in views])
+
+
+def _cost(exact: Logits, found: Logits, truth: NDArray[Any]) -> Cost:
+    signal, noise = float(np.square(exact).sum()), float(np.square(found - exact).sum())
+    ratio = noise / signal if signal else 0.0
+    return Cost(
+        sqnr_db=-10 * float(np.log10(ratio)) if ratio else None,
+        relative_rms=float(np.sqrt(ratio)),
+        agreement=float((found.argmax(1) == exact.argmax(1)).mean()),
+        accuracy=float((found.argmax(1) == truth).mean()),
+    )

@@ -1,0 +1,142 @@
+"""`qlvit-edge sensitivity`: what each layer costs when it computes in integers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from qlvit_edge.calibration.compare import Judged
+    from qlvit_edge.calibration.file import Calibration
+    from qlvit_edge.calibration.sensitivity import Sensitivity
+    from qlvit_edge.training.checkpoint import Checkpoint
+
+
+@click.command("sensitivity")
+@click.argument("run")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder of labelled images  [default: what the run was trained on; for a bundled run "
+    "the bundled crops]",
+)
+@click.option("--images", "count", type=click.IntRange(1), default=64, show_default=True)
+@click.option("--softmax", type=click.Choice(["fast", "exact"]), default="fast", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    help="The picture to write  [default: sensitivity.png in RUN, none for a bundled run]",
+)
+def command(
+    run: str, data: Path | None, count: int, softmax: str, as_json: bool, plot: Path | None
+) -> None:
+    """Find which layers of the calibrated network in RUN cost most in integers.
+
+    Every layer (stem, head, the parts of every block) is measured twice on the same images:
+    alone in integers in the float network, and alone in float in the integer network. The
+    images are neither calibration nor test images where RUN's data is there.
+
+    \b
+    Example:
+      qlvit-edge sensitivity runs/wbc --images 64
+    """
+    require("convert", "torch", "safetensors", "matplotlib")
+    from dataclasses import asdict
+    from typing import cast
+
+    import numpy as np
+
+    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import load_calibration
+    from qlvit_edge.calibration.sensitivity import measure
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.evaluation import plots
+    from qlvit_edge.files import ensure_writable, require_no_folder
+    from qlvit_edge.integer.log2_softmax import Form
+    from qlvit_edge.preprocess import load
+    from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
+
+    folder = resolve_run(run)
+    if plot is None and not is_bundled(run):
+        plot = folder / "sensitivity.png"
+    if plot is not None:
+        require_no_folder(plot)
+        ensure_writable(plot.absolute().parent)
+    checkpoint = load_checkpoint(folder)
+    calibration = load_calibration(folder / CALIBRATION_FILE, checkpoint.sha256)
+    judged = _images(checkpoint, calibration, data, count, is_bundled(run))
+    network = checkpoint.run.network
+    views = np.stack(
+        [load(image.path, network.input_size, network.channels) for image in judged.images]
+    )
+    labels = [image.label for image in judged.images]
+    found = measure(checkpoint, calibration, cast("Form", softmax), views, labels, progress_bar)
+    if plot is not None:
+        plots.plot_sensitivity(
+            [cost.layer for cost in found.layers],
+            [cost.alone.relative_rms for cost in found.layers],
+            [cost.without.relative_rms for cost in found.layers if cost.without is not None],
+            found.whole.relative_rms,
+            plot,
+        )
+    if as_json:
+        click.echo(json.dumps({"origin": judged.origin, **asdict(found)}, indent=1))
+    else:
+        _print(found, judged.origin)
+
+
+def _images(
+    checkpoint: Checkpoint, calibration: Calibration, data: Path | None, count: int, bundled: bool
+) -> Judged:
+    from qlvit_edge.bundled import CROPS
+    from qlvit_edge.calibration.compare import Judged, images_to_judge
+    from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.split import load_split
+    from qlvit_edge.errors import DataError
+    from qlvit_edge.training.checkpoint import SPLIT_FILE
+
+    if bundled and data is None:
+        every = scan(CROPS).images
+        step = max(1, len(every) // count)
+        return Judged(every[::step][:count], "the bundled crops")
+    recorded = Path(checkpoint.run.data)
+    if data is None and not recorded.is_dir():
+        raise DataError(
+            recorded, "the data this run was trained on is not there", "name it with --data"
+        )
+    split = load_split(checkpoint.folder / SPLIT_FILE)
+    return images_to_judge(checkpoint, scan(data or recorded), [split], calibration, count)
+
+
+def _print(found: Sensitivity, origin: str) -> None:
+    from rich.table import Table
+
+    from qlvit_edge.cli.console import table_console
+
+    table = Table(title=f"One layer at a time, on {found.images} images: {origin}")
+    table.add_column("layer")
+    table.add_column("share", justify="right")
+    for side in ("alone in integers", "alone in float"):
+        table.add_column(f"{side}: SQNR", justify="right")
+        table.add_column("same class", justify="right")
+        table.add_column("accuracy", justify="right")
+    for cost in found.worst():
+        cells = [cost.layer, f"{cost.share:.1%}"]
+        for side in (cost.alone, cost.without):
+            assert side is not None
+            noise = "exact" if side.sqnr_db is None else f"{side.sqnr_db:.1f} dB"
+            cells += [noise, f"{side.agreement:.1%}", f"{side.accuracy:.1%}"]
+        table.add_row(*cells)
+    table_console().print(table)
+    whole = found.whole
+    noise = "exact" if whole.sqnr_db is None else f"SQNR {whole.sqnr_db:.1f} dB"
+    click.echo(
+        f"all layers in integers: {noise}, same class {whole.agreement:.1%}, "
+        f"accuracy {whole.accuracy:.1%} (float {found.float_accuracy:.1%})"
+    )
