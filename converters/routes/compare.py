@@ -101,7 +101,7 @@ def compare(
             advance()
         runnable = {n: where for n, where in enumerate(paths) if where is not None}
         with ThreadPoolExecutor(_PROCESSES) as pool:
-            found = pool.map(lambda where: _peak(*where, shown.views[0]), runnable.values())
+            found = pool.map(lambda where: _peak(where, shown.views[0]), runnable.values())
             peaks = dict(zip(runnable, found, strict=True))
         times = _in_turns(runnable, shown.views, rounds, progress)
     return [
@@ -163,7 +163,8 @@ def _accuracy(shown: Shown, logits: Logits) -> float:
     return float((logits.argmax(1) == shown.labels).mean())
 
 
-def _peak(kind: Kind, path: Path, view: NDArray[np.uint8]) -> int | None:
+def _peak(where: tuple[Kind, Path], view: NDArray[np.uint8]) -> int | None:
+    kind, path = where
     try:
         return run_in_child(path, peak_above_bare, kind, path, view)
     except QLViTEdgeError:  # it ran while it was judged: memory alone stays unknown
