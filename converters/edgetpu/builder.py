@@ -1,21 +1,20 @@
 """The integer graph in the operators of the Edge TPU, as far as it has them.
 
 Differs from the native graph where that one uses what the Edge TPU does not run: words and
-bits for the image's sign, rows as vectors for padding, PADV2, groups and BATCH_MATMUL in the
-dynamic convolution, unequal dilation in the KAN. See `docs/edgetpu.md`.
+bits for the image's sign, rows as vectors for padding, PADV2, EXP in π's softmax, groups and
+BATCH_MATMUL in the dynamic convolution, unequal dilation in the KAN. See `docs/edgetpu.md`.
 """
 
 # ruff: noqa: D102 - what the methods promise is said once, in GraphBuilder.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.converters.builder import Log2Probabilities, Range
 from qlvit_edge.converters.builder.base import Amounts
+from qlvit_edge.converters.builder.probabilities import SingleTensorProbabilities
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.integer_builder.kan import UNIT
@@ -24,10 +23,11 @@ from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.lookup import Quantize
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.shape import Pad, Slice
+from qlvit_edge.converters.ops.softmax import Softmax
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.integer.fixed_softmax import OUTPUT_SCALE, OUTPUT_ZERO_POINT
 
-# Powers of two are rounded in the exponent: any of them together are at most this.
-_LARGEST_SUM = math.sqrt(2.0)
+_SHARE_STEP = 1 / 256  # of SOFTMAX: K shares together are at most 1 + K steps
 
 
 class EdgeTpuBuilder(IntegerBuilder):
@@ -55,6 +55,18 @@ class EdgeTpuBuilder(IntegerBuilder):
                 stride=(2, 2),
             )
         )
+
+    def log2_softmax(self, x: Tensor, axis: int, *, name: str) -> Log2Probabilities:
+        """See the base class; of a few values the Edge TPU's own SOFTMAX, so of π.
+
+        Its steps of 1/256 are fine for a few probabilities and would round those over tokens
+        to zero. Powers of two would take EXP, hence a second round trip for every block.
+        """
+        if any(size > 1 for size in x.shape[:-1]) or axis != len(x.shape) - 1:
+            return super().log2_softmax(x, axis, name=name)
+        quantisation = Quantisation((OUTPUT_SCALE,), OUTPUT_ZERO_POINT)
+        probabilities = self._emit(Softmax(inputs=(x,), name=name, quantisation=quantisation))
+        return SingleTensorProbabilities(self, probabilities)
 
     def dynamic_depthwise(
         self,
@@ -84,9 +96,10 @@ class EdgeTpuBuilder(IntegerBuilder):
                 )
             )
             parts.append((product, _with_zero(self.ranges[f"{name}/kernel{k}"])))
+        together = 1 + len(parts) * _SHARE_STEP
         while len(parts) > 2:
             pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-            parts = [self._sum(pair, name) if len(pair) == 2 else pair[0] for pair in pairs]
+            parts = [self._sum(pair, together, name) if pair[1:] else pair[0] for pair in pairs]
         if len(parts) == 1:
             raise ConversionError(name, "one kernel", "a dynamic convolution mixes two or more")
         (a, _), (b, _) = parts
@@ -137,14 +150,14 @@ class EdgeTpuBuilder(IntegerBuilder):
         """Leave the image as it is: folding it takes a reshape of a large tensor."""
         return x, weight, stride
 
-    def _sum(self, pair: list[tuple[Tensor, Range]], name: str) -> tuple[Tensor, Range]:
+    def _sum(
+        self, pair: list[tuple[Tensor, Range]], largest: float, name: str
+    ) -> tuple[Tensor, Range]:
         (a, first), (b, second) = pair
-        extent = (
-            _LARGEST_SUM * min(first[0], second[0]),
-            _LARGEST_SUM * max(first[1], second[1]),
-        )
-        total = self.add(a, b, name=f"{name}/sum/{a.name.rsplit('/', 1)[-1]}", fixed_range=extent)
-        return total, (min(first[0], second[0]), max(first[1], second[1]))
+        low, high = min(first[0], second[0]), max(first[1], second[1])
+        part = a.name.rsplit("/", 1)[-1]
+        extent = (largest * low, largest * high)
+        return self.add(a, b, name=f"{name}/sum/{part}", fixed_range=extent), (low, high)
 
     def _first_twice(self, x: Tensor, axis: int, name: str) -> Tensor:
         size = tuple(1 if i == axis else side for i, side in enumerate(x.shape))

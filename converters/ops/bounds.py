@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 LARGEST_DIFFERENCE: Mapping[str, int] = MappingProxyType(
     dict.fromkeys(
-        ("Add", "BatchMatMul", "Conv2D", "DepthwiseConv2D", "Mean", "Mul", "Sub"),
+        ("Add", "BatchMatMul", "Conv2D", "DepthwiseConv2D", "Mean", "Mul", "Softmax", "Sub"),
         1,
     )
 )

@@ -27,6 +27,7 @@ from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Mul, RightShift
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
+from qlvit_edge.converters.ops.softmax import Softmax
 
 
 def _constants(
@@ -165,6 +166,14 @@ def logistic(draw: Draw) -> Case:
     x = activation("x", (1, 256), draw(SCALE), draw(ZERO_POINT))
     operation = Logistic(inputs=(x,), name="y", quantisation=quantised(1 / 256, -128))
     return Case(operation, {"x": EVERY_BYTE})
+
+
+@st.composite
+def softmax(draw: Draw) -> Case:
+    shape = (1, *(draw(st.integers(1, 9)) for _ in range(draw(st.integers(1, 3)))))
+    x = activation("x", shape, draw(SCALE), draw(ZERO_POINT))
+    operation = Softmax(inputs=(x,), name="y", quantisation=quantised(1 / 256, -128))
+    return Case(operation, inputs_of(draw, x))
 
 
 @st.composite

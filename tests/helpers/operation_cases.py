@@ -23,6 +23,7 @@ from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
+from qlvit_edge.converters.ops.softmax import Softmax
 
 CASES: dict[type[Operation], st.SearchStrategy[Case]] = {
     Conv2D: arithmetic.conv_2d(),
@@ -40,6 +41,7 @@ CASES: dict[type[Operation], st.SearchStrategy[Case]] = {
     Logistic: arithmetic.logistic(),
     HardSwish: arithmetic.hard_swish(),
     Exp: arithmetic.exponential(),
+    Softmax: arithmetic.softmax(),
     Pad: layout.pad(),
     PadV2: layout.pad_v2(),
     Reshape: layout.reshape(),
