@@ -20,6 +20,7 @@ from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.loop import to_input
 
 _SEEN = 3  # views that the ranges come from
+_LEAST = 2.0**-6  # width of a constant tensor's range
 
 
 @st.composite
@@ -141,6 +142,9 @@ def observed(network: QLViT, seed: int) -> tuple[dict[str, tuple[float, float]],
         )
         for operation in graph.operations
     }
+    # A tensor that was zero on every view would get scale 1, and XNNPACK refuses a file where a
+    # step of a product's input is 256 steps of its output or more.
+    ranges = {n: (low, high if high > low else high + _LEAST) for n, (low, high) in ranges.items()}
     generator = np.random.default_rng([seed, 2])
     anchors = {name: int(generator.integers(LARGEST_ANCHOR + 1)) for name in builder.softmax_axes}
     return ranges, anchors
