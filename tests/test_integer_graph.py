@@ -146,6 +146,17 @@ def test_zero_tiny_and_huge_channels_are_quantised_safely():
     assert stored.real(stored.data) == pytest.approx(bias, rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["conv", "depthwise"])
+def test_an_output_that_calibration_saw_silent_still_runs_on_the_default_kernels(kind):
+    builder, image = small_builder({"y": (0.0, 1e-7)})
+    weight = np.ones((3, 1, 1, 3) if kind == "conv" else (1, 1, 3))
+    builder.output(getattr(builder, kind)(image, weight, name="y"))
+    graph = builder.build()
+    got = Interpreter(write_tflite(graph), kernels=Kernels.AUTO).invoke(images(1)[:, :6, :6])
+    expected = run_reference(graph, {"image": images(1)[:, :6, :6]})["y"]
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_weights_that_are_not_finite_are_refused():
     builder, image = small_builder({"y": (0, 1)})
     with pytest.raises(ConversionError, match=r"^y: weights are not finite"):

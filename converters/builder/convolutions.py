@@ -18,6 +18,7 @@ from qlvit_edge.errors import ConversionError
 Stride = int | tuple[int, int]
 
 _FEW_CHANNELS = 4
+_LARGEST_GAIN = 128.0
 
 
 class ConvolutionBuilder(LayoutBuilder):
@@ -68,11 +69,12 @@ class ConvolutionBuilder(LayoutBuilder):
         x, padding = self._absorbed_padding(x, values.shape[1:3], step)
         if x.name in self._padded and step[1] > 1 and x.shape[3] <= _FEW_CHANNELS:
             x, values, step = self._folded_columns(x, values, step, name)
+        constants = self._weight_and_bias(x, values, bias, 0, name)
         return self._emit(
             Conv2D(
-                inputs=(x, *self._weight_and_bias(x, values, bias, 0, name)),
+                inputs=(x, *constants),
                 name=name,
-                quantisation=self._convolved(name, relu, fixed_range),
+                quantisation=self._convolved(x, constants[0], name, relu, fixed_range),
                 stride=step,
                 padding=padding,
                 activation="RELU" if relu else "NONE",
@@ -103,11 +105,12 @@ class ConvolutionBuilder(LayoutBuilder):
         """
         values = np.asarray(weight, np.float64)[None]
         x, padding = self._absorbed_padding(x, values.shape[1:3], _pair(stride))
+        constants = self._weight_and_bias(x, values, bias, 3, name)
         return self._emit(
             DepthwiseConv2D(
-                inputs=(x, *self._weight_and_bias(x, values, bias, 3, name)),
+                inputs=(x, *constants),
                 name=name,
-                quantisation=self._convolved(name, relu, fixed_range),
+                quantisation=self._convolved(x, constants[0], name, relu, fixed_range),
                 stride=_pair(stride),
                 padding=padding,
                 activation="RELU" if relu else "NONE",
@@ -213,10 +216,21 @@ class ConvolutionBuilder(LayoutBuilder):
         )
         return (source, "SAME") if same == amounts else (x, "VALID")
 
-    def _convolved(self, name: str, relu: bool, fixed_range: Range | None) -> Quantisation | None:
-        return self._activation(
+    def _convolved(
+        self, x: Tensor, weight: Tensor, name: str, relu: bool, fixed_range: Range | None
+    ) -> Quantisation | None:
+        """Quantisation of a convolution's output.
+
+        XNNPACK refuses a file in which one step of an accumulator is 256 steps of the output,
+        as of a channel that calibration saw next to silent: its steps are made larger.
+        """
+        wanted = self._activation(
             name, (0.0, fixed_range[1]) if relu and fixed_range else fixed_range
         )
+        if wanted is None or weight.quantisation is None or fixed_range is not None:
+            return wanted
+        smallest = x.scale * max(weight.quantisation.scale) / _LARGEST_GAIN
+        return Quantisation((max(wanted.scale[0], smallest),), wanted.zero_point)
 
     def _weight_and_bias(
         self,

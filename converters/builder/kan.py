@@ -143,11 +143,12 @@ class KanBuilder(ConvolutionBuilder):
             ramps, (1, intervals * height, width, channels), name=f"{name}/stacked"
         )
         kernel = np.asarray(weight, np.float64)[:, :, None, :]
+        constants = self._weight_and_bias(ramps, kernel, bias, 0, name)
         return self._emit(
             Conv2D(
-                inputs=(ramps, *self._weight_and_bias(ramps, kernel, bias, 0, name)),
+                inputs=(ramps, *constants),
                 name=name,
-                quantisation=self._activation(name, fixed_range),
+                quantisation=self._convolved(ramps, constants[0], name, False, fixed_range),
                 dilation=height,
             )
         )
