@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from qlvit_edge.fields.finder import Cell, find_cells
-from qlvit_edge.preprocess import decode
+from qlvit_edge.preprocess import decode, luminance
 
 Box = tuple[float, float, float, float]
 
@@ -41,13 +41,20 @@ def overlap(cell: Cell, box: Box) -> float:
     return float(shared / (cell.width * cell.height + area - shared))
 
 
-def measure_fields(folder: Path) -> dict[str, float]:
-    """Match found cells one to one with the boxes (overlap ≥ 0.3), best overlap first."""
+def measure_fields(folder: Path, *, grey: bool) -> dict[str, float]:
+    """Match found cells one to one with the boxes (overlap ≥ 0.3), best overlap first.
+
+    Args:
+        folder: the fields with their boxes.
+        grey: search the fields' luminance, as a camera without colour gives it.
+    """
     truth = found = matched = 0
     overlaps: list[float] = []
     ratios: list[float] = []
     for annotation in sorted((folder / "Annotations").glob("*.xml")):
         image = decode(folder / "JPEGImages" / f"{annotation.stem}.jpg")
+        if grey:
+            image = luminance(image).repeat(3, 2)
         boxes, cells = white_cells(annotation), find_cells(image)
         truth, found = truth + len(boxes), found + len(cells)
         pairs = sorted(
@@ -91,7 +98,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=20, help="of wbc-kaggle, one image in N")
     arguments = parser.parse_args()
     figures = {
-        "bccd-fields": measure_fields(arguments.data / "bccd-fields"),
+        "bccd-fields": measure_fields(arguments.data / "bccd-fields", grey=False),
+        "bccd-fields, grey": measure_fields(arguments.data / "bccd-fields", grey=True),
         "wbc-kaggle": measure_copies(arguments.data / "wbc-kaggle", arguments.every),
     }
     print(json.dumps(figures, indent=2))

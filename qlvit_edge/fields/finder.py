@@ -6,6 +6,9 @@ density relative to the field's own background, red minus a share of blue separa
 from red cells whatever the lamp and white balance. Components of that index, lobes
 joined, become cells; the box is widened to the cytoplasm.
 
+That needs colour. In grey fields red cells are dark too and are taken for white ones
+(`benchmarks/finder.py` counts them): a model of one channel wants a colour camera before it.
+
 What a cell *is* (its class) and whether the field is in focus are left to others.
 """
 
