@@ -33,9 +33,9 @@ FORMS: st.SearchStrategy[Form] = st.sampled_from(["fast", "exact"])
 MOST_STEPS = 128
 """Logits of the default kernels differ by fewer steps of 255 from the reference's.
 
-The largest of 138 random networks, 5 views each, was 78, the second largest 31. Such networks are harsher than trained
-ones: their logits span few steps' worth of evidence, and a code of the softmax that moves by one
-doubles a term.
+The largest of 138 random networks, 5 views each, was 78, the second largest 31. They are harsher
+than trained ones: their logits span few steps' worth of evidence, and a code of the softmax that
+moves by one doubles a term.
 """
 
 
