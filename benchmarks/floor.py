@@ -49,7 +49,15 @@ def main() -> None:
     machine = describe_machine()
     print(in_words(machine))
     print(f"{options.rounds} rounds in turns; ratios are medians over the rounds\n")
-    heads = ("size", "threads", "MMAC", "GEMM GMAC/s", "floor ms", "int8 ms", "/ floor")
+    heads: tuple[str, ...] = (
+        "size",
+        "threads",
+        "MMAC",
+        "GEMM GMAC/s",
+        "floor ms",
+        "int8 ms",
+        "/ floor",
+    )
     heads += ("/ floor of the network's MMAC", "float32 ms", "float32 / int8", "partitions")
     print(f"| {' | '.join(heads)} |")
     print(f"|{'|'.join('---:' for _ in heads)}|")

@@ -26,6 +26,7 @@ Views = NDArray[np.uint8]
 Logits = NDArray[np.int8]
 _CHUNK_PIXELS = 20 * 96 * 96  # of the images whose tensors are all held at once
 _PROCESSES = 2
+_MOST_IMAGES = 50  # of one child, which has a time limit; slow machines take seconds an image
 CLASS_FACTOR = 3.0
 
 
@@ -126,9 +127,10 @@ def prove_equal(
     """
     if whole is None:
         whole = np.ones(len(views), bool)
-    # Every other image: both processes get their share of either kind.
+    # Dealt out like cards: every child gets its share of either kind.
     order = np.argsort(~whole, kind="stable")
-    parts = [part for part in (order[n::_PROCESSES] for n in range(_PROCESSES)) if len(part)]
+    hands = min(len(views), max(_PROCESSES, -(-len(views) // _MOST_IMAGES)))
+    parts = [order[n::hands] for n in range(hands)]
     with ThreadPoolExecutor(_PROCESSES) as pool:
         results = list(
             pool.map(
