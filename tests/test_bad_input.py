@@ -8,7 +8,6 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -280,22 +279,6 @@ def test_data_that_a_run_records_and_that_is_gone(
     assert f"{place / 'gone'}: the data this run was trained on is not there" in line
     line = refused(capfd, "calibrate", place / "run")
     assert str(place / "gone") in line
-
-
-def test_a_cubic_network_is_refused_before_any_work(
-    place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def work(*_: Any) -> None:
-        raise AssertionError("an image was read")
-
-    write_run(place / "cubic", place / "cells", small_config(kan_basis="cubic"))
-    shutil.copy(place / "run" / "calibration.json", place / "cubic")
-    monkeypatch.setattr(cv2, "imdecode", work)
-    arguments = ["--data", place / "cells", "--out", place / "m.tflite"]
-    line = refused(capfd, "convert", place / "cubic", *arguments)
-    assert "has no integer lowering; train with --kan linear" in line
-    assert "has no integer lowering" in refused(capfd, *_calibrate(place, "cubic"))
-    assert not (place / "m.tflite").exists()
 
 
 def test_targets_that_cannot_be_written(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
