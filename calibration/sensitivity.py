@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,13 +45,13 @@ class Cost:
         sqnr_db: power of the float logits over that of the difference; None if there is none.
         relative_rms: root of the inverse ratio.
         agreement: share of images with the same class.
-        accuracy: share with the right class.
+        accuracy: share with the right class; None where the images have no labels.
     """
 
     sqnr_db: float | None
     relative_rms: float
     agreement: float
-    accuracy: float
+    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,13 @@ class Sensitivity:
 
     Attributes:
         images: number of images.
-        float_accuracy: of the float network.
+        float_accuracy: of the float network; None without labels.
         whole: the integer network.
         layers: in the network's order.
     """
 
     images: int
-    float_accuracy: float
+    float_accuracy: float | None
     whole: Cost
     layers: list[LayerCost]
 
@@ -97,7 +97,7 @@ def measure(
     calibration: Calibration,
     softmax: Form,
     views: Views,
-    labels: Sequence[int],
+    labels: Sequence[int] | None,
     progress: Progress,
     *,
     both: bool = True,
@@ -111,7 +111,7 @@ def measure(
         calibration: its calibration.
         softmax: form of the integer softmax.
         views: (N, h, w, channels) uint8.
-        labels: N classes.
+        labels: N classes; None if they are not known.
         progress: makes a progress bar from a description and a total.
         both: measure ``without`` too, which takes as long again.
 
@@ -121,7 +121,7 @@ def measure(
     """
     network = checkpoint.network
     seen = _Seen.on(network, views)
-    truth = np.asarray(labels, np.int64)
+    truth = None if labels is None else np.asarray(labels, np.int64)
 
     def cost(logits: Logits) -> Cost:
         return _cost(seen.logits, logits, truth)
@@ -158,7 +158,7 @@ def measure(
     total = sum(noise) or 1.0
     return Sensitivity(
         images=len(views),
-        float_accuracy=float((seen.logits.argmax(1) == truth).mean()),
+        float_accuracy=_accuracy(seen.logits, truth),
         whole=whole,
         layers=[
             LayerCost(layer, part / total, first, second)
@@ -215,12 +215,16 @@ def _integer_logits(graph: Graph, views: Views) -> Logits:
     return np.stack([output.real(model.invoke(view)[0]) for view in views])
 
 
-def _cost(exact: Logits, found: Logits, truth: NDArray[Any]) -> Cost:
+def _accuracy(logits: Logits, truth: NDArray[np.int64] | None) -> float | None:
+    return None if truth is None else float((logits.argmax(1) == truth).mean())
+
+
+def _cost(exact: Logits, found: Logits, truth: NDArray[np.int64] | None) -> Cost:
     signal, noise = float(np.square(exact).sum()), float(np.square(found - exact).sum())
     ratio = noise / signal if signal else 0.0
     return Cost(
         sqnr_db=-10 * float(np.log10(ratio)) if ratio else None,
         relative_rms=float(np.sqrt(ratio)),
         agreement=float((found.argmax(1) == exact.argmax(1)).mean()),
-        accuracy=float((found.argmax(1) == truth).mean()),
+        accuracy=_accuracy(found, truth),
     )

@@ -190,6 +190,10 @@ def command(
         )
         figures = {**figures, "edgetpu": about_chain}
         print_chain(about_chain)
+    if failed is not None:
+        from qlvit_edge.cli.convert_blame import blame
+
+        figures = {**figures, "blame": blame(checkpoint, cast("Form", softmax), conversion.views)}
     if report is not None:
         write_json(report, {**figures, "max_drop": max_drop, "passed": failed is None})
     if failed is not None:

@@ -120,23 +120,27 @@ def _print(found: Sensitivity, origin: str) -> None:
     from qlvit_edge.cli.console import table_console
 
     table = Table(title=f"One layer at a time, on {found.images} images: {origin}")
-    table.add_column("layer")
-    table.add_column("share", justify="right")
-    for side in ("alone in integers", "alone in float"):
-        table.add_column(f"{side}: SQNR", justify="right")
-        table.add_column("same class", justify="right")
-        table.add_column("accuracy", justify="right")
+    table.add_column("layer", no_wrap=True)
+    for title in (
+        *("share", "alone in integers", "same class", "accuracy"),
+        *("alone in float", "same class", "accuracy"),
+    ):
+        table.add_column(title, justify="right")
     for cost in found.worst():
         cells = [cost.layer, f"{cost.share:.1%}"]
         for side in (cost.alone, cost.without):
             assert side is not None
             noise = "exact" if side.sqnr_db is None else f"{side.sqnr_db:.1f} dB"
-            cells += [noise, f"{side.agreement:.1%}", f"{side.accuracy:.1%}"]
+            cells += [noise, f"{side.agreement:.1%}", _per_cent(side.accuracy)]
         table.add_row(*cells)
     table_console().print(table)
     whole = found.whole
     noise = "exact" if whole.sqnr_db is None else f"SQNR {whole.sqnr_db:.1f} dB"
     click.echo(
         f"all layers in integers: {noise}, same class {whole.agreement:.1%}, "
-        f"accuracy {whole.accuracy:.1%} (float {found.float_accuracy:.1%})"
+        f"accuracy {_per_cent(whole.accuracy)} (float {_per_cent(found.float_accuracy)})"
     )
+
+
+def _per_cent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1%}"
