@@ -266,10 +266,10 @@ def plot_sensitivity(
         left.set_yticks(rows, layers, fontsize=7)
         left.set(title="This layer alone in integers", xlabel="error of the logits (%)")
         right.barh(rows, 100 * np.asarray(without), height=0.7, color=COLOURS[4])
-        right.axvline(100 * whole, color=COLOURS[1], label=f"all in integers  {whole:.1%}")
+        right.axvline(100 * whole, color=COLOURS[1])
         right.set_yticks(rows, [])
-        right.set(title="All but this layer", xlabel="error of the logits (%)")
-        right.legend(loc="lower right", frameon=True)
+        title = f"All but this layer (line: all, {100 * whole:.1f})"
+        right.set(title=title, xlabel="error of the logits (%)")
         for axis in (left, right):
             axis.set_ylim(len(layers) - 0.4, -0.6)
             axis.grid(visible=False, axis="y")
