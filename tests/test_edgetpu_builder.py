@@ -117,3 +117,25 @@ def test_what_does_not_join_is_refused(
 ) -> None:
     with pytest.raises(ConversionError, match=finding):
         Concatenation(inputs=tensors, name="j", quantisation=tensors[0].quantisation, axis=axis)
+
+
+def test_shares_are_powers_of_two_made_on_the_edge_tpu() -> None:
+    builder = EdgeTpuBuilder("shares", ranges={})
+    z = Tensor("z", (1, 1, 1, 4), "int8", Quantisation((0.05,), 0))
+    builder._inputs.append(z)
+    shares = builder.log2_softmax(z, 3, name="pi").joined()
+    builder.output(shares)
+    graph = builder.build()
+    stored = np.random.default_rng(0).integers(-128, 128, (2000, 1, 1, 4)).astype(np.int8)
+    found = shares.real(run_reference(graph, {"z": stored})["pi"])
+    real = np.exp(0.05 * stored.astype(np.float64))
+    real /= real.sum(axis=3, keepdims=True)
+    exponent = -np.log2(real)
+    rounded = np.minimum(2.0 ** -np.floor(exponent + 0.5), 255 / 256)
+    # SOFTMAX's steps blur the thresholds by half a step; what is below them all is nothing.
+    clear = (np.abs(exponent % 1 - 0.5) > 0.06) & (real > 1 / 16)
+    assert np.abs(found - rounded)[clear].max() <= 1 / 256
+    assert clear.mean() > 0.3
+    assert len(np.unique(found)) == 9
+    found_mapped = forecast(read_document(write_tflite(graph)))
+    assert found_mapped.partition == len(found_mapped.operators)

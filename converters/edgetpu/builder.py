@@ -9,6 +9,8 @@ BATCH_MATMUL in the dynamic convolution, unequal dilation in the KAN. See `docs/
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,7 +29,9 @@ from qlvit_edge.converters.ops.softmax import Softmax
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.integer.fixed_softmax import OUTPUT_SCALE, OUTPUT_ZERO_POINT
 
-_SHARE_STEP = 1 / 256  # of SOFTMAX: K shares together are at most 1 + K steps
+_LEVELS = 8  # powers of two that SOFTMAX's steps can tell apart: 1 … 1/128
+# Powers of two are rounded in the exponent: any of them together are at most this.
+_LARGEST_SUM = math.sqrt(2.0)
 
 
 class EdgeTpuBuilder(IntegerBuilder):
@@ -57,16 +61,36 @@ class EdgeTpuBuilder(IntegerBuilder):
         )
 
     def log2_softmax(self, x: Tensor, axis: int, *, name: str) -> Log2Probabilities:
-        """See the base class; of a few values the Edge TPU's own SOFTMAX, so of π.
+        """See the base class; of a few values, so of π, without leaving the Edge TPU.
 
-        Its steps of 1/256 are fine for a few probabilities and would round those over tokens
-        to zero. Powers of two would take EXP, hence a second round trip for every block.
+        EXP would cost a second round trip for every block. Its own SOFTMAX has steps of 1/256:
+        fine for a few probabilities, though those over tokens would all be zero. The powers of
+        two follow as a staircase: one convolution tells which thresholds a probability is
+        above (saturation makes steps of ramps), a second adds up the rises.
         """
         if any(size > 1 for size in x.shape[:-1]) or axis != len(x.shape) - 1:
             return super().log2_softmax(x, axis, name=name)
         quantisation = Quantisation((OUTPUT_SCALE,), OUTPUT_ZERO_POINT)
-        probabilities = self._emit(Softmax(inputs=(x,), name=name, quantisation=quantisation))
-        return SingleTensorProbabilities(self, probabilities)
+        plain = self._emit(Softmax(inputs=(x,), name=f"{name}/softmax", quantisation=quantisation))
+        count, width = x.shape[-1], 0.5 * OUTPUT_SCALE
+        # The threshold √2 below 2^-level, moved into the gap above the last step below it.
+        levels = np.arange(_LEVELS)
+        below = np.floor(2.0 ** (-levels - 0.5) / OUTPUT_SCALE) * OUTPUT_SCALE + width / 2
+        steps = self.conv(
+            plain,
+            np.tile(np.eye(count), (_LEVELS, 1))[:, None, None, :],
+            -np.repeat(below, count),
+            name=f"{name}/above",
+            fixed_range=(0.0, width),
+        )
+        rises = np.append(2.0 ** (-levels[:-1] - 1.0), 2.0 ** -levels[-1]) / width
+        powers = self.conv(
+            steps,
+            (np.eye(count)[:, None, :] * rises[:, None]).reshape(count, 1, 1, -1),
+            name=name,
+            fixed_range=(0.0, 255 * OUTPUT_SCALE),
+        )
+        return SingleTensorProbabilities(self, powers)
 
     def dynamic_depthwise(
         self,
@@ -96,10 +120,9 @@ class EdgeTpuBuilder(IntegerBuilder):
                 )
             )
             parts.append((product, _with_zero(self.ranges[f"{name}/kernel{k}"])))
-        together = 1 + len(parts) * _SHARE_STEP
         while len(parts) > 2:
             pairs = [parts[i : i + 2] for i in range(0, len(parts), 2)]
-            parts = [self._sum(pair, together, name) if pair[1:] else pair[0] for pair in pairs]
+            parts = [self._sum(pair, name) if pair[1:] else pair[0] for pair in pairs]
         if len(parts) == 1:
             raise ConversionError(name, "one kernel", "a dynamic convolution mixes two or more")
         (a, _), (b, _) = parts
@@ -150,13 +173,11 @@ class EdgeTpuBuilder(IntegerBuilder):
         """Leave the image as it is: folding it takes a reshape of a large tensor."""
         return x, weight, stride
 
-    def _sum(
-        self, pair: list[tuple[Tensor, Range]], largest: float, name: str
-    ) -> tuple[Tensor, Range]:
+    def _sum(self, pair: list[tuple[Tensor, Range]], name: str) -> tuple[Tensor, Range]:
         (a, first), (b, second) = pair
         low, high = min(first[0], second[0]), max(first[1], second[1])
         part = a.name.rsplit("/", 1)[-1]
-        extent = (largest * low, largest * high)
+        extent = (_LARGEST_SUM * low, _LARGEST_SUM * high)
         return self.add(a, b, name=f"{name}/sum/{part}", fixed_range=extent), (low, high)
 
     def _first_twice(self, x: Tensor, axis: int, name: str) -> Tensor:
