@@ -30,6 +30,12 @@ CASES: dict[str, Callable[[Path], None]] = {
     "histogram of one value": lambda path: plots.plot_histogram(
         [2.0], path, title="t", unit="ms", marks={}
     ),
+    "layers of two networks": lambda path: plots.plot_layer_errors(
+        {"x": {"a": 30.0, "b": 20.0}, "y": {"a": 10.0}}, path
+    ),
+    "sensitivity": lambda path: plots.plot_sensitivity(
+        ["stem", "head"], [0.01, 0.02], [0.03, 0.02], 0.04, path
+    ),
     "layers": lambda path: plots.plot_layer_error(["a", "b"], [30.0, float("inf")], path),
     "many layers": lambda path: plots.plot_layer_error(
         [f"layer {n}" for n in range(300)], list(range(300)), path
