@@ -158,13 +158,17 @@ def test_convert_names_the_spoiled_layer_first(
     assert json.loads(report.read_text())["blame"][0]["layer"] == "block2/attention"
 
 
-def test_the_command_prints_and_draws(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_measures_and_draws(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("sensitivity", run, "--images", 4, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == 4
     assert found["origin"] == "training images that calibration did not use"
     assert {"share", "alone", "without"} <= set(found["layers"][0])
     assert decode(run / "sensitivity.png").std() > 5
+
+
+@pytest.mark.slow
+def test_the_table_is_worst_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("sensitivity", run, "--images", 4) == 0
     shown = capsys.readouterr().out
     assert "all layers in integers: SQNR" in shown
