@@ -209,6 +209,7 @@ def plot_routes(points: Sequence[tuple[str, str, float, float, bool]], path: Pat
             where = (latency, 100 * accuracy)
             plane.annotate(str(number), where, place, textcoords="offset points", ha="center")
         plane.set_xscale("log")
+        plane.xaxis.set_major_formatter("{x:g}")
         plane.margins(0.12, 0.3)
         plane.set(title="Accuracy over latency", xlabel="milliseconds", ylabel="accuracy (%)")
         names.set_axis_off()
