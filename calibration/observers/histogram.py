@@ -48,4 +48,5 @@ class Histogram:
     def occupied(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the centres of the bins that hold values, and their counts, both (n,)."""
         (index,) = np.nonzero(self.counts)
-        return (index + 0.5) * self.width - self.span, self.counts[index]
+        centres = (index.astype(np.float64) + 0.5) * self.width - self.span
+        return centres, self.counts[index]

@@ -112,7 +112,7 @@ def command(
             observed = observe(checkpoint, images, advance)
         judged = images_to_judge(checkpoint, scanned, splits, observed.calibration, judge_images)
         found = compare(checkpoint, observed, judged, progress_bar)
-        layers = {row.observer: row.sqnr_db for row in found.rows}
+        layers = {str(row.observer): row.sqnr_db for row in found.rows}
         plots.plot_layer_errors(layers, folder / "calibration_compare.png")
         _print_comparison(found, as_json)
         return
