@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--observer",
     type=click.Choice(["minmax", "percentile", "mse", "entropy", "moving"]),
-    default="minmax",
+    default="mse",
     show_default=True,
     help="Whose range is used; all are recorded.",
 )
