@@ -19,7 +19,8 @@ from qlvit_edge.converters.prove import Views
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
-from qlvit_edge.modelfile.chain import Border, ChainDescription, ChainSegment, write_chain
+from qlvit_edge.modelfile.chain import write_chain
+from qlvit_edge.modelfile.chain_description import Border, ChainDescription, ChainSegment
 from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
 from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
 from qlvit_edge.modelfile.metadata import ModelMetadata

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DeviceError
-from qlvit_edge.modelfile.chain import Border, is_chain, read_chain
+from qlvit_edge.modelfile.chain import is_chain, read_chain
+from qlvit_edge.modelfile.chain_description import Border
 from qlvit_edge.runtime.interpreter import (
     Interpreter,
     Kernels,
