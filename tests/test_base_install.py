@@ -15,7 +15,16 @@ from base_environment import BaseEnvironment, make_base_environment
 from tiny_metadata import tiny_file
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-WORKSTATION = ("torch", "tensorflow", "onnx", "sklearn", "matplotlib", "safetensors", "scipy")
+WORKSTATION = (
+    "torch",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "sklearn",
+    "matplotlib",
+    "safetensors",
+    "scipy",
+)
 
 DEVICE_PACKAGES = ("runtime", "camera", "fields", "modelfile", "integer", "bundled")
 DEVICE_MODULES = (
@@ -75,7 +84,18 @@ def test_help_and_version_work(base: BaseEnvironment) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["data", "train", "cost", "calibrate", "convert", "inspect", "benchmark", "validate", "run"],
+    [
+        "data",
+        "train",
+        "cost",
+        "calibrate",
+        "convert",
+        "compare",
+        "inspect",
+        "benchmark",
+        "validate",
+        "run",
+    ],
 )
 def test_every_command_shows_its_help_without_its_extra(
     base: BaseEnvironment, command: str
@@ -120,6 +140,7 @@ def test_data_check_works(base: BaseEnvironment) -> None:
         ("train", ["cost", "nano"]),
         ("convert", ["calibrate", "{d}", "--data", "{d}"]),
         ("convert", ["convert", "{d}", "--out", "{o}"]),
+        ("onnx", ["compare", "{d}"]),
         ("validate", ["validate", "{m}", "--data", "{d}", "--out", "{o}"]),
     ],
 )

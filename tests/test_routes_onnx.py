@@ -173,6 +173,11 @@ def test_closeness_is_narrow_for_the_median_and_wide_for_the_worst() -> None:
     found[0] += 0.2 * expected.std()
     assert compare_logits(expected, found).within(FLOAT32)
     assert not compare_logits(expected, expected + 0.01 * expected.std()).within(FLOAT32)
+    few = compare_logits(expected[:40], found[:40])
+    assert Closeness(40, 0.0, few.worst, 39 / 40).within(FLOAT32)
+    assert not Closeness(40, 0.0, few.worst, 38 / 40).within(FLOAT32)
+    assert Closeness(400, 0.0, few.worst, 392 / 400).within(FLOAT32)
+    assert not Closeness(400, 0.0, few.worst, 391 / 400).within(FLOAT32)
     found[0, 0] = np.nan
     broken = compare_logits(expected, found)
     assert not broken.within(FLOAT32)
