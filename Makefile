@@ -13,7 +13,7 @@ ROOT := $(CURDIR)
 VENV := $(ROOT)/.venv
 BIN := $(VENV)/bin
 CONSTRAINTS := requirements/constraints.txt
-# Debian and Python packages for arm64, about 0.6 GB; kept between runs.
+# Debian and Python packages for arm64, about 0.8 GB; kept between runs.
 ARM64_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qlvit-edge-arm64
 
 # What the installed package is made of; a change reinstalls it (without dependencies).
