@@ -27,7 +27,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench clean
+.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
