@@ -167,6 +167,18 @@ def measure(
     )
 
 
+def cost_of(checkpoint: Checkpoint, graph: Graph, views: Views) -> Cost:
+    """Hold an integer graph of the network against the float one, on images without labels.
+
+    Args:
+        checkpoint: the trained network.
+        graph: any integer graph of it.
+        views: (N, h, w, channels) uint8.
+    """
+    seen = _Seen.on(checkpoint.network, views)
+    return _cost(seen.logits, _integer_logits(graph, views), None)
+
+
 @dataclass(frozen=True)
 class _Seen:
     """The float network on the measured images: logits (N, classes), extremes and anchors."""

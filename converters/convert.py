@@ -161,6 +161,7 @@ def convert(
     extent: Extent,
     progress: Progress,
     target: type[IntegerBuilder] = IntegerBuilder,
+    graph: Graph | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
@@ -171,6 +172,7 @@ def convert(
         extent: how many of them, for what.
         progress: makes a progress bar from a description and a total.
         target: the builder that lowers, in the operators of its device.
+        graph: to be written instead of what it lowers to: with layers in int16.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -180,7 +182,7 @@ def convert(
     began = time.monotonic()
     require_lowerable(checkpoint.network)
     calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    graph = integer_graph(checkpoint, calibration, softmax, target)
+    graph = graph or integer_graph(checkpoint, calibration, softmax, target)
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
 

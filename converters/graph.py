@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.errors import ConversionError
 
-DType = Literal["int8", "uint8", "int32", "float32"]
+DType = Literal["int8", "uint8", "int16", "int32", "int64", "float32"]
 Array = NDArray[Any]
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qlvit_edge.integer.requantise import (
+    multiply_64_by_quantized_multiplier,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
     requantise,
@@ -58,6 +59,13 @@ def test_per_channel_factors_are_the_scalar_ones_side_by_side(channels):
     together = multiply_by_quantized_multiplier(x, multiplier, shift)
     apart = [multiply_by_quantized_multiplier(np.array([a]), b, c)[0] for a, b, c in channels]
     assert together.tolist() == apart
+
+
+@given(st.integers(-(2**38), 2**38), MULTIPLIER, st.integers(-31, -8))
+def test_int64_sums_meet_a_16_bit_multiplier_and_are_rounded_once(x, multiplier, shift):
+    reduced = min(math.floor(Fraction(multiplier, 2**16) + Fraction(1, 2)), 0x7FFF)
+    want = math.floor(Fraction(x * reduced) / 2 ** (15 - shift) + Fraction(1, 2))
+    assert multiply_64_by_quantized_multiplier(np.array([x]), multiplier, shift)[0] == want
 
 
 @given(st.floats(1e-9, 1e6))

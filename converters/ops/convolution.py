@@ -1,4 +1,7 @@
-"""CONV_2D and DEPTHWISE_CONV_2D, weights symmetric int8 with a scale per output channel."""
+"""CONV_2D and DEPTHWISE_CONV_2D, weights symmetric int8 with a scale per output channel.
+
+Activations are int8 with an int32 bias, or int16 with an int64 one.
+"""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 
@@ -12,7 +15,13 @@ from numpy.typing import NDArray
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
-from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer.requantise import (
+    multiply_64_by_quantized_multiplier,
+    quantize_multiplier,
+    requantise,
+    saturate_16,
+)
 
 Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
@@ -40,8 +49,11 @@ class _WithWeights(Operation):
             return
         if weight.quantisation is None or weight.zero_point != 0 or weight.dtype != "int8":
             raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
-        if bias.dtype != "int32" or self.quantisation is None:
-            raise self.refuse("bias is not int32 or output not quantised", "quantise both")
+        wanted = "int64" if x.dtype == "int16" else "int32"
+        if bias.dtype != wanted or self.quantisation is None:
+            raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
+        if x.dtype == "int16":
+            require_symmetric(self)
 
     def extent(self) -> tuple[int, int]:
         """Return the rows and columns that one output sees."""
@@ -68,7 +80,7 @@ class _WithWeights(Operation):
         return np.pad(values, ((0, 0), *amounts, (0, 0)))
 
     def finish(self, accumulator: Array) -> Array:
-        """Add the bias and bring the accumulator (…, O) to the output's int8."""
+        """Add the bias and bring the accumulator (…, O) to the output's type."""
         x, weight, bias = self.inputs
         if weight.quantisation is None or bias.data is None:
             raise self.refuse("weights or bias not constant", "give quantised constants")
@@ -79,9 +91,12 @@ class _WithWeights(Operation):
         ]
         multiplier = np.array([pair[0] for pair in pairs], np.int64)
         shift = np.array([pair[1] for pair in pairs], np.int64)
-        zero_point = self.output.zero_point
+        total, zero_point = accumulator + bias.data, self.output.zero_point
+        if self.output.dtype == "int16":
+            scaled = multiply_64_by_quantized_multiplier(total, multiplier, shift)
+            return saturate_16(np.maximum(scaled, 0) if self.activation == "RELU" else scaled)
         low = zero_point if self.activation == "RELU" else -128
-        return requantise(accumulator + bias.data, multiplier, shift, zero_point, low)
+        return requantise(total, multiplier, shift, zero_point, low)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,7 +130,8 @@ class Conv2D(_WithWeights):
         # Per group a matrix (terms, outputs).
         columns = weight.reshape(groups, len(weight) // groups, -1).transpose(0, 2, 1)
         # Exact: float carrying integers, see `carrier`.
-        exact = carrier(max(largest_product_sum(part) for part in columns))
+        span = 2**15 if self.inputs[0].dtype == "int16" else 255
+        exact = carrier(max(largest_product_sum(part, span) for part in columns))
         centred = self.centred(x, exact)
         if self.extent() == (1, 1):
             patches = centred[:, :: self.stride[0], :: self.stride[1], None, None]
@@ -135,7 +151,7 @@ class Conv2D(_WithWeights):
     def encoding(self) -> Encoding:
         return Encoding(
             "CONV_2D",
-            1 if self.inputs[0].dtype == "float32" else 3,
+            {"float32": 1, "int16": 4}.get(self.inputs[0].dtype, 3),
             "Conv2DOptions",
             {
                 "padding": PADDING_CODE[self.padding],
@@ -193,7 +209,7 @@ class DepthwiseConv2D(_WithWeights):
     def encoding(self) -> Encoding:
         return Encoding(
             "DEPTHWISE_CONV_2D",
-            1 if self.inputs[0].dtype == "float32" else 3,
+            {"float32": 1, "int16": 5}.get(self.inputs[0].dtype, 3),
             "DepthwiseConv2DOptions",
             {
                 "padding": PADDING_CODE[self.padding],

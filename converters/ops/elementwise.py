@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,
+    add_quantised_16,
     multiply_quantised,
+    multiply_quantised_16,
 )
 
 
@@ -24,8 +27,11 @@ class _Binary(Operation):
         a, b = self.inputs
         if a.dtype != b.dtype:
             raise self.refuse(f"operands are {a.dtype} and {b.dtype}", "give both one type")
-        if a.dtype == "int8" and None in (a.quantisation, b.quantisation, self.quantisation):
-            raise self.refuse("an int8 tensor has no scale", "quantise operands and output")
+        scales = (a.quantisation, b.quantisation, self.quantisation)
+        if a.dtype in ("int8", "int16") and None in scales:
+            raise self.refuse(f"an {a.dtype} tensor has no scale", "quantise operands and output")
+        if a.dtype == "int16":
+            require_symmetric(self)
 
     def shape_rule(self) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(self.inputs[0].shape, self.inputs[1].shape))
@@ -33,7 +39,7 @@ class _Binary(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Sum(_Binary):
-    """ADD and SUB: int8 with scales, or plain int32 (which wraps)."""
+    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales."""
 
     sign = 1
 
@@ -42,6 +48,8 @@ class _Sum(_Binary):
         if self.output.dtype == "int32":
             return np.asarray(a + self.sign * b)
         tensors = (*self.inputs, self.output)
+        if self.output.dtype == "int16":
+            return add_quantised_16(a, b, (tensors[0].scale, tensors[1].scale, tensors[2].scale))
         parameters = add_parameters(
             (tensors[0].scale, tensors[1].scale, tensors[2].scale),
             (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
@@ -55,14 +63,22 @@ class Add(_Sum):
 
     def check(self) -> None:
         super().check()
-        q = self.quantisation
-        if q is not None and max(tensor.scale for tensor in self.inputs) >= 256 * q.scale[0]:
+        q, largest = self.quantisation, 0.0
+        if q is not None:
+            largest = max(tensor.scale for tensor in self.inputs)
+        if self.inputs[0].dtype == "int16":
+            if q is not None and 2 * largest >= 2**15 * q.scale[0]:
+                raise self.refuse("an operand's scale dwarfs the output's", "widen the output")
+        elif q is not None and max(tensor.scale for tensor in self.inputs) >= 256 * q.scale[0]:
             # XNNPACK 2.3 takes it and overflows: what should saturate gets the wrong sign.
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
 
     def encoding(self) -> Encoding:
+        fields: dict[str, object] = {"fusedActivationFunction": 0}
+        if self.output.dtype == "int16":
+            return Encoding("ADD", 3, "AddOptions", {**fields, "potScaleInt16": False})
         version = 2 if self.output.dtype == "int8" else 1
-        return Encoding("ADD", version, "AddOptions", {"fusedActivationFunction": 0})
+        return Encoding("ADD", version, "AddOptions", fields)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,6 +87,11 @@ class Sub(_Sum):
 
     sign = -1
 
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].dtype == "int16":
+            raise self.refuse("int16 operands", "subtract in int8")
+
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1
         return Encoding("SUB", version, "SubOptions", {"fusedActivationFunction": 0})
@@ -78,12 +99,20 @@ class Sub(_Sum):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mul(_Binary):
-    """Product: int8 with scales, or plain int32 (which wraps)."""
+    """Product: int8 or int16 with scales, or plain int32 (which wraps)."""
+
+    def check(self) -> None:
+        super().check()
+        (a, b), q = self.inputs, self.quantisation
+        if a.dtype == "int16" and q is not None and 2 * a.scale * b.scale >= q.scale[0]:
+            raise self.refuse("int16 products leave int32 before they saturate", "widen the output")
 
     def reference(self, *arrays: Array) -> Array:
         if self.output.dtype == "int32":
             return np.asarray(arrays[0] * arrays[1])
         (a, b), output = self.inputs, self.output
+        if output.dtype == "int16":
+            return multiply_quantised_16(arrays[0], arrays[1], (a.scale, b.scale, output.scale))
         return multiply_quantised(
             arrays[0],
             arrays[1],
@@ -92,7 +121,7 @@ class Mul(_Binary):
         )
 
     def encoding(self) -> Encoding:
-        version = 2 if self.output.dtype == "int8" else 1
+        version = {"int8": 2, "int16": 4}.get(self.output.dtype, 1)
         return Encoding("MUL", version, "MulOptions", {"fusedActivationFunction": 0})
 
 

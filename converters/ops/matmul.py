@@ -1,4 +1,4 @@
-"""BATCH_MATMUL of int8 matrices."""
+"""BATCH_MATMUL of int8 or int16 matrices."""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 
@@ -10,7 +10,13 @@ import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.carrier import carrier
-from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer.requantise import (
+    multiply_64_by_quantized_multiplier,
+    quantize_multiplier,
+    requantise,
+    saturate_16,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +40,8 @@ class BatchMatMul(Operation):
                 f"right operand {b.name} has zero point {b.zero_point}",
                 "XNNPACK multiplies fast and rightly only by a right operand of zero point 0",
             )
+        if a.dtype == "int16":
+            require_symmetric(self)
         if self._inner(0) != self._inner(1):
             raise self.refuse(f"{a.shape} by {b.shape}", "inner dimensions must agree")
 
@@ -50,7 +58,8 @@ class BatchMatMul(Operation):
     def reference(self, *arrays: Array) -> Array:
         a, b = self.inputs
         # Exact: float carrying integers, see `carrier`.
-        exact = carrier(self._inner(0) * 255 * 128)
+        wide = self.output.dtype == "int16"
+        exact = carrier(self._inner(0) * (2**30 if wide else 255 * 128))
         left = arrays[0].astype(exact) - a.zero_point
         right = arrays[1].astype(exact)
         if self.adjoint_a:
@@ -59,8 +68,10 @@ class BatchMatMul(Operation):
             right = right.swapaxes(-1, -2)
         # The kernel multiplies the scales in float32 and divides in double.
         factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
-        product = np.matmul(left, right).astype(np.int64)
-        return requantise(product, *quantize_multiplier(factor), self.output.zero_point)
+        product, multiplier = np.matmul(left, right).astype(np.int64), quantize_multiplier(factor)
+        if wide:
+            return saturate_16(multiply_64_by_quantized_multiplier(product, *multiplier))
+        return requantise(product, *multiplier, self.output.zero_point)
 
     def macs(self) -> int:
         return int(np.prod(self.output.shape)) * self._inner(0)
@@ -68,7 +79,7 @@ class BatchMatMul(Operation):
     def encoding(self) -> Encoding:
         return Encoding(
             "BATCH_MATMUL",
-            2 if self.output.dtype == "int8" else 1,
+            {"int8": 2, "int16": 3}.get(self.output.dtype, 1),
             "BatchMatMulOptions",
             {"adjX": self.adjoint_a, "adjY": self.adjoint_b, "asymmetricQuantizeInputs": False},
         )

@@ -47,7 +47,8 @@ class Pad(_Moved):
         return np.pad(arrays[0], arrays[1], constant_values=self.inputs[0].zero_point)
 
     def encoding(self) -> Encoding:
-        return Encoding("PAD", self._version(), "PadOptions")
+        version = 4 if self.output.dtype == "int16" else self._version()
+        return Encoding("PAD", version, "PadOptions")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,7 +103,8 @@ class Transpose(_Moved):
         return np.ascontiguousarray(arrays[0].transpose(self.constant()[0]))
 
     def encoding(self) -> Encoding:
-        return Encoding("TRANSPOSE", self._version(), "TransposeOptions")
+        version = 5 if self.output.dtype == "int16" else self._version()
+        return Encoding("TRANSPOSE", version, "TransposeOptions")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

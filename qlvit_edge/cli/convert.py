@@ -103,6 +103,12 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Test images that accuracy is judged on  [default: all; above 500 MMAC as --images]",
 )
+@click.option(
+    "--mixed",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Keep the activations of the N layers that cost most in int16: closer, and slower.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
 @click.pass_context
 def command(
@@ -122,6 +128,7 @@ def command(
     images: int,
     tensor_images: int | None,
     accuracy_images: int | None,
+    mixed: int | None,
     report: Path | None,
 ) -> None:
     """Convert the trained network RUN (a run folder or a bundled name) and prove the result.
@@ -130,10 +137,13 @@ def command(
     NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
     is not written. Files of the other routes are held against PyTorch's logits. A chain
     for an Edge TPU goes through the same proof, and must then equal its uncut graph.
+    --mixed measures the layers as `sensitivity` does, lifts the worst to int16 and says what
+    that costs in time; the proof is the same.
 
     \b
     Example:
       qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
+      qlvit-edge convert runs/wbc --out wbc.tflite --mixed 3
       qlvit-edge convert runs/wbc --out wbc.chain --target edgetpu
       qlvit-edge convert runs/wbc --out wbc.onnx --route onnx
       qlvit-edge convert runs/wbc --out stock/ --route onnx2tf --python .venv-onnx2tf/bin/python
@@ -167,9 +177,14 @@ def command(
     checkpoint = load_checkpoint(resolve_run(run))
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     extent = Extent(images, tensor_images, accuracy_images)
-    conversion = convert(
-        checkpoint, cast("Form", softmax), proof, extent, progress_bar, _builder(target)
-    )
+    form = cast("Form", softmax)
+    lifting = None
+    if mixed is not None:
+        from qlvit_edge.cli.convert_mixed import lift_layers
+
+        lifting = lift_layers(checkpoint, form, data, mixed, is_bundled(run))
+    graph = None if lifting is None else lifting.lifted.graph
+    conversion = convert(checkpoint, form, proof, extent, progress_bar, _builder(target), graph)
     failed: AccuracyBudgetError | None = None
     try:
         check_budget(conversion.accuracies, max_drop, out)
@@ -177,6 +192,10 @@ def command(
         failed = error
     _print(conversion)
     model, figures = conversion.model, conversion.report
+    if lifting is not None:
+        from qlvit_edge.cli.convert_mixed import report_lifting
+
+        figures = {**figures, "mixed": report_lifting(lifting, conversion.model)}
     if target == "edgetpu" and failed is None:
         from qlvit_edge.cli.convert_edgetpu import print_chain, to_chain
         from qlvit_edge.converters.edgetpu.compiler import find_compiler
@@ -193,7 +212,7 @@ def command(
     if failed is not None:
         from qlvit_edge.cli.convert_blame import blame
 
-        figures = {**figures, "blame": blame(checkpoint, cast("Form", softmax), conversion.views)}
+        figures = {**figures, "blame": blame(checkpoint, form, conversion.views, mixed)}
     if report is not None:
         write_json(report, {**figures, "max_drop": max_drop, "passed": failed is None})
     if failed is not None:

@@ -17,13 +17,16 @@ IMAGES = 32
 NAMED = 3
 
 
-def blame(checkpoint: Checkpoint, softmax: Form, views: NDArray[np.uint8]) -> list[dict[str, Any]]:
+def blame(
+    checkpoint: Checkpoint, softmax: Form, views: NDArray[np.uint8], mixed: int | None = None
+) -> list[dict[str, Any]]:
     """Measure the layers, print the worst with a remedy, and return them all, worst first.
 
     Args:
         checkpoint: the network whose conversion failed; its calibration is there.
         softmax: form of the integer softmax.
         views: (N, h, w, channels) uint8 images of the proof; 32 of them are measured.
+        mixed: how many layers were in int16 already; None for none.
 
     Returns:
         For each layer its name, its share of the noise and the error of the logits with this
@@ -47,7 +50,8 @@ def blame(checkpoint: Checkpoint, softmax: Form, views: NDArray[np.uint8]) -> li
     click.echo(
         f"Try another observer (`qlvit-edge calibrate {checkpoint.folder} --compare` measures all; "
         f"this one is {calibration.observer}), or more than {len(calibration.images)} "
-        "calibration images."
+        f"calibration images; or keep {'more' if mixed else 'the worst'} layers in int16 with "
+        f"--mixed {(mixed or 0) + NAMED}, which is slower."
     )
     return [
         {"layer": cost.layer, "share": cost.share, "relative_rms": cost.alone.relative_rms}

@@ -35,6 +35,11 @@ def require_options_of_target(context: click.Context, target: str) -> None:
             raise ConversionError(
                 option, "belongs to --target edgetpu", f"add that, or leave {option} away"
             )
+    mixed = context.get_parameter_source("mixed") is click.core.ParameterSource.COMMANDLINE
+    if mixed and target == "edgetpu":
+        raise ConversionError(
+            "--mixed", "makes int16 tensors, which an Edge TPU does not run", "leave --mixed away"
+        )
 
 
 def to_chain(

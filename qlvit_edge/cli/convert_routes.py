@@ -24,6 +24,7 @@ _OPTIONS_OF = {
     "tpu_share": "native",
     "no_compile": "native",
     "compiler_timeout": "native",
+    "mixed": "native",
     "python": "onnx2tf",
 }
 

@@ -70,7 +70,7 @@ def command(
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
     calibration = load_calibration(folder / CALIBRATION_FILE, checkpoint.sha256)
-    judged = _images(checkpoint, calibration, data, count, is_bundled(run))
+    judged = images_of(checkpoint, calibration, data, count, is_bundled(run))
     network = checkpoint.run.network
     views = np.stack(
         [load(image.path, network.input_size, network.channels) for image in judged.images]
@@ -91,9 +91,22 @@ def command(
         _print(found, judged.origin)
 
 
-def _images(
+def images_of(
     checkpoint: Checkpoint, calibration: Calibration, data: Path | None, count: int, bundled: bool
 ) -> Judged:
+    """Choose the images that layers are measured on.
+
+    Args:
+        checkpoint: the trained network.
+        calibration: whose images are not taken.
+        data: folder of images; None: what the run records, for a bundled run the bundled crops.
+        count: images wanted.
+        bundled: whether the run is one.
+
+    Raises:
+        DataError: the data is not there or has other classes.
+        CalibrationError: no image is left.
+    """
     from qlvit_edge.bundled import CROPS
     from qlvit_edge.calibration.compare import Judged, images_to_judge
     from qlvit_edge.data.folder import scan

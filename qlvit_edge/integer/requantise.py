@@ -86,6 +86,32 @@ def multiply_by_quantized_multiplier(
     return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(shifted, multiplier), right)
 
 
+def multiply_64_by_quantized_multiplier(
+    x: NDArray[Any], multiplier: NDArray[Any] | int, shift: NDArray[Any] | int
+) -> Int64:
+    """Multiply int64 values by ``multiplier · 2^(shift - 31)``, as TFLite does for int16 products.
+
+    Only the multiplier's upper 16 bits count; one rounding, ties upwards; the kernels keep the
+    result's lower 32 bits.
+
+    Args:
+        x: accumulators in [-2^47, 2^47).
+        multiplier: 31-bit, scalar or broadcastable.
+        shift: as `multiplier`, from -31 to 7; positive to the left.
+    """
+    multiplier = np.asarray(multiplier, np.int64)
+    reduced = np.where(multiplier < 0x7FFF0000, (multiplier + (1 << 15)) >> 16, 0x7FFF)
+    total_shift = 15 - np.asarray(shift, np.int64)
+    half = np.int64(1) << (total_shift - 1)
+    scaled = (np.asarray(x, np.int64) * reduced + half) >> total_shift
+    return scaled.astype(np.int32).astype(np.int64)
+
+
+def saturate_16(x: NDArray[Any]) -> NDArray[np.int16]:
+    """Clip to int16."""
+    return np.asarray(np.clip(x, -(2**15), 2**15 - 1), np.int16)
+
+
 def requantise(
     accumulator: NDArray[Any],
     multiplier: NDArray[Any] | int,
@@ -101,6 +127,7 @@ def requantise(
 
 
 _ADD_HEADROOM = 20  # left shift that TFLite gives both operands before it aligns their scales
+_ADD_HEADROOM_16 = 15  # of int16 operands
 
 
 @dataclass(frozen=True)
@@ -121,19 +148,22 @@ class AddParameters:
 
 
 def add_parameters(
-    scales: tuple[float, float, float], zero_points: tuple[int, int, int]
+    scales: tuple[float, float, float],
+    zero_points: tuple[int, int, int],
+    headroom: int = _ADD_HEADROOM,
 ) -> AddParameters:
     """Quantise the factors of an int8 ADD or SUB (host work, at lowering time).
 
     Args:
         scales: of first operand, second operand and output.
         zero_points: likewise.
+        headroom: left shift of the operands.
     """
     twice_largest = 2 * max(scales[0], scales[1])
     return AddParameters(
         quantize_multiplier(scales[0] / twice_largest),
         quantize_multiplier(scales[1] / twice_largest),
-        quantize_multiplier(twice_largest / ((1 << _ADD_HEADROOM) * scales[2])),
+        quantize_multiplier(twice_largest / ((1 << headroom) * scales[2])),
         zero_points,
     )
 
@@ -145,6 +175,24 @@ def add_quantised(
     left = _aligned(parameters.zero_points[0], parameters.first)[a.view(np.uint8)]
     right = _aligned(parameters.zero_points[1], parameters.second)[b.view(np.uint8)]
     return requantise(left + sign * right, *parameters.output, parameters.zero_points[2])
+
+
+def add_quantised_16(
+    a: NDArray[np.int16], b: NDArray[np.int16], scales: tuple[float, float, float]
+) -> NDArray[np.int16]:
+    """Add int16 tensors of zero point 0 as TFLite's ADD; broadcasts.
+
+    Args:
+        a: first operand.
+        b: second operand.
+        scales: of first operand, second operand and output.
+    """
+    parameters = add_parameters(scales, (0, 0, 0), _ADD_HEADROOM_16)
+    left, right = (
+        multiply_by_quantized_multiplier(x.astype(np.int64) << _ADD_HEADROOM_16, *factor)
+        for x, factor in ((a, parameters.first), (b, parameters.second))
+    )
+    return saturate_16(multiply_by_quantized_multiplier(left + right, *parameters.output))
 
 
 def multiply_quantised(
@@ -161,10 +209,22 @@ def multiply_quantised(
         scales: of first operand, second operand and output.
         zero_points: likewise.
     """
+    product = (a.astype(np.int32) - zero_points[0]) * (b.astype(np.int32) - zero_points[1])
+    return requantise(product, *_product_factor(scales), zero_points[2])
+
+
+def multiply_quantised_16(
+    a: NDArray[np.int16], b: NDArray[np.int16], scales: tuple[float, float, float]
+) -> NDArray[np.int16]:
+    """Multiply int16 tensors of zero point 0 as TFLite's MUL; see `add_quantised_16`."""
+    product = a.astype(np.int32) * b.astype(np.int32)
+    return saturate_16(multiply_by_quantized_multiplier(product, *_product_factor(scales)))
+
+
+def _product_factor(scales: tuple[float, float, float]) -> tuple[int, int]:
     # The kernel multiplies and divides the scales in float32.
     factor = np.float32(scales[0]) * np.float32(scales[1]) / np.float32(scales[2])
-    product = (a.astype(np.int32) - zero_points[0]) * (b.astype(np.int32) - zero_points[1])
-    return requantise(product, *quantize_multiplier(float(factor)), zero_points[2])
+    return quantize_multiplier(float(factor))
 
 
 def _aligned(zero_point: int, factor: tuple[int, int]) -> Int64:

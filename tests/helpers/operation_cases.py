@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import arithmetic_cases as arithmetic
+import int16_cases as wide
 import layout_cases as layout
 from hypothesis import strategies as st
 from one_operation import Case
@@ -22,16 +23,17 @@ from qlvit_edge.converters.ops.lookup import (
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
+from qlvit_edge.converters.ops.requantise import Requantize
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
 from qlvit_edge.converters.ops.softmax import Softmax
 
 CASES: dict[type[Operation], st.SearchStrategy[Case]] = {
-    Conv2D: arithmetic.conv_2d(),
-    DepthwiseConv2D: arithmetic.depthwise_conv_2d(),
-    BatchMatMul: arithmetic.batch_matmul(),
-    Add: arithmetic.sums(Add),
+    Conv2D: arithmetic.conv_2d() | wide.conv_2d,
+    DepthwiseConv2D: arithmetic.depthwise_conv_2d() | wide.depthwise_conv_2d,
+    BatchMatMul: arithmetic.batch_matmul() | wide.batch_matmul,
+    Add: arithmetic.sums(Add) | wide.add(),
     Sub: arithmetic.sums(Sub),
-    Mul: arithmetic.mul(),
+    Mul: arithmetic.mul() | wide.mul(),
     Maximum: arithmetic.extrema(Maximum),
     Minimum: arithmetic.extrema(Minimum),
     Mean: arithmetic.mean(),
@@ -42,13 +44,14 @@ CASES: dict[type[Operation], st.SearchStrategy[Case]] = {
     HardSwish: arithmetic.hard_swish(),
     Exp: arithmetic.exponential(),
     Softmax: arithmetic.softmax(),
-    Pad: layout.pad(),
+    Pad: layout.pad() | wide.pad,
     PadV2: layout.pad_v2(),
-    Reshape: layout.reshape(),
-    Transpose: layout.transpose(),
+    Reshape: layout.reshape() | wide.reshape,
+    Transpose: layout.transpose() | wide.transpose,
     Slice: layout.slices(),
     Concatenation: layout.concatenation(),
     Quantize: layout.quantize(),
+    Requantize: wide.requantize(),
     Bitcast: layout.bitcast(),
     BitwiseXor: layout.bitwise_xor(),
     CastToInt32: layout.cast_to_int32(),
