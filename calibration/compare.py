@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.collect import Observed, integer_graph, with_errors
 from qlvit_edge.calibration.file import Calibration
-from qlvit_edge.calibration.images import choose_images
+from qlvit_edge.calibration.images import choose_images, evenly
 from qlvit_edge.calibration.observers import OBSERVERS, ObserverName
 from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.lower import lower
@@ -82,8 +83,11 @@ class Comparison:
 
     @property
     def best(self) -> Row:
-        """Highest accuracy, then agreement, then mean signal to noise ratio."""
-        return max(self.rows, key=lambda row: (row.accuracy, row.agreement, row.mean_sqnr_db))
+        """Most answers like the float network's, then the highest mean signal to noise ratio.
+
+        Not accuracy: where it differs by a few images it is chance that decides.
+        """
+        return max(self.rows, key=lambda row: (row.agreement, row.mean_sqnr_db))
 
 
 def images_to_judge(
@@ -92,6 +96,7 @@ def images_to_judge(
     splits: Sequence[Split],
     calibration: Calibration,
     count: int,
+    test_files: Iterable[Path] = (),
 ) -> Judged:
     """Choose labelled images that are neither calibration nor test images.
 
@@ -104,6 +109,7 @@ def images_to_judge(
         splits: the run's split first; the test images of all are refused.
         calibration: whose images are refused too, by content.
         count: images wanted, spread over the classes.
+        test_files: test images elsewhere, refused by content.
 
     Raises:
         DataError: the folder has other classes.
@@ -117,10 +123,12 @@ def images_to_judge(
             "compare on the data of this run",
         )
     everything = len(folder.images) * len(folder.classes)
-    allowed, _ = choose_images(folder, splits, everything)
+    allowed, _ = choose_images(folder, splits, everything, test_files)
     used = set(calibration.images.values())
     unused = [image for image in allowed if sha256(read_file(image.path)) not in used]
-    origin = "training images that calibration did not use"
+    trained_on = {*splits[0].train}
+    own = any(image.relative in trained_on for image in unused)
+    origin = f"{'training images' if own else 'images'} that calibration did not use"
     if run.training.validation > 0 and {*splits[0].train} <= {i.relative for i in folder.images}:
         trained = select(folder, splits[0].train)
         _, held = hold_out(trained, splits[0], run.training.validation, run.training.seed)
@@ -138,7 +146,7 @@ def images_to_judge(
         own = [image for image in unused if image.label == label]
         wanted = min(share, len(own))
         chosen += [own[index * len(own) // wanted] for index in range(wanted)]
-    return Judged(chosen, origin)
+    return Judged([chosen[index] for index in evenly(len(chosen), count)], origin)
 
 
 def compare(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from qlvit_edge.calibration.observers import ObserverName, Range
 from qlvit_edge.errors import CalibrationError
@@ -36,6 +36,13 @@ class TensorCalibration(BaseModel):
     entropy: Range | None = None
     moving: Range | None = None
     sqnr_db: float | None = None
+
+    @field_validator("minmax", "percentile", "mse", "entropy", "moving")
+    @classmethod
+    def _in_order(cls, found: Range | None) -> Range | None:
+        if found is not None and found[0] > found[1]:
+            raise ValueError(f"range from {found[0]:g} to {found[1]:g}")
+        return found
 
 
 class Calibration(BaseModel):
@@ -94,7 +101,7 @@ def load_calibration(path: Path, checkpoint_sha256: str) -> Calibration:
         raise CalibrationError(
             path, "is missing", f"run `qlvit-edge calibrate {path.parent}` first"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CalibrationError(path, f"is not JSON ({error})", "calibrate again") from None
     version = content.get("format") if isinstance(content, dict) else None
     if version not in _READ:

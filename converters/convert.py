@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from qlvit_edge import bundled
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.calibration.images import evenly
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.integer_builder import IntegerBuilder
@@ -188,11 +189,11 @@ def convert(
 
     macs = sum(operation.macs() for operation in graph.operations)
     judged, compared, at_every_tensor = extent.for_network(macs, len(proof.images))
-    images = [proof.images[index] for index in _evenly(len(proof.images), judged)]
+    images = [proof.images[index] for index in evenly(len(proof.images), judged)]
     shown = _show_to_float_network(checkpoint, images, progress)
-    chosen = _evenly(judged, compared)
+    chosen = np.array(evenly(judged, compared))
     whole = np.zeros(compared, bool)
-    whole[_evenly(compared, at_every_tensor)] = True
+    whole[evenly(compared, at_every_tensor)] = True
     with progress("comparing with the integer reference", 1) as advance:
         equality = prove.prove_equal(graph, bare, shown.views[chosen], whole)
         advance()
@@ -240,11 +241,6 @@ def convert(
     return Conversion(
         model, report, accuracies, graph, metadata, shown.views, chosen[whole], logits
     )
-
-
-def _evenly(available: int, count: int) -> NDArray[np.int64]:
-    """Return ``count`` (or all) of the numbers below ``available``, evenly spread."""
-    return np.unique(np.linspace(0, available - 1, min(count, available)).round().astype(np.int64))
 
 
 def _require_equal(equality: prove.Equality) -> None:

@@ -23,7 +23,7 @@ from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.requantise import Requantize
-from qlvit_edge.converters.ops.shape import Pad, Reshape, Transpose
+from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Transpose
 from qlvit_edge.integer.uniform import round_half_away
 
 Range = tuple[float, float]
@@ -113,21 +113,21 @@ class _Rewriter:
         self.operations: list[Operation] = []
         self.narrow: dict[str, Tensor] = {t.name: t for t in graph.inputs}
         self.wide: dict[str, Tensor] = {}
+        self.lifted: set[str] = set()  # what is int16 first of all, whoever reads it in int8 too
         self.was: dict[str, Quantisation | None] = {}
 
     def write(self) -> Graph:
         for operation in self.graph.operations:
             self.was[operation.name] = operation.quantisation
-            reads_wide = any(
-                t.name in self.wide and t.name not in self.narrow for t in operation.inputs
-            )
+            reads_wide = any(t.name in self.lifted for t in operation.inputs)
             if operation.name in self.chosen or (reads_wide and isinstance(operation, _COMPUTES)):
                 self.compute(operation)
-            elif reads_wide and isinstance(operation, _MOVES):
+            elif reads_wide and isinstance(operation, _MOVES) and not isinstance(operation, PadV2):
                 x, *constants = operation.inputs
                 x = self.as_int16(x)
                 moved = replace(operation, inputs=(x, *constants), quantisation=x.quantisation)
                 self.wide[operation.name] = self.emit(moved)
+                self.lifted.add(operation.name)
             else:
                 inputs = tuple(self.as_int8(t) for t in operation.inputs)
                 self.narrow[operation.name] = self.emit(replace(operation, inputs=inputs))
@@ -146,6 +146,7 @@ class _Rewriter:
         finer = self.finer(operation.output)
         if name in self.chosen:
             self.wide[name] = self.emit(replace(operation, inputs=inputs, quantisation=finer))
+            self.lifted.add(name)
             return
         wide = replace(operation, inputs=inputs, name=f"{name}/int16", quantisation=finer)
         self.wide[name] = self.emit(wide)

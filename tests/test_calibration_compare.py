@@ -13,7 +13,7 @@ from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import observe
 from qlvit_edge.calibration.compare import images_to_judge
-from qlvit_edge.calibration.images import choose_images
+from qlvit_edge.calibration.images import choose_images, files_elsewhere
 from qlvit_edge.calibration.observers import OBSERVERS
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split
@@ -73,6 +73,22 @@ def test_judged_images_are_neither_calibration_nor_test_images(run: Path, tmp_pa
     assert names == set(split.train) - set(calibration.images) - {unused}
     contents = {sha256(image.path.read_bytes()) for image in judged.images}
     assert not contents & set(calibration.images.values())
+
+
+def test_renamed_test_images_elsewhere_judge_nothing(run: Path, tmp_path: Path) -> None:
+    checkpoint, split = load_checkpoint(run), load_split(run / "split.json")
+    data = Path(checkpoint.run.data)
+    images, _ = choose_images(scan(data), [split], 8)
+    calibration = observe(checkpoint, images, lambda: None).calibration
+    renamed = Path(shutil.copytree(data, tmp_path / "renamed"))
+    for path in [*renamed.glob("*/*")]:
+        path.rename(path.with_name(f"copy-{path.name}"))
+    elsewhere = files_elsewhere(renamed, data, split)
+    judged = images_to_judge(checkpoint, scan(renamed), [split], calibration, 100, elsewhere)
+    tested = {sha256((data / name).read_bytes()) for name in split.test}
+    assert judged.images
+    assert not tested & {sha256(image.path.read_bytes()) for image in judged.images}
+    assert judged.origin == "images that calibration did not use"
 
 
 def test_images_held_out_for_validation_are_preferred(run: Path) -> None:

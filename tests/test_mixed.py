@@ -110,6 +110,22 @@ def test_a_lifted_activation_is_int16_and_all_others_stay_as_they_were(run: Path
             assert now[before.name].quantisation == before.quantisation
 
 
+def test_whatever_can_reads_a_lifted_activation_in_int16(run: Path) -> None:
+    graph, ranges = graph_and_ranges(run)
+    lifted = lift(graph, liftable(graph), ranges)
+    names = {name for chosen in lifted.activations.values() for name in chosen}
+    wide = {*names, *(f"{name}/int8" for name in names)}
+    in_int8 = {t.name for t in lifted.graph.tensors() if t.dtype == "int8"}
+    readers = {
+        operation.name: tensor.name
+        for operation in lifted.graph.operations
+        if type(operation).__name__ in {"Conv2D", "DepthwiseConv2D", "Add", "BatchMatMul"}
+        for tensor in operation.inputs
+        if tensor.name in wide and tensor.name in in_int8
+    }
+    assert not readers
+
+
 def test_nothing_chosen_is_the_same_file(run: Path) -> None:
     plain, ranges = graph_and_ranges(run)
     assert write_tflite(lift(plain, [], ranges).graph) == write_tflite(plain)

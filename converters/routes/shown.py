@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qlvit_edge.calibration.images import evenly
 from qlvit_edge.converters.convert import Progress, ProofImages
 from qlvit_edge.converters.routes.closeness import Logits
 from qlvit_edge.data.folder import LabelledImage
@@ -41,8 +42,7 @@ class Shown:
 
 def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
     """Return at most ``count`` of the images, evenly over their order (class by class)."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, count).round().astype(int))
-    return [images[index] for index in chosen]
+    return [images[index] for index in evenly(len(images), count)]
 
 
 def show(checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progress) -> Shown:

@@ -76,7 +76,7 @@ def command(
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.collect import calibrate, observe
     from qlvit_edge.calibration.compare import compare, images_to_judge
-    from qlvit_edge.calibration.images import choose_images
+    from qlvit_edge.calibration.images import choose_images, files_elsewhere
     from qlvit_edge.calibration.observers import ObserverName
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.data.checks import note_on
@@ -97,9 +97,7 @@ def command(
     checkpoint = load_checkpoint(folder)
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
-    elsewhere = []  # test images outside the folder that calibrates
-    if data is not None:
-        elsewhere = [recorded / name for name in splits[0].test if (recorded / name).is_file()]
+    elsewhere = files_elsewhere(data, recorded, splits[0])
     if split_path is not None:
         splits.append(load_split(split_path))
     scanned = scan(data or recorded)
@@ -110,7 +108,9 @@ def command(
     if comparing:
         with progress_bar("calibrating", len(images)) as advance:
             observed = observe(checkpoint, images, advance)
-        judged = images_to_judge(checkpoint, scanned, splits, observed.calibration, judge_images)
+        judged = images_to_judge(
+            checkpoint, scanned, splits, observed.calibration, judge_images, elsewhere
+        )
         found = compare(checkpoint, observed, judged, progress_bar)
         layers = {str(row.observer): row.sqnr_db for row in found.rows}
         plots.plot_layer_errors(layers, folder / "calibration_compare.png")
@@ -162,4 +162,4 @@ def _print_comparison(found: Comparison, as_json: bool) -> None:
             row.worst_layer,
         )
     table_console().print(table)
-    click.echo(f"best: {found.best.observer} (accuracy, then same class, then mean SQNR)")
+    click.echo(f"best: {found.best.observer} (same class, then mean SQNR)")

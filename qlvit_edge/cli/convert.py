@@ -182,7 +182,7 @@ def command(
     if mixed is not None:
         from qlvit_edge.cli.convert_mixed import lift_layers
 
-        lifting = lift_layers(checkpoint, form, data, mixed, is_bundled(run))
+        lifting = lift_layers(checkpoint, form, data, split_path, mixed, is_bundled(run))
     graph = None if lifting is None else lifting.lifted.graph
     conversion = convert(checkpoint, form, proof, extent, progress_bar, _builder(target), graph)
     failed: AccuracyBudgetError | None = None

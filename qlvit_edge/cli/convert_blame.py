@@ -33,15 +33,19 @@ def blame(
         layer alone in integers.
     """
     from qlvit_edge.calibration.file import load_calibration
+    from qlvit_edge.calibration.images import evenly
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE
 
     calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    some = views[:: max(1, len(views) // IMAGES)][:IMAGES]
+    some = views[evenly(len(views), IMAGES)]
     found = measure(checkpoint, calibration, softmax, some, None, progress_bar, both=False)
     worst = found.worst()
-    click.echo(f"Layers to blame, alone in integers in the float network, on {len(some)} images:")
+    before = ", before any was in int16" if mixed else ""
+    click.echo(
+        f"Layers to blame, alone in integers in the float network{before}, on {len(some)} images:"
+    )
     for cost in worst[:NAMED]:
         click.echo(
             f"  {cost.layer}: {cost.share:.1%} of the noise; the logits are off by "

@@ -22,7 +22,12 @@ REPEATS = 3
 
 
 def lift_layers(
-    checkpoint: Checkpoint, softmax: Form, data: Path | None, count: int, bundled: bool
+    checkpoint: Checkpoint,
+    softmax: Form,
+    data: Path | None,
+    split_path: Path | None,
+    count: int,
+    bundled: bool,
 ) -> Lifting:
     """Measure the layers on images outside calibration and test, and lift the worst.
 
@@ -30,6 +35,7 @@ def lift_layers(
         checkpoint: the trained and calibrated network.
         softmax: form of the integer softmax.
         data: folder of images; None: what the run records, for a bundled run the bundled crops.
+        split_path: split of the proof, whose test images do not choose layers.
         count: layers to lift.
         bundled: whether the run is one.
 
@@ -47,7 +53,7 @@ def lift_layers(
 
     calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
     network = checkpoint.run.network
-    judged = images_of(checkpoint, calibration, data, IMAGES, bundled)
+    judged = images_of(checkpoint, calibration, data, IMAGES, bundled, split_path)
     views = np.stack(
         [load(image.path, network.input_size, network.channels) for image in judged.images]
     )

@@ -21,7 +21,9 @@ def _numbers(
         if text is None:
             return None
         parts = text.split(separator)
-        if len(parts) not in counts or not all(p.isdecimal() and int(p) > 0 for p in parts):
+        if len(parts) not in counts or not all(
+            p.isdecimal() and len(p) < 6 and int(p) > 0 for p in parts
+        ):
             raise click.BadParameter(f"{text!r} is not as in {example}", context, option)
         return tuple(int(part) for part in parts)
 

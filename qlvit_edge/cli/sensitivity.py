@@ -92,7 +92,12 @@ def command(
 
 
 def images_of(
-    checkpoint: Checkpoint, calibration: Calibration, data: Path | None, count: int, bundled: bool
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    data: Path | None,
+    count: int,
+    bundled: bool,
+    split_path: Path | None = None,
 ) -> Judged:
     """Choose the images that layers are measured on.
 
@@ -102,6 +107,7 @@ def images_of(
         data: folder of images; None: what the run records, for a bundled run the bundled crops.
         count: images wanted.
         bundled: whether the run is one.
+        split_path: another split whose test images are not taken either.
 
     Raises:
         DataError: the data is not there or has other classes.
@@ -109,6 +115,7 @@ def images_of(
     """
     from qlvit_edge.bundled import CROPS
     from qlvit_edge.calibration.compare import Judged, images_to_judge
+    from qlvit_edge.calibration.images import evenly, files_elsewhere
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
     from qlvit_edge.errors import DataError
@@ -116,15 +123,18 @@ def images_of(
 
     if bundled and data is None:
         every = scan(CROPS).images
-        step = max(1, len(every) // count)
-        return Judged(every[::step][:count], "the bundled crops")
+        return Judged([every[i] for i in evenly(len(every), count)], "the bundled crops")
     recorded = Path(checkpoint.run.data)
     if data is None and not recorded.is_dir():
         raise DataError(
             recorded, "the data this run was trained on is not there", "name it with --data"
         )
-    split = load_split(checkpoint.folder / SPLIT_FILE)
-    return images_to_judge(checkpoint, scan(data or recorded), [split], calibration, count)
+    splits = [load_split(checkpoint.folder / SPLIT_FILE)]
+    test_files = files_elsewhere(data, recorded, splits[0])
+    if split_path is not None:
+        splits.append(load_split(split_path))
+    folder = scan(data or recorded)
+    return images_to_judge(checkpoint, folder, splits, calibration, count, test_files)
 
 
 def _print(found: Sensitivity, origin: str) -> None:

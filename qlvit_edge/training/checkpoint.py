@@ -106,7 +106,7 @@ def read_run_config(folder: Path) -> RunConfig:
         raise CheckpointError(
             folder, f"holds no {RUN_FILE}", "name a folder that `train` wrote"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(path, f"is not JSON ({error})", "train again") from None
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
