@@ -127,8 +127,8 @@ def images_to_judge(
     used = set(calibration.images.values())
     unused = [image for image in allowed if sha256(read_file(image.path)) not in used]
     trained_on = {*splits[0].train}
-    own = any(image.relative in trained_on for image in unused)
-    origin = f"{'training images' if own else 'images'} that calibration did not use"
+    known = any(image.relative in trained_on for image in unused)
+    origin = f"{'training images' if known else 'images'} that calibration did not use"
     if run.training.validation > 0 and {*splits[0].train} <= {i.relative for i in folder.images}:
         trained = select(folder, splits[0].train)
         _, held = hold_out(trained, splits[0], run.training.validation, run.training.seed)
