@@ -20,3 +20,8 @@ def table_console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def plain(text: str) -> str:
+    """Text of a foreign file without control characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in text)

@@ -125,7 +125,7 @@ def _kernels_in_child(path: Path, content: bytes) -> str:
 
 def _layers(graph: dict[str, Any]) -> Table:
     """Operators in execution order, with what their first output is."""
-    table = _table(f"Layers of {_plain(graph['name']) or 'the graph'}", "#>")
+    table = _table(f"Layers of {plain(graph['name']) or 'the graph'}", "#>")
     for heading in ("operator", "output", "shape", "type"):
         # Only the long names of outputs are folded on a narrow terminal.
         long = heading == "output"
@@ -162,11 +162,11 @@ def _overview(found: dict[str, Any]) -> Table:
     table = _table("File", "property", "value")
     tensors = [tensor for graph in found["graphs"] for tensor in graph["tensors"]]
     types = sorted({tensor["type"] for tensor in tensors})
-    table.add_row("file", _plain(found["file"]))
+    table.add_row("file", plain(found["file"]))
     table.add_row("SHA-256", found["sha256"])
     table.add_row("size", f"{found['bytes']:,} bytes, {found['constant_bytes']:,} of constants")
     table.add_row("arena", f"{found['arena_bytes']:,} bytes for activations, by calculation")
-    table.add_row("written by", _plain(found["description"]) or "not said")
+    table.add_row("written by", plain(found["description"]) or "not said")
     for role in ("inputs", "outputs"):
         for tensor in found[role]:
             name, shape, dtype, scale, zero = _cells(tensor)
@@ -174,8 +174,8 @@ def _overview(found: dict[str, Any]) -> Table:
             table.add_row(role[:-1], f"{name}: {dtype} {shape}{quantised}")
     table.add_row("tensors", f"{len(tensors)} ({', '.join(types)})")
     table.add_row("MACs", f"{found['macs']:,} per inference")
-    table.add_row("kernels", _plain(found["kernels"]))
-    table.add_row("metadata", ", ".join(map(_plain, found["metadata_names"])) or "none")
+    table.add_row("kernels", plain(found["kernels"]))
+    table.add_row("metadata", ", ".join(map(plain, found["metadata_names"])) or "none")
     return table
 
 
@@ -188,14 +188,14 @@ def _metadata(metadata: dict[str, Any]) -> Table:
             text = ("×" if name == "input_size" else ", ").join(map(str, value))
         else:
             text = "none" if value is None else str(value)
-        table.add_row(name.replace("_", " "), _plain(text))
+        table.add_row(name.replace("_", " "), plain(text))
     return table
 
 
 def _verdict(console: Console, audit: dict[str, Any]) -> None:
     style = "green" if audit["passed"] else "yellow"
     mark = "✓" if audit["passed"] else "!"
-    console.print(f"{mark} {_plain(audit['verdict'])}", style=style, markup=False, highlight=False)
+    console.print(f"{mark} {plain(audit['verdict'])}", style=style, markup=False, highlight=False)
 
 
 def _cells(tensor: dict[str, Any]) -> tuple[str, str, str, str, str]:
@@ -206,7 +206,7 @@ def _cells(tensor: dict[str, Any]) -> tuple[str, str, str, str, str]:
         scale = f"{min(scales):.3g}…{max(scales):.3g}"
     zero = f"{zeros[0]}" if len(set(zeros)) == 1 else f"{len(zeros)} values" if zeros else ""
     shape = "×".join(map(str, tensor["shape"])) or "scalar"
-    return _plain(tensor["name"]), shape, tensor["type"], scale, zero
+    return plain(tensor["name"]), shape, tensor["type"], scale, zero
 
 
 def _short(macs: int) -> str:
@@ -218,12 +218,7 @@ def _short(macs: int) -> str:
 
 
 def _operator(operator: dict[str, Any]) -> str:
-    return f"{_plain(operator['name'])} v{operator['version']}"
-
-
-def _plain(text: str) -> str:
-    """Text of a foreign file without control characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    return f"{plain(operator['name'])} v{operator['version']}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qlvit_edge.cli.console import plain
 from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Ta
         )
     console.print(rows)
     overview = table("Chain", "property", "value")
-    overview.add_row("model", f"{found['model']['name']}: {', '.join(found['model']['labels'])}")
+    overview.add_row(
+        "model", plain(f"{found['model']['name']}: {', '.join(found['model']['labels'])}")
+    )
     overview.add_row("host round trips", str(found["round_trips"]))
     overview.add_row("MACs on the Edge TPU", f"{found['tpu_macs_share']:.1%}")
     overview.add_row("bytes to and from it", f"{found['border_bytes']:,} an inference")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qlvit_edge.cli.console import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -28,11 +30,11 @@ def print_forecast(
         rows = table("Edge TPU, operator by operator", "#>", "operator", "keeps the rules", "MACs>")
         for number, operator in enumerate(found["operators"]):
             verdict = "yes" if operator["mapped"] else f"no: {operator['reason']}"
-            rows.add_row(str(number), operator["name"], verdict, f"{operator['macs']:,}")
+            rows.add_row(str(number), plain(operator["name"]), verdict, f"{operator['macs']:,}")
         console.print(rows)
     kinds = table("Compiled as one file", "operator", "count>", "status")
     for kind in found["kinds"]:
-        kinds.add_row(kind["name"], str(kind["count"]), kind["status"])
+        kinds.add_row(plain(kind["name"]), str(kind["count"]), kind["status"])
     console.print(kinds)
     console.print(_overview(found, table))
     console.print(f"! {found['note']}", style="yellow", markup=False, highlight=False)
@@ -51,7 +53,7 @@ def _overview(found: dict[str, Any], table: Callable[..., Table]) -> Table:
         "compiled as one file",
         f"{whole['operators']} of {count} mapped, {whole['share']:.1%} of the MACs",
     )
-    rows.add_row("first operator on the CPU", whole["first_on_cpu"] or "none")
+    rows.add_row("first operator on the CPU", plain(whole["first_on_cpu"] or "none"))
     rows.add_row(
         "parameters",
         f"{found['parameter_bytes'] / MIB:.2f} MiB {found['parameters']} "

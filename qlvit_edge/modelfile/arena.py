@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.document import Subgraph
 
 ALIGNMENT = 64
@@ -38,11 +39,24 @@ class _Block:
     offset: int = 0
 
 
+LARGEST_PLAN = 3000
+
+
 def arena_bytes(graph: Subgraph) -> int:
-    """Return the bytes of the arena for ``graph``'s activations; 0 for a graph without any."""
+    """Return the bytes of the arena for ``graph``'s activations; 0 for a graph without any.
+
+    Raises:
+        ModelFileError: there are more activations than planning, quadratic in them, is safe for.
+    """
     placed: list[_Block] = []
     highest = 0
     blocks = sorted(_blocks(graph), key=lambda block: (-block.size, block.first))
+    if len(blocks) > LARGEST_PLAN:
+        raise ModelFileError(
+            "model",
+            f"{len(blocks)} activations to plan memory for, at most {LARGEST_PLAN} are expected",
+            "give a model of this kind",
+        )
     for block in blocks:
         block.offset = _offset(block, placed)
         placed.append(block)

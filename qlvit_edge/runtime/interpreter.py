@@ -260,9 +260,17 @@ def partitions_of(native: Any) -> tuple[int, int]:
     return len(delegated), left
 
 
+_PLUGIN = ("create", "destroy")
+
+
 def _load_delegate(native: Any, library: str) -> Any:
     try:
-        ctypes.CDLL(library)  # the runtime's own wrapper prints a traceback when this fails
+        # The runtime's own wrapper prints a traceback when one of these fails.
+        opened = ctypes.CDLL(library) if library else None
+        if not all(hasattr(opened, f"tflite_plugin_{what}_delegate") for what in _PLUGIN):
+            raise DeviceError(
+                library or "delegate", "it is no TFLite delegate", "name the delegate's library"
+            )
         with native_stderr_silenced():
             return native.load_delegate(library)
     except OSError as error:
