@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qlvit_edge.cli.console import plain
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
