@@ -184,7 +184,7 @@ def compare_tensors(graph: Graph, model: bytes, views: Views) -> Equality:
             interpreter.invoke(view)
             kept = interpreter.tensors()
             for name, values in expected.items():
-                if not np.array_equal(kept[name][0], values[index]):
+                if not np.array_equal(kept[name].reshape(values[index].shape), values[index]):
                     unequal[name] = unequal.get(name, 0) + 1
             compared.update(expected)
     return Equality(len(views), len(compared), unequal, np.concatenate(logits), len(views))
