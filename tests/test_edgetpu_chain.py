@@ -319,6 +319,14 @@ def _witness_of_one_side(d: dict[str, Any]) -> None:
     d["witness"] = d["witness"][::2]
 
 
+def _witness_that_may_run_elsewhere(d: dict[str, Any]) -> None:
+    d["witness"][0] = "stem/padded"
+
+
+def _witness_off_the_path(d: dict[str, Any]) -> None:
+    d["witness"][3] = "block1/k/heads/turned"  # of k, not of q before it
+
+
 def _invented_witness(d: dict[str, Any]) -> None:
     d["witness"][0] = "\x1b[2Jnothing"
 
@@ -336,6 +344,8 @@ def _invented_witness(d: dict[str, Any]) -> None:
         (_moved, "lists 1 operators"),
         (_witness_backwards, "proof that fewer"),
         (_witness_of_one_side, "proof that fewer"),
+        (_witness_that_may_run_elsewhere, "proof that fewer"),
+        (_witness_off_the_path, "proof that fewer"),
         (_invented_witness, "proof that fewer"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_compiled_file_is_read_not_forecast(tmp_path: Path) -> None:
     assert (values["compiled"], values["operators_on_cpu"]) == (True, 2)
     text = _inspected(_half_compiled(), tmp_path)
     assert "not forecast" in text
-    assert "keeps the rules" not in text
+    assert "keep" not in text
 
 
 def test_another_custom_operator_is_no_compiled_file() -> None:
@@ -183,7 +183,9 @@ def test_a_doubt_is_shown_with_what_it_concerns(tmp_path: Path) -> None:
     values = json.loads(_inspected(content, tmp_path, "--json"))
     assert values["operators"][0]["monolithic"] == "mapped"
     assert "documented up to 16000" in values["operators"][0]["remark"]
-    assert "in doubt: documented up to 16000" in _inspected(content, tmp_path)
+    assert values["kinds"][0]["remark"] == values["operators"][0]["remark"]
+    for options in ((), ("--summary",)):
+        assert "in doubt: documented up to 16000" in _inspected(content, tmp_path, *options)
 
 
 def test_escapes_in_a_file_reach_no_terminal(tmp_path: Path) -> None:

@@ -93,10 +93,10 @@ def _readers(
     before: Sequence[Sequence[int]], sides: Sequence[Device | None]
 ) -> list[tuple[int, int]]:
     """Pairs of operations with a side, one depending on the other through none but free ones."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     reached: list[set[int]] = []  # operations with a side that are met first, going backwards
     for index, side in enumerate(sides):
-        found = set().union(*(reached[source] for source in before[index]))
+        found: set[int] = set().union(*(reached[source] for source in before[index]))
         if side is not None:
             pairs.extend((source, index) for source in sorted(found))
             found = {index}

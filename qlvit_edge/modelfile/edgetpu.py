@@ -307,7 +307,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "SUM": (_batch_stays,),
     "TANH": (),
     "TILE": (_batch_once,),
-    "TRANSPOSE": (_constant(1),),
+    "TRANSPOSE": (),
     "TRANSPOSE_CONV": (_constant(0, 1),),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": (_constant(*range(1, 18)),),
 }
