@@ -182,6 +182,7 @@ def test_a_doubt_is_shown_with_what_it_concerns(tmp_path: Path) -> None:
     )
     values = json.loads(_inspected(content, tmp_path, "--json"))
     assert values["operators"][0]["monolithic"] == "mapped"
+    assert "1 of these in doubt; none left" in values["answer"]
     assert "documented up to 16000" in values["operators"][0]["remark"]
     assert values["kinds"][0]["remark"] == values["operators"][0]["remark"]
     for options in ((), ("--summary",)):

@@ -101,8 +101,14 @@ class Forecast:
             share = f" with {self.macs(partition=True) / self.total_macs:.1%} of the MACs"
         return (
             f"compiled as one file, {self.partition} of {_counted(count)}{share} would run on the "
-            f"Edge TPU; {left or 'none'} left on the CPU"
+            f"Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
         )
+
+    @property
+    def _doubtful(self) -> str:
+        pairs = zip(self.mapped, self.remarks, strict=True)
+        count = sum(on_tpu and doubt is not None for on_tpu, doubt in pairs)
+        return f", {count} of these in doubt" if count else ""
 
 
 def forecast(document: Document) -> Forecast:
