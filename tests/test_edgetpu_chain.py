@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import zipfile
@@ -12,19 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from fake_edgetpu_compiler import compiled
-from mini_chain import metadata, mini_chain
+from mini_chain import edited_archive, metadata, mini_chain, packed_archive, unpacked_archive
 from mini_network import images
 
 from qlvit_edge import Classifier
-from qlvit_edge.cli.inspect import command
-from qlvit_edge.cli.inspect_chain import summarise_chain
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, pack
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.chain import DESCRIPTION, read_chain, read_model
-from qlvit_edge.modelfile.chain_figures import chain_figures
 from qlvit_edge.modelfile.edgetpu_forecast import forecast
 from qlvit_edge.runtime.chain import ChainInterpreter, open_model
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
@@ -150,26 +145,6 @@ def _with_compiled(chain: ChainFiles) -> bytes:
 # -- hostile chains -------------------------------------------------------------------------
 
 
-def _unpacked(content: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def _packed(files: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in files:
-            archive.writestr(zipfile.ZipInfo(name), content, method)
-    return stream.getvalue()
-
-
-def _edited(archive: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    files = _unpacked(archive)
-    description = json.loads(files[DESCRIPTION])
-    edit(description)
-    return _packed(list({**files, DESCRIPTION: json.dumps(description).encode()}.items()))
-
-
 def _outside(d: dict[str, Any]) -> None:
     d["segments"][0]["file"] = "../../etc/passwd"
 
@@ -275,106 +250,8 @@ def test_a_contradicting_description_is_refused(
     archive: bytes, edit: Callable[[dict[str, Any]], None], finding: str
 ) -> None:
     with pytest.raises(ModelFileError, match=finding) as error:
-        ChainInterpreter(_edited(archive, edit))
+        ChainInterpreter(edited_archive(archive, edit))
     assert "\n" not in str(error.value)
-
-
-def _more_operators(d: dict[str, Any]) -> None:
-    d["segments"][0]["operators"] = 400
-
-
-def _more_macs(d: dict[str, Any]) -> None:
-    d["segments"][1]["macs"] *= 100
-
-
-def _no_parameters(d: dict[str, Any]) -> None:
-    d["segments"][0]["parameter_bytes"] = 0
-
-
-def _attention_on_the_edge_tpu(d: dict[str, Any]) -> None:
-    d["segments"][1]["device"] = "tpu"
-
-
-def _one_round_trip(d: dict[str, Any]) -> None:
-    d["round_trips"] = 1
-
-
-def _no_bytes(d: dict[str, Any]) -> None:
-    d["border_bytes"] = 0
-
-
-def _all_macs(d: dict[str, Any]) -> None:
-    d["tpu_macs_share"] = 1.0
-
-
-def _moved(d: dict[str, Any]) -> None:
-    d["moved_to_cpu"] = ["head"]
-
-
-def _witness_backwards(d: dict[str, Any]) -> None:
-    d["witness"].reverse()
-
-
-def _witness_of_one_side(d: dict[str, Any]) -> None:
-    d["witness"] = d["witness"][::2]
-
-
-def _witness_that_may_run_elsewhere(d: dict[str, Any]) -> None:
-    d["witness"][0] = "stem/padded"
-
-
-def _witness_off_the_path(d: dict[str, Any]) -> None:
-    d["witness"][3] = "block1/k/heads/turned"  # of k, not of q before it
-
-
-def _invented_witness(d: dict[str, Any]) -> None:
-    d["witness"][0] = "\x1b[2Jnothing"
-
-
-@pytest.mark.parametrize(
-    ("edit", "finding"),
-    [
-        (_more_operators, "400 operators in 00-tpu.tflite"),
-        (_more_macs, "MACs in 01-cpu.tflite"),
-        (_no_parameters, "0 bytes of parameters in 00-tpu.tflite"),
-        (_attention_on_the_edge_tpu, "puts 01-cpu.tflite on the Edge TPU"),
-        (_one_round_trip, "1 round trips"),
-        (_no_bytes, "0 bytes to and from"),
-        (_all_macs, "100.0% of the MACs"),
-        (_moved, "lists 1 operators"),
-        (_witness_backwards, "proof that fewer"),
-        (_witness_of_one_side, "proof that fewer"),
-        (_witness_that_may_run_elsewhere, "proof that fewer"),
-        (_witness_off_the_path, "proof that fewer"),
-        (_invented_witness, "proof that fewer"),
-    ],
-)
-def test_inspect_counts_in_the_files_and_says_where_the_description_is_wrong(
-    archive: bytes, tmp_path: Path, edit: Callable[[dict[str, Any]], None], finding: str
-) -> None:
-    path = tmp_path / "forged.chain"
-    path.write_bytes(_edited(archive, edit))
-    honest, forged = (summarise_chain(read_chain(c)) for c in (archive, path.read_bytes()))
-    assert honest["contradictions"] == ()
-    assert any(finding in said for said in forged["contradictions"])
-    if edit is not _attention_on_the_edge_tpu:
-        told = {"contradictions", "witness"}
-        assert {k: v for k, v in forged.items() if k not in told} == {
-            k: v for k, v in honest.items() if k not in told
-        }
-    result = CliRunner().invoke(command, [str(path)], catch_exceptions=False)
-    assert result.exit_code == 0
-    assert "chain.json is wrong: it" in result.output
-    assert "\x1b" not in result.output
-
-
-def test_what_a_chain_left_to_the_cpu_is_counted_in_its_files() -> None:
-    chain, content = mini_chain(0.5)
-    figures = chain_figures(read_chain(content))
-    assert figures.contradictions == ()
-    assert set(figures.moved_to_cpu) == set(chain.plan.moved) != set()
-    assert figures.tpu_macs_share == pytest.approx(chain.plan.share)
-    assert figures.round_trips == chain.plan.trips
 
 
 def test_a_compiled_file_must_be_one(made: tuple[ChainFiles, bytes]) -> None:
@@ -386,7 +263,7 @@ def test_a_compiled_file_must_be_one(made: tuple[ChainFiles, bytes]) -> None:
 
 
 def test_a_segment_that_is_no_model_is_refused(archive: bytes) -> None:
-    files = _unpacked(archive)
+    files = unpacked_archive(archive)
     description = json.loads(files[DESCRIPTION])
     segment = description["segments"][0]
     noise = b"\x1c\0\0\0TFL3" + bytes(range(200))
@@ -394,7 +271,7 @@ def test_a_segment_that_is_no_model_is_refused(archive: bytes) -> None:
     files[segment["file"]] = noise
     files[DESCRIPTION] = json.dumps(description).encode()
     with pytest.raises(ModelFileError, match=segment["file"]):
-        read_chain(_packed(list(files.items())))
+        read_chain(packed_archive(list(files.items())))
 
 
 def test_a_truncated_chain_is_refused_wherever_it_is_cut(archive: bytes) -> None:
@@ -418,17 +295,17 @@ def test_flipped_bytes_change_nothing_or_are_refused(archive: bytes) -> None:
 
 
 def test_archives_that_unfold_or_repeat_are_refused(archive: bytes) -> None:
-    files = list(_unpacked(archive).items())
+    files = list(unpacked_archive(archive).items())
     with pytest.raises(ModelFileError, match="compressed"):
-        read_chain(_packed([*files, ("zeros", bytes(10_000_000))], zipfile.ZIP_DEFLATED))
+        read_chain(packed_archive([*files, ("zeros", bytes(10_000_000))], zipfile.ZIP_DEFLATED))
     with pytest.raises(ModelFileError, match="no segment uses"):
-        read_chain(_packed([*files, ("../evil", b"x")]))
+        read_chain(packed_archive([*files, ("../evil", b"x")]))
     with pytest.warns(UserWarning, match="Duplicate"):
-        twice = _packed([*files, files[-1]])
+        twice = packed_archive([*files, files[-1]])
     with pytest.raises(ModelFileError, match="twice"):
         read_chain(twice)
     with pytest.raises(ModelFileError, match=r"without chain\.json"):
-        read_chain(_packed([("a.txt", b"x")]))
+        read_chain(packed_archive([("a.txt", b"x")]))
     deep = b"[" * 100_000
     with pytest.raises(ModelFileError, match=DESCRIPTION):
-        read_chain(_packed([(DESCRIPTION, deep)]))
+        read_chain(packed_archive([(DESCRIPTION, deep)]))
