@@ -10,8 +10,8 @@ from mini_network import build, calibrated, images, run_all_tensors
 from qlvit_edge.calibration.observers import AnchorObserver
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.idioms.activations import hard_swish
-from qlvit_edge.converters.idioms.arithmetic import add, matmul
-from qlvit_edge.converters.idioms.convolutions import conv, depthwise, pad
+from qlvit_edge.converters.idioms.arithmetic import add, matmul, mean_hw
+from qlvit_edge.converters.idioms.convolutions import conv, dense, depthwise, pad
 from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
 from qlvit_edge.converters.idioms.image import input_image
 from qlvit_edge.converters.idioms.kan import kan_layer
@@ -264,6 +264,28 @@ def test_only_a_convolution_may_read_a_hard_swish():
     y = hard_swish(writer, image, name="y", fixed_range=(-0.375, 6.0))
     with pytest.raises(ConversionError, match="multiple of what it stands for"):
         add(writer, y, image, name="z", fixed_range=(-1.0, 1.0))
+
+
+def test_a_dynamic_convolution_divides_what_a_hard_swish_holds():
+    kernels = np.array([1.0, 2.0]).reshape(2, 1, 1, 1) * np.ones((2, 1, 1, 3))
+    ranges = {"x": (-6.0, 6.0), "z": (-1.0, 1.0), "d/mixed": (-1.0, 12.0)}
+    ranges |= {f"d/kernel{k}": (-1.0, 12.0) for k in range(2)}
+    writer = Writer("multiples", Int8(ScaleTable(ranges, {"pi": 0})))
+    image = input_image(writer, 6, 6)
+    x = conv(writer, image, np.eye(3)[:, None, None, :] * 12 / 255, np.full(3, -6.0), name="x")
+    y = hard_swish(writer, x, name="y", fixed_range=(-0.375, 6.0))
+    assert (y.multiple, y.quantity) == (6.0, "y")
+    z = dense(writer, mean_hw(writer, x, name="z"), np.zeros((2, 3)), name="z/none",
+              fixed_range=(-1.0, 1.0))  # fmt: skip
+    pi = log2_softmax(writer, z, 3, name="pi")
+    writer.output(dynamic_depthwise(writer, y, pi, kernels, np.zeros((2, 3)), name="d"))
+    graph = writer.build()
+    values = np.random.default_rng(4).integers(0, 256, (9, 6, 6, 3)).astype(np.uint8)
+    got = run_reference(graph, {"image": values}, keep_all=True)
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+    real = tensors["x"].real(got["x"])
+    wanted = 1.5 * real * np.clip(real + 3, 0, 6) / 6  # equal shares of one and two
+    assert np.abs(tensors["d/mixed"].real(got["d/mixed"]) - wanted).max() < 0.15
 
 
 @pytest.mark.parametrize("form", ["fast", "exact"])

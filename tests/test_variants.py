@@ -69,8 +69,8 @@ class Calibrated:
     observed: dict[str, NDArray[Any]]
 
     def lowered(self, network: QLViT, form: Form) -> Graph:
-        builder = Writer("net", Int8(ScaleTable(self.ranges, self.anchors), form))
-        return lower(network, builder)
+        writer = Writer("net", Int8(ScaleTable(self.ranges, self.anchors), form))
+        return lower(network, writer)
 
 
 @cache

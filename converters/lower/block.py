@@ -22,18 +22,14 @@ from qlvit_edge.converters.lower.kan import lower_kan
 from qlvit_edge.model.block import CLABlock
 from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.mlp import MLP
+from qlvit_edge.model.quantisers import QAct
 
 
 def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Norm → dynamic convolution → Qact → 1×1 → linear attention → residual → KAN or MLP."""
     normal, rest = lower_norm(block.norm, writer, x, f"{name}/norm")
     mapped = lower_dynamic_conv(block.dynamic, rest, writer, normal, f"{name}/dynamic")
-    activated = hard_swish(
-        writer,
-        mapped,
-        name=f"{name}/activation",
-        fixed_range=trained_range(block.activation.quantiser),
-    )
+    activated = lower_activation(block.activation, writer, mapped, f"{name}/activation")
     attended = lower_attention(
         block.attention, block.mapping, writer, activated, f"{name}/attention"
     )
@@ -90,16 +86,16 @@ def lower_dynamic_conv(
     )
 
 
+def lower_activation(activation: QAct, writer: Writer, x: Tensor, name: str) -> Tensor:
+    """Hard-swish, in the range that its quantiser was trained with."""
+    return hard_swish(writer, x, name=name, fixed_range=trained_range(activation.quantiser))
+
+
 def lower_mlp(mlp: MLP, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Norm → 1×1 → Qact → 1×1."""
     normal, rest = lower_norm(mlp.norm, writer, x, f"{name}/norm")
     weight, bias = after_affine(mlp.expand, rest)
     expanded = conv(writer, normal, weight[:, None, None, :], bias, name=f"{name}/expand")
-    activated = hard_swish(
-        writer,
-        expanded,
-        name=f"{name}/activation",
-        fixed_range=trained_range(mlp.activation.quantiser),
-    )
+    activated = lower_activation(mlp.activation, writer, expanded, f"{name}/activation")
     weight, bias = linear(mlp.reduce)
     return conv(writer, activated, weight[:, None, None, :], bias, name=name)
