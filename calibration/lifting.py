@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.sensitivity import (
     Cost,
@@ -18,6 +17,8 @@ from qlvit_edge.calibration.sensitivity import (
 )
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lift import Lifted, lift, liftable
+from qlvit_edge.converters.idioms.numerics import MapMixing
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.training.checkpoint import Checkpoint
 
@@ -69,7 +70,7 @@ def lift_worst(
         CalibrationError: a tensor has no range.
     """
     found = measure(checkpoint, calibration, softmax, views, None, progress, both=False)
-    plain = integer_graph(checkpoint, calibration, softmax)
+    plain = integer_graph(checkpoint, calibration, softmax, MapMixing)
     chosen, skipped = worst_liftable(found, liftable(plain), count)
     ranges = {name: tensor.minmax for name, tensor in calibration.tensors.items()}
     lifted = lift(plain, [cost.layer for cost in chosen], ranges)
