@@ -16,8 +16,8 @@ from qlvit_edge.calibration.sensitivity import (
     measure,
 )
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lift import Lifted, lift, liftable
 from qlvit_edge.converters.idioms.numerics import MapMixing
+from qlvit_edge.converters.lift import Lifted, lift, liftable
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.training.checkpoint import Checkpoint
