@@ -11,10 +11,11 @@ from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.idioms.arithmetic import matmul
 from qlvit_edge.converters.idioms.constants import integer_like, integers, stored
 from qlvit_edge.converters.idioms.convolutions import conv
+from qlvit_edge.converters.idioms.layout import relabel
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.ops.activation import Exp, Floor, Log
+from qlvit_edge.converters.ops.activation import Elu, Exp, Floor, Log, elu_is_settled
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather
 from qlvit_edge.converters.ops.matmul import BatchMatMul
@@ -162,13 +163,16 @@ def _in_float(writer: Writer, numerics: Float, x: Tensor, axis: int, name: str) 
 
 
 def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, ...]:
-    code = _codes(writer, int8, x, axis, name)
     anchor = 0 if int8.form == "exact" else _anchor(int8, name)
+    raised = anchor if integer.raises(x.shape[axis], anchor) else 0
+    code = _codes(writer, int8, x, axis, raised, name)
     if int8.form == "exact" or anchor == integer.LARGEST_ANCHOR:
-        lowest = _int8_like(f"{name}/lowest", 0, _CODE, x)
+        lowest = _int8_like(f"{name}/lowest", raised, _CODE, x)
         code = writer.emit(
             Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE)
         )
+    if int8.form == "fast" and raised == anchor:
+        return (_fast_powers(writer, code, anchor, name),)
     if int8.form == "fast":
         return (_powers(writer, code, anchor, name),)
     high = _powers(writer, code, 0, f"{name}/high")
@@ -180,7 +184,9 @@ def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tu
     return high, low
 
 
-def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Tensor:
+def _codes(
+    writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str
+) -> Tensor:
     """Write the operations of :func:`qlvit_edge.integer.log2_softmax.log2_codes`."""
     count = x.shape[axis]
     axes = integers(f"{name}/axis", [axis])
@@ -191,13 +197,13 @@ def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Tenso
     below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted", quantisation=shifted))
     exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
     total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
-    table = integer.log_table(smallest, count)
+    table = integer.log_table(smallest, count, raised)
     first = integer_like(f"{name}/first", offset - smallest, x)
     index = writer.emit(Add(inputs=(total, first), name=f"{name}/index"))
     if table.shift:
         bits = integer_like(f"{name}/bits", table.shift, x)
         index = writer.emit(RightShift(inputs=(index, bits), name=f"{name}/index/coarse"))
-    logs = Quantisation((table.scale,), integer.LOG_ZERO_POINT)
+    logs = Quantisation((table.scale,), table.zero_point)
     values = stored(f"{name}/log_table", table.values, logs)
     log = writer.emit(Gather(inputs=(values, index), name=f"{name}/log_sum", quantisation=logs))
     return writer.emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=_CODE))
@@ -208,8 +214,7 @@ def _exponentials(
 ) -> tuple[Tensor, int, int]:
     """Write int32 terms of the sum; with the smallest sum, and what the sum still lacks."""
     if int8.form == "fast":
-        scale = Quantisation((integer.EXP_SCALE,), integer.EXP_ZERO_POINT)
-        exponential = writer.emit(Exp(inputs=(below,), name=f"{name}/exp", quantisation=scale))
+        exponential = _exponential(writer, below, f"{name}/exp")
         plain = writer.emit(CastToInt32(inputs=(exponential,), name=f"{name}/exp/int32"))
         return plain, integer.EXP_ONE, -integer.EXP_ZERO_POINT * count
     plain = writer.emit(CastToInt32(inputs=(below,), name=f"{name}/shifted/int32"))
@@ -219,6 +224,26 @@ def _exponentials(
     table = integers(f"{name}/iexp_table", values)
     exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
     return exponential, int(values[255]), 0
+
+
+def _exponential(writer: Writer, below: Tensor, name: str) -> Tensor:
+    """``255 · e^x - 128`` as stored values, of x not above 0: ELU where its bytes are EXP's."""
+    scale = Quantisation((integer.EXP_SCALE,), integer.EXP_ZERO_POINT)
+    plain = Exp(inputs=(below,), name=name, quantisation=scale)
+    shifted = Quantisation((integer.EXP_SCALE,), integer.ELU_ZERO_POINT)
+    if elu_is_settled(below, shifted):
+        quick = Elu(inputs=(below,), name=name, quantisation=shifted)
+        if np.array_equal(quick.table, plain.table):
+            return writer.emit(quick)
+    return writer.emit(plain)
+
+
+def _fast_powers(writer: Writer, code: Tensor, anchor: int, name: str) -> Tensor:
+    """Powers of two of levels from `anchor` on, of codes raised by as many."""
+    less_one = Quantisation((integer.POWER_ELU_SCALE,), integer.ELU_ZERO_POINT)
+    powers = writer.emit(Elu(inputs=(code,), name=f"{name}/less_one", quantisation=less_one))
+    scale = Quantisation((integer.power_scale(anchor),), 0)
+    return relabel(writer, powers, powers.shape, scale, name=name)
 
 
 def _anchor(int8: Int8, name: str) -> int:

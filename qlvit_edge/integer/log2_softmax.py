@@ -41,6 +41,8 @@ LARGEST_ANCHOR = LEVELS - TABLE_LEVELS
 SHIFTED_ZERO_POINT = 127
 EXP_SCALE, EXP_ZERO_POINT, EXP_ONE = 1 / 255, -128, 255
 LOG_ZERO_POINT = -128
+ELU_ZERO_POINT = 127
+POWER_ELU_SCALE = float(np.float32(1 / 126.999))  # 0.5 gives 64 and 2^-8 gives 0, as EXP does
 CODE_SCALE, CODE_ZERO_POINT = float(np.float32(math.log(2))), TOP_CODE
 LARGEST_AXIS = 2**15
 _LARGEST_LOG_TABLE = 2**16
@@ -56,17 +58,29 @@ class LogTable:
             at most 65536 entries (an error of at most 2^(k-1) / smallest in the logarithm).
         scale: of the values, ln(N)/255: the sum of N terms is at most N times the smallest, so
             no step is wasted. A coarse logarithm shifts all codes of a column at once.
-        values: int8, ``ln(sum / smallest)`` at that scale, zero point -128.
+        zero_point: -128, more where the codes are raised.
+        values: int8, ``ln(sum / smallest) - raised · ln2`` at that scale and zero point.
     """
 
     smallest: int
     shift: int
     scale: float
+    zero_point: int
     values: NDArray[np.int8]
 
 
-def log_table(smallest: int, count: int) -> LogTable:
+def raises(count: int, anchor: int) -> bool:
+    """Tell whether the codes of `count` values can be raised by `anchor` levels."""
+    return 2**anchor <= count
+
+
+def log_table(smallest: int, count: int, raised: int = 0) -> LogTable:
     """Tabulate ``ln(sum / smallest)`` for sums from `smallest` to ``count · smallest``.
+
+    Args:
+        smallest: sum.
+        count: of values; at least ``2^raised``.
+        raised: levels by which the codes are to be raised; that much less are the logarithms.
 
     Raises:
         ValueError: for more than 32768 values: the sums are proved to fit int32 up to there.
@@ -78,8 +92,11 @@ def log_table(smallest: int, count: int) -> LogTable:
     first = smallest + (np.arange((span >> shift) + 1, dtype=np.int64) << shift)
     middle = first + ((1 << shift) - 1) / 2
     scale = float(np.float32(math.log(max(count, 2)) / 255))
-    stored = np.floor(np.log(middle / smallest) / scale + 0.5) + LOG_ZERO_POINT
-    return LogTable(smallest, shift, scale, np.clip(stored, -128, 127).astype(np.int8))
+    less = raised * math.log(2) / scale
+    zero_point = LOG_ZERO_POINT + round(less)
+    stored = np.floor(np.log(middle / smallest) / scale - less + 0.5) + zero_point
+    values = np.clip(stored, -128, 127).astype(np.int8)
+    return LogTable(smallest, shift, scale, zero_point, values)
 
 
 def power_scale(anchor: int) -> float:

@@ -47,6 +47,12 @@ def exp(x: Float32) -> Float32:
         return np.exp(x.astype(np.float64)).astype(np.float32)
 
 
+def elu(x: Float32) -> Float32:
+    """Compute e^x - 1 below 0, x above, correctly rounded to float32."""
+    low = np.minimum(x, np.float32(0)).astype(np.float64)
+    return np.where(x < 0, np.expm1(low).astype(np.float32), x)
+
+
 def logistic(x: Float32) -> Float32:
     """``1 / (1 + e^-x)`` with float32 steps."""
     return np.asarray(np.float32(1) / (np.float32(1) + exp(-x)))
