@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.idioms.constants import real, stored
@@ -82,29 +80,17 @@ def kan_layer(
             ramps = _side_by_side(writer, position, len(steps), name)
             kernel = values.reshape(len(values), 1, 1, -1)
             return conv(writer, ramps, kernel, bias, name=name, fixed_range=fixed_range)
-        case Float():
-            ramps = _ramps(writer, position, len(steps), name)
+        case Float() | Int8():
+            ramps = _stacked(writer, position, len(steps), name)
             constants = weights(writer, ramps, values[:, :, None, :], bias, 0, name)
-        case Int8():
-            ramps, constants = _clipped(writer, position, values, bias, name)
-    return writer.emit(
-        Conv2D(
-            inputs=(ramps, *constants),
-            name=name,
-            quantisation=convolved(writer, ramps, constants[0], name, fixed_range),
-            dilation=x.shape[1],
-        )
-    )
-
-
-def grid_extent(writer: Writer, intervals: int) -> Range:
-    """Return the range in which to hold positions 0 … intervals.
-
-    For int8 a little more than that, so that every knot is a stored value.
-    """
-    if isinstance(writer.numerics, Int8) and not isinstance(writer.numerics, EdgeTpu):
-        return 0.0, 255.0 / (255 // intervals)
-    return 0.0, float(intervals)
+            return writer.emit(
+                Conv2D(
+                    inputs=(ramps, *constants),
+                    name=name,
+                    quantisation=convolved(writer, ramps, constants[0], name, fixed_range),
+                    dilation=x.shape[1],
+                )
+            )
 
 
 def grid_position(
@@ -119,65 +105,32 @@ def grid_position(
     offset = np.broadcast_to(np.asarray(shift, np.float64), channels)
     if np.all(factor == 1) and np.all(offset == 0):
         return x
-    extent = grid_extent(writer, intervals)
+    extent = (0.0, float(intervals))
     kernel = factor.reshape(1, 1, -1)
     return depthwise(writer, x, kernel, offset, name=name, fixed_range=extent)
 
 
-def _stacked(writer: Writer, rows: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-    """Give rows (1, G, H · W · C), one an interval, the shape (1, G · H, W, C)."""
-    _, height, width, channels = shape
-    return reshape(
-        writer, rows, (1, rows.shape[1] * height, width, channels), name=f"{name}/stacked"
-    )
-
-
-def _flat(writer: Writer, position: Tensor) -> Tensor:
-    elements = int(np.prod(position.shape))
-    return reshape(writer, position, (1, 1, elements), name=f"{position.name}/flat")
-
-
-def _ramps(writer: Writer, position: Tensor, intervals: int, name: str) -> Tensor:
-    """``clip(position - i, 0, 1)`` for every interval i, in float."""
-    ramps, flat = f"{name}/ramps", _flat(writer, position)
-    knots = real(f"{ramps}/knots", -np.arange(intervals, dtype=np.float64).reshape(1, -1, 1))
-    moved = writer.emit(Add(inputs=(flat, knots), name=f"{ramps}/moved"))
-    zero, one = (real(f"{ramps}/{end}", np.full((1, 1, 1), end)) for end in (0, 1))
-    above = writer.emit(Maximum(inputs=(moved, zero), name=f"{ramps}/above"))
-    values = writer.emit(Minimum(inputs=(above, one), name=ramps))
-    return _stacked(writer, values, position.shape, name)
-
-
-def _clipped(
-    writer: Writer, position: Tensor, slopes: NDArray[np.float64], bias: ArrayLike | None, name: str
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """``clip(position, i, i + 1)`` for every interval i, and the convolution's constants.
-
-    A maximum and a minimum with the knots' stored values, which round nothing. The bias takes
-    off what the weights make of the knots, weight by stored weight.
-    """
-    intervals, held = slopes.shape[1], position.quantisation
-    knots = np.rint(np.arange(intervals + 1) / position.scale) + position.zero_point
-    if held is None or knots[-1] > 127 or knots[0] < -128 or np.diff(knots).min() < 1:
-        raise ConversionError(
-            name, f"a grid position with scale {position.scale}", "give it the range `grid_extent`"
-        )
-    parts, flat = f"{name}/parts", _flat(writer, position)
-    lower, upper = (
-        stored(f"{parts}/{which}", ends.reshape(1, -1, 1), held)
-        for which, ends in (("lower", knots[:-1]), ("upper", knots[1:]))
-    )
-    above = writer.emit(Maximum(inputs=(flat, lower), name=f"{parts}/above", quantisation=held))
-    values = writer.emit(Minimum(inputs=(above, upper), name=parts, quantisation=held))
-    ramps = _stacked(writer, values, position.shape, name)
-    # Slopes are per interval; a step of the position is `scale` of one.
-    widths = np.diff(knots)[:, None] * position.scale
-    weight, offset = weights(writer, ramps, (slopes / widths)[:, :, None, :], bias, 0, name)
-    assert weight.data is not None
-    assert offset.data is not None
-    sums = weight.data.astype(np.int64).sum((2, 3)) @ (knots[:-1] - position.zero_point)
-    moved = replace(offset, data=(offset.data - sums).astype(np.int32))
-    return ramps, (weight, moved)
+def _stacked(writer: Writer, position: Tensor, intervals: int, name: str) -> Tensor:
+    """``clip(position - i, 0, 1)`` for every interval i, above each other: (1, G · H, W, C)."""
+    _, height, width, channels = position.shape
+    elements = height * width * channels
+    flat = reshape(writer, position, (1, 1, elements), name=f"{position.name}/flat")
+    knots = -np.arange(intervals, dtype=np.float64).reshape(1, -1, 1)
+    ramps = f"{name}/ramps"
+    match writer.numerics:
+        case Float():
+            moved = writer.emit(
+                Add(inputs=(flat, real(f"{ramps}/knots", knots)), name=f"{ramps}/moved")
+            )
+            zero, one = (real(f"{ramps}/{end}", np.full((1, 1, 1), end)) for end in (0, 1))
+            above = writer.emit(Maximum(inputs=(moved, zero), name=f"{ramps}/above"))
+            values = writer.emit(Minimum(inputs=(above, one), name=ramps))
+        case Int8():
+            # Steps of 1/127 of the last knot would misplace the others.
+            constant = stored(f"{ramps}/knots", knots, _WHOLE)
+            values = writer.emit(Add(inputs=(flat, constant), name=ramps, quantisation=_UNIT))
+    shape = (1, intervals * height, width, channels)
+    return reshape(writer, values, shape, name=f"{name}/stacked")
 
 
 def _side_by_side(writer: Writer, position: Tensor, intervals: int, name: str) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from qlvit_edge.converters.graph import Tensor
-from qlvit_edge.converters.idioms.kan import grid_extent, kan_layer
+from qlvit_edge.converters.idioms.kan import kan_layer
 from qlvit_edge.converters.idioms.splines import cubic_kan_layer
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.constants import Affine, affine, lower_norm, real
@@ -62,7 +62,7 @@ def _lower_layer(
         following: what brings the output to positions on the grid of the layer that follows,
             to be applied at once; both layers have the same grid.
     """
-    extent = None if following is None else grid_extent(writer, layer.intervals)
+    extent = None if following is None else (0.0, float(layer.intervals))
     scale, shift = (np.ones(()), np.zeros(())) if following is None else following
     gain = scale.reshape(-1, 1)
     if isinstance(layer, LinearKANLayer):
