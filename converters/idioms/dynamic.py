@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.idioms.arithmetic import add, mul
-from qlvit_edge.converters.idioms.constants import integer_like, integers
+from qlvit_edge.converters.idioms.constants import integer_full, integers
 from qlvit_edge.converters.idioms.convolutions import depthwise, weights
 from qlvit_edge.converters.idioms.layout import box, relabel, reshape
 from qlvit_edge.converters.idioms.maps import mixed_maps
@@ -165,7 +165,7 @@ def _mixed_bias(
     raised = round_half_away(zero * 2**_BIAS_BITS) + 2 ** (_BIAS_BITS - 1)
     constant = integers(f"{name}/bias/zero", raised[None, None])
     summed = writer.emit(Add(inputs=(total, constant), name=f"{name}/bias/raised"))
-    bits = integer_like(f"{name}/bias/bits", _BIAS_BITS, summed)
+    bits = integer_full(f"{name}/bias/bits", _BIAS_BITS, summed)
     steps = writer.emit(RightShift(inputs=(summed, bits), name=f"{name}/bias/steps"))
     return writer.emit(
         Vector(

@@ -9,7 +9,12 @@ import numpy as np
 
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.idioms.arithmetic import matmul
-from qlvit_edge.converters.idioms.constants import integer_like, integers, stored
+from qlvit_edge.converters.idioms.constants import (
+    integer_full,
+    integer_like,
+    integers,
+    stored,
+)
 from qlvit_edge.converters.idioms.convolutions import conv
 from qlvit_edge.converters.idioms.layout import relabel
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
@@ -184,9 +189,7 @@ def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tu
     return high, low
 
 
-def _codes(
-    writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str
-) -> Tensor:
+def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str) -> Tensor:
     """Write the operations of :func:`qlvit_edge.integer.log2_softmax.log2_codes`."""
     count = x.shape[axis]
     axes = integers(f"{name}/axis", [axis])
@@ -198,10 +201,10 @@ def _codes(
     exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
     total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
     table = integer.log_table(smallest, count, raised)
-    first = integer_like(f"{name}/first", offset - smallest, x)
+    first = integer_full(f"{name}/first", offset - smallest, total)
     index = writer.emit(Add(inputs=(total, first), name=f"{name}/index"))
     if table.shift:
-        bits = integer_like(f"{name}/bits", table.shift, x)
+        bits = integer_full(f"{name}/bits", table.shift, index)
         index = writer.emit(RightShift(inputs=(index, bits), name=f"{name}/index/coarse"))
     logs = Quantisation((table.scale,), table.zero_point)
     values = stored(f"{name}/log_table", table.values, logs)

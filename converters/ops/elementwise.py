@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.ops.convolution import ACTIVATION_CODE, Activation
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer.requantise import (
     add_parameters,
@@ -59,7 +60,18 @@ class _Sum(_Binary):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Add(_Sum):
-    """Sum."""
+    """Sum.
+
+    Attributes:
+        activation: fused; RELU clips at the output's zero point. Where that is -128 it clips
+            nothing, but XNNPACK reads two functions of one tensor and makes one table of them.
+    """
+
+    activation: Activation = "NONE"
+
+    def reference(self, *arrays: Array) -> Array:
+        total = super().reference(*arrays)
+        return np.maximum(total, self.output.zero_point) if self.activation == "RELU" else total
 
     def check(self) -> None:
         super().check()
@@ -74,7 +86,7 @@ class Add(_Sum):
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
 
     def encoding(self) -> Encoding:
-        fields: dict[str, object] = {"fusedActivationFunction": 0}
+        fields: dict[str, object] = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
         if self.output.dtype == "int16":
             return Encoding("ADD", 3, "AddOptions", {**fields, "potScaleInt16": False})
         version = 2 if self.output.dtype == "int8" else 1
