@@ -20,7 +20,7 @@ from qlvit_edge.converters.idioms.layout import relabel
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.ops.activation import Elu, Exp, Floor, Log, elu_is_settled
+from qlvit_edge.converters.ops.activation import Elu, Exp, Floor, Log
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather
 from qlvit_edge.converters.ops.matmul import BatchMatMul
@@ -196,7 +196,8 @@ def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: 
     largest = writer.emit(
         ReduceMax(inputs=(x, axes), name=f"{name}/max", quantisation=x.quantisation)
     )
-    shifted = Quantisation((x.scale,), integer.SHIFTED_ZERO_POINT)
+    scale = integer.shifted_scale(x.scale) if int8.form == "fast" else x.scale
+    shifted = Quantisation((scale,), integer.SHIFTED_ZERO_POINT)
     below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted", quantisation=shifted))
     exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
     total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
@@ -217,7 +218,8 @@ def _exponentials(
 ) -> tuple[Tensor, int, int]:
     """Write int32 terms of the sum; with the smallest sum, and what the sum still lacks."""
     if int8.form == "fast":
-        exponential = _exponential(writer, below, f"{name}/exp")
+        less_one = Quantisation((integer.EXP_SCALE,), integer.ELU_ZERO_POINT)
+        exponential = writer.emit(Elu(inputs=(below,), name=f"{name}/exp", quantisation=less_one))
         plain = writer.emit(CastToInt32(inputs=(exponential,), name=f"{name}/exp/int32"))
         return plain, integer.EXP_ONE, -integer.EXP_ZERO_POINT * count
     plain = writer.emit(CastToInt32(inputs=(below,), name=f"{name}/shifted/int32"))
@@ -227,18 +229,6 @@ def _exponentials(
     table = integers(f"{name}/iexp_table", values)
     exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
     return exponential, int(values[255]), 0
-
-
-def _exponential(writer: Writer, below: Tensor, name: str) -> Tensor:
-    """``255 · e^x - 128`` as stored values, of x not above 0: ELU where its bytes are EXP's."""
-    scale = Quantisation((integer.EXP_SCALE,), integer.EXP_ZERO_POINT)
-    plain = Exp(inputs=(below,), name=name, quantisation=scale)
-    shifted = Quantisation((integer.EXP_SCALE,), integer.ELU_ZERO_POINT)
-    if elu_is_settled(below, shifted):
-        quick = Elu(inputs=(below,), name=name, quantisation=shifted)
-        if np.array_equal(quick.table, plain.table):
-            return writer.emit(quick)
-    return writer.emit(plain)
 
 
 def _fast_powers(writer: Writer, code: Tensor, anchor: int, name: str) -> Tensor:

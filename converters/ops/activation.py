@@ -10,11 +10,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Quantisation, Tensor
+from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
-from qlvit_edge.integer.tables import elu, exp, logistic, look_up, lookup_table
-
-_LEAST_MARGIN = 1e-4  # steps; float32 leaves 3e-5 of uncertainty in 255
+from qlvit_edge.integer.tables import (
+    LEAST_MARGIN,
+    elu,
+    elu_margin,
+    exp,
+    logistic,
+    look_up,
+    lookup_table,
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -79,7 +85,8 @@ class Elu(_Unary):
     def check(self) -> None:
         if self.quantisation is None or self.quantisation.zero_point != 127:
             raise self.refuse("output has another zero point than 127", "use it")
-        if not elu_is_settled(self.inputs[0], self.quantisation):
+        x = self.inputs[0]
+        if elu_margin(x.scale, x.zero_point, self.quantisation.scale[0]) < LEAST_MARGIN:
             raise self.refuse("an entry of the table is nearly half a step", "use EXP")
 
     def make_table(self) -> NDArray[np.int8]:
@@ -88,14 +95,6 @@ class Elu(_Unary):
 
     def encoding(self) -> Encoding:
         return Encoding("ELU", 1)
-
-
-def elu_is_settled(x: Tensor, output: Quantisation) -> bool:
-    """Tell whether no kernel's last bit could change a byte of ELU of `x`."""
-    stored = np.arange(-128, 128) - x.zero_point
-    real = np.minimum(np.float64(np.float32(x.scale)) * stored, 0.0)
-    steps = np.expm1(real) / np.float64(np.float32(output.scale[0]))
-    return bool(np.all(np.abs(steps - np.floor(steps) - 0.5) > _LEAST_MARGIN))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.integer.iexp import iexp_table
 from qlvit_edge.integer.requantise import add_parameters, add_quantised
-from qlvit_edge.integer.tables import exp, look_up, lookup_table
+from qlvit_edge.integer.tables import (
+    LEAST_MARGIN,
+    elu,
+    elu_margin,
+    exp,
+    look_up,
+    lookup_table,
+)
 
 Form = Literal["fast", "exact"]
 
@@ -46,6 +54,7 @@ POWER_ELU_SCALE = float(np.float32(1 / 126.999))  # 0.5 gives 64 and 2^-8 gives 
 CODE_SCALE, CODE_ZERO_POINT = float(np.float32(math.log(2))), TOP_CODE
 LARGEST_AXIS = 2**15
 _LARGEST_LOG_TABLE = 2**16
+_MOST_STEPS = 2000  # of 2^-20 about a scale
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
     below = x.astype(np.int32) - x.max(axis=axis, keepdims=True)
     shifted = np.clip(below + SHIFTED_ZERO_POINT, -128, 127).astype(np.int8)
     if form == "fast":
+        scale = shifted_scale(scale)
         exponential = look_up(fast_table(scale), shifted).astype(np.int32) - EXP_ZERO_POINT
         smallest = EXP_ONE
     else:
@@ -146,8 +156,29 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
 
 
 def fast_table(scale: float) -> NDArray[np.int8]:
-    """Tabulate ``round(255 · exp(s · (d - 127))) - 128`` for the bytes d."""
+    """Tabulate ``round(255 · exp(s · (d - 127))) - 128`` for the bytes d; s as `shifted_scale`."""
     return lookup_table(exp, scale, SHIFTED_ZERO_POINT, EXP_SCALE, EXP_ZERO_POINT)
+
+
+@lru_cache
+def shifted_scale(scale: float) -> float:
+    """Return the scale of d for logits of a scale: the same, or up to 0.1 % off it.
+
+    ELU with zero point 127 has the bytes of `fast_table`, and is what XNNPACK takes; moved is the
+    scale where an entry would come too near to half a step for all kernels to agree. So small a
+    change leaves the difference of two int8 values what it is.
+
+    Raises:
+        ValueError: no scale near this one will do.
+    """
+    for step in range(_MOST_STEPS):
+        moved = float(np.float32(scale * (1 + (-1) ** step * ((step + 1) // 2) * 2.0**-20)))
+        if elu_margin(moved, SHIFTED_ZERO_POINT, EXP_SCALE) >= LEAST_MARGIN and np.array_equal(
+            fast_table(moved),
+            lookup_table(elu, moved, SHIFTED_ZERO_POINT, EXP_SCALE, ELU_ZERO_POINT),
+        ):
+            return moved
+    raise ValueError(f"no table of e^x for steps of {scale}")
 
 
 def fast_probabilities(codes: NDArray[np.int8], anchor: int) -> NDArray[np.int8]:
