@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.idioms.constants import real, stored
 from qlvit_edge.converters.idioms.scales import Range, Scales
+from qlvit_edge.converters.rewrites.interleave import interleave_columns
 from qlvit_edge.converters.rewrites.padding import absorb_padding, fold_columns, pad_by_rows
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer.log2_softmax import Form
@@ -82,7 +83,12 @@ class Int8:
 
     scales: Scales
     form: Form = "fast"
-    rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
+    rewrites: ClassVar[Rewrites] = (
+        absorb_padding,
+        fold_columns,
+        interleave_columns,
+        pad_by_rows,
+    )
 
     def activation(
         self, name: str, fixed_range: Range | None = None, *, symmetric: bool = False
@@ -162,6 +168,8 @@ class EdgeTpu(Int8):
 @dataclass(frozen=True)
 class MapMixing(Int8):
     """Int8 whose dynamic convolutions mix maps: all their activations can be lifted to int16."""
+
+    rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
 
 
 Numerics = Float | Int8
