@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +16,7 @@ from qlvit_edge.converters.idioms.layout import box, relabel, reshape
 from qlvit_edge.converters.idioms.maps import mixed_maps
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8, MapMixing
 from qlvit_edge.converters.idioms.scales import Range
-from qlvit_edge.converters.idioms.softmax import Probabilities, joined
+from qlvit_edge.converters.idioms.softmax import Probabilities, joined, steps
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.convolution import Conv2D, DynamicDepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Mul, RightShift
@@ -74,14 +75,14 @@ def dynamic_depthwise(
                 writer, numerics, x, joined(writer, probabilities), each, offsets, name
             )
         case Int8() as numerics:
-            return _once(writer, numerics, x, joined(writer, probabilities), each, offsets, name)
+            return _once(writer, numerics, x, probabilities, each, offsets, name)
 
 
 def _once(
     writer: Writer,
     int8: Int8,
     x: Tensor,
-    shares: Tensor,
+    probabilities: Probabilities,
     kernels: Array,
     biases: Array,
     name: str,
@@ -96,10 +97,11 @@ def _once(
     reach = largest_mixture(kernels).max((0, 1)) / 127
     least = np.maximum(largest_mixture(biases), 256 * mixed.scale[0]) / _LARGEST_BIAS
     scales = np.maximum(reach, least / x.scale).astype(np.float32).astype(np.float64)
-    kernel = _mixed_kernel(writer, shares, kernels / scales, scales, name)
+    shares, step = steps(writer, probabilities)
+    kernel = _mixed_kernel(writer, shares, step * kernels / scales, scales, name)
     units = x.scale * scales
     zero = (mixed.zero_point + 128) * mixed.scale[0] / units
-    bias = _mixed_bias(writer, shares, biases / units, zero, units, name)
+    bias = _mixed_bias(writer, shares, step * biases / units, zero, units, name)
     shifted = writer.emit(
         DynamicDepthwiseConv2D(
             inputs=(x, kernel, bias),
@@ -136,28 +138,32 @@ def _one_by_one(
 def _mixed_kernel(
     writer: Writer, shares: Tensor, kernels: Array, scales: Array, name: str
 ) -> Tensor:
-    """Return Σ_k p_k W_k, (1, kh, kw, C), from kernels (K, kh, kw, C) in steps of `scales`."""
+    """Return Σ_k q_k W_k, (1, kh, kw, C), from stored values q and kernels (K, kh, kw, C)."""
     count, rows, columns, channels = kernels.shape
-    flat = kernels.reshape(count, -1).T[:, None, None, :]
-    steps = writer.emit(
+    flat = kernels.reshape(count, -1).T[:, None, None, :] / shares.scale
+    weight, bias = weights(writer, shares, flat, None, 0, f"{name}/kernels")
+    assert weight.data is not None
+    # The convolution takes the zero point off; the bias brings it back.
+    sums = shares.zero_point * weight.data.astype(np.int32).sum((1, 2, 3))
+    codes = writer.emit(
         Conv2D(
-            inputs=(shares, *weights(writer, shares, flat, None, 0, f"{name}/kernels")),
+            inputs=(shares, weight, replace(bias, data=sums.astype(np.int32))),
             name=f"{name}/kernel/steps",
             quantisation=Quantisation((1.0,), 0),
         )
     )
     per_channel = Quantisation(tuple(scales), 0, 3)
-    return relabel(writer, steps, (1, rows, columns, channels), per_channel, name=f"{name}/kernel")
+    return relabel(writer, codes, (1, rows, columns, channels), per_channel, name=f"{name}/kernel")
 
 
 def _mixed_bias(
     writer: Writer, shares: Tensor, biases: Array, zero: Array, units: Array, name: str
 ) -> Tensor:
-    """Return Σ_k p_k b_k + zero, int32 (C,), from biases (K, C) and zero (C,) in `units`."""
+    """Return Σ_k q_k b_k + zero, int32 (C,), from stored values q, b (K, C) and zero (C,)."""
     count, channels = biases.shape
     plain = writer.emit(CastToInt32(inputs=(shares,), name=f"{name}/shares/int32"))
     column = reshape(writer, plain, (1, count, 1), name=f"{name}/shares/column")
-    finer = round_half_away(biases * (shares.scale * 2**_BIAS_BITS))
+    finer = round_half_away(biases * 2**_BIAS_BITS)
     each = integers(f"{name}/biases", finer[None])
     terms = writer.emit(Mul(inputs=(column, each), name=f"{name}/bias/terms"))
     axis = integers(f"{name}/bias/axis", [1])

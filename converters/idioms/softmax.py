@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
-from qlvit_edge.converters.idioms.arithmetic import matmul
+from qlvit_edge.converters.idioms.arithmetic import matmul, scale_by
 from qlvit_edge.converters.idioms.constants import (
     integer_full,
     integer_like,
@@ -16,7 +16,6 @@ from qlvit_edge.converters.idioms.constants import (
     stored,
 )
 from qlvit_edge.converters.idioms.convolutions import conv
-from qlvit_edge.converters.idioms.layout import relabel
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
 from qlvit_edge.converters.idioms.writer import Writer
@@ -43,10 +42,13 @@ class Probabilities:
     Attributes:
         name: of the softmax.
         parts: one tensor; or levels 0-7 and levels 8-15, which add up.
+        less_one: what one part is made of, its stored values being the same at another scale and
+            zero point; None if there is no such tensor.
     """
 
     name: str
     parts: tuple[Tensor, ...]
+    less_one: Tensor | None = None
 
 
 def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabilities:
@@ -63,7 +65,7 @@ def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabil
         case EdgeTpu() if max(x.shape[:-1]) == 1 and axis == len(x.shape) - 1:
             return Probabilities(name, (_staircase(writer, x, name),))
         case Int8() as int8:
-            return Probabilities(name, _by_codes(writer, int8, x, axis, name))
+            return _by_codes(writer, int8, x, axis, name)
 
 
 def softmax_axes(graph: Graph) -> dict[str, int]:
@@ -85,8 +87,9 @@ def matmul_probabilities(
     adjoint_p: bool = False,
     symmetric: bool = False,
     fixed_range: Range | None = None,
+    factor: float = 1.0,
 ) -> Tensor:
-    """Multiply: ``a @ p``, the probabilities being the right operand.
+    """Multiply: ``factor · (a @ p)``, the probabilities being the right operand.
 
     One product a tensor of the probabilities, added.
 
@@ -99,8 +102,38 @@ def matmul_probabilities(
         adjoint_p: transpose the probabilities' last two dimensions first.
         symmetric: give the product zero point 0, as the right operand of a later
             product needs.
-        fixed_range: range known without calibration.
+        fixed_range: of the product without the factor, known without calibration.
+        factor: positive; the result is then called `name`_scaled.
     """
+    if probabilities.less_one is not None and factor != 1:
+        # One more function of one tensor costs nothing where a product's result would be copied.
+        quantisation = writer.numerics.activation(name, fixed_range, symmetric=symmetric)
+        assert quantisation is not None
+        scaled = Quantisation((quantisation.scale[0] * factor,), quantisation.zero_point)
+        part = scale_by(writer, probabilities.parts[0], factor, name=f"{probabilities.name}/scaled")
+        return writer.emit(
+            BatchMatMul(
+                inputs=(a, part),
+                name=f"{name}_scaled",
+                quantisation=scaled,
+                adjoint_a=adjoint_a,
+                adjoint_b=adjoint_p,
+            )
+        )
+    product = _product(writer, a, probabilities, name, adjoint_a, adjoint_p, symmetric, fixed_range)
+    return product if factor == 1 else scale_by(writer, product, factor, name=f"{name}_scaled")
+
+
+def _product(
+    writer: Writer,
+    a: Tensor,
+    probabilities: Probabilities,
+    name: str,
+    adjoint_a: bool,
+    adjoint_p: bool,
+    symmetric: bool,
+    fixed_range: Range | None,
+) -> Tensor:
     if len(probabilities.parts) == 1:
         return matmul(
             writer,
@@ -136,6 +169,15 @@ def joined(writer: Writer, probabilities: Probabilities) -> Tensor:
     return writer.emit(Add(inputs=probabilities.parts, name=name, quantisation=_IN_127))
 
 
+def steps(writer: Writer, probabilities: Probabilities) -> tuple[Tensor, float]:
+    """Return an int8 tensor whose stored values are the probabilities, and what a step of them is.
+
+    Its own scale and zero point may be others: reading it so leaves functions of it out.
+    """
+    whole = joined(writer, probabilities)
+    return probabilities.less_one or whole, whole.scale
+
+
 # -- float ----------------------------------------------------------------------------------
 
 
@@ -167,19 +209,30 @@ def _in_float(writer: Writer, numerics: Float, x: Tensor, axis: int, name: str) 
 # -- int8 -----------------------------------------------------------------------------------
 
 
-def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, ...]:
-    anchor = 0 if int8.form == "exact" else _anchor(int8, name)
+def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Probabilities:
+    if int8.form == "exact":
+        return Probabilities(name, _exact(writer, int8, x, axis, name))
+    anchor = _anchor(int8, name)
     raised = anchor if integer.raises(x.shape[axis], anchor) else 0
     code = _codes(writer, int8, x, axis, raised, name)
-    if int8.form == "exact" or anchor == integer.LARGEST_ANCHOR:
-        lowest = _int8_like(f"{name}/lowest", raised, _CODE, x)
-        code = writer.emit(
-            Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE)
-        )
-    if int8.form == "fast" and raised == anchor:
-        return (_fast_powers(writer, code, anchor, name),)
-    if int8.form == "fast":
-        return (_powers(writer, code, anchor, name),)
+    if anchor == integer.LARGEST_ANCHOR:
+        code = _clipped(writer, code, raised, name)
+    if raised != anchor:
+        return Probabilities(name, (_powers(writer, code, anchor, name),))
+    quantisation = Quantisation((integer.POWER_ELU_SCALE,), integer.ELU_ZERO_POINT)
+    less_one = writer.emit(Elu(inputs=(code,), name=f"{name}/less_one", quantisation=quantisation))
+    # Functions of one tensor all of them, and so one table to XNNPACK.
+    largest = Quantisation((integer.power_scale(0),), 0)
+    one = int8.constant(f"{name}/one", 1.0)
+    powers = writer.emit(Add(inputs=(less_one, one), name=f"{name}/powers", quantisation=largest))
+    power = int8.constant(f"{name}/largest", 2.0**-anchor)
+    scale = Quantisation((integer.power_scale(anchor),), 0)
+    whole = writer.emit(Mul(inputs=(powers, power), name=name, quantisation=scale))
+    return Probabilities(name, (whole,), less_one)
+
+
+def _exact(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, Tensor]:
+    code = _clipped(writer, _codes(writer, int8, x, axis, 0, name), 0, name)
     high = _powers(writer, code, 0, f"{name}/high")
     capped = _powers(writer, code, integer.LARGEST_ANCHOR, f"{name}/capped")
     one = _int8_like(f"{name}/one", 127, _IN_127, x)
@@ -187,6 +240,11 @@ def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tu
     excess = writer.emit(Mul(inputs=(high, one), name=f"{name}/excess", quantisation=small))
     low = writer.emit(Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small))
     return high, low
+
+
+def _clipped(writer: Writer, code: Tensor, least: int, name: str) -> Tensor:
+    lowest = _int8_like(f"{name}/lowest", least, _CODE, code)
+    return writer.emit(Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE))
 
 
 def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str) -> Tensor:
@@ -229,14 +287,6 @@ def _exponentials(
     table = integers(f"{name}/iexp_table", values)
     exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
     return exponential, int(values[255]), 0
-
-
-def _fast_powers(writer: Writer, code: Tensor, anchor: int, name: str) -> Tensor:
-    """Powers of two of levels from `anchor` on, of codes raised by as many."""
-    less_one = Quantisation((integer.POWER_ELU_SCALE,), integer.ELU_ZERO_POINT)
-    powers = writer.emit(Elu(inputs=(code,), name=f"{name}/less_one", quantisation=less_one))
-    scale = Quantisation((integer.power_scale(anchor),), 0)
-    return relabel(writer, powers, powers.shape, scale, name=name)
 
 
 def _anchor(int8: Int8, name: str) -> int:
