@@ -17,7 +17,7 @@ from small_run import CLASSES, settled_network, small_config, write_folder, writ
 from qlvit_edge.converters.routes import onnx as route
 from qlvit_edge.converters.routes import ort
 from qlvit_edge.converters.routes.closeness import FLOAT32, Closeness, compare_logits
-from qlvit_edge.converters.routes.exportable import exportable
+from qlvit_edge.converters.routes.export_modules import exportable
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import PREPROCESSING

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.convert import Progress
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.contenders import Contender
-from qlvit_edge.converters.routes.judging import judge
 from qlvit_edge.converters.routes.ort import onnx_logits
-from qlvit_edge.converters.routes.running import Kind, peak_above_bare, runner
-from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.converters.routes.runners import Kind, peak_above_bare, runner
+from qlvit_edge.converters.routes.torch_answers import Shown
+from qlvit_edge.converters.routes.verdict import judge
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Kernels

@@ -17,11 +17,11 @@ from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
 from qlvit_edge.converters.routes.environment import find_python
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
 from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
 from qlvit_edge.converters.routes.ort import dynamic_int8
-from qlvit_edge.converters.routes.running import Kind
+from qlvit_edge.converters.routes.runners import Kind
+from qlvit_edge.converters.routes.verdict import Made
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.integer.log2_softmax import Form

@@ -19,7 +19,7 @@ import onnx
 import torch
 from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
-from qlvit_edge.converters.routes.exportable import exportable
+from qlvit_edge.converters.routes.export_modules import exportable
 from qlvit_edge.converters.routes.ort import INPUT, OUTPUT
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.qlvit import QLViT

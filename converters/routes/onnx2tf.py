@@ -24,8 +24,8 @@ from qlvit_edge.converters.routes.closeness import (
     Bound,
 )
 from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.verdict import Made
 from qlvit_edge.data.folder import scan
 from qlvit_edge.errors import ConversionError, ModelFileError
 from qlvit_edge.files import sha256

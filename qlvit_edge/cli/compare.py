@@ -102,7 +102,7 @@ def command(
     from qlvit_edge.converters.convert import proof_images
     from qlvit_edge.converters.routes.compare import compare
     from qlvit_edge.converters.routes.contenders import contenders
-    from qlvit_edge.converters.routes.shown import show
+    from qlvit_edge.converters.routes.torch_answers import show
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
     from qlvit_edge.runtime.machine import describe_machine, in_words
     from qlvit_edge.training.checkpoint import load_checkpoint

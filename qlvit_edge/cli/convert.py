@@ -180,7 +180,7 @@ def command(
     form = cast("Form", softmax)
     lifting = None
     if mixed is not None:
-        from qlvit_edge.cli.convert_mixed import lift_layers
+        from qlvit_edge.cli.convert_int16 import lift_layers
 
         lifting = lift_layers(checkpoint, form, data, split_path, mixed, is_bundled(run))
     graph = None if lifting is None else lifting.lifted.graph
@@ -193,7 +193,7 @@ def command(
     _print(conversion)
     model, figures = conversion.model, conversion.report
     if lifting is not None:
-        from qlvit_edge.cli.convert_mixed import report_lifting
+        from qlvit_edge.cli.convert_int16 import report_lifting
 
         figures = {**figures, "mixed": report_lifting(lifting, conversion.model)}
     if target == "edgetpu" and failed is None:

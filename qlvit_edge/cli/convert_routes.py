@@ -105,7 +105,7 @@ def to_onnx(checkpoint: Checkpoint, proof: ProofImages, count: int, out: Path) -
     from qlvit_edge.converters.routes.closeness import FLOAT32, compare_logits
     from qlvit_edge.converters.routes.onnx import OPSET, export_onnx
     from qlvit_edge.converters.routes.ort import onnx_logits
-    from qlvit_edge.converters.routes.shown import show
+    from qlvit_edge.converters.routes.torch_answers import show
     from qlvit_edge.files import sha256, write_bytes
 
     content = export_onnx(checkpoint)
@@ -159,9 +159,9 @@ def to_onnx2tf(
     """
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.routes.environment import find_python
-    from qlvit_edge.converters.routes.judging import judge
     from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
-    from qlvit_edge.converters.routes.shown import show
+    from qlvit_edge.converters.routes.torch_answers import show
+    from qlvit_edge.converters.routes.verdict import judge
     from qlvit_edge.files import ensure_writable, sha256, write_bytes
 
     interpreter = find_python(python)

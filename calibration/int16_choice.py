@@ -17,7 +17,7 @@ from qlvit_edge.calibration.sensitivity import (
     measure,
 )
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lift import Lifted, lift, liftable
+from qlvit_edge.converters.int16_layers import Lifted, lift, liftable
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.training.checkpoint import Checkpoint
 

@@ -1,7 +1,7 @@
 """What int16 activations of the N worst layers do to the logits; docs/calibration.md has tables.
 
-    python benchmarks/mixed.py RUN --images 256
-    python benchmarks/mixed.py RUN --images 256 --widen 20
+    python benchmarks/int16_layers.py RUN --images 256
+    python benchmarks/int16_layers.py RUN --images 256 --widen 20
 
 With --widen the ranges of residuals and of what attention adds to them are that much wider than
 calibration found: as one freak image makes them with the min-max observer.
@@ -16,11 +16,11 @@ import numpy as np
 
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import Calibration, load_calibration
-from qlvit_edge.calibration.lifting import worst_liftable
+from qlvit_edge.calibration.int16_choice import worst_liftable
 from qlvit_edge.calibration.sensitivity import Cost, cost_of, measure
 from qlvit_edge.cli.progress import progress_bar
 from qlvit_edge.cli.sensitivity import images_of
-from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.int16_layers import lift, liftable
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
 

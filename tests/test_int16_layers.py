@@ -15,10 +15,10 @@ from small_run import cell_image, small_config, write_folder, write_run
 from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.calibration.hybrid import layer_of, layers_of
-from qlvit_edge.calibration.lifting import lift_worst, worst_liftable
+from qlvit_edge.calibration.int16_choice import lift_worst, worst_liftable
 from qlvit_edge.calibration.sensitivity import Cost, LayerCost, Sensitivity, cost_of
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.int16_layers import lift, liftable
 from qlvit_edge.converters.prove import prove_equal
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.modelfile.audit import audit_integer_only

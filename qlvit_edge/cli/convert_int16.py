@@ -11,7 +11,7 @@ import click
 from qlvit_edge.cli.console import table_console
 
 if TYPE_CHECKING:
-    from qlvit_edge.calibration.lifting import Lifting
+    from qlvit_edge.calibration.int16_choice import Lifting
     from qlvit_edge.calibration.sensitivity import Cost
     from qlvit_edge.integer.log2_softmax import Form
     from qlvit_edge.training.checkpoint import Checkpoint
@@ -45,7 +45,7 @@ def lift_layers(
     import numpy as np
 
     from qlvit_edge.calibration.file import load_calibration
-    from qlvit_edge.calibration.lifting import lift_worst
+    from qlvit_edge.calibration.int16_choice import lift_worst
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.cli.sensitivity import images_of
     from qlvit_edge.preprocess import load

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, compare_logits
-from qlvit_edge.converters.routes.running import file_logits
-from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.converters.routes.runners import file_logits
+from qlvit_edge.converters.routes.torch_answers import Shown
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
