@@ -147,8 +147,8 @@ def of_file(
         ratio,
         document.size,
         document.macs,
-        worker.loaded.partitions,
-        worker.loaded.operators_left,
+        worker.first_run.partitions,
+        worker.first_run.operators_left,
         accuracy,
     )
 

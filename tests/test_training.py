@@ -35,6 +35,7 @@ from qlvit_edge.training.checkpoint import (
     TrainingSettings,
     load_checkpoint,
     load_tensors,
+    read_run_config,
 )
 from qlvit_edge.training.holdout import hold_out
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
@@ -63,7 +64,7 @@ def split(cells: Path) -> Path:
 def _arguments(cells: Path, split: Path, out: Path, *options: object) -> list[object]:
     return [
         *("train", "--data", cells, "--split", split, "--out", out, "--epochs", EPOCHS),
-        *("--batch", 6, *options),
+        *("--batch", 6, "--unknown-cells", "basophils, blasts,", *options),
     ]
 
 
@@ -136,6 +137,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
         *("run.json", "split.json", "best.safetensors", "last.safetensors"),
         *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
     }
+    assert read_run_config(whole_run).unknown_cells == ["basophils", "blasts"]
     rows = _rows(whole_run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     metrics = json.loads((whole_run / "metrics.json").read_text())
@@ -225,6 +227,7 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
         ["--seed", 1],
         ["--epochs", 9],
         ["--settle", 0.5],
+        ["--unknown-cells", "basophils"],
         ["--kan", "cubic"],
         ["--variant", "v3"],
         ["--norm", "layer"],

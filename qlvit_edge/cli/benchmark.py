@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MOST_THREADS = 64
 
 
-def _listed(value: str, param: click.Parameter) -> list[str]:
+def _parse_list(value: str, param: click.Parameter) -> list[str]:
     parts = [part.strip() for part in value.split(",")]
     if not all(parts):
         raise click.BadParameter("an empty entry between commas", param=param)
@@ -29,7 +29,7 @@ def _listed(value: str, param: click.Parameter) -> list[str]:
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     """Numbers of threads, separated by commas."""
-    parts = _listed(value, param)
+    parts = _parse_list(value, param)
     for part in parts:
         if not (part.isascii() and part.isdigit() and 1 <= int(part) <= _MOST_THREADS):
             raise click.BadParameter(
@@ -42,7 +42,7 @@ def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     """Names from a choice, separated by commas."""
 
     def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-        parts = _listed(value, param)
+        parts = _parse_list(value, param)
         for part in parts:
             if part not in choice:
                 raise click.BadParameter(f"{part!r} is not one of {', '.join(choice)}", ctx, param)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROUTES = ("native", "onnx", "onnx2tf")
 
 
-def _listed(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     """Routes, separated by commas."""
     parts = [part.strip() for part in value.split(",")]
     for part in parts:
@@ -32,7 +32,7 @@ def _listed(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 @click.argument("run")
 @click.option(
     "--routes",
-    callback=_listed,
+    callback=_parse_list,
     metavar="LIST",
     default="native,onnx,onnx2tf",
     show_default=True,
@@ -99,10 +99,10 @@ def command(
         require("validate", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.converters.convert import proof_images
+    from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.compare import compare
     from qlvit_edge.converters.routes.contenders import contenders
-    from qlvit_edge.converters.routes.torch_answers import show
+    from qlvit_edge.converters.routes.torch_answers import torch_answers
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
     from qlvit_edge.runtime.machine import describe_machine, in_words
     from qlvit_edge.training.checkpoint import load_checkpoint
@@ -113,20 +113,20 @@ def command(
     checkpoint = load_checkpoint(resolve_run(run))
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
-    shown = show(checkpoint, proof, count, progress_bar)
+    answers = torch_answers(checkpoint, proof, count, progress_bar)
     made = contenders(checkpoint, routes, python, data, log, progress_bar)
-    rows = compare(made, checkpoint.folder, shown, rounds, progress_bar)
+    rows = compare(made, checkpoint.folder, answers, rounds, progress_bar)
     machine = describe_machine()
-    _print(rows, shown.origin, len(shown.views), rounds, shown.reduced)
+    _print(rows, answers.origin, len(answers.views), rounds, answers.reduced)
     table_console().print(in_words(machine), highlight=False, markup=False)
     if json_path is not None:
         write_json(
             json_path,
             {
                 "machine": machine,
-                "images": len(shown.views),
-                "origin": shown.origin,
-                "reduced": shown.reduced,
+                "images": len(answers.views),
+                "origin": answers.origin,
+                "reduced": answers.reduced,
                 "rounds": rounds,
                 "rows": [row.as_dict() for row in rows],
             },

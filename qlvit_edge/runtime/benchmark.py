@@ -166,7 +166,7 @@ def _facts(case: Case, document: Document, bare: int | None) -> dict[str, Any]:
     starts = []
     for _ in range(STARTS):
         with Worker(case) as worker:
-            starts.append(worker.loaded)
+            starts.append(worker.first_run)
     peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
     peak = int(statistics.median(peaks)) if peaks else None
     return {
