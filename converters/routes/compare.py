@@ -12,21 +12,23 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
-from qlvit_edge.converters.routes.contenders import Contender
+from qlvit_edge.converters.routes.contenders import Contender, contenders
 from qlvit_edge.converters.routes.ort import onnx_logits
 from qlvit_edge.converters.routes.runners import Kind, peak_above_bare, runner
-from qlvit_edge.converters.routes.torch_answers import TorchAnswers
+from qlvit_edge.converters.routes.torch_answers import TorchAnswers, torch_answers
 from qlvit_edge.converters.routes.verdict import judge
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.progress import Progress
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Kernels
+from qlvit_edge.runtime.machine import Machine, describe_machine
+from qlvit_edge.training.checkpoint import Checkpoint
 
 REPEATS = 3
 WARM_UP = 3
@@ -69,14 +71,71 @@ class Row:
     latency_ms: float | None = None
     peak_bytes: int | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row for JSON."""
-        closeness = None if self.closeness is None else vars(self.closeness)
-        return {**vars(self), "closeness": closeness}
+
+@dataclass(frozen=True)
+class RouteComparison:
+    """Every file of every route, side by side; `asdict` of it is JSON.
+
+    Attributes:
+        machine: where latency and memory were measured.
+        images: how many images the answers are on.
+        origin: which they are, in words.
+        reduced: whether these are the few bundled crops, for want of the test set.
+        rounds: of the latency measurement.
+        rows: one per file, PyTorch first.
+    """
+
+    machine: Machine
+    images: int
+    origin: str
+    reduced: bool
+    rounds: int
+    rows: tuple[Row, ...]
+
+
+def compare_routes(
+    checkpoint: Checkpoint,
+    routes: Sequence[str],
+    proof: ProofImages,
+    count: int,
+    rounds: int,
+    *,
+    python: Path | None,
+    data: Path | None,
+    log: Path,
+    progress: Progress,
+) -> RouteComparison:
+    """Convert a network by every route, judge the files and measure them.
+
+    Args:
+        checkpoint: the trained network.
+        routes: names out of `contenders.ROUTES`.
+        proof: the images to judge by.
+        count: most of them.
+        rounds: of the latency measurement; each runs every row `REPEATS` times.
+        python: of the environment with onnx2tf; None: see `find_python`.
+        data: where the calibration images are; None: where the run's data was.
+        log: where onnx2tf's log is kept if it fails.
+        progress: makes a progress bar from a description and a total.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    answers = torch_answers(checkpoint, proof, count, progress)
+    found = contenders(checkpoint, routes, python, data, log, progress)
+    rows = compare(found, checkpoint.folder, answers, rounds, progress)
+    return RouteComparison(
+        machine=describe_machine(),
+        images=len(answers.views),
+        origin=answers.origin,
+        reduced=answers.reduced,
+        rounds=rounds,
+        rows=tuple(rows),
+    )
 
 
 def compare(
-    contenders: Sequence[Contender],
+    files: Sequence[Contender],
     folder: Path,
     answers: TorchAnswers,
     rounds: int,
@@ -85,15 +144,15 @@ def compare(
     """Judge and measure every contender.
 
     Args:
-        contenders: from `contenders.contenders`.
+        files: from `contenders`.
         folder: the run folder, which PyTorch's row is run from.
         answers: images and PyTorch's logits.
         rounds: of the latency measurement; each runs every row `REPEATS` times.
         progress: makes a progress bar from a description and a total.
     """
-    with tempfile.TemporaryDirectory() as name, progress("judging", len(contenders)) as advance:
+    with tempfile.TemporaryDirectory() as name, progress("judging", len(files)) as advance:
         rows, paths = [], []
-        for number, contender in enumerate(contenders):
+        for number, contender in enumerate(files):
             path = folder
             if contender.made is not None:
                 path = Path(name) / f"{number}.{contender.kind}"
