@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -36,6 +37,7 @@ from qlvit_edge.training.checkpoint import (
     load_checkpoint,
     load_tensors,
     read_run_config,
+    write_run_config,
 )
 from qlvit_edge.training.holdout import hold_out
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
@@ -236,6 +238,20 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
         line = refused(capfd, *arguments, "--resume", *options)
         assert "other data or options" in line
     assert {path.name: path.read_bytes() for path in whole_run.iterdir()} == before
+
+
+def test_what_describes_the_model_decides_nothing_in_training(
+    cells: Path, split: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "described"
+    shutil.copytree(whole_run, run)
+    config = read_run_config(run).model_copy(update={"golden_images": "may travel"})
+    write_run_config(run, config)
+    assert run_command(*_arguments(cells, split, run, "--resume")) == 0
+    assert read_run_config(run) == config
+    _, header = load_tensors(run / LAST_FILE)  # as runs have it from before the description
+    before = {"format", "network", "classes", "data", "split_fingerprint", "training"}
+    assert set(header["settings"]) == before
 
 
 def _run_config(epochs: int, settle: float = 0.0) -> RunConfig:

@@ -178,7 +178,8 @@ def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:
         raise CheckpointError(
             out, "already holds a run", "add --resume to continue it, or choose another --out"
         )
-    if read_run_config(out) != run:
+    recorded = read_run_config(out)
+    if recorded.model_copy(update={"golden_images": run.golden_images}) != run:
         raise CheckpointError(
             out,
             "holds a run with other data or options",

@@ -41,6 +41,8 @@ LAST_FILE = "last.safetensors"
 SPLIT_FILE = "split.json"
 CALIBRATION_FILE = "calibration.json"
 BUNDLED_CROPS: Final = "bundled:crops"
+DESCRIPTION_FIELDS: Final = ("unknown_cells", "golden_images")
+"""Fields of run.json that describe the model and decide nothing in training."""
 
 
 class TrainingSettings(BaseModel):
@@ -138,7 +140,7 @@ def read_run_config(folder: Path) -> RunConfig:
         raise CheckpointError(path, f"{where}: {first['msg']}", "train again") from None
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, object]) -> None:
     """Write tensors and a JSON header as safetensors, atomically."""
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
