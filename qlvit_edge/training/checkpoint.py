@@ -19,6 +19,7 @@ import errno
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -140,7 +141,7 @@ def read_run_config(folder: Path) -> RunConfig:
         raise CheckpointError(path, f"{where}: {first['msg']}", "train again") from None
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, object]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: Mapping[str, object]) -> None:
     """Write tensors and a JSON header as safetensors, atomically."""
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:

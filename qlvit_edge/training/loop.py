@@ -73,7 +73,7 @@ class TrainingState:
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        header: dict[str, object] = {
+        header = {
             "format": FORMAT,
             "epoch": self.epoch,
             "history": self.history,
