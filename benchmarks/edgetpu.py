@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, cut_graph, cut_report
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
+from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.configs import size_config
@@ -26,36 +27,16 @@ from qlvit_edge.modelfile.edgetpu_forecast import forecast, summarise_forecast
 from qlvit_edge.modelfile.reader import read_document
 
 
-class _Same(dict[str, Any]):
-    """The same answer for every name."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__(answer=answer)
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __getitem__(self, name: str) -> Any:
-        return super().__getitem__("answer")
-
-    def get(self, name: str, default: object = None) -> Any:
-        """Return the answer."""
-        return self[name]
-
-
-def graph_of(size: str, builder: type[IntegerBuilder]) -> Graph:
+def graph_of(size: str, target: type[Int8]) -> Graph:
     """Lower a size with untrained weights."""
     torch.manual_seed(0)
-    ready = builder(size, ranges=_Same((0.0, 1.0)), anchors=_Same(0))
-    return lower(QLViT(size_config(size)).eval(), ready)
+    return lower(QLViT(size_config(size)).eval(), Writer(size, target(Asked())))
 
 
 def figures(size: str) -> dict[str, Any]:
     """Return what the rules say about a size."""
-    native = summarise_forecast(
-        forecast(read_document(write_tflite(graph_of(size, IntegerBuilder))))
-    )
-    graph = graph_of(size, EdgeTpuBuilder)
+    native = summarise_forecast(forecast(read_document(write_tflite(graph_of(size, Int8)))))
+    graph = graph_of(size, EdgeTpu)
     lowered = summarise_forecast(forecast(read_document(write_tflite(graph))))
     found: dict[str, Any] = {
         "size": size,

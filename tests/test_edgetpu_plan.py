@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.edgetpu.plan import Plan, _Net, make_plan
 from qlvit_edge.converters.graph import Array, Encoding, Graph, Operation, Tensor
+from qlvit_edge.converters.idioms.numerics import EdgeTpu
+from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.configs import size_config
@@ -89,27 +90,10 @@ def _require_valid(graph: Graph, mapped: list[bool], plan: Plan) -> None:
             assert plan.levels[made.get(tensor.name, index)] <= plan.levels[index]
 
 
-class _Any(dict[str, Any]):
-    """Answers the same for every name."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__(answer=answer)
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __getitem__(self, name: str) -> Any:
-        return super().__getitem__("answer")
-
-    def get(self, name: str, default: object = None) -> Any:
-        return self[name]
-
-
 def sized_graph(size: str) -> tuple[Graph, list[bool]]:
     """A size's graph with random weights and made-up ranges: good for counting only."""
     torch.manual_seed(0)
-    builder = EdgeTpuBuilder("count", ranges=_Any((0.0, 1.0)), anchors=_Any(0))
-    graph = lower(QLViT(size_config(size)).eval(), builder)
+    graph = lower(QLViT(size_config(size)).eval(), Writer("count", EdgeTpu(Asked())))
     reasons = forecast(read_document(write_tflite(graph))).reasons
     return graph, [reason is None for reason in reasons]
 

@@ -101,7 +101,7 @@ def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFile
     """Cut a graph into segments that obey the rules of the Edge TPU.
 
     Args:
-        graph: from :class:`EdgeTpuBuilder`.
+        graph: lowered with :class:`~qlvit_edge.converters.idioms.numerics.EdgeTpu`.
         smallest_share: see :func:`make_plan`.
 
     Raises:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mini_network import CLASSES, SIZE, calibrated, images
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, cut_graph, pack
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.idioms.numerics import EdgeTpu
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.preprocess import PREPROCESSING
@@ -14,7 +14,7 @@ from qlvit_edge.preprocess import PREPROCESSING
 
 def edgetpu_graph(form: Form = "fast") -> Graph:
     """The small network in the operators of the Edge TPU."""
-    return calibrated(form, images(4), EdgeTpuBuilder)[1]
+    return calibrated(form, images(4), EdgeTpu)[1]
 
 
 def metadata() -> ModelMetadata:
