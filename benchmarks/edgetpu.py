@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, chain_report, cut_graph
+from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, cut_graph, cut_report
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
 from qlvit_edge.converters.idioms.scales import Asked
@@ -47,9 +47,9 @@ def figures(size: str, smallest_share: float) -> dict[str, Any]:
         "mmacs": graph.macs() / 1e6,
     }
     for name, share in (("all", 1.0), ("saving", smallest_share)):
-        report = chain_report(cut_graph(graph, share), None)
+        report = cut_report(cut_graph(graph, share), None)
         found[name] = {
-            key: report[key]
+            key: getattr(report, key)
             for key in (
                 "round_trips",
                 "tpu_macs_share",

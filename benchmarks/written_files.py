@@ -28,7 +28,7 @@ from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, FloatSoftmax, Int8
 from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import QLViTEdgeError
@@ -52,7 +52,8 @@ def files(network: QLViT, scales: ScaleTable) -> Iterator[tuple[str, Callable[[]
 
         def int16(make: Callable[[type[Int8]], Graph] = graph) -> bytes:
             plain = make(Int8)
-            return write_tflite(lift(plain, sorted(liftable(plain))[::2], scales.ranges).graph)
+            chosen = sorted(int16_candidates(plain))[::2]
+            return write_tflite(with_int16_layers(plain, chosen, scales.ranges).graph)
 
         def chain(make: Callable[[type[Int8]], Graph] = graph) -> bytes:
             segments = sorted(cut_graph(make(EdgeTpu)).files.items())
