@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.lifting import worst_liftable
 from qlvit_edge.calibration.sensitivity import Cost, cost_of, measure
 from qlvit_edge.cli.progress import progress_bar
 from qlvit_edge.cli.sensitivity import images_of
 from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
 

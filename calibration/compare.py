@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.collect import Observed, integer_graph, with_errors
+from qlvit_edge.calibration.collect import Observed, with_errors
 from qlvit_edge.calibration.file import Calibration
-from qlvit_edge.calibration.images import choose_images, evenly
+from qlvit_edge.calibration.images import choose_images
 from qlvit_edge.calibration.observers import OBSERVERS, ObserverName
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.data.choose import evenly
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, select
 from qlvit_edge.errors import CalibrationError, DataError
@@ -168,7 +168,7 @@ def compare(
         DataError: an image does not decode.
     """
     network = checkpoint.run.network
-    floating = write_tflite(lower(checkpoint.network, FloatBuilder("float")))
+    floating = write_tflite(float_graph(checkpoint.network, "float"))
     found = [with_errors(checkpoint, observed, observer) for observer in OBSERVERS]
     models = [Interpreter(floating)] + [
         Interpreter(write_tflite(integer_graph(checkpoint, calibration, "fast")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.sensitivity import (
     Cost,
@@ -18,6 +17,7 @@ from qlvit_edge.calibration.sensitivity import (
 )
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lift import Lifted, lift, liftable
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.training.checkpoint import Checkpoint
 

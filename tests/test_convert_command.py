@@ -15,11 +15,11 @@ from command import files_below, refused, run_command
 from small_run import CLASSES, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError
 from qlvit_edge.files import sha256

@@ -98,6 +98,7 @@ def command(
     if plot is not None:
         require("validate", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.convert import proof_images
     from qlvit_edge.converters.routes.compare import compare
@@ -114,7 +115,9 @@ def command(
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     shown = show(checkpoint, proof, count, progress_bar)
-    made = contenders(checkpoint, routes, python, data, log, progress_bar)
+    made = contenders(
+        checkpoint, lambda: calibration_of(checkpoint), routes, python, data, log, progress_bar
+    )
     rows = compare(made, checkpoint.folder, shown, rounds, progress_bar)
     machine = describe_machine()
     _print(rows, shown.origin, len(shown.views), rounds, shown.reduced)

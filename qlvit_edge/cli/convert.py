@@ -12,7 +12,7 @@ from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
     from qlvit_edge.converters.convert import Conversion
-    from qlvit_edge.converters.integer_builder import IntegerBuilder
+    from qlvit_edge.converters.idioms.numerics import Int8
 
 
 @click.command("convert")
@@ -163,8 +163,10 @@ def command(
 
     require_options_of_target(context, target)
     from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.convert import Extent, convert, proof_images
+    from qlvit_edge.converters.lower import require_lowerable
     from qlvit_edge.converters.prove import check_budget
     from qlvit_edge.errors import AccuracyBudgetError
     from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
@@ -184,7 +186,17 @@ def command(
 
         lifting = lift_layers(checkpoint, form, data, split_path, mixed, is_bundled(run))
     graph = None if lifting is None else lifting.lifted.graph
-    conversion = convert(checkpoint, form, proof, extent, progress_bar, _builder(target), graph)
+    require_lowerable(checkpoint.network)
+    conversion = convert(
+        checkpoint,
+        calibration_of(checkpoint),
+        form,
+        proof,
+        extent,
+        progress_bar,
+        _numerics(target),
+        graph,
+    )
     failed: AccuracyBudgetError | None = None
     try:
         check_budget(conversion.accuracies, max_drop, out)
@@ -221,15 +233,11 @@ def command(
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
 
 
-def _builder(target: str) -> type[IntegerBuilder]:
-    """Return what lowers in the operators of the target."""
-    if target == "edgetpu":
-        from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
+def _numerics(target: str) -> type[Int8]:
+    """Return the arithmetic in the operators of the target."""
+    from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
 
-        return EdgeTpuBuilder
-    from qlvit_edge.converters.integer_builder import IntegerBuilder
-
-    return IntegerBuilder
+    return EdgeTpu if target == "edgetpu" else Int8
 
 
 def _print(conversion: Conversion) -> None:

@@ -33,9 +33,9 @@ def blame(
         layer alone in integers.
     """
     from qlvit_edge.calibration.file import load_calibration
-    from qlvit_edge.calibration.images import evenly
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.data.choose import evenly
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE
 
     calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)

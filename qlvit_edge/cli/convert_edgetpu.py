@@ -50,7 +50,7 @@ def to_chain(
     timeout: int,
     progress: Progress,
 ) -> tuple[bytes, dict[str, Any]]:
-    """Cut a conversion made with the Edge TPU's builder, compile, pack and prove the chain.
+    """Cut a conversion made for the Edge TPU, compile, pack and prove the chain.
 
     Args:
         conversion: the whole graph, proven.

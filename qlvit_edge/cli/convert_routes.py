@@ -157,6 +157,7 @@ def to_onnx2tf(
         ConversionError: the other tools failed.
         MissingExtraError: there is no environment with them.
     """
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.routes.environment import find_python
     from qlvit_edge.converters.routes.judging import judge
@@ -167,7 +168,7 @@ def to_onnx2tf(
     interpreter = find_python(python)
     ensure_writable(out)
     name = checkpoint.folder.resolve().name
-    views, origin = calibration_views(checkpoint, data)
+    views, origin = calibration_views(checkpoint, lambda: calibration_of(checkpoint), data)
     shown = show(checkpoint, proof, count, progress_bar)
     with progress_bar("running onnx2tf and TensorFlow", 1) as advance:
         files = make_files(checkpoint, interpreter, views, out / f"{name}-onnx2tf.log")

@@ -115,7 +115,8 @@ def images_of(
     """
     from qlvit_edge.bundled import CROPS
     from qlvit_edge.calibration.compare import Judged, images_to_judge
-    from qlvit_edge.calibration.images import evenly, files_elsewhere
+    from qlvit_edge.calibration.images import files_elsewhere
+    from qlvit_edge.data.choose import evenly
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
     from qlvit_edge.errors import DataError
