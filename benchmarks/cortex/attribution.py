@@ -1,19 +1,20 @@
 """To which operators of the file, and to which parts of the network, instructions belong.
 
 The plugin sees operators begin, in order, but not which ones. The runtime's own profiler names
-them on this machine: XNNPACK makes the same operators of a file on x86 and on arm64, and where
-the two sequences differ no operator is named and only kernels are told apart.
+them on this machine: XNNPACK makes the same operators of a file on x86 and on arm64. Where the
+two sequences differ, or the profiler cannot run the file, no operator is named and only kernels
+are told apart.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from record import Record, Segment
+from record import Record
 from symbols import Symbols
 
 from qlvit_edge.errors import QLViTEdgeError
@@ -25,7 +26,6 @@ from qlvit_edge.runtime.profiler import running_order
 RUNTIME = "runtime"
 """Between operators: the interpreter, the delegate's parts, setting operators up."""
 _KERNEL = re.compile(r"xnn_\w+|tflite::[\w:]+")
-_ARGUMENTS = re.compile(r"<.*|\(.*")
 
 
 @dataclass(frozen=True)
@@ -51,35 +51,65 @@ class Share:
     cycles: float = 0.0
 
 
-Cycles = Callable[[Record, Segment], float]
+@dataclass(frozen=True)
+class Cost:
+    """Sums over shares.
+
+    Attributes:
+        instructions: executed in one inference.
+        cycles: by the model; 0 where it was not asked for.
+    """
+
+    instructions: int
+    cycles: float
 
 
 def attribute(
-    model: Path, record: Record, symbols: Symbols, cycles: Cycles = lambda *_: 0.0
+    model: Path, record: Record, symbols: Symbols, costs: Mapping[bytes, float] | None = None
 ) -> list[Share]:
-    """Return the shares of all operators in the order they ran, the runtime's last."""
+    """Return the shares of all operators in the order they ran, the runtime's last.
+
+    Args:
+        model: the file that was recorded.
+        record: one inference of it.
+        symbols: of the runtime's library.
+        costs: cycles per block, by its bytes.
+    """
     names = _names(model, record)
-    shares, rest, rest_cycles, index = [], 0, 0.0, 0
+    shares: list[Share] = []
+    rest, rest_cycles = 0, 0.0
     for segment in record.segments:
-        spent, cost = record.instructions(segment), cycles(record, segment)
+        spent, cycles = record.instructions(segment), record.cycles(segment, costs or {})
         if segment.kind == "r":
-            rest, rest_cycles = rest + spent, rest_cycles + cost
+            rest, rest_cycles = rest + spent, rest_cycles + cycles
             continue
-        kernel = _kernel(record.functions(segment, symbols))
-        number, name, operator, part = names[index] if names else (-1, "", kernel, kernel)
-        shares.append(Share(number, name, operator, part, kernel, spent, cost))
-        index += 1
-    return [*shares, Share(-1, "", RUNTIME, RUNTIME, "", rest, rest_cycles)]
+        kernel = kernel_of(record.functions(segment, symbols))
+        number, name, operator, part = names[len(shares)] if names else (-1, "", kernel, kernel)
+        shares.append(Share(number, name, operator, part, kernel, spent, cycles))
+    return [*shares, Share(-1, "", RUNTIME, RUNTIME, RUNTIME, rest, rest_cycles)]
 
 
-def totals(shares: list[Share], what: Callable[[Share], str]) -> dict[str, tuple[int, float]]:
-    """Return instructions and cycles by what `what` says of a share, most expensive first."""
-    instructions: Counter[str] = Counter()
-    cycles: Counter[str] = Counter()
+def total(shares: list[Share]) -> Cost:
+    """Return the cost of the whole inference."""
+    return Cost(sum(s.instructions for s in shares), sum(s.cycles for s in shares))
+
+
+def totals(shares: list[Share], what: Callable[[Share], str]) -> dict[str, Cost]:
+    """Return the costs by what `what` says of a share, most expensive first."""
+    groups: dict[str, list[Share]] = {}
     for share in shares:
-        instructions[what(share)] += share.instructions
-        cycles[what(share)] += share.cycles  # type: ignore[assignment]
-    return {name: (spent, float(cycles[name])) for name, spent in instructions.most_common()}
+        groups.setdefault(what(share), []).append(share)
+    costs = {name: total(group) for name, group in groups.items()}
+    return dict(sorted(costs.items(), key=lambda entry: -entry[1].instructions))
+
+
+def kernel_of(functions: Counter[str]) -> str:
+    """Name the function of the library that does most of the work, without its arguments."""
+    for name, _ in functions.most_common():
+        match = _KERNEL.search(name)
+        if match:
+            return match[0]
+    return "system library"
 
 
 def _names(model: Path, record: Record) -> list[tuple[int, str, str, str]]:
@@ -98,12 +128,3 @@ def _names(model: Path, record: Record) -> list[tuple[int, str, str, str]]:
         name = graph.tensors[operator.outputs[0]].name if operator.outputs else ""
         found.append((number, name, operator.name, part_of(operator, graph)))
     return found
-
-
-def _kernel(functions: Counter[str]) -> str:
-    """Name the function that does the work, without its arguments."""
-    for name, _ in functions.most_common():
-        match = _KERNEL.search(name)
-        if match:
-            return _ARGUMENTS.sub("", match[0])
-    return "system library"

@@ -45,9 +45,7 @@ class Emulator:
     program: Path
     plugin: Path
 
-    def command(
-        self, cpu: str, marks: Path, out: Path, script: Path, *arguments: str
-    ) -> list[str]:
+    def command(self, cpu: str, marks: Path, out: Path, script: Path, *arguments: str) -> list[str]:
         """Return the command that runs a Python script and records one inference."""
         _, *rest = self.userland.command(cpu, script, *arguments)
         return [
@@ -133,5 +131,3 @@ def _run(*command: str, cwd: Path | None = None) -> str:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         fail(f"{command[0]}: {last}; {' '.join(command[1:])}")
     return done.stdout
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from symbols import LIBRARY, Symbols
 GUEST = Path(__file__).with_name("guest.py")
 WARM_UP = 2
 """Inferences before the one that is recorded: weights are packed, buffers are in place."""
+
+ATTEMPTS = 3
+"""The emulator itself was seen to die of a signal once in about fifty runs."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Record:
     def instructions(self, segment: Segment) -> int:
         """Return how many instructions a segment executed."""
         return sum(n * self.blocks[number].instructions for number, n in segment.times.items())
+
+    def cycles(self, segment: Segment, costs: Mapping[bytes, float]) -> float:
+        """Return the cycles of a segment, from those of its blocks; 0.0 for a block without."""
+        blocks = self.blocks
+        return sum(n * costs.get(blocks[b].code, 0.0) for b, n in segment.times.items())
 
     def functions(self, segment: Segment, symbols: Symbols) -> Counter[str]:
         """Return the instructions of a segment by function; '' is outside the library."""
@@ -108,7 +116,10 @@ def record(emulator: Emulator, symbols: Symbols, model: Path, cpu: str) -> Recor
         marks, out = Path(folder) / "marks", Path(folder) / "record"
         marks.write_text("\n".join(symbols.marks()) + "\n")
         command = emulator.command(cpu, marks, out, GUEST, str(model.resolve()), str(WARM_UP))
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        for _ in range(ATTEMPTS):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode >= 0:
+                break
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             fail(f"{model}: on {cpu} it ended with {done.returncode} ({last})")

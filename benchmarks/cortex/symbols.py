@@ -65,10 +65,7 @@ class Symbols:
         """Read what `nm --print-size` prints; a function without a size has one byte."""
         found = [match for line in listed.splitlines() if (match := _LINE.fullmatch(line))]
         return cls(
-            [
-                Function(int(m[1], 16), int(m[1], 16) + int(m[2] or "1", 16), m[3])
-                for m in found
-            ]
+            [Function(int(m[1], 16), int(m[1], 16) + int(m[2] or "1", 16), m[3]) for m in found]
         )
 
     def name_at(self, offset: int) -> str:
