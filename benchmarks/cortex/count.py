@@ -1,7 +1,7 @@
 """Instructions that a Cortex-A72 (Raspberry Pi 4) or A76 (Pi 5) executes for one inference.
 
     python benchmarks/cortex/count.py FILE.tflite... --cache DIR [--cpu cortex-a72,cortex-a76]
-        [--by part|operator|kernel|layer] [--cycles] [--json OUT] [--record]
+        [--by part|operator|kernel|layer|layer-kernel] [--cycles] [--json OUT] [--record]
 
 One thread, default kernels; the blocks of one inference are counted under emulation, operator by
 operator (`make cortex` builds what that needs). Equal within 0.001 % from run to run. `--cycles`
@@ -34,7 +34,8 @@ BY: dict[str, Callable[[Share], str]] = {
     "part": lambda share: share.part,
     "operator": lambda share: share.operator,
     "kernel": lambda share: share.kernel,
-    "layer": lambda share: f"{share.number} {share.operator} {share.name} ({share.kernel})",
+    "layer": lambda share: f"{share.number} {share.operator} {share.name}",
+    "layer-kernel": lambda share: f"{share.number} {share.operator} {share.name}: {share.kernel}",
 }
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 RECORD = Path(__file__).with_name("recorded.json")
-LARGEST_RISE = 0.01
+LARGEST_RISE = 1
+"""Percent."""
 
 Counts = dict[str, dict[str, int]]
 """Instructions by a file's name (without suffix) and processor."""
@@ -46,12 +47,12 @@ def verdicts(counts: Mapping[str, Mapping[str, int]], known: Counts) -> tuple[li
             before = known.get(name, {}).get(cpu)
             if before is None:
                 continue
-            change = now / before - 1
-            rose = change > LARGEST_RISE
+            change = 100 * (now - before)  # in whole numbers: percent of `before`, times it
+            rose = change > LARGEST_RISE * before
             failed |= rose
             said = "more than 1 % above" if rose else "within 1 % of"
-            if change < -LARGEST_RISE:
+            if change < -LARGEST_RISE * before:
                 said = "more than 1 % below (record it: --record)"
-            line = f"{name} on {cpu}: {now / 1e6:.3f} million, {change:+.2%}: {said}"
+            line = f"{name} on {cpu}: {now / 1e6:.3f} million, {now / before - 1:+.2%}: {said}"
             lines.append(f"{line} the record of {before / 1e6:.3f}")
     return lines, failed
