@@ -11,6 +11,7 @@ import ctypes
 import importlib
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
+from qlvit_edge.runtime.arithmetic import Arithmetic, require_version, running_arithmetic
 
 Runtime = Literal["litert", "tflite-runtime"]
 
@@ -129,11 +131,13 @@ class Interpreter:
             raise ValueError("keep_all_tensors needs builtin or reference kernels")
         subject: object = model if isinstance(model, Path) else "model"
         content = read_bytes(model) if isinstance(model, Path) else model
-        require_allowed(read_document(content, subject=subject), subject)
+        self._document = read_document(content, subject=subject)
+        require_allowed(self._document, subject)
         self._native = load_native(
             content, subject, kernels, runtime, threads, keep_all_tensors=keep_all_tensors
         )
         self.kernels = kernels
+        self._runtime: Runtime = runtime
         self._keep = keep_all_tensors
         self._names: list[tuple[str, int]] = []
         self.input = _only(self._native.get_input_details(), "input", subject)
@@ -147,6 +151,20 @@ class Interpreter:
         )
         self.kernels_used = _words(
             kernels, self.partitions, self.operators_left, self.xnnpack_missing
+        )
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """Which arithmetic the kernels that run compute, and whether that is proved."""
+        from qlvit_edge.modelfile.metadata import metadata_of
+
+        metadata = metadata_of(self._document)
+        return running_arithmetic(
+            self._runtime,
+            reference=self.kernels is Kernels.REFERENCE,
+            partitions=self.partitions,
+            file_format=None if metadata is None else metadata.format_version,
+            operators={operator.name for operator in self._document.operators},
         )
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -287,10 +305,11 @@ def load_runtime(runtime: Runtime) -> Any:
     """Import a runtime's interpreter module and return it.
 
     Raises:
-        DeviceError: it is not installed or does not start.
+        DeviceError: it is not installed, is too old or does not start.
     """
     if runtime not in _MODULES:
         raise ValueError(f"runtime {runtime!r} is not one of {', '.join(_MODULES)}")
+    require_version(runtime)
     module, package = _MODULES[runtime]
     try:
         with native_stderr_silenced():
