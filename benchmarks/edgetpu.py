@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
-from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, chain_report, cut_graph
+from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, cut_graph, cut_report
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.integer_builder import IntegerBuilder
 from qlvit_edge.converters.lower import lower
@@ -66,9 +66,9 @@ def figures(size: str) -> dict[str, Any]:
         "mmacs": graph.macs() / 1e6,
     }
     for name, share in (("all", 1.0), ("saving", SMALLEST_SHARE)):
-        report = chain_report(cut_graph(graph, share), None)
+        report = cut_report(cut_graph(graph, share), None)
         found[name] = {
-            key: report[key]
+            key: getattr(report, key)
             for key in (
                 "round_trips",
                 "tpu_macs_share",

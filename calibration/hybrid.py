@@ -75,7 +75,7 @@ class Hybrid:
         known: dict[str, Array] = {"image": view[None].astype(image.dtype)}
         known |= self._before(known)
         entering = {
-            name: _carried(
+            name: _carry(
                 known[self._counterpart(name, self._around)],
                 self._around[self._counterpart(name, self._around)],
                 self._inside[name],
@@ -87,7 +87,7 @@ class Hybrid:
             name = self._given[self._output]
             return np.asarray(self._inside[name].real(left[name])[0], np.float64)
         for name, other in self._given.items():
-            known[name] = _carried(left[other], self._inside[other], self._around[name])
+            known[name] = _carry(left[other], self._inside[other], self._around[name])
         logits = self._after(known)[self._output]
         return np.asarray(self._around[self._output].real(logits)[0], np.float64)
 
@@ -105,7 +105,7 @@ class Hybrid:
         )
 
 
-def _carried(values: Array, source: Tensor, target: Tensor) -> Array:
+def _carry(values: Array, source: Tensor, target: Tensor) -> Array:
     """Values of ``source`` as ``target`` holds them: through the real numbers they stand for."""
     real = source.real(values) / _multiple(source.name)
     if target.quantisation is None:

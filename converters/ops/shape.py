@@ -12,7 +12,7 @@ from qlvit_edge.converters.graph import Array, Encoding, Operation
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Moved(Operation):
+class _Move(Operation):
     """The output has the input's quantisation; the second input is a constant."""
 
     def check(self) -> None:
@@ -31,7 +31,7 @@ class _Moved(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pad(_Moved):
+class Pad(_Move):
     """Surround with real zeros; amounts (rank, 2) int32, none for the batch."""
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class PadV2(Pad):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reshape(_Moved):
+class Reshape(_Move):
     """Give another shape, the leading 1 staying in front."""
 
     def check(self) -> None:
@@ -88,7 +88,7 @@ class Reshape(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Transpose(_Moved):
+class Transpose(_Move):
     """Permute dimensions, the leading one staying in front."""
 
     def check(self) -> None:
@@ -108,7 +108,7 @@ class Transpose(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Slice(_Moved):
+class Slice(_Move):
     """Cut a box out; inputs are x and where it begins and how large it is (rank,) int32."""
 
     def check(self) -> None:
