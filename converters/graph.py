@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.integer.xnnpack import Form
 
 DType = Literal["int8", "uint8", "int16", "int32", "int64", "float32"]
 Array = NDArray[Any]
@@ -168,6 +169,18 @@ class Operation(ABC):
             arrays: one per input; activations have their shape with the leading 1 replaced
                 by the batch size, constants are as stored.
         """
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        """What the runtime's default kernels compute: XNNPACK's, or builtin ones it leaves it to.
+
+        The same as `reference` unless an operation says otherwise.
+
+        Args:
+            arrays: as for `reference`.
+            form: on which processors; see :mod:`qlvit_edge.integer.xnnpack`.
+        """
+        del form
+        return self.reference(*arrays)
 
     @abstractmethod
     def encoding(self) -> Encoding:

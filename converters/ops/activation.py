@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
 from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
 
@@ -47,6 +48,16 @@ class Logistic(_Unary):
     def make_table(self) -> NDArray[np.int8]:
         x = self.inputs[0]
         return lookup_table(logistic, x.scale, x.zero_point, 1 / 256, -128)
+
+    @cached_property
+    def xnnpack_table(self) -> NDArray[np.int8]:
+        """XNNPACK's table, made once."""
+        x = self.inputs[0]
+        return xnnpack.logistic_table(x.scale, x.zero_point)
+
+    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+        del form
+        return look_up(self.xnnpack_table, arrays[0])
 
     def encoding(self) -> Encoding:
         return Encoding("LOGISTIC", 2 if self.output.dtype == "int8" else 1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,
@@ -36,6 +37,14 @@ class _Binary(Operation):
     def shape_rule(self) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(self.inputs[0].shape, self.inputs[1].shape))
 
+    def scales(self) -> xnnpack.Scales:
+        """Return those of both operands and the output."""
+        return self.inputs[0].scale, self.inputs[1].scale, self.output.scale
+
+    def zero_points(self) -> xnnpack.ZeroPoints:
+        """Return those of both operands and the output."""
+        return self.inputs[0].zero_point, self.inputs[1].zero_point, self.output.zero_point
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Sum(_Binary):
@@ -47,14 +56,16 @@ class _Sum(_Binary):
         a, b = arrays
         if self.output.dtype == "int32":
             return np.asarray(a + self.sign * b)
-        tensors = (*self.inputs, self.output)
         if self.output.dtype == "int16":
-            return add_quantised_16(a, b, (tensors[0].scale, tensors[1].scale, tensors[2].scale))
-        parameters = add_parameters(
-            (tensors[0].scale, tensors[1].scale, tensors[2].scale),
-            (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
-        )
-        return add_quantised(a, b, parameters, self.sign)
+            return add_quantised_16(a, b, self.scales())
+        return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
+
+    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+        del form
+        if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
+            return self.reference(*arrays)
+        a, b = arrays
+        return xnnpack.add_quantised(a, b, self.scales(), self.zero_points(), self.sign)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -110,15 +121,16 @@ class Mul(_Binary):
     def reference(self, *arrays: Array) -> Array:
         if self.output.dtype == "int32":
             return np.asarray(arrays[0] * arrays[1])
-        (a, b), output = self.inputs, self.output
-        if output.dtype == "int16":
-            return multiply_quantised_16(arrays[0], arrays[1], (a.scale, b.scale, output.scale))
-        return multiply_quantised(
-            arrays[0],
-            arrays[1],
-            (a.scale, b.scale, output.scale),
-            (a.zero_point, b.zero_point, output.zero_point),
-        )
+        a, b = arrays
+        if self.output.dtype == "int16":
+            return multiply_quantised_16(a, b, self.scales())
+        return multiply_quantised(a, b, self.scales(), self.zero_points())
+
+    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+        if self.output.dtype != "int8" or not xnnpack.takes_product(self.scales()):
+            return self.reference(*arrays)
+        a, b = arrays
+        return xnnpack.multiply_quantised(a, b, self.scales(), self.zero_points(), form)
 
     def encoding(self) -> Encoding:
         version = {"int8": 2, "int16": 4}.get(self.output.dtype, 1)

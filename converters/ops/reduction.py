@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
 
 
@@ -88,6 +89,15 @@ class Mean(_Reduction):
         multiplier = (multiplier << room) // count
         total = arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int64) - count * x.zero_point
         return requantise(total, multiplier, shift - room, self.output.zero_point)
+
+    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+        x, y = self.inputs[0], self.output
+        if y.dtype != "int8":
+            return self.reference(*arrays)
+        count = x.shape[1] * x.shape[2]
+        total = arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int32)
+        scales, zero_points = (x.scale, y.scale), (x.zero_point, y.zero_point)
+        return xnnpack.scale_sums(total, count, scales, zero_points, form)
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1
