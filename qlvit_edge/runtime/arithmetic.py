@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qlvit_edge.errors import DeviceError
+from qlvit_edge.modelfile.document import Document
 
 ArithmeticName = Literal["reference", "xnnpack"]
 
@@ -85,6 +86,26 @@ class Arithmetic:
             return self.reason
         title = f"{_TITLES[self.name]} arithmetic"
         return f"{title}, {self.reason or f'proved for {self.runtime}'}"
+
+
+def arithmetic_of_file(
+    document: Document, runtime: str, *, reference: bool, partitions: int
+) -> Arithmetic:
+    """Return the arithmetic of a loaded `.tflite` file; arguments as of `running_arithmetic`.
+
+    Raises:
+        ModelFileError: its metadata are damaged.
+    """
+    from qlvit_edge.modelfile.metadata import metadata_of
+
+    metadata = metadata_of(document)
+    return running_arithmetic(
+        runtime,
+        reference=reference,
+        partitions=partitions,
+        file_format=None if metadata is None else metadata.format_version,
+        operators={operator.name for operator in document.operators},
+    )
 
 
 def running_arithmetic(

@@ -22,11 +22,11 @@ from qlvit_edge.runtime.interpreter import (
     Interpreter,
     Kernels,
     Runtime,
-    TensorInfo,
     load_native,
     partitions_of,
     run_native,
 )
+from qlvit_edge.runtime.tensor_info import TensorInfo
 
 
 class ChainInterpreter:

@@ -1,114 +1,134 @@
-"""Golden pairs: whether this device computes the bytes that the model file records.
+"""Golden pairs of a model file against what this device computes.
 
 A pair holds an input and the logits of both proved arithmetics. The kernels that run must give
 those of their own arithmetic, all of them: nearly equal is unequal. About kernels without a
-proved arithmetic (builtin ones, `tflite-runtime`'s) nothing is claimed: what they give is
-counted against the reference logits and passes no judgement.
+proved arithmetic (builtin ones, XNNPACK in `tflite-runtime`) nothing is claimed: what they give
+is counted against the logits of the reference kernels and is no verdict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata
+from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.runtime.arithmetic import Arithmetic, ArithmeticName
 from qlvit_edge.runtime.chain import ChainInterpreter
 from qlvit_edge.runtime.interpreter import Interpreter
+from qlvit_edge.runtime.tensor_info import as_input
 
-
-@dataclass(frozen=True)
-class GoldenOutcome:
-    """What came of the golden pairs.
-
-    Attributes:
-        pairs: pairs in the file.
-        compared: pairs that were run; none where the output is not int8.
-        equal: pairs of which every logit is the recorded one.
-        values_that_differ: logits that are not, over all pairs.
-        largest_difference: largest distance of a logit, in steps.
-        arithmetic: the arithmetic whose logits they were compared with; None if nothing is
-            claimed of the kernels that ran.
-        passed: whether all are equal; None where nothing is claimed.
-        reason: why nothing was compared or is claimed, in words; else empty.
-    """
-
-    pairs: int
-    compared: int = 0
-    equal: int = 0
-    values_that_differ: int = 0
-    largest_difference: int = 0
-    arithmetic: ArithmeticName | None = None
-    passed: bool | None = None
-    reason: str = ""
-
-    def __str__(self) -> str:
-        if not self.compared:
-            return f"golden pairs were not compared: {self.reason}"
-        count = f"{self.equal} of {self.compared} golden pairs"
-        if self.passed:
-            return f"{count} equal to the byte, as they must be on {_TITLES[self.arithmetic]}"
-        far = f"{self.values_that_differ} logits differ, by at most {self.largest_difference}"
-        if self.passed is None:
-            return f"{count} equal to the byte ({far}); {self.reason}"
-        return f"{_TITLES[self.arithmetic]} give {count} only ({far}): they must give all"
-
-
-_TITLES: dict[ArithmeticName | None, str] = {
+_KERNELS: dict[ArithmeticName, str] = {
     "reference": "reference kernels",
     "xnnpack": "XNNPACK's kernels",
 }
 
 
-def compare_golden_pairs(
+@dataclass(frozen=True)
+class GoldenReport:
+    """How the golden pairs came out.
+
+    Attributes:
+        pairs: how many the file holds.
+        must_be_equal: whether the kernels that ran must give them all, byte for byte.
+        compared: how many were compared.
+        passed: whether they all are equal; None where they need not be, or none was compared.
+        arithmetic: the arithmetic that they were compared with, `reference` or `xnnpack`; None
+            where none was compared.
+        reason: why none was compared or why they need not be equal; None otherwise.
+        equal: pairs that are equal to the byte; None where none was compared, as are the rest.
+        values_that_differ: logits.
+        largest_difference: of a logit, in steps of the output.
+    """
+
+    pairs: int
+    must_be_equal: bool
+    compared: int
+    passed: bool | None = None
+    arithmetic: ArithmeticName | None = None
+    reason: str | None = None
+    equal: int | None = None
+    values_that_differ: int | None = None
+    largest_difference: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The finding."""
+        if self.arithmetic is None:
+            return f"Golden pairs were not compared: {self.reason}."
+        text = f"{self.equal} of {self.compared} golden pairs equal to the byte"
+        if self.largest_difference:
+            text += (
+                f" (logits that differ: {self.values_that_differ}, by at most "
+                f"{self.largest_difference} LSB)"
+            )
+        if not self.must_be_equal:
+            return f"{text}; none must be: {self.reason}."
+        kernels = _KERNELS[self.arithmetic]
+        return f"{text}, {'as' if self.passed else 'but'} {kernels} must give them all."
+
+    @property
+    def failure(self) -> str | None:
+        """The finding where pairs are unequal that must not be; None otherwise."""
+        if self.passed is not False or self.arithmetic is None:
+            return None
+        kernels = _KERNELS[self.arithmetic]
+        return f"{kernels} give {self.equal} of {self.compared} golden pairs only"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report for JSON, without what does not apply."""
+        values = asdict(self).items()
+        return {name: value for name, value in values if value is not None or name == "passed"}
+
+
+def compare_golden(
     metadata: ModelMetadata | None, interpreter: Interpreter | ChainInterpreter
-) -> GoldenOutcome:
-    """Run a model's golden pairs on the kernels that `interpreter` runs.
+) -> GoldenReport:
+    """Run every pair's image on the loaded kernels and compare the logits.
 
     Args:
-        metadata: what the model file says; None when another tool wrote it.
-        interpreter: the loaded model.
+        metadata: what the file says about itself; None when another tool wrote it.
+        interpreter: with the file loaded.
 
     Raises:
-        ModelFileError: the image of a pair is damaged.
+        ModelFileError: a pair's image is damaged.
         DeviceError: the runtime failed.
     """
-    pairs: list[GoldenPair] = [] if metadata is None else metadata.golden
-    if metadata is None or not pairs:
-        return GoldenOutcome(0, reason="the file holds none")
+    if metadata is None or not metadata.golden:
+        return GoldenReport(0, False, 0, reason="the file holds none")
+    pairs = metadata.golden
     if interpreter.output.dtype != np.int8:
-        return GoldenOutcome(len(pairs), reason="the model's output is not int8")
-    claimed, reason = _claim(metadata, interpreter.arithmetic)
+        return GoldenReport(len(pairs), False, 0, reason="the model's output is not int8")
+    reason = _no_claim(metadata, interpreter.arithmetic)
+    named = interpreter.arithmetic.name if reason is None else None
     differences = []
     for pair in pairs:
-        recorded = pair.xnnpack_logits if claimed == "xnnpack" else pair.logits
-        logits = interpreter.invoke(_input(pair, metadata, interpreter))[0]
-        differences.append(np.abs(logits.astype(np.int64) - np.array(recorded, np.int64)))
+        recorded = pair.xnnpack_logits if named == "xnnpack" else pair.logits
+        image = as_input(pair.image(metadata.channels), interpreter.input)
+        logits = interpreter.invoke(image)[0].astype(np.int64)
+        differences.append(np.abs(logits - np.array(recorded, np.int64)))
     equal = sum(not difference.any() for difference in differences)
-    return GoldenOutcome(
+    return GoldenReport(
         pairs=len(pairs),
+        must_be_equal=reason is None,
         compared=len(pairs),
+        passed=equal == len(pairs) if reason is None else None,
+        arithmetic=named or "reference",
+        reason=reason,
         equal=equal,
         values_that_differ=int(sum((difference > 0).sum() for difference in differences)),
         largest_difference=max(int(difference.max()) for difference in differences),
-        arithmetic=claimed,
-        passed=None if claimed is None else equal == len(pairs),
-        reason=reason,
     )
 
 
-def _claim(
-    metadata: ModelMetadata, arithmetic: Arithmetic
-) -> tuple[ArithmeticName | None, str]:
-    """Return the arithmetic whose logits must come out, or None and why nothing is claimed."""
-    if arithmetic.name is None:
-        return None, f"nothing is claimed of {arithmetic}"
-    if arithmetic.name == "reference":
-        return "reference", ""
+def _no_claim(metadata: ModelMetadata, running: Arithmetic) -> str | None:
+    """Return why the kernels that run need not give the pairs; None where they must."""
+    if running.name is None:
+        return f"the file ran on {running}"
+    if running.name == "reference":
+        return None
     if metadata.format_version == 1:
-        reason = "a file of format 1 has none for XNNPACK: convert it again"
-        return None, reason
-    if arithmetic.runtime.package == "tflite-runtime":
-        return None, f"nothing is claimed of {arithmetic.runtime}"
-    return "xnnpack", ""
+        return "the file has no pairs for XNNPACK's kernels (format 1: convert it again)"
+    if running.runtime.package == "tflite-runtime":
+        return f"nothing is proved of XNNPACK in {running.runtime}"
+    return None

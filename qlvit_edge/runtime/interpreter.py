@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,8 @@ from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
-from qlvit_edge.runtime.arithmetic import Arithmetic, require_version, running_arithmetic
+from qlvit_edge.runtime.arithmetic import Arithmetic, arithmetic_of_file, require_version
+from qlvit_edge.runtime.tensor_info import TensorInfo
 
 Runtime = Literal["litert", "tflite-runtime"]
 
@@ -52,35 +52,6 @@ _RESOLVERS = {
     Kernels.BUILTIN: "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     Kernels.REFERENCE: "BUILTIN_REF",
 }
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a model.
-
-    Attributes:
-        name: the tensor's name.
-        shape: its shape, batch first.
-        dtype: its element type.
-        scale: real value of one step; 0.0 where the tensor is not quantised.
-        zero_point: the integer that stands for 0.0.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scale: float
-    zero_point: int
-
-    @property
-    def quantised(self) -> bool:
-        """Whether integers of this tensor stand for real values by a scale."""
-        return self.scale != 0.0
-
-    def dequantise(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the real values that ``values`` of this tensor stand for, same shape."""
-        real = np.asarray(values, np.float64)
-        return (real - self.zero_point) * self.scale if self.quantised else real
 
 
 class Interpreter:
@@ -156,15 +127,11 @@ class Interpreter:
     @cached_property
     def arithmetic(self) -> Arithmetic:
         """Which arithmetic the kernels that run compute, and whether that is proved."""
-        from qlvit_edge.modelfile.metadata import metadata_of
-
-        metadata = metadata_of(self._document)
-        return running_arithmetic(
+        return arithmetic_of_file(
+            self._document,
             self._runtime,
             reference=self.kernels is Kernels.REFERENCE,
             partitions=self.partitions,
-            file_format=None if metadata is None else metadata.format_version,
-            operators={operator.name for operator in self._document.operators},
         )
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
