@@ -5,20 +5,19 @@ TFLite's default kernels on x86-64 and arm64 are XNNPACK's. Unlike the reference
 ``f32(·)`` is one float32 operation, rounded to nearest even; ``rint`` rounds halves to even;
 scales are multiplied in the order in which they are written. Everything saturates to int8 last.
 
-============ ========================================= ============================================
-operator     factor                                    result
-============ ========================================= ============================================
-convolutions ``f32(f32(s_x · s_w) / s_y)`` per channel ``rint(f32(f32(acc) · factor)) + z_y``
-matrix       ``f32(f32(s_a · s_b) / s_y)``             the same
-products
-ADD, SUB     ``r_i = f32(s_i / s_y)``, of 21 bits      `sum_parameters`, `add_quantised`
-MUL          ``f32(f32(s_a · s_b) / s_y)``             x86: as convolutions; arm64: the exact product
-                                                       with the factor, halves upwards
-MEAN         ``f32(f32(s_x / s_y) · f32(1 / n))``      ``rint(f32(f32(Σ · factor) + offset))`` with
-                                                       ``offset = f32(z_y - f32(f32(n·z_x)·factor))``;
-                                                       arm64 rounds either line once (fused)
-LOGISTIC     a table                                   ``rint(256 · f32(σ(f32(s_x · (i - z_x)))))``
-============ ========================================= ============================================
+=========== ======================================== ==============================================
+operator    factor                                   result
+=========== ======================================== ==============================================
+convolution ``f32(f32(s_x · s_w) / s_y)`` a channel  ``rint(f32(f32(acc) · factor)) + z_y``
+matrices    ``f32(f32(s_a · s_b) / s_y)``            the same
+ADD, SUB    ``r = f32(s / s_y)`` per operand         in integers of 21 bits: `add_quantised`
+MUL         ``f32(f32(s_a · s_b) / s_y)``            x86: as a convolution; arm64: the exact product
+                                                     with the factor, halves upwards
+MEAN of n   ``f32(f32(s_x / s_y) · f32(1 / n))``     ``rint(f32(f32(Σ · factor) + offset))``, offset
+                                                     ``f32(z_y - f32(f32(n · z_x) · factor))``;
+                                                     arm64 rounds either only once (fused)
+LOGISTIC    a table                                  ``rint(256 · f32(σ(f32(s_x · (i - z_x)))))``
+=========== ======================================== ==============================================
 
 MUL and MEAN have two forms; they differ near ties only. A graph whose scales were chosen so that
 no product and no sum tells them apart (:mod:`qlvit_edge.converters.one_arithmetic`) computes the
@@ -52,7 +51,7 @@ _MANTISSA_BITS = 24
 
 
 def product_factor(first: float, second: float, output: float) -> np.float32:
-    """Return ``f32(f32(first · second) / output)``, which brings a product to the output's scale."""
+    """Return ``f32(f32(first · second) / output)``: from products to steps of the output."""
     return np.float32(np.float32(np.float32(first) * np.float32(second)) / np.float32(output))
 
 
@@ -204,9 +203,7 @@ def scale_sums(
     return np.clip(np.rint(scaled), -128, 127).astype(np.int8)
 
 
-def fused(
-    a: NDArray[np.float32] | np.float32, b: np.float32, c: np.float32
-) -> NDArray[np.float32]:
+def fused(a: NDArray[np.float32] | np.float32, b: np.float32, c: np.float32) -> NDArray[np.float32]:
     """Return ``a · b + c`` rounded to float32 once, as a fused multiply-add does.
 
     The product is exact in float64. The sum is rounded to odd there, so that rounding it once
@@ -230,5 +227,3 @@ def logistic_table(scale: float, zero_point: int) -> NDArray[np.int8]:
     with np.errstate(over="ignore"):
         sigmoid = (1 / (1 + np.exp(-x))).astype(np.float32)
     return np.clip(np.rint(256 * sigmoid.astype(np.float64) - 128), -128, 127).astype(np.int8)
-
-

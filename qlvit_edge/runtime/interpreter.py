@@ -115,7 +115,7 @@ class Interpreter:
         self.output = _only(self._native.get_output_details(), "output", subject)
         self._input_index: int = self._native.get_input_details()[0]["index"]
         self._output_index: int = self._native.get_output_details()[0]["index"]
-        self.delegated, self.operators_left = _plan(self._native._get_ops_details())
+        self.delegated, self.operators_left = plan(self._native)
         self.partitions = len(self.delegated)
         self.xnnpack_missing = (
             kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
@@ -239,9 +239,14 @@ def run_native(native: Any) -> None:
         ) from error
 
 
+def plan(native: Any) -> tuple[list[list[int]], int]:
+    """Return the operators of each part that a delegate took over and the number of those left."""
+    return _plan(native._get_ops_details())
+
+
 def partitions_of(native: Any) -> tuple[int, int]:
     """Return the number of parts that a delegate took over and of operators left."""
-    delegated, left = _plan(native._get_ops_details())
+    delegated, left = plan(native)
     return len(delegated), left
 
 
