@@ -30,7 +30,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 nightly clean
+.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,11 @@ arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the rec
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
 	fi
 	"$(BIN)/python" benchmarks/arm64.py --cache "$(ARM64_CACHE)"
+
+record: $(PACKAGE_STAMP)  ## write the x86-64 outputs of the bundled models that arm64 is compared with
+	@bundled=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FOLDER; print(FOLDER)')
+	"$(BIN)/python" -P benchmarks/outputs.py "$$bundled"/*/*.tflite --images "$$bundled" \
+		--out tests/fixtures/outputs_x86.json
 
 # The package is installed without its dependencies: those would bring the released runtime.
 nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-release of the runtime

@@ -6,7 +6,8 @@ For every image the hash of its decoded pixels and of the network's input. For e
 default and on the reference kernels, the logits of every image; and, of `--tensors` images evenly
 chosen, every tensor that an operator makes: a hash for each image over all tensors, and a short
 one for each tensor over those images, in the order of the operators. Default kernels show their
-inner tensors in a twin, the same file with all of them as outputs. Only device-side code runs.
+inner tensors in a twin, the same file with all of them as outputs. And whether the golden pairs
+hold. Only device-side code runs.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from qlvit_edge.modelfile.metadata import read_metadata
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode, preprocess
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, load_native, plan, run_native
 
 PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
@@ -130,6 +133,7 @@ def outputs(models: list[Path], folder: Path, limit: int | None, tensors: int) -
     }
     for path in models:
         content = read_bytes(path)
+        metadata = read_metadata(content, subject=path)
         entry: dict[str, Any] = {"sha256": digest(content)}
         result["models"][path.stem] = entry
         for kernels in (Kernels.AUTO, Kernels.REFERENCE):
@@ -144,6 +148,7 @@ def outputs(models: list[Path], folder: Path, limit: int | None, tensors: int) -
                     name: " ".join(map(str, interpreter.invoke(view)[0].tolist()))
                     for name, view in views.items()
                 },
+                "golden": compare_golden(metadata, interpreter).as_dict(),
                 "every_tensor": checksums(content, kernels, {name: views[name] for name in whole}),
             }
     return result

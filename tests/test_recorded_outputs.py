@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from qlvit_edge import bundled
+from qlvit_edge.modelfile.metadata import read_metadata
+from qlvit_edge.modelfile.reader import read_document
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,7 +42,27 @@ def test_pixels_and_inputs_are_the_recorded_ones(today: dict, recorded: dict) ->
 
 
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
-def test_logits_are_the_recorded_ones(today: dict, recorded: dict, kernels: str) -> None:
+def test_logits_and_every_tensor_are_the_recorded_ones(
+    today: dict, recorded: dict, kernels: str
+) -> None:
     for name, entry in recorded["models"].items():
         assert today["models"][name]["sha256"] == entry["sha256"]
         assert today["models"][name][kernels]["logits"] == entry[kernels]["logits"]
+        assert today["models"][name][kernels]["ran"] == entry[kernels]["ran"]
+        every, there = (
+            today["models"][name][kernels]["every_tensor"],
+            entry[kernels]["every_tensor"],
+        )
+        assert len(every["images"]) == 12
+        assert every == there
+        operators = len(read_document(bundled.resolve_model(name)).operators)
+        assert len(every["tensors"].split()) == operators
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_golden_pairs_hold_on_these_kernels(recorded: dict, kernels: str) -> None:
+    for name, entry in recorded["models"].items():
+        metadata = read_metadata(bundled.resolve_model(name).read_bytes())
+        assert metadata is not None
+        claimed = kernels == "reference" or metadata.format_version > 1
+        assert entry[kernels]["golden"]["passed"] is (True if claimed else None)
