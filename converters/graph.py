@@ -186,6 +186,10 @@ class Operation(ABC):
     def encoding(self) -> Encoding:
         """The operation in TFLite's words."""
 
+    def sharing(self) -> tuple[Tensor, ...]:
+        """Return the inputs that must have the output's quantisation."""
+        return ()
+
     def macs(self) -> int:
         """Multiply-accumulates for one image; 0 where an operation has no inner products."""
         return 0

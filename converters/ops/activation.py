@@ -14,6 +14,7 @@ from qlvit_edge.converters.graph import Array, Encoding, Operation
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
 from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,7 +56,7 @@ class Logistic(_Unary):
         x = self.inputs[0]
         return xnnpack.logistic_table(x.scale, x.zero_point)
 
-    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
         return look_up(self.xnnpack_table, arrays[0])
 

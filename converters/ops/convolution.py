@@ -24,6 +24,7 @@ from qlvit_edge.integer.requantise import (
     requantise,
     saturate_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
@@ -91,7 +92,7 @@ class _WithWeights(Operation):
     def reference(self, *arrays: Array) -> Array:
         return self.finish(self.accumulate(*arrays).astype(np.int64))
 
-    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
         x, weight, bias = self.inputs
         if x.dtype != "int8":
@@ -170,7 +171,7 @@ class Conv2D(_WithWeights):
         split = patches.reshape(-1, patches.shape[3] * patches.shape[4], groups, weight.shape[3])
         flat = split.transpose(2, 0, 1, 3).reshape(groups, len(split), -1)
         product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2)
-        return product.reshape(len(x), *self.output.shape[1:])
+        return np.asarray(product.reshape(len(x), *self.output.shape[1:]))
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape

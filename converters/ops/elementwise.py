@@ -8,16 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,
     add_quantised_16,
+    add_quantised_16_by_vectors,
     multiply_quantised,
     multiply_quantised_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,7 +63,7 @@ class _Sum(_Binary):
             return add_quantised_16(a, b, self.scales())
         return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
 
-    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
         if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
             return self.reference(*arrays)
@@ -83,6 +86,11 @@ class Add(_Sum):
         elif q is not None and max(tensor.scale for tensor in self.inputs) >= 256 * q.scale[0]:
             # XNNPACK 2.3 takes it and overflows: what should saturate gets the wrong sign.
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        if self.output.dtype == "int16":
+            return add_quantised_16_by_vectors(arrays[0], arrays[1], self.scales())
+        return super().xnnpack(*arrays, form=form)
 
     def encoding(self) -> Encoding:
         fields: dict[str, object] = {"fusedActivationFunction": 0}
@@ -109,7 +117,7 @@ class Sub(_Sum):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Mul(_Binary):
+class Mul(_Binary, TwoForms):
     """Product: int8 or int16 with scales, or plain int32 (which wraps)."""
 
     def check(self) -> None:
@@ -126,11 +134,29 @@ class Mul(_Binary):
             return multiply_quantised_16(a, b, self.scales())
         return multiply_quantised(a, b, self.scales(), self.zero_points())
 
-    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
-        if self.output.dtype != "int8" or not xnnpack.takes_product(self.scales()):
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        if not self.has_forms():
             return self.reference(*arrays)
-        a, b = arrays
-        return xnnpack.multiply_quantised(a, b, self.scales(), self.zero_points(), form)
+        left, right = (
+            x.astype(np.int32) - np.int32(tensor.zero_point)
+            for x, tensor in zip(arrays, self.inputs, strict=True)
+        )
+        return self.rounded(left * right, form)
+
+    def has_forms(self) -> bool:
+        return self.output.dtype == "int8" and xnnpack.takes_product(self.scales())
+
+    def accumulators(self) -> Array:
+        every = np.arange(-128, 128, dtype=np.int32)
+        left, right = (
+            (every if tensor.data is None else np.unique(tensor.data).astype(np.int32))
+            - np.int32(tensor.zero_point)
+            for tensor in self.inputs
+        )
+        return np.unique(np.multiply.outer(left, right))
+
+    def rounded(self, accumulators: Array, form: Form) -> Array:
+        return xnnpack.scale_products(accumulators, self.scales(), self.output.zero_point, form)
 
     def encoding(self) -> Encoding:
         version = {"int8": 2, "int16": 4}.get(self.output.dtype, 1)
@@ -145,6 +171,9 @@ class _Extremum(_Binary):
         super().check()
         if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
             raise self.refuse("operands and output differ in scale", "give them one scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

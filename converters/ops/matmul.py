@@ -18,6 +18,7 @@ from qlvit_edge.integer.requantise import (
     requantise,
     saturate_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -77,7 +78,7 @@ class BatchMatMul(Operation):
             return saturate_16(multiply_64_by_quantized_multiplier(product, *multiplier))
         return requantise(product, *multiplier, self.output.zero_point)
 
-    def xnnpack(self, *arrays: Array, form: xnnpack.Form = "x86") -> Array:
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
         if self.output.dtype != "int8":
             return self.reference(*arrays)

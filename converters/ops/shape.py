@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -18,6 +18,9 @@ class _Move(Operation):
     def check(self) -> None:
         if self.quantisation != self.inputs[0].quantisation:
             raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
 
     def constant(self) -> list[list[int]]:
         """Return the second input as a list of rows."""
@@ -59,6 +62,9 @@ class PadV2(Pad):
         super().check()
         if self.inputs[2].quantisation != self.quantisation:
             raise self.refuse("the padding value has another scale", "quantise it alike")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[0], self.inputs[2]
 
     def reference(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], arrays[1], constant_values=arrays[2].item())

@@ -80,7 +80,7 @@ def requantise(
     # Saturated before the zero point is added: beyond 2^24 that would be inexact.
     np.clip(scaled, low - zero_point, 127 - zero_point, out=scaled)
     scaled += np.float32(zero_point)
-    return scaled.astype(np.int8)
+    return np.asarray(scaled, np.int8)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def add_quantised(
     total = np.asarray(left[a.view(np.uint8)] + right[b.view(np.uint8)])
     total >>= np.int32(parameters.shift)
     total += np.int32(zero_points[2])
-    return np.clip(total, -128, 127, out=total).astype(np.int8)
+    return np.asarray(np.clip(total, -128, 127, out=total), np.int8)
 
 
 def takes_product(scales: Scales) -> bool:
@@ -159,20 +159,7 @@ def scale_products(
     right = _MANTISSA_BITS - exponent  # factor = whole · 2^-right, right >= 16
     whole = int(math.ldexp(mantissa, _MANTISSA_BITS))
     scaled = (products.astype(np.int64) * whole + (1 << (right - 1))) >> right
-    return np.clip(scaled + zero_point, -128, 127).astype(np.int8)
-
-
-def multiply_quantised(
-    a: NDArray[np.int8],
-    b: NDArray[np.int8],
-    scales: Scales,
-    zero_points: ZeroPoints,
-    form: Form = "x86",
-) -> NDArray[np.int8]:
-    """Multiply int8 tensors; broadcasts."""
-    left = a.astype(np.int32) - np.int32(zero_points[0])
-    right = b.astype(np.int32) - np.int32(zero_points[1])
-    return scale_products(left * right, scales, zero_points[2], form)
+    return np.asarray(np.clip(scaled + zero_point, -128, 127), np.int8)
 
 
 def scale_sums(
@@ -200,7 +187,7 @@ def scale_sums(
     else:
         offset = np.float32(fused(-centre, factor, np.float32(zero_points[1])))
         scaled = fused(sums.astype(np.float32), factor, offset)
-    return np.clip(np.rint(scaled), -128, 127).astype(np.int8)
+    return np.asarray(np.clip(np.rint(scaled), -128, 127), np.int8)
 
 
 def fused(a: NDArray[np.float32] | np.float32, b: np.float32, c: np.float32) -> NDArray[np.float32]:
