@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.evaluation_images import images_for_layers
 from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.int16_choice import worst_candidates
 from qlvit_edge.calibration.sensitivity import Cost, cost_of, measure
 from qlvit_edge.cli.progress import progress_bar
 from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
 
 COUNTS = (1, 3, 8, 1000)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.images import evenly
+from qlvit_edge.calibration.file import calibration_of
 from qlvit_edge.calibration.sensitivity import Views, measure
+from qlvit_edge.data.choose import evenly
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import Checkpoint
 
 IMAGES = 32
 
@@ -58,7 +58,7 @@ def measure_blame(checkpoint: Checkpoint, softmax: Form, views: Views, progress:
     Raises:
         CalibrationError: there is no calibration of this checkpoint.
     """
-    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
+    calibration = calibration_of(checkpoint)
     some = views[evenly(len(views), IMAGES)]
     found = measure(checkpoint, calibration, softmax, some, None, progress, both=False)
     return Blame(

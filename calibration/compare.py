@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.collect import Observation, integer_graph, with_errors
+from qlvit_edge.calibration.collect import Observation, with_errors
 from qlvit_edge.calibration.evaluation_images import EvaluationImages
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.observers import OBSERVERS, ObserverName
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.preprocess import load
 from qlvit_edge.progress import Progress
@@ -87,7 +86,7 @@ def compare(
         DataError: an image does not decode.
     """
     network = checkpoint.run.network
-    floating = write_tflite(lower(checkpoint.network, FloatBuilder("float")))
+    floating = write_tflite(float_graph(checkpoint.network, "float"))
     found = [with_errors(checkpoint, observation, observer) for observer in OBSERVERS]
     models = [Interpreter(floating)] + [
         Interpreter(write_tflite(integer_graph(checkpoint, calibration, "fast")))

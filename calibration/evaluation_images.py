@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from qlvit_edge import bundled
 from qlvit_edge.calibration.file import Calibration
-from qlvit_edge.calibration.images import choose_images, evenly, files_elsewhere
+from qlvit_edge.calibration.images import choose_images, files_elsewhere
+from qlvit_edge.data.choose import evenly
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
 from qlvit_edge.data.split import Split, load_split, select
 from qlvit_edge.errors import CalibrationError, DataError

@@ -6,9 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.evaluation_images import images_for_layers
-from qlvit_edge.calibration.file import Calibration, load_calibration
+from qlvit_edge.calibration.file import Calibration, calibration_of
 from qlvit_edge.calibration.sensitivity import (
     Cost,
     LayerCost,
@@ -19,9 +18,10 @@ from qlvit_edge.calibration.sensitivity import (
 )
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.int16_layers import Int16Graph, int16_candidates, with_int16_layers
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import Checkpoint
 
 IMAGES = 32
 
@@ -104,7 +104,7 @@ def choose_for_run(
     Raises:
         QLViTEdgeError: see `images_for_layers` and `choose_int16_layers`.
     """
-    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
+    calibration = calibration_of(checkpoint)
     images = images_for_layers(checkpoint, calibration, data, IMAGES, bundled_run, split_path)
     views = images.views(checkpoint.run.network)
     return choose_int16_layers(checkpoint, calibration, softmax, views, count, progress)

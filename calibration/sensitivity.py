@@ -16,14 +16,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.collect import ranges_needed
 from qlvit_edge.calibration.file import Calibration
-from qlvit_edge.calibration.hybrid import Hybrid, layer_of, layers_of
+from qlvit_edge.calibration.hybrid import Hybrid
 from qlvit_edge.calibration.observers import AnchorObserver, Range
-from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.softmax import softmax_axes
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.lower.checkpoint import float_graph, ranges_needed
+from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.qlvit import QLViT
@@ -126,10 +129,7 @@ def measure(
         return _cost(float_run.logits, logits, truth)
 
     def built(ranges: Mapping[str, Range], anchors: Mapping[str, int]) -> Graph:
-        builder = IntegerBuilder(
-            "sensitivity", ranges=ranges, softmax_form=softmax, anchors=anchors
-        )
-        return lower(network, builder)
+        return lower(network, Writer("sensitivity", Int8(ScaleTable(ranges, anchors), softmax)))
 
     ranges, anchors = calibration.ranges(), calibration.anchors
     graph = built(ranges, anchors)
@@ -193,13 +193,12 @@ class _FloatRun:
 
     @classmethod
     def on(cls, network: QLViT, views: Views) -> _FloatRun:
-        builder = FloatBuilder("sensitivity")
-        graph = lower(network, builder)
+        graph = float_graph(network, "sensitivity")
         model = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
-        needed = ranges_needed(network, builder.softmax_axes)
+        needed = ranges_needed(network)
         low = dict.fromkeys(needed, np.inf)
         high = dict.fromkeys(needed, -np.inf)
-        anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
+        anchors = {name: AnchorObserver(axis) for name, axis in softmax_axes(graph).items()}
         logits = []
         for view in views:
             logits.append(model.invoke(view.astype(np.float32))[0].astype(np.float64))

@@ -17,18 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.collect import integer_graph
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.images import evenly
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
-from qlvit_edge.converters.lower import require_lowerable
+from qlvit_edge.converters.idioms.numerics import Int8
+from qlvit_edge.converters.idioms.scales import Scales
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.report import EqualityReport, ProofReport, ReferenceAccuracy
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.checks import decode_noting
+from qlvit_edge.data.choose import evenly
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
@@ -100,33 +99,33 @@ class Conversion:
 
 def convert(
     checkpoint: Checkpoint,
+    scales: Scales,
     softmax: Form,
     proof: ProofImages,
     extent: Extent,
     progress: Progress,
-    target: type[IntegerBuilder] = IntegerBuilder,
+    target: type[Int8] = Int8,
     graph: Graph | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
     Args:
         checkpoint: the trained network.
+        scales: its calibration.
         softmax: form of the integer softmax.
         proof: the images of the proof.
         extent: how many of them, for what.
         progress: makes a progress bar from a description and a total.
-        target: the builder that lowers, in the operators of its device.
+        target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
-        CalibrationError: there is no calibration of this checkpoint.
+        CalibrationError: a tensor has no range.
         DataError: an image does not decode.
     """
     began = time.monotonic()
-    require_lowerable(checkpoint.network)
-    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    graph = graph or integer_graph(checkpoint, calibration, softmax, target)
+    graph = graph or integer_graph(checkpoint, scales, softmax, target)
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
 

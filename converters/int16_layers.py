@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qlvit_edge.calibration.hybrid import layer_of
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
+from qlvit_edge.converters.names import layer_of
 from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.matmul import BatchMatMul
@@ -184,7 +184,7 @@ class _Rewriter:
         return self.narrow.get(name, tensor)
 
     def requantized(self, x: Tensor, name: str, to: Quantisation | None) -> Tensor:
-        return self.emit(Requantize(inputs=(x,), name=name, quantisation=to))
+        return self.emit(Requantize(inputs=(x,), name=name, quantisation=to, multiple=x.multiple))
 
     def emit(self, operation: Operation) -> Tensor:
         self.operations.append(operation)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from qlvit_edge import Classifier, bundled
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split

@@ -17,11 +17,11 @@ from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_fo
 
 from qlvit_edge import bundled
 from qlvit_edge.bundled import CROPS_ORIGIN
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError
 from qlvit_edge.files import sha256

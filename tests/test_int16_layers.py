@@ -12,28 +12,21 @@ import pytest
 from command import files_below, refused, run_command
 from small_run import cell_image, small_config, write_folder, write_run
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.hybrid import layer_of, layers_of
 from qlvit_edge.calibration.int16_choice import choose_int16_layers, worst_candidates
 from qlvit_edge.calibration.sensitivity import Cost, LayerCost, Sensitivity, cost_of
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
+from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.prove import prove_equal
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.model.family import FAMILY
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.preprocess import preprocess
 from qlvit_edge.training.checkpoint import load_checkpoint
 
-FAMILY = {
-    "v4": {},
-    "v3": {"variant": "v3"},
-    "layer norm": {"norm": "layer"},
-    "pooled keys": {"kv_pool": (2, 2, 1, 1)},
-    "cubic": {"kan_basis": "cubic"},
-    "grey": {"channels": 1},
-}
 GENEROUS = ("--max-drop", 100)
 
 

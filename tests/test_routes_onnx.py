@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,15 @@ from qlvit_edge.converters.routes import onnx as route
 from qlvit_edge.converters.routes.closeness import FLOAT32, Closeness, compare_logits
 from qlvit_edge.converters.routes.export_modules import export_copy
 from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.family import FAMILY
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import PREPROCESSING
 from qlvit_edge.training.checkpoint import Checkpoint, load_checkpoint
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "v4": {},
-    "v3": {"variant": "v3"},
-    "cubic": {"kan_basis": "cubic"},
+VARIANTS: dict[str, Mapping[str, Any]] = {
+    **FAMILY,
     "plain softmax": {"softmax": "float"},
-    "LayerNorm": {"norm": "layer"},
-    "pooled keys": {"kv_pool": (4, 2, 1, 1)},
     "rectangle": {"input_size": (64, 96)},
-    "grey": {"channels": 1},
 }
 
 

@@ -101,15 +101,14 @@ def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFile
     """Cut a graph into segments that obey the rules of the Edge TPU.
 
     Args:
-        graph: from :class:`EdgeTpuBuilder`.
+        graph: lowered with :class:`~qlvit_edge.converters.idioms.numerics.EdgeTpu`.
         smallest_share: see :func:`make_plan`.
 
     Raises:
         ConversionError: nothing of the graph runs on the Edge TPU.
     """
     whole = write_tflite(graph)
-    reasons = forecast(read_document(whole)).reasons
-    plan = make_plan(graph, [reason is None for reason in reasons], smallest_share)
+    plan = make_plan(graph, forecast(read_document(whole)).sure, smallest_share)
     segments = cut(graph, plan)
     if not any(segment.device == "tpu" for segment in segments):
         raise ConversionError(graph.name, "nothing of it runs on an Edge TPU", "use --target cpu")
@@ -283,15 +282,17 @@ def cut_report(chain: ChainFiles, log: CompilerLog | None) -> CutReport:
 
 
 def _require_mapped(segment: Segment, content: bytes) -> None:
-    """A segment for the Edge TPU breaks no documented rule when looked at by itself."""
+    """A segment for the Edge TPU holds nothing doubtful when looked at by itself."""
     found = forecast(read_document(content))
-    if found.partition < len(found.operators):
-        index = found.partition
-        raise ConversionError(
-            segment.name,
-            f"{segment.graph.operations[index].name}: {found.reasons[index]}",
-            "report this as a bug",
-        )
+    for operation, sure, reason in zip(
+        segment.graph.operations, found.sure, found.reasons, strict=True
+    ):
+        if not sure:
+            raise ConversionError(
+                segment.name,
+                f"{operation.name}: {reason or 'not sure to be mapped'}",
+                "report this as a bug",
+            )
 
 
 def _border(tensor: Tensor) -> Border:

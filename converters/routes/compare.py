@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.converters.idioms.scales import Calibrated
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.contenders import Contender, contenders
@@ -95,6 +96,7 @@ class RouteComparison:
 
 def compare_routes(
     checkpoint: Checkpoint,
+    calibration: Callable[[], Calibrated],
     routes: Sequence[str],
     proof: ProofImages,
     count: int,
@@ -109,6 +111,7 @@ def compare_routes(
 
     Args:
         checkpoint: the trained network.
+        calibration: loads its calibration; if that fails, so do the files that need it.
         routes: names out of `contenders.ROUTES`.
         proof: the images to judge by.
         count: most of them.
@@ -122,7 +125,7 @@ def compare_routes(
         DataError: an image does not decode.
     """
     answers = torch_answers(checkpoint, proof, count, progress)
-    found = contenders(checkpoint, routes, python, data, log, progress)
+    found = contenders(checkpoint, calibration, routes, python, data, log, progress)
     rows = compare(found, checkpoint.folder, answers, rounds, progress)
     return RouteComparison(
         machine=describe_machine(),

@@ -13,6 +13,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from qlvit_edge.integer.spline import cubic
 from qlvit_edge.model.dynamic_conv import DynamicConv, softmax
 from qlvit_edge.model.kan import CubicKANLayer, KANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
@@ -178,7 +179,7 @@ class _Ramps(_OnGrid):
 
 
 class _Splines(_OnGrid):
-    """The cubic layer; a basis function is ``(max(2-d, 0)³ - 4 max(1-d, 0)³) / 6``."""
+    """The cubic layer, a basis function at a time."""
 
     def __init__(self, source: CubicKANLayer) -> None:
         super().__init__(source)
@@ -189,9 +190,7 @@ class _Splines(_OnGrid):
         position = self.position(x)
         features = []
         for centre in range(-1, self.intervals + 2):
-            distance = (position - float(centre)).abs()
-            outer, inner = (2.0 - distance).relu(), (1.0 - distance).relu()
-            features.append((outer * outer * outer - 4.0 * inner * inner * inner) * (1 / 6))
+            features.append(cubic((position - float(centre)).abs()))
         features.append(nn.functional.silu(position * self.step - self.reach))
         return nn.functional.conv2d(torch.cat(features, 1), self.weight)
 

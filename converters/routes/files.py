@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from qlvit_edge.converters.idioms.scales import Calibrated
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import FLOAT32, Bound, compare_logits
 from qlvit_edge.converters.routes.environment import find_python
@@ -68,6 +70,7 @@ def write_onnx(
 
 def write_onnx2tf(
     checkpoint: Checkpoint,
+    calibration: Callable[[], Calibrated],
     proof: ProofImages,
     count: int,
     out: Path,
@@ -80,6 +83,8 @@ def write_onnx2tf(
 
     Args:
         checkpoint: the trained network.
+        calibration: loads its calibration, whose images the full-integer file's ranges are
+            from; not asked if there is none.
         proof: the images to judge by.
         count: most of them.
         out: the folder.
@@ -94,7 +99,7 @@ def write_onnx2tf(
     interpreter = find_python(python)
     ensure_writable(out)
     name = checkpoint.folder.resolve().name
-    views, origin = calibration_views(checkpoint, data)
+    views, origin = calibration_views(checkpoint, calibration, data)
     answers = torch_answers(checkpoint, proof, count, progress)
     with progress("running onnx2tf and TensorFlow", 1) as advance:
         files = make_files(checkpoint, interpreter, views, out / f"{name}-onnx2tf.log")

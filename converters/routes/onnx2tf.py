@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.idioms.scales import Calibrated
 from qlvit_edge.converters.routes import onnx2tf_worker
 from qlvit_edge.converters.routes.closeness import (
     FLOAT16,
@@ -44,11 +45,15 @@ BOUNDS: dict[str, Bound] = {
 _QUOTED_LINES = 3
 
 
-def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArray[np.uint8], str]:
+def calibration_views(
+    checkpoint: Checkpoint, calibration: Callable[[], Calibrated], data: Path | None
+) -> tuple[NDArray[np.uint8], str]:
     """Load the images that the run was calibrated with, whole; or the bundled crops.
 
     Args:
-        checkpoint: the run; its `calibration.json` names images by content.
+        checkpoint: the run.
+        calibration: loads its calibration, which names images by content; not asked if there is
+            none.
         data: where they are; default: where the run's data was.
 
     Returns:
@@ -63,7 +68,7 @@ def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArra
     network = checkpoint.run.network
     paths: list[Path] = []
     if path.is_file():
-        recorded = load_calibration(path, checkpoint.sha256).images
+        recorded = calibration().images
         paths = [
             root / name
             for name, digest in recorded.items()

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.images import evenly
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Logits
+from qlvit_edge.data.choose import evenly
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import load
 from qlvit_edge.progress import Progress

@@ -99,6 +99,7 @@ def command(
     if plot is not None:
         require("validate", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.compare import compare_routes
@@ -113,6 +114,7 @@ def command(
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     found = compare_routes(
         checkpoint,
+        lambda: calibration_of(checkpoint),
         routes,
         proof,
         count,

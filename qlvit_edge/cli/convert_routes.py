@@ -72,6 +72,7 @@ def convert_by_route(
     """
     require("onnx", "onnx", "onnxruntime")
     from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.files import write_onnx, write_onnx2tf
@@ -90,7 +91,14 @@ def convert_by_route(
             write_json(report_path, report.as_dict())
         return
     files = write_onnx2tf(
-        checkpoint, proof, count, out, python=python, data=data, progress=progress_bar
+        checkpoint,
+        lambda: calibration_of(checkpoint),
+        proof,
+        count,
+        out,
+        python=python,
+        data=data,
+        progress=progress_bar,
     )
     _print_onnx2tf(files, out)
     if report_path is not None:

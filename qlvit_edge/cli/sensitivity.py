@@ -49,13 +49,13 @@ def command(
 
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.evaluation_images import images_for_layers
-    from qlvit_edge.calibration.file import load_calibration
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.evaluation import plots
     from qlvit_edge.files import ensure_writable, require_no_folder
     from qlvit_edge.integer.log2_softmax import Form
-    from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
+    from qlvit_edge.training.checkpoint import load_checkpoint
 
     folder = resolve_run(run)
     if plot is None and not is_bundled(run):
@@ -64,7 +64,7 @@ def command(
         require_no_folder(plot)
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
-    calibration = load_calibration(folder / CALIBRATION_FILE, checkpoint.sha256)
+    calibration = calibration_of(checkpoint)
     chosen = images_for_layers(checkpoint, calibration, data, count, is_bundled(run))
     views = chosen.views(checkpoint.run.network)
     form = cast("Form", softmax)

@@ -7,8 +7,15 @@ import pytest
 from mini_chain import edgetpu_graph
 from mini_network import calibrated, images, run_all_tensors
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.graph import Quantisation, Tensor
+from qlvit_edge.converters.idioms.arithmetic import mean_hw
+from qlvit_edge.converters.idioms.convolutions import dense
+from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
+from qlvit_edge.converters.idioms.image import input_image
+from qlvit_edge.converters.idioms.numerics import EdgeTpu
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.softmax import joined, log2_softmax
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.concatenation import Concatenation
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
@@ -85,18 +92,19 @@ def test_the_image_is_quantised_not_cast_bit_by_bit() -> None:
 
 
 def test_a_dynamic_convolution_of_one_kernel_is_refused() -> None:
-    builder = EdgeTpuBuilder("one", ranges={"d/kernel0": (-1, 1)}, anchors={"pi": 0})
-    image = builder.input_image(8, 8)
+    writer = Writer("one", EdgeTpu(ScaleTable({"d/kernel0": (-1, 1)}, {"pi": 0})))
+    image = input_image(writer, 8, 8)
     weight = np.ones((1, 3, 3, 3))
-    z = builder.dense(
-        builder.mean_hw(image, name="m", fixed_range=(0, 255)),
+    z = dense(
+        writer,
+        mean_hw(writer, image, name="m", fixed_range=(0, 255)),
         np.ones((1, 3)),
         name="z",
         fixed_range=(0, 1),
     )
-    shares = builder.log2_softmax(z, 3, name="pi")
+    shares = log2_softmax(writer, z, 3, name="pi")
     with pytest.raises(ConversionError, match="two or more"):
-        builder.dynamic_depthwise(image, shares, weight, np.zeros((1, 3)), name="d")
+        dynamic_depthwise(writer, image, shares, weight, np.zeros((1, 3)), name="d")
 
 
 def _tensor(*shape: int, scale: float = 1.0) -> Tensor:
@@ -120,12 +128,12 @@ def test_what_does_not_join_is_refused(
 
 
 def test_shares_are_powers_of_two_made_on_the_edge_tpu() -> None:
-    builder = EdgeTpuBuilder("shares", ranges={})
+    writer = Writer("shares", EdgeTpu(ScaleTable()))
     z = Tensor("z", (1, 1, 1, 4), "int8", Quantisation((0.05,), 0))
-    builder._inputs.append(z)
-    shares = builder.log2_softmax(z, 3, name="pi").joined()
-    builder.output(shares)
-    graph = builder.build()
+    writer.input(z)
+    shares = joined(writer, log2_softmax(writer, z, 3, name="pi"))
+    writer.output(shares)
+    graph = writer.build()
     stored = np.random.default_rng(0).integers(-128, 128, (2000, 1, 1, 4)).astype(np.int8)
     found = shares.real(run_reference(graph, {"z": stored})["pi"])
     real = np.exp(0.05 * stored.astype(np.float64))
