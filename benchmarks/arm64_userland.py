@@ -47,8 +47,12 @@ class Userland:
         ]
 
 
-def build(folder: Path) -> Userland:
+def build(folder: Path, litert: str | None = None) -> Userland:
     """Build what is missing in `folder`; the project's own code is always brought up to date.
+
+    Args:
+        folder: the cache.
+        litert: version of ai-edge-litert; None: the one installed here.
 
     Raises:
         SystemExit: with exit code 2 and one line that says what is missing.
@@ -58,7 +62,9 @@ def build(folder: Path) -> Userland:
         _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
     if not (folder / "userland/usr/bin/python3.11").is_file():
         _extract(folder / "userland", "bookworm", "arm64", PYTHON_PACKAGES)
-    wanted = "\n".join(f"{name}=={importlib.metadata.version(name)}" for name in WHEELS)
+    versions = {name: importlib.metadata.version(name) for name in WHEELS}
+    versions["ai-edge-litert"] = litert or versions["ai-edge-litert"]
+    wanted = "\n".join(f"{name}=={version}" for name, version in versions.items())
     stamp = folder / "site.txt"
     if not stamp.is_file() or stamp.read_text() != wanted:
         _wheels(folder, wanted.split())
