@@ -16,8 +16,8 @@ from typing import get_args
 
 import numpy as np
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.prove import prove_equal
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan

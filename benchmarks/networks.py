@@ -9,10 +9,11 @@ import torch
 from ops import idiom
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import calibrate, integer_graph
+from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.converters.float_builder import FloatBuilder, Softmax
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.idioms.convolutions import conv
+from qlvit_edge.converters.idioms.numerics import FloatSoftmax
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import stratified_split
@@ -84,9 +85,9 @@ def build(checkpoint: Checkpoint) -> bytes:
     return write_tflite(integer_graph(checkpoint, calibration, "fast"))
 
 
-def twin(checkpoint: Checkpoint, softmax: Softmax) -> bytes:
+def twin(checkpoint: Checkpoint, softmax: FloatSoftmax) -> bytes:
     """Return the float32 file of the network, its softmax in codes or plain."""
-    return write_tflite(lower(checkpoint.network, FloatBuilder("twin", softmax=softmax)))
+    return write_tflite(float_graph(checkpoint.network, "twin", softmax))
 
 
 def gemm() -> bytes:
@@ -94,4 +95,4 @@ def gemm() -> bytes:
     shape = (1, GEMM_SIDE, GEMM_SIDE, GEMM_CHANNELS)
     generator = np.random.default_rng(0)
     weight = generator.normal(size=(GEMM_CHANNELS, 1, 1, GEMM_CHANNELS))
-    return write_tflite(idiom(shape, lambda b, x: b.conv(x, weight, name="y")))
+    return write_tflite(idiom(shape, lambda b, x: conv(b, x, weight, name="y")))

@@ -19,7 +19,13 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.activations import hard_swish
+from qlvit_edge.converters.idioms.convolutions import depthwise, pad
+from qlvit_edge.converters.idioms.kan import kan_layer
+from qlvit_edge.converters.idioms.numerics import Int8
+from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.softmax import joined, log2_softmax
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic
 from qlvit_edge.converters.ops.elementwise import Add, Maximum, Mul, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather, Quantize
@@ -29,14 +35,6 @@ from qlvit_edge.converters.tflite import write_tflite
 
 MAPS = ((24, 24), (12, 48), (6, 96), (14, 384))
 UNIT = Quantisation((0.05,), 3)
-
-
-class AnyRange(dict[str, tuple[float, float]]):
-    """A range for every tensor: times do not depend on it."""
-
-    def get(self, key: str, default: object = None) -> tuple[float, float]:  # type: ignore[override]
-        """Return the same range for every name."""
-        return (-3.0, 3.0)
 
 
 def constant(name: str, values: np.ndarray, quantisation: Quantisation | None = None) -> Tensor:
@@ -55,13 +53,13 @@ def single(operation: Operation) -> Graph:
     return Graph("one", tuple(inputs.values()), (operation.output,), (operation,))
 
 
-def idiom(shape: tuple[int, ...], say: Callable[[IntegerBuilder, Tensor], Tensor]) -> Graph:
-    """Return the graph that the integer builder makes of one concept."""
-    builder = IntegerBuilder("idiom", ranges=AnyRange(), anchors={"y": 4})
+def idiom(shape: tuple[int, ...], say: Callable[[Writer, Tensor], Tensor]) -> Graph:
+    """Return the graph that int8 makes of one concept."""
+    writer = Writer("idiom", Int8(Asked((-3.0, 3.0), 4)))
     x = activation("x", *shape)
-    builder._inputs.append(x)
-    builder.output(say(builder, x))
-    return builder.build()
+    writer.input(x)
+    writer.output(say(writer, x))
+    return writer.build()
 
 
 def operations() -> Iterator[tuple[str, int, Graph]]:
@@ -99,8 +97,8 @@ def operations() -> Iterator[tuple[str, int, Graph]]:
 
 
 def idioms() -> Iterator[tuple[str, int, Graph]]:
-    """Yield (name, elements, graph) of what the integer builder composes."""
-    rows = idiom((1, 96, 96, 3), lambda b, x: b.pad(x, 3, 3, 3, 3, name="y"))
+    """Yield (name, elements, graph) of what idioms compose."""
+    rows = idiom((1, 96, 96, 3), lambda b, x: pad(b, x, 3, 3, 3, 3, name="y"))
     yield "pad of 96×96×3, row by row", 27648, rows
     for side, channels in MAPS:
         shape, elements = (1, side, side, channels), side * side * channels
@@ -108,32 +106,31 @@ def idioms() -> Iterator[tuple[str, int, Graph]]:
         yield (
             f"hard_swish {name}",
             elements,
-            idiom(shape, lambda b, x: b.hard_swish(x, name="y")),
+            idiom(shape, lambda b, x: hard_swish(b, x, name="y")),
         )
         yield f"kan_layer to 8, 6 intervals {name}", elements, idiom(shape, _kan)
-        depthwise = np.ones((3, 3, channels))
+        kernel = np.ones((3, 3, channels))
         yield (
             f"depthwise 3×3 {name}",
             elements,
             idiom(
                 shape,
-                lambda b, x, w=depthwise: b.depthwise(b.pad(x, 1, 1, 1, 1, name="p"), w, name="y"),
+                lambda b, x, w=kernel: depthwise(b, pad(b, x, 1, 1, 1, 1, name="p"), w, name="y"),
             ),
         )
         tokens = (1, 1, channels, side * side)
         yield f"softmax over {side * side} tokens, fast", elements, idiom(tokens, _softmax)
 
 
-def _kan(builder: IntegerBuilder, x: Tensor) -> Tensor:
+def _kan(writer: Writer, x: Tensor) -> Tensor:
     weight = np.ones((8, 6, x.shape[3]))
-    return builder.kan_layer(
-        x, scale=1.1, shift=0.1, knots=np.arange(7) - 3.0, weight=weight, name="y"
+    return kan_layer(
+        writer, x, scale=1.1, shift=0.1, knots=np.arange(7) - 3.0, weight=weight, name="y"
     )
 
 
-def _softmax(builder: IntegerBuilder, x: Tensor) -> Tensor:
-    builder.log2_softmax(x, 3, name="y")
-    return builder._operations[-1].output
+def _softmax(writer: Writer, x: Tensor) -> Tensor:
+    return joined(writer, log2_softmax(writer, x, 3, name="y"))
 
 
 def seconds(content: bytes, repeat: int) -> tuple[float, bool]:

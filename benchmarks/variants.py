@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,31 @@ import torch
 from networks import untrained
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import calibrate, integer_graph
-from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
 from qlvit_edge.model.configs import SIZES
 from qlvit_edge.model.cost import count_cost
 from qlvit_edge.model.dynamic_conv import set_temperature
+from qlvit_edge.model.family import FAMILY
 from qlvit_edge.preprocess import load
 from qlvit_edge.runtime.benchmark import measure
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.machine import describe_machine, in_words
+from qlvit_edge.runtime.machine import describe_machine
 from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import Checkpoint
 
-MEMBERS: dict[str, dict[str, object]] = {
-    "V4, linear KAN, BatchNorm": {},
-    "V4, cubic KAN": {"kan_basis": "cubic"},
-    "V4, LayerNorm": {"norm": "layer"},
-    "V4, cubic KAN, LayerNorm": {"kan_basis": "cubic", "norm": "layer"},
-    "V4, keys and values pooled 2,2,1,1": {"kv_pool": (2, 2, 1, 1)},
-    "V3": {"variant": "v3"},
-    "V3, LayerNorm": {"variant": "v3", "norm": "layer"},
+MEMBERS: dict[str, Mapping[str, object]] = {
+    "V4, linear KAN, BatchNorm": FAMILY["v4"],
+    "V4, cubic KAN": FAMILY["cubic"],
+    "V4, LayerNorm": FAMILY["layer norm"],
+    "V4, cubic KAN, LayerNorm": {**FAMILY["cubic"], **FAMILY["layer norm"]},
+    "V4, keys and values pooled 2,2,1,1": FAMILY["pooled keys"],
+    "V3": FAMILY["v3"],
+    "V3, LayerNorm": {**FAMILY["v3"], **FAMILY["layer norm"]},
 }
 SETTLING = 30  # passes until running means and ranges have settled
 CROPS = 12  # as many, evenly chosen
@@ -66,7 +67,7 @@ def settle(checkpoint: Checkpoint, images: np.ndarray) -> None:
 
 def rounding(checkpoint: Checkpoint, graph: Graph, images: np.ndarray) -> dict[str, float]:
     """Return the relative RMS error of every activation that both graphs name."""
-    twin = lower(checkpoint.network, FloatBuilder("twin"))
+    twin = float_graph(checkpoint.network, "twin")
     run = Interpreter(write_tflite(twin), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     tensors = {t.name: t for t in graph.tensors() if t.data is None and t.quantisation}
     signal: dict[str, float] = {}
@@ -124,7 +125,7 @@ def main() -> None:
             costs[name] = count_cost(checkpoint.run.network).true
         rows = measure(cases, options.rounds, WARM_UP)
         sizes = [case.path.stat().st_size for case in cases]
-    print(f"{options.size}, {len(images)} crops, one thread. {in_words(describe_machine())}\n")
+    print(f"{options.size}, {len(images)} crops, one thread. {describe_machine().words}\n")
     columns = list(next(iter(errors.values())))
     print(f"| {'member':34} | M parameters |   MMAC |   kB | time | {' | '.join(columns)} |")
     print(f"|{'-' * 36}|-------------:|-------:|-----:|-----:|{'--:|' * len(columns)}")

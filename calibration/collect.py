@@ -7,7 +7,7 @@ what is observed is exactly what the device will hold, after folding and fusing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from qlvit_edge.calibration.file import Calibration, TensorCalibration
 from qlvit_edge.calibration.observers import AnchorObserver, ObserverName, TensorObserver
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.idioms.softmax import softmax_axes
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph, ranges_needed
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.augment import Image
@@ -27,8 +25,6 @@ from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.files import sha256
-from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import decode, read_file
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import Checkpoint
@@ -39,7 +35,7 @@ DEFAULT_OBSERVER: Final[ObserverName] = "mse"  # measured: docs/calibration.md
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """What one pass over the images leaves.
 
     Attributes:
@@ -78,14 +74,13 @@ def calibrate(
 
 def observe(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], advance: Callable[[], None]
-) -> Observed:
+) -> Observation:
     """Run the images through the float twin once; see `calibrate`."""
-    builder = FloatBuilder("calibration", softmax="log2")
-    graph = lower(checkpoint.network, builder)
+    graph = float_graph(checkpoint.network, "calibration")
+    axes = softmax_axes(graph)
     size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
-    needed = ranges_needed(checkpoint.network, builder.softmax_axes)
-    watchers = {name: TensorObserver() for name in needed}
-    anchors = {name: AnchorObserver(axis) for name, axis in builder.softmax_axes.items()}
+    watchers = {name: TensorObserver() for name in ranges_needed(checkpoint.network)}
+    anchors = {name: AnchorObserver(axis) for name, axis in axes.items()}
     interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     hashes: dict[str, str] = {}
     kinds: list[str] = []
@@ -113,73 +108,25 @@ def observe(
         anchors={name: weigher.anchor() for name, weigher in anchors.items()},
         anchor_errors={name: weigher.errors.tolist() for name, weigher in anchors.items()},
     )
-    return Observed(calibration, interpreter, images[:: _stride(images)])
+    return Observation(calibration, interpreter, images[:: _stride(images)])
 
 
-class _AskedRanges(Mapping[str, tuple[float, float]]):
-    """Answers every question for a range, and remembers what was asked for."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, None] = {}
-
-    def __getitem__(self, name: str) -> tuple[float, float]:
-        self.names[name] = None
-        return 0.0, 1.0
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-
-def ranges_needed(network: QLViT, softmaxes: Iterable[str]) -> list[str]:
-    """Return the tensors whose range the integer graph takes from calibration, in order."""
-    asked = _AskedRanges()
-    anchors = dict.fromkeys(softmaxes, 0)
-    lower(network, IntegerBuilder("ranges", ranges=asked, anchors=anchors))
-    return list(asked)
-
-
-def integer_graph(
-    checkpoint: Checkpoint,
-    calibration: Calibration,
-    softmax: Form,
-    target: type[IntegerBuilder] = IntegerBuilder,
-) -> Graph:
-    """Lower a checkpoint with a calibration into the integer graph.
-
-    Args:
-        checkpoint: the trained network.
-        calibration: its calibration.
-        softmax: ``"fast"`` or ``"exact"``.
-        target: the builder that lowers, in the operators of its device.
-
-    Raises:
-        ConversionError: the network cannot be lowered.
-        CalibrationError: a tensor has no range.
-    """
-    name = f"qlvit-{checkpoint.run.network.variant}-{checkpoint.run.network.size}"
-    builder = target(
-        name, ranges=calibration.ranges(), softmax_form=softmax, anchors=calibration.anchors
-    )
-    return lower(checkpoint.network, builder)
-
-
-def with_errors(checkpoint: Checkpoint, observed: Observed, observer: ObserverName) -> Calibration:
+def with_errors(
+    checkpoint: Checkpoint, observation: Observation, observer: ObserverName
+) -> Calibration:
     """Choose an observer: its calibration, with what the integer graph then costs.
 
     Adds the error per tensor, the weights' scales and the agreement with the float network.
     """
-    calibration = observed.calibration.model_copy(update={"observer": observer})
-    float_model = observed.float_model
+    calibration = observation.calibration.model_copy(update={"observer": observer})
+    float_model = observation.float_model
     graph = integer_graph(checkpoint, calibration, "fast")
     network = checkpoint.run.network
     quantised = {t.name: t for t in graph.tensors() if t.quantisation is not None}
     signal: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     noise: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     agreed: list[bool] = []
-    for entry in observed.images:
+    for entry in observation.images:
         for view in _views(decode(entry.path), network.input_size, network.channels):
             logits = float_model.invoke(view.astype(np.float32))
             exact = float_model.tensors()

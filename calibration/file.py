@@ -9,7 +9,9 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from qlvit_edge.calibration.observers import ObserverName, Range
+from qlvit_edge.converters.idioms.scales import NO_ANCHOR, NO_RANGE, look_up
 from qlvit_edge.errors import CalibrationError
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 FORMAT: Final = 2
 _READ: Final = (1, FORMAT)
@@ -87,6 +89,21 @@ class Calibration(BaseModel):
     def ranges(self) -> dict[str, Range]:
         """Return the chosen range of every tensor."""
         return {name: getattr(tensor, self.observer) for name, tensor in self.tensors.items()}
+
+    def range(self, name: str) -> Range:
+        """See :class:`~qlvit_edge.converters.idioms.scales.Scales`, which this is."""
+        tensor = look_up(self.tensors, name, NO_RANGE)
+        chosen: Range = getattr(tensor, self.observer)
+        return chosen
+
+    def anchor(self, name: str) -> int:
+        """See :class:`~qlvit_edge.converters.idioms.scales.Scales`."""
+        return look_up(self.anchors, name, NO_ANCHOR)
+
+
+def calibration_of(checkpoint: Checkpoint) -> Calibration:
+    """Read the calibration file in a checkpoint's folder; see `load_calibration`."""
+    return load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
 
 
 def load_calibration(path: Path, checkpoint_sha256: str) -> Calibration:

@@ -8,36 +8,18 @@ scale, as eq. 14) or stored ones real.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.graph import Array, Graph, Operation, Tensor
+from qlvit_edge.converters.names import layer_of, layers_of
+from qlvit_edge.converters.rewrites.parts import part, read_from_outside
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.integer.uniform import round_half_away
 from qlvit_edge.runtime.interpreter import Kernels, load_native, run_native
-
-# A hard-swish holds six times what it stands for; the convolutions that read it divide.
-_MULTIPLES = {"sixfold": 6.0}
-
-
-def layer_of(name: str) -> str:
-    """Return the layer that a tensor belongs to: ``stem``, ``head`` or ``blockN/part``.
-
-    Args:
-        name: of a tensor in either graph.
-    """
-    first, *rest = name.split("/")
-    if first.startswith("block") and rest:
-        return f"{first}/{rest[0].removesuffix('_pool')}"
-    return "head" if first in ("head", "logits") else "stem"
-
-
-def layers_of(graph: Graph) -> list[str]:
-    """Return the layers of a graph in their order."""
-    return list(dict.fromkeys(layer_of(operation.name) for operation in graph.operations))
 
 
 class Hybrid:
@@ -56,98 +38,73 @@ class Hybrid:
         before = [op for op in around.operations if order.index(layer_of(op.name)) < place]
         after = [op for op in around.operations if order.index(layer_of(op.name)) > place]
         within = [op for op in inside.operations if layer_of(op.name) == layer]
-        self._around = {tensor.name: tensor for tensor in around.tensors()}
-        self._inside = {tensor.name: tensor for tensor in inside.tensors()}
-        output = around.outputs[0].name
-        needed = [self._counterpart(name, self._around) for name in _read(within)]
+        self._image = around.inputs[0]
+        self._output = around.outputs[0]
+        known_around, known_inside = _by_quantity(around), _by_quantity(inside)
+        # What the layer reads, with what the rest holds of it; and the other way round.
+        self._entering = [
+            (_counterpart(tensor, known_around), tensor) for tensor in read_from_outside(within)
+        ]
+        read_after = read_from_outside(after)
         made = {op.name for op in before}
-        read_after = _read(after)
-        replaced = [n for n in (*read_after, output) if layer_of(n) == layer and n not in made]
-        self._given = {name: self._counterpart(name, self._inside) for name in replaced}
-        self._before = _Part(before, {*needed, *read_after})
-        self._within = _Part(within, set(self._given.values()))
-        self._after = _Part(after, {output})
-        self._output = output
+        leaving = dict.fromkeys(
+            tensor
+            for tensor in (*read_after, self._output)
+            if layer_of(tensor.name) == layer and tensor.name not in made
+        )
+        self._leaving = [(_counterpart(tensor, known_inside), tensor) for tensor in leaving]
+        needed = {tensor.name for tensor, _ in self._entering}
+        self._before = _Part(before, {*needed, *(tensor.name for tensor in read_after)})
+        self._within = _Part(within, {tensor.name for tensor, _ in self._leaving})
+        self._after = _Part(after, {self._output.name})
 
     def __call__(self, view: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the real logits (classes,) of an image (h, w, channels)."""
-        image = self._around["image"]
-        known: dict[str, Array] = {"image": view[None].astype(image.dtype)}
+        known: dict[str, Array] = {self._image.name: view[None].astype(self._image.dtype)}
         known |= self._before(known)
         entering = {
-            name: _carried(
-                known[self._counterpart(name, self._around)],
-                self._around[self._counterpart(name, self._around)],
-                self._inside[name],
-            )
-            for name in self._within.reads
+            own.name: _carry(known[other.name], other, own) for other, own in self._entering
         }
         left = self._within(entering)
-        if self._output in self._given:
-            name = self._given[self._output]
-            return np.asarray(self._inside[name].real(left[name])[0], np.float64)
-        for name, other in self._given.items():
-            known[name] = _carried(left[other], self._inside[other], self._around[name])
-        logits = self._after(known)[self._output]
-        return np.asarray(self._around[self._output].real(logits)[0], np.float64)
+        for other, own in self._leaving:
+            if own is self._output:
+                return np.asarray(other.real(left[other.name])[0], np.float64)
+            known[own.name] = _carry(left[other.name], other, own)
+        logits = self._after(known)[self._output.name]
+        return np.asarray(self._output.real(logits)[0], np.float64)
 
-    def _counterpart(self, name: str, graph: Mapping[str, Tensor]) -> str:
-        """Name of the tensor of ``graph`` that stands for the same quantity."""
-        stem, _, last = name.rpartition("/")
-        candidates = [name, *(f"{name}/{suffix}" for suffix in _MULTIPLES)]
-        if last in _MULTIPLES:
-            candidates.append(stem)
-        for candidate in candidates:
-            if candidate in graph:
-                return candidate
+
+def _by_quantity(graph: Graph) -> dict[str, Tensor]:
+    return {tensor.quantity: tensor for tensor in graph.tensors()}
+
+
+def _counterpart(tensor: Tensor, graph: Mapping[str, Tensor]) -> Tensor:
+    """Return the tensor that stands for the same quantity."""
+    if tensor.quantity not in graph:
         raise ConversionError(
-            name, "stands at a layer's border in one arithmetic only", "report this as a bug"
+            tensor.name, "stands at a layer's border in one arithmetic only", "report this as a bug"
         )
+    return graph[tensor.quantity]
 
 
-def _carried(values: Array, source: Tensor, target: Tensor) -> Array:
+def _carry(values: Array, source: Tensor, target: Tensor) -> Array:
     """Values of ``source`` as ``target`` holds them: through the real numbers they stand for."""
-    real = source.real(values) / _multiple(source.name)
+    real = source.real(values) / source.multiple
     if target.quantisation is None:
         return np.asarray(real, np.float32)
-    codes = round_half_away(real * _multiple(target.name) / target.scale) + target.zero_point
+    codes = round_half_away(real * target.multiple / target.scale) + target.zero_point
     limits = np.iinfo(target.dtype)
     return np.clip(codes, limits.min, limits.max).astype(target.dtype)
 
 
-def _multiple(name: str) -> float:
-    return _MULTIPLES.get(name.rpartition("/")[2], 1.0)
-
-
-def _read(operations: Iterable[Operation]) -> list[str]:
-    """Return what operations read and do not make themselves."""
-    operations = list(operations)
-    made = {operation.name for operation in operations}
-    return list(
-        dict.fromkeys(
-            tensor.name
-            for operation in operations
-            for tensor in operation.inputs
-            if tensor.data is None and tensor.name not in made
-        )
-    )
-
-
 class _Part:
-    """Some operations of a graph as a file of their own, on the default kernels.
+    """Some operations of a graph as a file of their own, on the default kernels."""
 
-    Attributes:
-        reads: names of its inputs.
-    """
-
-    def __init__(self, operations: list[Operation], wanted: set[str]) -> None:
-        tensors = {t.name: t for op in operations for t in op.inputs}
-        self.reads = _read(operations)
-        outputs = [op.output for op in operations if op.name in wanted]
+    def __init__(self, operations: list[Operation], wanted: Collection[str]) -> None:
         self._native = None
-        if not outputs:
+        graph = part("part", operations, wanted)
+        if not graph.outputs:
             return
-        graph = Graph("part", tuple(tensors[n] for n in self.reads), tuple(outputs), (*operations,))
         self._native = load_native(write_tflite(graph), "part", Kernels.AUTO, "litert", 1)
         self._inputs = {str(d["name"]): int(d["index"]) for d in self._native.get_input_details()}
         self._outputs = {str(d["name"]): int(d["index"]) for d in self._native.get_output_details()}

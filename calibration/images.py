@@ -11,12 +11,6 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
 
 
-def evenly(available: int, count: int) -> list[int]:
-    """Return ``count`` (or all) of the numbers below ``available``, evenly spread, both ends in."""
-    taken = min(count, available)
-    return [round(index * (available - 1) / max(taken - 1, 1)) for index in range(taken)]
-
-
 def files_elsewhere(data: Path | None, recorded: Path, split: Split) -> list[Path]:
     """Return the run's test images where another folder, `data`, is to be used."""
     if data is None:

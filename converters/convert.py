@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,87 +17,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import integer_graph
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.images import evenly
 from qlvit_edge.converters import prove
+from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
-from qlvit_edge.converters.lower import require_lowerable
-from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.idioms.numerics import Int8
+from qlvit_edge.converters.idioms.scales import Scales
+from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.proof_images import ProofImages
+from qlvit_edge.converters.report import EqualityReport, ProofReport, ReferenceAccuracy
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.checks import decode_noting
-from qlvit_edge.data.folder import LabelledImage, scan
-from qlvit_edge.data.split import load_split, require_fit, select
-from qlvit_edge.errors import ConversionError, DataError
+from qlvit_edge.data.choose import evenly
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
-from qlvit_edge.preprocess import load, preprocess, recipe
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, Checkpoint
+from qlvit_edge.preprocess import preprocess, recipe
+from qlvit_edge.progress import Progress
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-UNKNOWN_CELLS = ["basophils", "band cells", "blasts"]
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
-_GOLDEN_PER_CLASS = 2
-_GOLDEN_SOURCE = "BCCD collection (MIT licence), crop of one white cell"
-
-
-@dataclass(frozen=True)
-class ProofImages:
-    """What the proof is made on.
-
-    Attributes:
-        images: the test images.
-        reduced: whether these are the few bundled crops, for want of the test set.
-        origin: where they are from, in words.
-    """
-
-    images: Sequence[LabelledImage]
-    reduced: bool
-    origin: str
-
-
-def proof_images(
-    checkpoint: Checkpoint, data: Path | None, split_path: Path | None, is_bundled: bool
-) -> ProofImages:
-    """Find the test images: those given, else those the run folder records.
-
-    A bundled model without its data is proved on the bundled crops: a reduced proof.
-
-    Raises:
-        DataError: the data is not there or does not fit.
-    """
-    recorded = Path(checkpoint.run.data)
-    if data is None and is_bundled:
-        images = scan(bundled.CROPS).images
-        return ProofImages(images, True, "the bundled crops")
-    if data is None and not recorded.is_dir():
-        raise DataError(
-            recorded, "the data this run was trained on is not there", "name it with --data"
-        )
-    folder = scan(data or recorded)
-    own = load_split(checkpoint.folder / SPLIT_FILE)
-    split = load_split(split_path) if split_path is not None else own
-    require_fit(split, folder)
-    trained_on = set(split.test) & set(own.train)
-    if trained_on:
-        raise DataError(
-            split_path,
-            f"has {len(trained_on)} images on its test side that this run was trained on",
-            "prove on the run's own split, or train on this one",
-        )
-    if list(folder.classes) != checkpoint.run.classes:
-        raise DataError(
-            folder.root,
-            f"has classes {', '.join(folder.classes)}, the run {', '.join(checkpoint.run.classes)}",
-            "use the data of this run",
-        )
-    return ProofImages(select(folder, split.test), False, f"the test side of {folder.root.name}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +78,7 @@ class Conversion:
 
     Attributes:
         model: the file's bytes, metadata inside.
-        report: the proof as plain data, as written to `--report`.
+        report: the proof, as `--report` writes it.
         accuracies: what the accuracy budget is held against.
         graph: the integer graph it was written from.
         metadata: what the file says about itself.
@@ -146,7 +88,7 @@ class Conversion:
     """
 
     model: bytes
-    report: dict[str, Any]
+    report: ProofReport
     accuracies: prove.Accuracies
     graph: Graph
     metadata: ModelMetadata
@@ -157,89 +99,80 @@ class Conversion:
 
 def convert(
     checkpoint: Checkpoint,
+    scales: Scales,
     softmax: Form,
     proof: ProofImages,
     extent: Extent,
     progress: Progress,
-    target: type[IntegerBuilder] = IntegerBuilder,
+    target: type[Int8] = Int8,
     graph: Graph | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
     Args:
         checkpoint: the trained network.
+        scales: its calibration.
         softmax: form of the integer softmax.
         proof: the images of the proof.
         extent: how many of them, for what.
         progress: makes a progress bar from a description and a total.
-        target: the builder that lowers, in the operators of its device.
+        target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
-        CalibrationError: there is no calibration of this checkpoint.
+        CalibrationError: a tensor has no range.
         DataError: an image does not decode.
     """
     began = time.monotonic()
-    require_lowerable(checkpoint.network)
-    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    graph = graph or integer_graph(checkpoint, calibration, softmax, target)
+    graph = graph or integer_graph(checkpoint, scales, softmax, target)
     bare = write_tflite(graph)
     tensors, operators = prove.audit(bare)
 
     macs = sum(operation.macs() for operation in graph.operations)
     judged, compared, at_every_tensor = extent.for_network(macs, len(proof.images))
     images = [proof.images[index] for index in evenly(len(proof.images), judged)]
-    shown = _show_to_float_network(checkpoint, images, progress)
+    answers = _run_float_network(checkpoint, images, progress)
     chosen = np.array(evenly(judged, compared))
     whole = np.zeros(compared, bool)
     whole[evenly(compared, at_every_tensor)] = True
     with progress("comparing with the integer reference", 1) as advance:
-        equality = prove.prove_equal(graph, bare, shown.views[chosen], whole)
+        equality = prove.prove_equal(graph, bare, answers.views[chosen], whole)
         advance()
     _require_equal(equality)
-    with progress("running the file", len(shown.views)) as advance:
-        logits, kernels = prove.default_logits(bare, shown.views, advance)
-    names, labels = checkpoint.run.classes, shown.labels
-    accuracies = prove.judge(labels, shown.classes, logits.argmax(1), names)
-    subset = prove.judge(labels[chosen], shown.classes[chosen], logits[chosen].argmax(1), names)
+    with progress("running the file", len(answers.views)) as advance:
+        logits, kernels = prove.default_logits(bare, answers.views, advance)
+    names, labels = checkpoint.run.classes, answers.labels
+    accuracies = prove.judge(labels, answers.classes, logits.argmax(1), names)
+    subset = prove.judge(labels[chosen], answers.classes[chosen], logits[chosen].argmax(1), names)
 
-    golden = _golden_pairs(graph, names, checkpoint.run.network)
+    golden = golden_pairs(checkpoint, graph)
     metadata = _metadata(checkpoint, softmax, proof, accuracies, golden)
     model = embed(bare, metadata)
     prove.audit(model)
-    report = {
-        "reduced_proof": proof.reduced,
-        "proof_images": proof.origin,
-        "unusual_images": shown.unusual,
-        "softmax": softmax,
-        "tensors": tensors,
-        "operators": operators,
-        "bytes": len(model),
-        "sha256": sha256(model),
-        "all_integer": True,
-        "builtin_operators_only": True,
-        "equality": {
-            "images": equality.images,
-            "at_every_tensor": equality.at_every_tensor,
-            "tensors": equality.tensors,
-            "unequal": equality.unequal,
-        },
-        "default_kernels": asdict(
-            prove.kernel_difference(equality.logits, logits[chosen], kernels)
+    report = ProofReport(
+        reduced_proof=proof.reduced,
+        proof_images=proof.origin,
+        unusual_images=answers.unusual,
+        softmax=softmax,
+        tensors=tensors,
+        operators=operators,
+        bytes=len(model),
+        sha256=sha256(model),
+        equality=EqualityReport.of(equality),
+        default_kernels=prove.kernel_difference(equality.logits, logits[chosen], kernels),
+        accuracy=accuracies,
+        reference_accuracy=ReferenceAccuracy(
+            images=equality.images,
+            of_reference=float((equality.logits.argmax(1) == labels[chosen]).mean()),
+            of_float=subset.float_accuracy,
+            of_file=subset.file_accuracy,
         ),
-        "accuracy": {**asdict(accuracies), "drop_points": accuracies.drop},
-        "reference_accuracy": {
-            "images": equality.images,
-            "reference": float((equality.logits.argmax(1) == labels[chosen]).mean()),
-            "float": subset.float_accuracy,
-            "file": subset.file_accuracy,
-        },
-        "golden_pairs": len(golden),
-        "seconds": round(time.monotonic() - began, 1),
-    }
+        golden_pairs=len(golden),
+        seconds=round(time.monotonic() - began, 1),
+    )
     return Conversion(
-        model, report, accuracies, graph, metadata, shown.views, chosen[whole], logits
+        model, report, accuracies, graph, metadata, answers.views, chosen[whole], logits
     )
 
 
@@ -277,7 +210,7 @@ def _metadata(
         calibration_sha256=sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes()),
         split_fingerprint=run.split_fingerprint,
         training_data=Path(run.data).name,
-        unknown_cells=UNKNOWN_CELLS if set(run.classes) == _white_cells() else [],
+        unknown_cells=run.unknown_cells,
         accuracy={
             f"float, {kind}": accuracies.float_accuracy,
             f"integer, {kind}": accuracies.file_accuracy,
@@ -288,8 +221,8 @@ def _metadata(
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """What the float network was shown and what it said.
+class _FloatAnswers:
+    """The images as the float network saw them, and what it said.
 
     Attributes:
         views: (N, h, w, channels) uint8.
@@ -304,9 +237,9 @@ class _Shown:
     unusual: dict[str, int]
 
 
-def _show_to_float_network(
+def _run_float_network(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], progress: Progress
-) -> _Shown:
+) -> _FloatAnswers:
     """Decode the images and classify them, small batches side by side on all cores."""
     network, device = checkpoint.run.network, torch.device("cpu")
     kinds: list[str] = []
@@ -328,7 +261,7 @@ def _show_to_float_network(
 
         with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
             results = list(pool.map(classify, parts))
-    return _Shown(
+    return _FloatAnswers(
         views=np.concatenate([views for views, _ in results]),
         labels=np.array([entry.label for entry in images]),
         classes=np.concatenate([classes for _, classes in results]),
@@ -345,31 +278,3 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _white_cells() -> set[str]:
-    return set(scan(bundled.CROPS).classes)
-
-
-def _golden_pairs(graph: Any, names: list[str], network: NetworkConfig) -> list[GoldenPair]:
-    """Make golden pairs from the bundled crops, logits by the NumPy reference.
-
-    For a model of other classes the label is the model's own answer: such a pair still
-    tells whether a device computes the same bytes.
-    """
-    folder = scan(bundled.CROPS)
-    pairs = []
-    for label, name in enumerate(folder.classes):
-        own = [image for image in folder.images if image.label == label]
-        for image in own[:_GOLDEN_PER_CLASS]:
-            view = load(image.path, network.input_size, network.channels)
-            logits = run_reference(graph, {graph.inputs[0].name: view[None]})[
-                graph.outputs[0].name
-            ][0]
-            if name in names:
-                pairs.append(GoldenPair.of(view, logits, name, _GOLDEN_SOURCE))
-            else:
-                own_answer = names[int(logits.argmax())]
-                source = f"{_GOLDEN_SOURCE}; label: the model's own answer"
-                pairs.append(GoldenPair.of(view, logits, own_answer, source))
-    return pairs

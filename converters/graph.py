@@ -1,6 +1,6 @@
 """The graph that is the same thing everywhere: tensors with scales, and a list of operations.
 
-A :class:`Graph` is built by :mod:`qlvit_edge.converters.builder`, executed in NumPy by
+A :class:`Graph` is written down by :mod:`qlvit_edge.converters.idioms`, executed in NumPy by
 :mod:`qlvit_edge.converters.reference` and written to a file by
 :mod:`qlvit_edge.converters.tflite`. What a single operation means stands in
 :mod:`qlvit_edge.converters.ops`; nothing here knows any of them.
@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,8 @@ class Tensor:
         dtype: stored type.
         quantisation: None for float32 and for plain int32 values (indices, sums).
         data: the constant's values, of `shape` and `dtype`; None for an activation.
+        multiple: how many times the quantity it stands for it holds. Where this is not 1, its
+            name is that of the quantity, with a suffix.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Tensor:
     dtype: DType
     quantisation: Quantisation | None = None
     data: Array | None = None
+    multiple: float = 1.0
 
     def __post_init__(self) -> None:
         if self.data is not None and (
@@ -80,6 +83,11 @@ class Tensor:
                 f"data {self.data.shape} {self.data.dtype}",
                 f"must be {self.shape} {self.dtype}",
             )
+
+    @property
+    def quantity(self) -> str:
+        """Name of the real-valued quantity that it stands for, or holds a multiple of."""
+        return self.name if self.multiple == 1 else self.name.rpartition("/")[0]
 
     @property
     def scale(self) -> float:
@@ -132,17 +140,25 @@ class Operation(ABC):
         inputs: activations and constants in TFLite's order.
         name: name of the output tensor.
         quantisation: of the output tensor.
+        multiple: of the output tensor.
         output: made from the shape rule when the operation is constructed.
     """
 
     inputs: tuple[Tensor, ...]
     name: str
     quantisation: Quantisation | None = None
+    multiple: float = 1.0
     output: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.check()
-        output = Tensor(self.name, self.shape_rule(), self.dtype_rule(), self.quantisation)
+        output = Tensor(
+            self.name,
+            self.shape_rule(),
+            self.dtype_rule(),
+            self.quantisation,
+            multiple=self.multiple,
+        )
         object.__setattr__(self, "output", output)
 
     def check(self) -> None:
@@ -197,6 +213,13 @@ class Operation(ABC):
     def refuse(self, finding: str, remedy: str) -> ConversionError:
         """An error that names this operation's output."""
         return ConversionError(self.name, f"{type(self).__name__}: {finding}", remedy)
+
+
+class Emitter(Protocol):
+    """Whatever operations are written to, one after the other."""
+
+    def emit(self, operation: Operation) -> Tensor:
+        """Append an operation and return its output."""
 
 
 @dataclass(frozen=True, eq=False)

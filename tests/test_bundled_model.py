@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from qlvit_edge import Classifier, bundled
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split
@@ -28,6 +28,7 @@ def test_hashes_labels_and_integers_of_the_bundled_file() -> None:
     assert metadata.split_fingerprint == load_split(folder / "split.json").fingerprint
     assert metadata.labels == list(scan(bundled.CROPS).classes)
     assert metadata.unknown_cells == ["basophils", "band cells", "blasts"]
+    assert load_checkpoint(folder).run.unknown_cells == metadata.unknown_cells
     assert audit_integer_only(read_document(content)).passed
 
 

@@ -9,24 +9,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from command import files_below, refused, run_command
-from small_run import CLASSES, small_config, write_folder, write_run
+from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.collect import integer_graph
+from qlvit_edge.bundled import CROPS_ORIGIN
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters import prove
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import audit_integer_only
-from qlvit_edge.modelfile.metadata import read_metadata
+from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.preprocess import PREPROCESSING
+from qlvit_edge.preprocess import PREPROCESSING, preprocess
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -91,11 +93,68 @@ def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
     assert metadata.split_fingerprint == split["fingerprint"]
     assert metadata.training_data == "data of µ"
     assert "research" in metadata.intended_use
-    assert metadata.unknown_cells == conversion.UNKNOWN_CELLS
+    assert metadata.unknown_cells == list(UNKNOWN_CELLS)
     assert set(metadata.accuracy) == {"float, test split", "integer, test split"}
     assert str(run.parent).encode() not in converted.read_bytes()
     assert len(metadata.golden) == 8
     assert {pair.label for pair in metadata.golden} == set(CLASSES)
+
+
+def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_images(
+    run: Path, tmp_path: Path
+) -> None:
+    old = _copy_described(run, tmp_path, unknown_cells=None, golden_images=None)
+    metadata = _convert_few(old, tmp_path / "m.tflite")
+    assert metadata.unknown_cells == []
+    assert len(metadata.golden) == 8
+    assert {pair.source for pair in metadata.golden} == {CROPS_ORIGIN}
+
+
+def test_a_run_that_names_golden_images_takes_those_and_no_others(
+    run: Path, tmp_path: Path
+) -> None:
+    own = _copy_described(run, tmp_path, golden_images="may travel")
+    for name, label in ((CLASSES[2], 2), ("something else", 0)):
+        (own / "may travel" / name).mkdir(parents=True)
+        for seed in range(3):
+            image = cell_image(label, seed)[:, :, ::-1]
+            assert cv2.imwrite(str(own / "may travel" / name / f"{seed}.png"), image)
+    pairs = _convert_few(own, tmp_path / "m.tflite").golden
+    origin = "golden images of the run, may travel"
+    assert [pair.source for pair in pairs] == 2 * [origin] + 2 * [
+        f"{origin}; label: the model's own answer"
+    ]
+    assert [pair.label for pair in pairs[:2]] == 2 * [CLASSES[2]]
+    assert {pair.label for pair in pairs[2:]} <= set(CLASSES)
+    expected = preprocess(cell_image(2, 0), (64, 64), 3)
+    np.testing.assert_array_equal(pairs[0].image(), expected)
+
+
+def test_golden_images_that_are_not_there_are_named(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = _copy_described(run, tmp_path, golden_images="gone")
+    out = tmp_path / "m.tflite"
+    line = refused(capfd, "convert", own, "--out", out, "--images", 4, "--max-drop", 100)
+    assert str(own / "gone") in line
+    assert not out.exists()
+
+
+def _copy_described(run: Path, root: Path, **changes: object) -> Path:
+    """A copy of the run folder with other words in its run.json; None takes a word out."""
+    copy = root / "copy"
+    shutil.copytree(run, copy)
+    values = {**json.loads((copy / "run.json").read_text()), **changes}
+    kept = {name: value for name, value in values.items() if value is not None}
+    (copy / "run.json").write_text(json.dumps(kept))
+    return copy
+
+
+def _convert_few(run: Path, out: Path) -> ModelMetadata:
+    assert run_command("convert", run, "--out", out, "--images", 4, "--max-drop", 100) == 0
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    return metadata
 
 
 def test_golden_pairs_hold_what_the_reference_kernels_compute(converted: Path) -> None:
@@ -158,12 +217,12 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
         return -1 - logits, kernels  # the class that was first comes last
 
     def right(checkpoint: Any, images: Any, progress: Any) -> Any:
-        shown = real_shown(checkpoint, images, progress)
-        return conversion._Shown(shown.views, shown.labels, shown.labels, {})
+        answers = real_run(checkpoint, images, progress)
+        return conversion._FloatAnswers(answers.views, answers.labels, answers.labels, {})
 
-    real_shown = conversion._show_to_float_network
+    real_run = conversion._run_float_network
     monkeypatch.setattr(prove, "default_logits", worse)
-    monkeypatch.setattr(conversion, "_show_to_float_network", right)
+    monkeypatch.setattr(conversion, "_run_float_network", right)
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     out.write_bytes(b"an older file")
     line = refused(capfd, "convert", run, "--out", out, "--report", report, code=1)

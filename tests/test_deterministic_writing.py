@@ -14,7 +14,9 @@ import numpy as np
 from random_networks import observed, random_network
 from small_run import small_config
 from tiny_metadata import metadata
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.modelfile.metadata import embed
@@ -22,7 +24,7 @@ for changes in ({}, {"variant": "v3", "norm": "layer", "channels": 1, "kv_pool":
     config = small_config(classes=3, **changes)
     network = random_network(config, 0)
     ranges, anchors = observed(network, 0)
-    graph = lower(network, IntegerBuilder("net", ranges=ranges, anchors=anchors))
+    graph = lower(network, Writer("net", Int8(ScaleTable(ranges, anchors))))
     bare = write_tflite(graph)
     named = metadata(golden=False).model_copy(
         update={"input_size": config.input_size, "accuracy": {"b": 0.5, "a": 1.0}}

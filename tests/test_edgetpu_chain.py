@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import json
 import zipfile
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_edgetpu_compiler import compiled
-from mini_chain import metadata, mini_chain
+from mini_chain import edited_archive, metadata, mini_chain, packed_archive, unpacked_archive
 from mini_network import images
 
 from qlvit_edge import Classifier
@@ -146,26 +145,6 @@ def _with_compiled(chain: ChainFiles) -> bytes:
 # -- hostile chains -------------------------------------------------------------------------
 
 
-def _unpacked(content: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def _packed(files: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in files:
-            archive.writestr(zipfile.ZipInfo(name), content, method)
-    return stream.getvalue()
-
-
-def _edited(archive: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    files = _unpacked(archive)
-    description = json.loads(files[DESCRIPTION])
-    edit(description)
-    return _packed(list({**files, DESCRIPTION: json.dumps(description).encode()}.items()))
-
-
 def _outside(d: dict[str, Any]) -> None:
     d["segments"][0]["file"] = "../../etc/passwd"
 
@@ -271,7 +250,7 @@ def test_a_contradicting_description_is_refused(
     archive: bytes, edit: Callable[[dict[str, Any]], None], finding: str
 ) -> None:
     with pytest.raises(ModelFileError, match=finding) as error:
-        ChainInterpreter(_edited(archive, edit))
+        ChainInterpreter(edited_archive(archive, edit))
     assert "\n" not in str(error.value)
 
 
@@ -284,7 +263,7 @@ def test_a_compiled_file_must_be_one(made: tuple[ChainFiles, bytes]) -> None:
 
 
 def test_a_segment_that_is_no_model_is_refused(archive: bytes) -> None:
-    files = _unpacked(archive)
+    files = unpacked_archive(archive)
     description = json.loads(files[DESCRIPTION])
     segment = description["segments"][0]
     noise = b"\x1c\0\0\0TFL3" + bytes(range(200))
@@ -292,7 +271,7 @@ def test_a_segment_that_is_no_model_is_refused(archive: bytes) -> None:
     files[segment["file"]] = noise
     files[DESCRIPTION] = json.dumps(description).encode()
     with pytest.raises(ModelFileError, match=segment["file"]):
-        read_chain(_packed(list(files.items())))
+        read_chain(packed_archive(list(files.items())))
 
 
 def test_a_truncated_chain_is_refused_wherever_it_is_cut(archive: bytes) -> None:
@@ -316,17 +295,17 @@ def test_flipped_bytes_change_nothing_or_are_refused(archive: bytes) -> None:
 
 
 def test_archives_that_unfold_or_repeat_are_refused(archive: bytes) -> None:
-    files = list(_unpacked(archive).items())
+    files = list(unpacked_archive(archive).items())
     with pytest.raises(ModelFileError, match="compressed"):
-        read_chain(_packed([*files, ("zeros", bytes(10_000_000))], zipfile.ZIP_DEFLATED))
+        read_chain(packed_archive([*files, ("zeros", bytes(10_000_000))], zipfile.ZIP_DEFLATED))
     with pytest.raises(ModelFileError, match="no segment uses"):
-        read_chain(_packed([*files, ("../evil", b"x")]))
+        read_chain(packed_archive([*files, ("../evil", b"x")]))
     with pytest.warns(UserWarning, match="Duplicate"):
-        twice = _packed([*files, files[-1]])
+        twice = packed_archive([*files, files[-1]])
     with pytest.raises(ModelFileError, match="twice"):
         read_chain(twice)
     with pytest.raises(ModelFileError, match=r"without chain\.json"):
-        read_chain(_packed([("a.txt", b"x")]))
+        read_chain(packed_archive([("a.txt", b"x")]))
     deep = b"[" * 100_000
     with pytest.raises(ModelFileError, match=DESCRIPTION):
-        read_chain(_packed([(DESCRIPTION, deep)]))
+        read_chain(packed_archive([(DESCRIPTION, deep)]))

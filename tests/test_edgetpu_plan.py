@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.edgetpu.plan import Plan, _Net, make_plan
 from qlvit_edge.converters.graph import Array, Encoding, Graph, Operation, Tensor
+from qlvit_edge.converters.idioms.numerics import EdgeTpu
+from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.configs import size_config
@@ -41,13 +42,16 @@ class _Step(Operation):
         return self.cost
 
 
-def _graph(sources: list[list[int]], kinds: str) -> tuple[Graph, list[bool]]:
-    """Operations of kind t (wanted on the TPU), c (CPU only) or f (free)."""
+def _graph(
+    sources: list[list[int]], kinds: str, costs: list[int] | None = None
+) -> tuple[Graph, list[bool]]:
+    """Operations of kind t (wanted on the TPU), c (CPU only) or f (free), with costs in MACs."""
     image = Tensor("image", (1, 8), "int8")
     steps: list[_Step] = []
     for index, (read, kind) in enumerate(zip(sources, kinds, strict=True)):
         inputs = tuple(steps[i].output for i in read) or (image,)
-        steps.append(_Step(inputs=inputs, name=f"{index}", cost=10 if kind == "t" else 0))
+        cost = costs[index] if costs else 10 if kind == "t" else 0
+        steps.append(_Step(inputs=inputs, name=f"{index}", cost=cost))
     graph = Graph("g", (image,), (steps[-1].output,), tuple(steps))
     return graph, [kind != "c" for kind in kinds]
 
@@ -89,27 +93,10 @@ def _require_valid(graph: Graph, mapped: list[bool], plan: Plan) -> None:
             assert plan.levels[made.get(tensor.name, index)] <= plan.levels[index]
 
 
-class _Any(dict[str, Any]):
-    """Answers the same for every name."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__(answer=answer)
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __getitem__(self, name: str) -> Any:
-        return super().__getitem__("answer")
-
-    def get(self, name: str, default: object = None) -> Any:
-        return self[name]
-
-
 def sized_graph(size: str) -> tuple[Graph, list[bool]]:
     """A size's graph with random weights and made-up ranges: good for counting only."""
     torch.manual_seed(0)
-    builder = EdgeTpuBuilder("count", ranges=_Any((0.0, 1.0)), anchors=_Any(0))
-    graph = lower(QLViT(size_config(size)).eval(), builder)
+    graph = lower(QLViT(size_config(size)).eval(), Writer("count", EdgeTpu(Asked())))
     reasons = forecast(read_document(write_tflite(graph))).reasons
     return graph, [reason is None for reason in reasons]
 
@@ -159,9 +146,84 @@ def _ancestors(made: dict[str, Operation], name: str) -> set[str]:
     return found
 
 
-def test_no_choice_of_runs_to_leave_to_the_cpu_saves_more() -> None:
+def _best(
+    sources: list[list[int]], kinds: str, costs: list[int], smallest: float
+) -> tuple[int, int]:
+    """Fewest round trips and fewest MACs left, by trying every schedule that may be chosen."""
+    wanted = {index for index, kind in enumerate(kinds) if kind == "t"}
+    total = sum(costs)
+    most = sum(costs[index] for index in wanted)
+    found = []
+    choices = [
+        range(1, 2 * len(kinds), 2) if kind == "c" else range(2 * len(kinds)) for kind in kinds
+    ]
+    for levels in itertools.product(*choices):
+        if any(levels[s] > levels[i] for i, read in enumerate(sources) for s in read):
+            continue
+        left = sum(costs[index] for index in wanted if levels[index] % 2)
+        trips = len({level for level in levels if level % 2 == 0})
+        affordable = not total or (most - left) / total >= smallest
+        if left == 0 or (affordable and trips):
+            found.append((trips, left))
+    return min(found)
+
+
+@st.composite
+def _weighted(draw: st.DrawFn) -> tuple[list[list[int]], str, list[int], float]:
+    count = draw(st.integers(1, 5))
+    sources = [
+        draw(st.lists(st.integers(0, i - 1), max_size=2, unique=True)) if i else []
+        for i in range(count)
+    ]
+    kinds = draw(st.text("tccf", min_size=count, max_size=count))
+    costs = [
+        draw(st.integers(1, 9)) if kind == "t" else draw(st.integers(0, 3)) if kind == "c" else 0
+        for kind in kinds
+    ]
+    return sources, kinds, costs, draw(st.sampled_from([0.0, 0.3, 0.5, 0.6, 0.8, 0.9, 1.0]))
+
+
+@given(_weighted())
+@settings(max_examples=60, deadline=None)
+def test_no_choice_of_operations_to_leave_saves_more(
+    case: tuple[list[list[int]], str, list[int], float],
+) -> None:
+    sources, kinds, costs, smallest = case
+    graph, mapped = _graph(sources, kinds, costs)
+    plan = make_plan(graph, mapped, smallest)
+    left = sum(costs[int(name)] for name in plan.moved)
+    trips, fewest_left = _best(sources, kinds, costs, smallest)
+    assert plan.trips == trips
+    assert left <= fewest_left
+    _require_valid(graph, mapped, plan)
+
+
+def test_the_first_run_is_left_where_it_is_the_cheapest() -> None:
+    graph, mapped = _graph([[], [0], [1]], "tct", [2, 0, 3])
+    plan = make_plan(graph, mapped, 0.6)
+    assert (plan.trips, plan.share, plan.moved) == (1, 3 / 5, ("0",))
+
+
+def test_operations_of_several_runs_are_left_together() -> None:
+    """Either branch alone saves nothing: both have a run after what the CPU does."""
+    kinds = "tcttct"
+    sources: list[list[int]] = [[], [0], [1], [0], [3], [4]]
+    graph, mapped = _graph(sources, kinds, [6, 0, 3, 20, 0, 3])
+    plan = make_plan(graph, mapped, 0.75)
+    assert (plan.trips, plan.share, plan.moved) == (1, 26 / 32, ("2", "5"))
+
+
+def test_a_plan_for_the_edge_tpu_uses_it_whatever_share_will_do() -> None:
+    graph, mapped = _graph([[], [0], [1]], "tct", [1, 0, 5])
+    plan = make_plan(graph, mapped, 0.0)
+    assert (plan.trips, plan.moved) == (1, ("0",))
+
+
+@pytest.mark.parametrize("smallest", [0.8, 0.4])
+def test_what_is_left_of_nano_is_the_least_that_saves_as_much(smallest: float) -> None:
+    """Every set of whole runs is tried: none keeps more MACs in as few round trips."""
     graph, mapped = sized_graph("nano")
-    smallest = 0.8
+    plan = make_plan(graph, mapped, smallest)
     net = _Net(graph, mapped)
     levels = net.earliest(net.sides)
     late = net.latest(net.sides, max(levels))
@@ -169,18 +231,13 @@ def test_no_choice_of_runs_to_leave_to_the_cpu_saves_more() -> None:
     for i, side in enumerate(net.sides):
         if side == "tpu" and levels[i] == late[i]:
             runs.setdefault(levels[i], set()).add(i)
-    total = sum(net.macs)
-    wanted = sum(m for m, side in zip(net.macs, net.sides, strict=True) if side == "tpu")
-    best = len(runs)
+    best = []
     for count in range(len(runs) + 1):
         for chosen in itertools.combinations(runs.values(), count):
             left = set().union(*chosen)
-            if (wanted - sum(net.macs[i] for i in left)) / total < smallest:
+            share = net.kept(sum(net.macs[i] for i in left))
+            if share < smallest:
                 continue
             sides = [None if i in left else side for i, side in enumerate(net.sides)]
-            found = net.earliest(sides)
-            forced = {
-                found[i] for i, side in enumerate(sides) if side == "tpu" and found[i] % 2 == 0
-            }
-            best = min(best, len(forced))
-    assert make_plan(graph, mapped, smallest).trips == best
+            best.append((net.trips(net.earliest(sides)), -share))
+    assert (plan.trips, -plan.share) <= min(best)

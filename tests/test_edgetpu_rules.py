@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from qlvit_edge.bundled import resolve_model
 from qlvit_edge.cli.inspect import command
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
-from qlvit_edge.modelfile.edgetpu import limitation
-from qlvit_edge.modelfile.edgetpu_forecast import AFTER_THE_FIRST, forecast, summarise_forecast
+from qlvit_edge.modelfile.edgetpu import limitation, remark
+from qlvit_edge.modelfile.edgetpu_forecast import ANOTHER_PARTITION, forecast, summarise_forecast
 from qlvit_edge.modelfile.reader import read_document
 
 
@@ -50,7 +50,12 @@ BIAS = Tensor("bias", (6,), "INT32", (0.1,) * 6, (0,) * 6, 0, True, False, 24)
         (_operator("HARD_SWISH"), [MAP], "not supported"),
         (_operator("BITCAST"), [MAP], "not supported"),
         (_operator("PADV2"), [MAP], "not supported"),
-        (_operator("TRANSPOSE"), [MAP, _axes(0, 2, 1, 3)], "not documented"),
+        (_operator("TRANSPOSE"), [MAP, _axes(0, 2, 1, 3)], None),
+        (_operator("TRANSPOSE"), [MAP, _tensor(4, dtype="INT32")], "INT32"),
+        (_operator("TRANSPOSE"), [_tensor(4, 8, 8, 1), _axes(3, 1, 2, 0)], "three innermost"),
+        (_operator("TILE"), [MAP, _axes(1, 2, 2, 1)], None),
+        (_operator("TILE"), [MAP, _axes(2, 1, 1, 1)], "batch"),
+        (_operator("TILE"), [MAP, _tensor(4, dtype="INT32", constant=True)], "not known"),
         (_operator("MEAN"), [MAP, _axes(1, 2)], None),
         (_operator("MEAN"), [MAP, _axes(0)], "batch"),
         (_operator("MEAN"), [MAP, _axes(-4)], "batch"),
@@ -67,11 +72,18 @@ BIAS = Tensor("bias", (6,), "INT32", (0.1,) * 6, (0,) * 6, 0, True, False, 24)
         (_operator("CONCATENATION", axis=3, fused_activation=1), [MAP, MAP], "fused"),
         (_operator("CONCATENATION", axis=3), [MAP, KERNEL], "constant"),
         (_operator("SOFTMAX"), [_tensor(1, 1000)], None),
-        (_operator("SOFTMAX"), [_tensor(1, 16_001)], "16001"),
+        (_operator("SOFTMAX"), [_tensor(1, 16_384)], None),
+        (_operator("SOFTMAX"), [_tensor(1, 16_385)], "16385"),
         (_operator("SOFTMAX"), [_tensor(1, 8, 8)], "more than one dimension"),
         (_operator("STRIDED_SLICE"), [MAP, _axes(0), _axes(1), _axes(1)], None),
         (_operator("STRIDED_SLICE"), [MAP, _axes(0), _axes(1), _axes(2)], "strides"),
         (_operator("SPLIT"), [_axes(0), MAP], "batch"),
+        (_operator("SPLIT"), [_axes(-4), MAP], "batch"),
+        (_operator("SPLIT"), [_axes(-1), MAP], None),
+        (_operator("SPLIT"), [_axes(3), MAP], None),
+        (_operator("PACK", axis=0), [_tensor(8), _tensor(8)], "batch"),
+        (_operator("PACK", axis=-2), [_tensor(8), _tensor(8)], "batch"),
+        (_operator("PACK", axis=-1), [_tensor(8), _tensor(8)], None),
         (_operator("FULLY_CONNECTED", weights_format=1), [_tensor(1, 4), KERNEL, BIAS], "format"),
     ],
 )
@@ -81,12 +93,69 @@ def test_rule(operator: Operator, inputs: list[Tensor], reason: str | None) -> N
     assert reason is None or reason in str(found)
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after", "reason"),
+    [
+        ("SQUEEZE", (1, 1, 1, 1001), (1, 1001), None),
+        ("SQUEEZE", (1, 1, 1, 1001), (1001,), None),
+        ("SQUEEZE", (1, 1, 5, 10), (1, 5, 10), None),
+        ("SQUEEZE", (1, 1, 1, 10), (1, 10), None),
+        ("SQUEEZE", (1, 5, 1, 10), (1, 5, 10), "leading"),
+        ("SQUEEZE", (5, 1, 10), (5, 10), "leading"),
+        ("SQUEEZE", (1, 5, 10, 1), (1, 5, 10), "leading"),
+        ("RESIZE_BILINEAR", (1, 1, 1, 8), (1, 33, 33, 8), "33-fold"),
+        ("RESIZE_BILINEAR", (1, 33, 33, 8), (1, 513, 513, 8), "15.5-fold"),
+        ("RESIZE_BILINEAR", (1, 4, 4, 8), (1, 4, 64, 8), "16-fold"),
+        ("RESIZE_BILINEAR", (1, 64, 64, 8), (1, 128, 128, 8), None),
+        ("RESIZE_BILINEAR", (1, 64, 64, 8), (1, 8, 8, 8), None),
+    ],
+)
+def test_rule_on_shapes(
+    name: str, before: tuple[int, ...], after: tuple[int, ...], reason: str | None
+) -> None:
+    size = [_axes(*after[1:3])] if name == "RESIZE_BILINEAR" else []
+    found = limitation(_operator(name), [_tensor(*before), *size], [_tensor(*after)])
+    assert (found is None) == (reason is None), found
+    assert reason is None or reason in str(found)
+
+
+def test_a_unidirectional_lstm_is_documented_with_its_16_bit_state() -> None:
+    weights = [_tensor(4, 4, constant=True)] * 8
+    state = Tensor("cell", (1, 4), "INT16", (0.1,), (0,), None, False, True, 8)
+    inputs = [_tensor(1, 28, 4), *weights, None, None, None, *[BIAS] * 4, None, None]
+    operator = _operator("UNIDIRECTIONAL_SEQUENCE_LSTM")
+    ends = [_tensor(1, 28, 4)]
+    assert limitation(operator, [*inputs, state, state], ends) is None
+    inputs[2] = _tensor(4, 4)
+    assert "not constant" in str(limitation(operator, [*inputs, state, state], ends))
+
+
+@pytest.mark.parametrize(
+    ("operator", "before", "after", "doubt"),
+    [
+        ("TRANSPOSE", (1, 8, 4), (1, 4, 8), "logs of compiler 16"),
+        ("TILE", (1, 8, 4), (1, 8, 8), "not in the documents"),
+        ("SOFTMAX", (1, 16_384), (1, 16_384), "documented up to 16000"),
+        ("SOFTMAX", (1, 16_000), (1, 16_000), None),
+        ("RESIZE_BILINEAR", (1, 8, 8, 4), (1, 32, 32, 4), "doubles"),
+        ("RESIZE_BILINEAR", (1, 8, 8, 4), (1, 16, 16, 4), None),
+        ("ADD", (1, 8, 8, 4), (1, 8, 8, 4), None),
+    ],
+)
+def test_where_documents_and_compiler_disagree_a_remark_says_so(
+    operator: str, before: tuple[int, ...], after: tuple[int, ...], doubt: str | None
+) -> None:
+    found = remark(_operator(operator), [_tensor(*before)], [_tensor(*after)])
+    assert (found is None) == (doubt is None)
+    assert doubt is None or doubt in str(found)
+
+
 def test_a_matrix_is_no_output_of_a_fully_connected_layer() -> None:
     found = limitation(_operator("FULLY_CONNECTED"), [MAP, KERNEL, BIAS], [_tensor(8, 8)])
     assert found == "output of more than one dimension"
 
 
-def test_everything_after_the_first_unmapped_operator_is_left_to_the_cpu() -> None:
+def test_what_needs_an_unmapped_operator_in_the_middle_is_left_to_the_cpu() -> None:
     tensors = tuple(_tensor(1, 8) for _ in range(5))
     names = ("ADD", "LOGISTIC", "EXP", "ADD")
     operators = tuple(Operator(n, 1, (i,), (i + 1,), "", 10, {}) for i, n in enumerate(names))
@@ -97,7 +166,7 @@ def test_everything_after_the_first_unmapped_operator_is_left_to_the_cpu() -> No
         "mapped",
         "mapped",
         "CPU: operator not supported",
-        f"CPU: {AFTER_THE_FIRST}",
+        f"CPU: {ANOTHER_PARTITION}",
     ]
     summary = summarise_forecast(found)
     assert summary["monolithic"]["share"] == 0.5

@@ -8,9 +8,17 @@ from ai_edge_litert import schema_py_generated as schema
 from mini_network import build, calibrated, images, run_all_tensors
 
 from qlvit_edge.calibration.observers import AnchorObserver
-from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.activations import hard_swish
+from qlvit_edge.converters.idioms.arithmetic import add, matmul, mean_hw
+from qlvit_edge.converters.idioms.convolutions import conv, dense, depthwise, pad
+from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
+from qlvit_edge.converters.idioms.image import input_image
+from qlvit_edge.converters.idioms.kan import kan_layer
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.softmax import log2_softmax, matmul_probabilities
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.activation import Logistic
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.convolution import DepthwiseConv2D
@@ -80,7 +88,7 @@ def test_a_batch_is_its_images_one_by_one(mini):
 def test_the_same_graph_gives_the_same_bytes(mini):
     floating, graph, _ = mini
     assert write_tflite(graph) == write_tflite(graph)
-    assert write_tflite(build(FloatBuilder("mini"))) == write_tflite(floating)
+    assert write_tflite(build(Writer("mini", Float()))) == write_tflite(floating)
 
 
 def test_buffers_are_aligned_and_equal_constants_shared(mini):
@@ -100,75 +108,75 @@ def test_buffers_are_aligned_and_equal_constants_shared(mini):
         seen.add(data.tobytes())
 
 
-# -- builders -------------------------------------------------------------------------------
+# -- idioms ---------------------------------------------------------------------------------
 
 
-def small_builder(ranges=None, **options):
-    builder = IntegerBuilder("small", ranges=ranges or {}, **options)
-    return builder, builder.input_image(6, 6)
+def small_writer(ranges=None, anchors=None):
+    writer = Writer("small", Int8(ScaleTable(ranges or {}, anchors or {})))
+    return writer, input_image(writer, 6, 6)
 
 
 def test_a_missing_range_is_named():
-    builder, image = small_builder()
+    writer, image = small_writer()
     with pytest.raises(CalibrationError, match=r"^here: tensor has no range"):
-        builder.conv(image, np.ones((2, 1, 1, 3)), name="here")
+        conv(writer, image, np.ones((2, 1, 1, 3)), name="here")
 
 
 def test_a_range_that_is_not_finite_is_named():
-    builder, image = small_builder({"here": (0.0, float("nan"))})
+    writer, image = small_writer({"here": (0.0, float("nan"))})
     with pytest.raises(CalibrationError, match=r"^here: "):
-        builder.conv(image, np.ones((2, 1, 1, 3)), name="here")
+        conv(writer, image, np.ones((2, 1, 1, 3)), name="here")
 
 
 @pytest.mark.parametrize("anchors", [{}, {"s": 9}])
 def test_a_missing_or_impossible_anchor_is_named(anchors):
-    builder, image = small_builder(anchors=anchors)
+    writer, image = small_writer(anchors=anchors)
     with pytest.raises(CalibrationError, match=r"^s: "):
-        builder.log2_softmax(image, 3, name="s")
+        log2_softmax(writer, image, 3, name="s")
 
 
 def test_a_right_operand_with_a_zero_point_is_named():
-    builder, image = small_builder({"p": (0, 1)})
+    writer, image = small_writer({"p": (0, 1)})
     with pytest.raises(ConversionError, match="right operand image/int8 has zero point -128"):
-        builder.matmul(image, image, adjoint_b=True, name="p")
+        matmul(writer, image, image, adjoint_b=True, name="p")
 
 
 def test_zero_tiny_and_huge_channels_are_quantised_safely():
-    builder, image = small_builder({"y": (-1.0, 1e6)})
+    writer, image = small_writer({"y": (-1.0, 1e6)})
     weight = np.zeros((4, 1, 1, 3))
     weight[1], weight[2], weight[3] = 1e-12, 1e-12, 1.0
     bias = np.array([0.5, 0.0, 1000.0, 1e9])
-    builder.output(builder.conv(image, weight, bias, name="y"))
-    graph = builder.build()
+    writer.output(conv(writer, image, weight, bias, name="y"))
+    graph = writer.build()
     stored = next(t for t in graph.tensors() if t.name == "y/bias")
     assert stored.data is not None
     assert np.abs(stored.data.astype(np.int64)).max() <= 2**30 + 64
     assert stored.real(stored.data) == pytest.approx(bias, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["conv", "depthwise"])
+@pytest.mark.parametrize("kind", [conv, depthwise])
 def test_an_output_that_calibration_saw_silent_still_runs_on_the_default_kernels(kind):
-    builder, image = small_builder({"y": (0.0, 1e-7)})
-    weight = np.ones((3, 1, 1, 3) if kind == "conv" else (1, 1, 3))
-    builder.output(getattr(builder, kind)(image, weight, name="y"))
-    graph = builder.build()
+    writer, image = small_writer({"y": (0.0, 1e-7)})
+    weight = np.ones((3, 1, 1, 3) if kind is conv else (1, 1, 3))
+    writer.output(kind(writer, image, weight, name="y"))
+    graph = writer.build()
     got = Interpreter(write_tflite(graph), kernels=Kernels.AUTO).invoke(images(1)[:, :6, :6])
     expected = run_reference(graph, {"image": images(1)[:, :6, :6]})["y"]
     np.testing.assert_array_equal(got, expected)
 
 
 def test_weights_that_are_not_finite_are_refused():
-    builder, image = small_builder({"y": (0, 1)})
+    writer, image = small_writer({"y": (0, 1)})
     with pytest.raises(ConversionError, match=r"^y: weights are not finite"):
-        builder.conv(image, np.full((1, 1, 1, 3), np.nan), name="y")
+        conv(writer, image, np.full((1, 1, 1, 3), np.nan), name="y")
 
 
-@pytest.mark.parametrize("builder_kind", ["integer", "float"])
-def test_an_uneven_kan_grid_is_refused(builder_kind):
-    builder = small_builder()[0] if builder_kind == "integer" else FloatBuilder("f")
-    x = builder._inputs[0] if builder_kind == "integer" else builder.input_image(6, 6)
+@pytest.mark.parametrize("arithmetic", ["integer", "float"])
+def test_an_uneven_kan_grid_is_refused(arithmetic):
+    writer = small_writer()[0] if arithmetic == "integer" else Writer("f", Float())
+    x = writer.inputs[0] if arithmetic == "integer" else input_image(writer, 6, 6)
     with pytest.raises(ConversionError, match="even grid"):
-        builder.kan_layer(x, scale=1, shift=0, knots=[0, 1, 3], weight=np.ones((1, 2, 3)), name="k")
+        kan_layer(writer, x, scale=1, shift=0, knots=[0, 1, 3], weight=np.ones((1, 2, 3)), name="k")
 
 
 @pytest.mark.parametrize(("stride", "absorbed"), [(1, True), (2, False)])
@@ -176,10 +184,10 @@ def test_a_convolution_absorbs_padding_that_is_tflites_own(stride, absorbed):
     ranges = {"y": (-5000.0, 5000.0)}
     weight = np.random.default_rng(0).normal(size=(3, 3, 3))
     values = images(2)[:, :6, :6]
-    builder, image = small_builder(ranges)
-    padded = builder.pad(image, 1, 1, 1, 1, name="p")
-    builder.output(builder.depthwise(padded, weight, stride=stride, name="y"))
-    graph = builder.build()
+    writer, image = small_writer(ranges)
+    padded = pad(writer, image, 1, 1, 1, 1, name="p")
+    writer.output(depthwise(writer, padded, weight, stride=stride, name="y"))
+    graph = writer.build()
     assert any(isinstance(op, Pad) for op in graph.operations) is not absorbed
     y = next(op for op in graph.operations if isinstance(op, DepthwiseConv2D))
     explicit = np.pad(values, ((0, 0), (1, 1), (1, 1), (0, 0))).astype(float)
@@ -196,10 +204,10 @@ def test_a_convolution_absorbs_padding_that_is_tflites_own(stride, absorbed):
 def test_folding_columns_into_channels_changes_no_value(kernel):
     generator = np.random.default_rng(1)
     weight, bias = generator.normal(0, 0.01, (5, kernel, kernel, 3)), generator.normal(size=5)
-    builder = FloatBuilder("stem")
-    padded = builder.pad(builder.input_image(24, 24), 3, 3, 3, 3, name="p")
-    builder.output(builder.conv(padded, weight, bias, stride=4, name="y"))
-    graph = builder.build()
+    writer = Writer("stem", Float())
+    padded = pad(writer, input_image(writer, 24, 24), 3, 3, 3, 3, name="p")
+    writer.output(conv(writer, padded, weight, bias, stride=4, name="y"))
+    graph = writer.build()
     folded = next(t for t in graph.tensors() if t.name == "y/weight")
     assert folded.shape[3] == 12
     values = images(1)[:, :24, :24].astype(np.float32)
@@ -219,27 +227,27 @@ def test_a_float_kan_layer_is_its_formula():
     scale, shift = generator.uniform(0.01, 0.02, 3), generator.normal(-1, 0.3, 3)
     weight, bias = generator.normal(size=(4, 5, 3)), generator.normal(size=4)
     knots = np.linspace(-1, 1.5, 6)
-    builder = FloatBuilder("kan")
-    image = builder.input_image(6, 6)
-    builder.output(
-        builder.kan_layer(
-            image, scale=scale, shift=shift, knots=knots, weight=weight, bias=bias, name="k"
+    writer = Writer("kan", Float())
+    image = input_image(writer, 6, 6)
+    writer.output(
+        kan_layer(
+            writer, image, scale=scale, shift=shift, knots=knots, weight=weight, bias=bias, name="k"
         )
     )
     values = images(1)[:, 10:16, 10:16].astype(np.float32)
     u = (values * scale + shift)[0]
     ramps = np.clip((u[..., None, :] - knots[:-1, None]) / np.diff(knots)[:, None], 0, 1)
     want = np.einsum("hwgc,ogc->hwo", ramps, weight) + bias
-    got = Interpreter(write_tflite(builder.build())).invoke(values)
+    got = Interpreter(write_tflite(writer.build())).invoke(values)
     assert got[0] == pytest.approx(want, abs=1e-4)
 
 
 def test_hard_swish_stays_within_one_step_of_the_real_function():
-    builder, image = small_builder({"x": (-6.0, 6.0)})
-    x = builder.conv(image, np.eye(3)[:, None, None, :] * 12 / 255, np.full(3, -6.0), name="x")
-    y = builder.hard_swish(x, name="y", fixed_range=(-0.375, 6.0))
-    builder.output(builder.conv(y, np.eye(3)[:, None, None, :], name="z", fixed_range=(-0.375, 6)))
-    graph = builder.build()
+    writer, image = small_writer({"x": (-6.0, 6.0)})
+    x = conv(writer, image, np.eye(3)[:, None, None, :] * 12 / 255, np.full(3, -6.0), name="x")
+    y = hard_swish(writer, x, name="y", fixed_range=(-0.375, 6.0))
+    writer.output(conv(writer, y, np.eye(3)[:, None, None, :], name="z", fixed_range=(-0.375, 6)))
+    graph = writer.build()
     values = np.random.default_rng(3).integers(0, 256, (20, 6, 6, 3)).astype(np.uint8)
     got = run_reference(graph, {"image": values}, keep_all=True)
     tensors = {tensor.name: tensor for tensor in graph.tensors()}
@@ -252,10 +260,32 @@ def test_hard_swish_stays_within_one_step_of_the_real_function():
 
 
 def test_only_a_convolution_may_read_a_hard_swish():
-    builder, image = small_builder({"x": (-6.0, 6.0)})
-    y = builder.hard_swish(image, name="y", fixed_range=(-0.375, 6.0))
+    writer, image = small_writer({"x": (-6.0, 6.0)})
+    y = hard_swish(writer, image, name="y", fixed_range=(-0.375, 6.0))
     with pytest.raises(ConversionError, match="multiple of what it stands for"):
-        builder.add(y, image, name="z", fixed_range=(-1.0, 1.0))
+        add(writer, y, image, name="z", fixed_range=(-1.0, 1.0))
+
+
+def test_a_dynamic_convolution_divides_what_a_hard_swish_holds():
+    kernels = np.array([1.0, 2.0]).reshape(2, 1, 1, 1) * np.ones((2, 1, 1, 3))
+    ranges = {"x": (-6.0, 6.0), "z": (-1.0, 1.0), "d/mixed": (-1.0, 12.0)}
+    ranges |= {f"d/kernel{k}": (-1.0, 12.0) for k in range(2)}
+    writer = Writer("multiples", Int8(ScaleTable(ranges, {"pi": 0})))
+    image = input_image(writer, 6, 6)
+    x = conv(writer, image, np.eye(3)[:, None, None, :] * 12 / 255, np.full(3, -6.0), name="x")
+    y = hard_swish(writer, x, name="y", fixed_range=(-0.375, 6.0))
+    assert (y.multiple, y.quantity) == (6.0, "y")
+    z = dense(writer, mean_hw(writer, x, name="z"), np.zeros((2, 3)), name="z/none",
+              fixed_range=(-1.0, 1.0))  # fmt: skip
+    pi = log2_softmax(writer, z, 3, name="pi")
+    writer.output(dynamic_depthwise(writer, y, pi, kernels, np.zeros((2, 3)), name="d"))
+    graph = writer.build()
+    values = np.random.default_rng(4).integers(0, 256, (9, 6, 6, 3)).astype(np.uint8)
+    got = run_reference(graph, {"image": values}, keep_all=True)
+    tensors = {tensor.name: tensor for tensor in graph.tensors()}
+    real = tensors["x"].real(got["x"])
+    wanted = 1.5 * real * np.clip(real + 3, 0, 6) / 6  # equal shares of one and two
+    assert np.abs(tensors["d/mixed"].real(got["d/mixed"]) - wanted).max() < 0.15
 
 
 @pytest.mark.parametrize("form", ["fast", "exact"])
@@ -265,17 +295,15 @@ def test_a_dynamic_convolution_mixes_its_kernels_maps_with_one_rounding(form, ch
     weights = generator.normal(0, 0.5, (4, 3, 3, channels))
     biases = generator.normal(0, 0.1, (4, channels))
     ranges = {f"d/kernel{k}": (-3.0 - k, 5.0) for k in range(4)}
-    builder = IntegerBuilder(
-        "mix", ranges={**ranges, "d/mixed": (-6.0, 5.0)}, softmax_form=form, anchors={"pi": 0}
-    )
-    assert builder.shared_range(sorted(ranges)) == (-6.0, 5.0)
+    scales = ScaleTable({**ranges, "d/mixed": (-6.0, 5.0)}, {"pi": 0})
+    writer = Writer("mix", Int8(scales, form))
     z = Tensor("z", (1, 1, 1, 4), "int8", Quantisation((0.02,), 0))
     x = Tensor("x", (1, 3, 4, channels), "int8", Quantisation((0.02,), 7))
-    builder._inputs += [z, x]
-    padded = builder.pad(x, 1, 1, 1, 1, name="padded")
-    pi = builder.log2_softmax(z, 3, name="pi")
-    builder.output(builder.dynamic_depthwise(padded, pi, weights, biases, name="d"))
-    graph = builder.build()
+    writer.inputs += [z, x]
+    padded = pad(writer, x, 1, 1, 1, 1, name="padded")
+    pi = log2_softmax(writer, z, 3, name="pi")
+    writer.output(dynamic_depthwise(writer, padded, pi, weights, biases, name="d"))
+    graph = writer.build()
     inputs = {
         t.name: generator.integers(-128, 128, (5, *t.shape[1:])).astype(np.int8) for t in [z, x]
     }
@@ -306,18 +334,24 @@ def test_the_softmax_graph_is_its_specification(form, count):
     observer = AnchorObserver(3)
     observer.update(2.0 ** (np.clip(codes, 0, 15) - 15.0))
     anchor = observer.anchor()
-    builder = IntegerBuilder("s", ranges={}, softmax_form=form, anchors={"s": anchor})
+    writer = Writer("s", Int8(ScaleTable(anchors={"s": anchor}), form))
     x = Tensor("x", (1, 1, 2, count), "int8", Quantisation((0.04,), -11))
-    builder._inputs.append(x)
-    probabilities = builder.log2_softmax(x, 3, name="s")
+    writer.input(x)
+    probabilities = log2_softmax(writer, x, 3, name="s")
     left = Tensor("a", (1, 1, 1, count), "int8", Quantisation((1 / 256,), -128))
-    builder._inputs.append(left)
-    builder.output(
-        probabilities.matmul_left(
-            left, adjoint_p=True, symmetric=True, name="p", fixed_range=(0, 1.25)
+    writer.input(left)
+    writer.output(
+        matmul_probabilities(
+            writer,
+            left,
+            probabilities,
+            adjoint_p=True,
+            symmetric=True,
+            name="p",
+            fixed_range=(0, 1.25),
         )
     )
-    graph = builder.build()
+    graph = writer.build()
     gates = np.full((2, *left.shape[1:]), 127, np.int8)
     got = run_reference(graph, {"x": logits, "a": gates}, keep_all=True)
     np.testing.assert_array_equal(got["s/log"], codes)
@@ -354,15 +388,15 @@ def test_scales_must_be_positive_float32(scale):
 
 
 def test_an_input_of_another_shape_is_refused():
-    builder, image = small_builder()
-    builder.output(image)
-    graph = builder.build()
+    writer, image = small_writer()
+    writer.output(image)
+    graph = writer.build()
     with pytest.raises(ConversionError, match=r"^image: input is"):
         run_reference(graph, {"image": np.zeros((1, 5, 6, 3), np.uint8)})
 
 
 def test_a_float_graph_has_no_reference():
-    graph = build(FloatBuilder("mini"))
+    graph = build(Writer("mini", Float()))
     with pytest.raises(ConversionError, match="float operation"):
         run_reference(graph, {"image": np.zeros((1, 32, 32, 3), np.float32)})
 

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mini_network import run_all_tensors
 
-from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Quantisation, Tensor
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.layer_norm import standardise
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError
@@ -145,10 +147,10 @@ def test_the_graph_is_the_specification_on_numpy_and_on_the_reference_kernels(sh
     source = Quantisation((0.04,), -9)
     x = Tensor("x", shape, "int8", source)
     seen = ranges(x.real(values).reshape(-1, shape[-1]))
-    builder = IntegerBuilder("norm", ranges=seen)
-    builder._inputs.append(x)
-    builder.output(builder.standardise(x, EPSILON, name="y"))
-    graph = builder.build()
+    writer = Writer("norm", Int8(ScaleTable(seen)))
+    writer.input(x)
+    writer.output(standardise(writer, x, EPSILON, name="y"))
+    graph = writer.build()
     tensors = {tensor.name: tensor for tensor in graph.tensors()}
     deviation = tensors["y/deviation"]
     wanted = layer_norm.standardise(
@@ -172,10 +174,10 @@ def test_the_float_twin_is_torchs_layer_norm():
     import torch
 
     values = np.random.default_rng(0).normal(3, 2, (1, 4, 5, 24)).astype(np.float32)
-    builder = FloatBuilder("norm")
-    x = builder._input("x", (1, 4, 5, 24), "float32")
-    builder.output(builder.standardise(x, EPSILON, name="y"))
-    got = Interpreter(write_tflite(builder.build())).invoke(values)
+    writer = Writer("norm", Float())
+    x = writer.input(Tensor("x", (1, 4, 5, 24), "float32"))
+    writer.output(standardise(writer, x, EPSILON, name="y"))
+    got = Interpreter(write_tflite(writer.build())).invoke(values)
     wanted = torch.nn.functional.layer_norm(torch.from_numpy(values), (24,), eps=EPSILON)
     np.testing.assert_allclose(got, wanted.numpy(), atol=1e-5)
 
@@ -184,7 +186,7 @@ def test_the_float_twin_is_torchs_layer_norm():
 def test_a_missing_range_is_named(missing):
     seen = ranges(np.random.default_rng(0).normal(size=(9, 8)))
     del seen[missing]
-    builder = IntegerBuilder("norm", ranges=seen)
+    writer = Writer("norm", Int8(ScaleTable(seen)))
     x = Tensor("x", (1, 2, 2, 8), "int8", Quantisation((0.04,), -9))
     with pytest.raises(CalibrationError, match=f"^{missing}: tensor has no range"):
-        builder.standardise(x, EPSILON, name="y")
+        standardise(writer, x, EPSILON, name="y")

@@ -1,15 +1,14 @@
 """The float graph is the network, and the integer graph is its file, tensor by tensor."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from small_run import cell_image, settled_network, small_config
 from torch import nn
 
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import Asked, ScaleTable
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.prove import compare_tensors
 from qlvit_edge.converters.tflite import write_tflite
@@ -18,31 +17,6 @@ from qlvit_edge.model.kan import LinearKANLayer
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.runtime.interpreter import Interpreter
-
-
-class _WideRanges(dict[str, tuple[float, float]]):
-    def __missing__(self, name: str) -> tuple[float, float]:
-        return -8.0, 8.0
-
-    def get(self, name: str, default: object = None) -> tuple[float, float]:  # type: ignore[override]
-        return self[name]
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-
-class _Anchors(dict[str, int]):
-    def __missing__(self, name: str) -> int:
-        return 3
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-    def __bool__(self) -> bool:
-        return True
 
 
 def _views(count: int, size: tuple[int, int]) -> np.ndarray:
@@ -58,7 +32,7 @@ def test_float_graph_computes_what_the_network_computes(size: tuple[int, int]) -
     for module in network.modules():
         if isinstance(module, UniformQuantiser):
             module.enabled = False
-    graph = lower(network, FloatBuilder("twin", softmax="float"))
+    graph = lower(network, Writer("twin", Float("float")))
     interpreter = Interpreter(write_tflite(graph))
     for view in _views(4, size):
         with torch.no_grad():
@@ -73,13 +47,7 @@ def test_float_graph_computes_what_the_network_computes(size: tuple[int, int]) -
 def test_every_tensor_of_the_file_equals_the_integer_specification(form: str) -> None:
     config = small_config()
     network = settled_network(config)
-    builder = IntegerBuilder(
-        "net",
-        ranges=_WideRanges(),
-        softmax_form=form,
-        anchors=_Anchors(),  # type: ignore[arg-type]
-    )
-    graph = lower(network, builder)
+    graph = lower(network, Writer("net", Int8(Asked((-8.0, 8.0), 3), form)))
     result = compare_tensors(graph, write_tflite(graph), _views(5, config.input_size))
     assert result.unequal == {}
     assert result.tensors > 150
@@ -100,13 +68,13 @@ def test_a_foreign_module_is_refused_by_name_before_any_work() -> None:
         (with_own_basis, r"^blocks\.0\.kan\.down: _OwnBasis has no integer lowering"),
         (with_gelu, r"^blocks\.1\.mlp\.activation: GELU has no integer lowering"),
     ):
-        builder = FloatBuilder("twin")
+        writer = Writer("twin", Float())
         with pytest.raises(ConversionError, match=finding):
-            lower(network, builder)
-        assert builder._inputs == []
+            lower(network, writer)
+        assert writer.inputs == []
 
 
 def test_a_tensor_without_a_range_is_named() -> None:
     network = QLViT(small_config()).eval()
     with pytest.raises(CalibrationError, match="stem"):
-        lower(network, IntegerBuilder("net", ranges={}, softmax_form="fast", anchors={}))
+        lower(network, Writer("net", Int8(ScaleTable())))

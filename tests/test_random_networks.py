@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from random_networks import configs, observed, random_network, random_views
 from small_run import small_config
 
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.prove import audit
 from qlvit_edge.converters.tflite import write_tflite
@@ -50,8 +51,8 @@ def _file_is_the_specification(config: NetworkConfig, seed: int, form: Form) -> 
     """At every tensor on the reference kernels, within the bound on the default ones."""
     network = random_network(config, seed)
     ranges, anchors = observed(network, seed)
-    builder = IntegerBuilder("net", ranges=ranges, anchors=anchors, softmax_form=form)
-    graph = lower(network, builder)
+    writer = Writer("net", Int8(ScaleTable(ranges, anchors), form))
+    graph = lower(network, writer)
     model = write_tflite(graph)
     audit(model)
     # Other views than those the ranges come from: values saturate too.
@@ -96,7 +97,7 @@ def test_the_float_graph_of_any_member_computes_what_the_network_computes(
     for module in network.modules():
         if isinstance(module, UniformQuantiser):
             module.enabled = False
-    run = Interpreter(write_tflite(lower(network, FloatBuilder("twin", softmax="float"))))
+    run = Interpreter(write_tflite(lower(network, Writer("twin", Float("float")))))
     for view in random_views(config, seed + 1, 4):
         with torch.no_grad():
             expected = network(to_input(view[None], torch.device("cpu"))).numpy()

@@ -18,7 +18,9 @@ import pytest
 from command import files_below, refused, run_command
 from small_run import small_config, write_folder, write_run
 
-from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.calibration.file import calibration_of
+from qlvit_edge.converters.idioms.numerics import Float
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.routes import environment, onnx2tf, onnx2tf_worker
 from qlvit_edge.converters.routes.closeness import Bound
@@ -55,7 +57,7 @@ def _program(path: Path, text: str) -> Path:
 def _files(run: Path, folder: Path) -> Path:
     """The float file of the network, for programs that pretend to have made it."""
     network = load_checkpoint(run).network
-    (folder / "right.tflite").write_bytes(write_tflite(lower(network, FloatBuilder("f"))))
+    (folder / "right.tflite").write_bytes(write_tflite(lower(network, Writer("f", Float()))))
     return folder
 
 
@@ -170,7 +172,7 @@ def test_right_files_are_written_and_wrong_ones_refused_by_name(
 
     folder = _files(run, tmp_path)
     other = settled_network(small_config(), seed=5)
-    (folder / "other.tflite").write_bytes(write_tflite(lower(other, FloatBuilder("f"))))
+    (folder / "other.tflite").write_bytes(write_tflite(lower(other, Writer("f", Float()))))
     program = _program(
         tmp_path / "maker",
         f"{_RESULT}\nright = open({str(folder / 'right.tflite')!r}, 'rb').read()\n"
@@ -222,7 +224,9 @@ def test_the_program_gets_network_images_and_nothing_of_ours(
 
 def test_without_recorded_images_the_bundled_crops_stand_in(run: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(run)
-    views, origin = onnx2tf.calibration_views(checkpoint, tmp_path / "elsewhere")
+    views, origin = onnx2tf.calibration_views(
+        checkpoint, lambda: calibration_of(checkpoint), tmp_path / "elsewhere"
+    )
     assert origin == f"the {len(views)} bundled crops"
 
 

@@ -13,26 +13,20 @@ import pytest
 from command import refused, run_command
 from small_run import cell_image, small_config, write_folder, write_run
 
-from qlvit_edge.calibration.collect import integer_graph
 from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.hybrid import Hybrid, layer_of, layers_of
+from qlvit_edge.calibration.hybrid import Hybrid
 from qlvit_edge.calibration.sensitivity import measure
-from qlvit_edge.converters.float_builder import FloatBuilder
+from qlvit_edge.converters.idioms.numerics import Float
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.model.family import FAMILY
 from qlvit_edge.preprocess import decode, preprocess
 from qlvit_edge.runtime.interpreter import Interpreter
 from qlvit_edge.training.checkpoint import load_checkpoint
-
-FAMILY = {
-    "v4": {},
-    "v3": {"variant": "v3"},
-    "layer norm": {"norm": "layer"},
-    "pooled keys": {"kv_pool": (2, 2, 1, 1)},
-    "cubic": {"kan_basis": "cubic"},
-    "grey": {"channels": 1},
-}
 
 
 def calibrated(root: Path, **changes: object) -> Path:
@@ -80,7 +74,7 @@ def spoil(run: Path, layer: str, factor: float = 0.02) -> Path:
 
 
 def test_layers_are_the_parts_of_the_network(run: Path) -> None:
-    graph = lower(load_checkpoint(run).network, FloatBuilder("x"))
+    graph = lower(load_checkpoint(run).network, Writer("x", Float()))
     layers = layers_of(graph)
     assert layers[0] == "stem"
     assert layers[-1] == "head"
@@ -97,7 +91,7 @@ def test_a_layer_of_the_same_arithmetic_changes_nothing(
     run = calibrated(tmp_path, **changes)
     checkpoint, views = load_checkpoint(run), views_for(run, 2)
     calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
-    floating = lower(checkpoint.network, FloatBuilder("float"))
+    floating = lower(checkpoint.network, Writer("float", Float()))
     integer = integer_graph(checkpoint, calibration, "fast")
     assert layers_of(floating) == layers_of(integer)
     for graph in (floating, integer):
@@ -114,7 +108,7 @@ def test_a_layer_of_the_same_arithmetic_changes_nothing(
 
 
 def test_an_unknown_layer_is_refused(run: Path) -> None:
-    graph = lower(load_checkpoint(run).network, FloatBuilder("x"))
+    graph = lower(load_checkpoint(run).network, Writer("x", Float()))
     with pytest.raises(ConversionError, match="no such layer; name one of stem, block0/dynamic"):
         Hybrid(graph, graph, "block9/kan")
 

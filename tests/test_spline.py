@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from mini_network import run_all_tensors
 from scipy.interpolate import BSpline
 
-from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Quantisation, Tensor
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.splines import cubic_kan_layer
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.spline import bases, spline_table
@@ -70,18 +72,18 @@ def test_the_layer_is_its_formula_in_float_and_near_it_in_integers(intervals, re
         "name": "k",
     }
 
-    floating = FloatBuilder("kan")
-    x = floating._input("x", (1, 5, 7, 6), "float32")
-    floating.output(floating.cubic_kan_layer(x, **constants))
+    floating = Writer("kan", Float())
+    x = floating.input(Tensor("x", (1, 5, 7, 6), "float32"))
+    floating.output(cubic_kan_layer(floating, x, **constants))
     run = Interpreter(write_tflite(floating.build()))
     got = np.concatenate([run.invoke(image[None]) for image in real])
     np.testing.assert_allclose(got, wanted, atol=2e-5 * np.abs(wanted).max() + 1e-4)
 
-    builder = IntegerBuilder("kan", ranges={"k": (wanted.min(), wanted.max())})
+    writer = Writer("kan", Int8(ScaleTable({"k": (wanted.min(), wanted.max())})))
     x = Tensor("x", (1, 5, 7, 6), "int8", Quantisation((8 / 127,), 0))
-    builder._inputs.append(x)
-    builder.output(builder.cubic_kan_layer(x, **constants))
-    graph = builder.build()
+    writer.input(x)
+    writer.output(cubic_kan_layer(writer, x, **constants))
+    graph = writer.build()
     stored = np.clip(np.round(real / x.scale), -128, 127).astype(np.int8)
     values = run_reference(graph, {"x": stored}, keep_all=True)
     for name, kernel in run_all_tensors(graph, stored).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,24 +15,25 @@ from numpy.typing import NDArray
 from small_run import cell_image, settled_network, small_config
 
 from qlvit_edge.calibration.observers import AnchorObserver
-from qlvit_edge.converters.float_builder import FloatBuilder
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.integer_builder import IntegerBuilder
+from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.scales import ScaleTable
+from qlvit_edge.converters.idioms.softmax import softmax_axes
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.prove import audit, compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.family import FAMILY
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
-MEMBERS: dict[str, dict[str, Any]] = {
-    "v3": {"variant": "v3"},
-    "cubic": {"kan_basis": "cubic"},
+MEMBERS: dict[str, Mapping[str, Any]] = {
+    **{name: changes for name, changes in FAMILY.items() if changes},
     "cubic odd grid": {"kan_basis": "cubic", "kan_intervals": 5, "kan_range": 2.5},
-    "layer norm": {"norm": "layer"},
     "layer norm, cubic": {"norm": "layer", "kan_basis": "cubic"},
     "pooled": {"kv_pool": (4, 2, 2, 1)},
     "layer norm, pooled": {"norm": "layer", "kv_pool": (2, 2, 1, 1)},
@@ -67,15 +69,14 @@ class Calibrated:
     observed: dict[str, NDArray[Any]]
 
     def lowered(self, network: QLViT, form: Form) -> Graph:
-        builder = IntegerBuilder("net", ranges=self.ranges, softmax_form=form, anchors=self.anchors)
-        return lower(network, builder)
+        writer = Writer("net", Int8(ScaleTable(self.ranges, self.anchors), form))
+        return lower(network, writer)
 
 
 @cache
 def calibrated(member: str) -> Calibrated:
     network = settled(member)
-    builder = FloatBuilder("twin")
-    graph = lower(network, builder)
+    graph = lower(network, Writer("twin", Float()))
     run = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     rows = []
     for view in views(network.config, 8):
@@ -84,7 +85,7 @@ def calibrated(member: str) -> Calibrated:
     names = [tensor.name for tensor in graph.tensors() if tensor.data is None]
     observed = {name: np.concatenate([row[name] for row in rows]) for name in names}
     anchors = {}
-    for name, axis in builder.softmax_axes.items():
+    for name, axis in softmax_axes(graph).items():
         observer = AnchorObserver(axis)
         observer.update(observed[name])
         anchors[name] = observer.anchor()
@@ -98,7 +99,7 @@ def test_the_float_graph_computes_what_the_network_computes(member: str) -> None
     for module in network.modules():
         if isinstance(module, UniformQuantiser):
             module.enabled = False
-    run = Interpreter(write_tflite(lower(network, FloatBuilder("twin", softmax="float"))))
+    run = Interpreter(write_tflite(lower(network, Writer("twin", Float("float")))))
     for view in views(network.config, 3):
         with torch.no_grad():
             image = torch.from_numpy(view).permute(2, 0, 1)[None].float()

@@ -6,13 +6,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qlvit_edge.converters.convert import Conversion
 from qlvit_edge.converters.edgetpu.compiler import CompilerLog, compile_models
 from qlvit_edge.converters.edgetpu.plan import Plan, make_plan
+from qlvit_edge.converters.edgetpu.report import (
+    ChainEquality,
+    ChainReport,
+    CutReport,
+    SegmentReport,
+    WholeShare,
+)
 from qlvit_edge.converters.edgetpu.segments import Segment, cut
 from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.converters.prove import Views
@@ -25,6 +31,7 @@ from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
 from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.progress import Progress
 from qlvit_edge.runtime.chain import ChainInterpreter
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
@@ -50,19 +57,58 @@ class ChainFiles:
     whole: bytes
 
 
+def make_chain(
+    conversion: Conversion,
+    *,
+    smallest_share: float,
+    compiler: Path | None,
+    timeout: int,
+    progress: Progress,
+) -> tuple[bytes, ChainReport]:
+    """Cut a conversion made with the Edge TPU's builder, compile, pack and prove the chain.
+
+    Args:
+        conversion: the whole graph, proven.
+        smallest_share: share of the MACs that stays on the Edge TPU (0 to 1).
+        compiler: the compiler, or None to leave the segments uncompiled.
+        timeout: seconds the compiler may take.
+        progress: makes a progress bar from a description and a total.
+
+    Returns:
+        The chain's archive, and what there is to report.
+
+    Raises:
+        ConversionError: the chain is not equal to the whole, or the compiler failed.
+    """
+    with progress("cutting the graph", 1) as advance:
+        chain = cut_graph(conversion.graph, smallest_share)
+        whole = cut_graph(conversion.graph, 1.0).plan if smallest_share < 1 else chain.plan
+        advance()
+    log: CompilerLog | None = None
+    compiled: dict[str, bytes] = {}
+    if compiler is not None:
+        with progress("compiling for the Edge TPU", 1) as advance:
+            log, compiled = compile_segments(chain, compiler, timeout)
+            advance()
+    archive = pack(chain, conversion.metadata, compiled)
+    with progress("comparing the chain with the whole", len(conversion.views)) as advance:
+        equality = prove_chain(archive, conversion, chain.whole, advance)
+    all_macs = WholeShare(round_trips=whole.trips, tpu_macs_share=whole.share)
+    return archive, ChainReport(cut_report(chain, log), all_macs, equality)
+
+
 def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFiles:
     """Cut a graph into segments that obey the rules of the Edge TPU.
 
     Args:
-        graph: from :class:`EdgeTpuBuilder`.
+        graph: lowered with :class:`~qlvit_edge.converters.idioms.numerics.EdgeTpu`.
         smallest_share: see :func:`make_plan`.
 
     Raises:
         ConversionError: nothing of the graph runs on the Edge TPU.
     """
     whole = write_tflite(graph)
-    reasons = forecast(read_document(whole)).reasons
-    plan = make_plan(graph, [reason is None for reason in reasons], smallest_share)
+    plan = make_plan(graph, forecast(read_document(whole)).sure, smallest_share)
     segments = cut(graph, plan)
     if not any(segment.device == "tpu" for segment in segments):
         raise ConversionError(graph.name, "nothing of it runs on an Edge TPU", "use --target cpu")
@@ -150,14 +196,11 @@ def _only_output(graphs: Sequence[Graph]) -> str:
 
 def prove_chain(
     archive: bytes, conversion: Conversion, whole: bytes, advance: Callable[[], None]
-) -> dict[str, Any]:
+) -> ChainEquality:
     """Compare a chain with the whole graph, byte for byte, on two kernel sets.
 
     On the reference kernels every tensor that crosses a border is compared, on the images
     that were compared at every tensor before; on the default kernels the logits of all.
-
-    Returns:
-        The finding as plain values.
 
     Raises:
         ConversionError: a byte differs on the reference kernels.
@@ -177,14 +220,13 @@ def prove_chain(
     for view, logits in zip(conversion.views, conversion.logits, strict=True):
         different += not np.array_equal(interpreter.invoke(view)[0], logits)
         advance()
-    return {
-        "borders": borders,
-        "reference_images": len(views),
-        "reference_equal": True,
-        "default_images": len(conversion.views),
-        "default_unequal_images": different,
-        "default_kernels": interpreter.kernels_used,
-    }
+    return ChainEquality(
+        borders=borders,
+        reference_images=len(views),
+        default_images=len(conversion.views),
+        default_unequal_images=different,
+        default_kernels=interpreter.kernels_used,
+    )
 
 
 def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict[str, int]]:
@@ -209,48 +251,48 @@ def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict
     return compared, unequal
 
 
-def chain_report(chain: ChainFiles, log: CompilerLog | None) -> dict[str, Any]:
-    """Return what was cut, forecast and compiled as plain values."""
+def cut_report(chain: ChainFiles, log: CompilerLog | None) -> CutReport:
+    """Return what was cut, forecast and compiled."""
     on_tpu = [segment for segment in chain.segments if segment.device == "tpu"]
     parameters = sum(_parameter_bytes(segment.graph) for segment in on_tpu)
     least, most = PARAMETER_BYTES
     fits = "fit" if parameters <= least else "may fit" if parameters <= most else "do not fit"
-    return {
-        "round_trips": chain.plan.trips,
-        "segments": [
-            {
-                "file": f"{segment.name}.tflite",
-                "device": segment.device,
-                "operators": len(segment.graph.operations),
-                "macs": segment.graph.macs(),
-                "parameter_bytes": _parameter_bytes(segment.graph),
-            }
+    return CutReport(
+        round_trips=chain.plan.trips,
+        segments=tuple(
+            SegmentReport(
+                file=f"{segment.name}.tflite",
+                device=segment.device,
+                operators=len(segment.graph.operations),
+                macs=segment.graph.macs(),
+                parameter_bytes=_parameter_bytes(segment.graph),
+            )
             for segment in chain.segments
-        ],
-        "tpu_macs_share": chain.plan.share,
-        "witness": list(chain.plan.witness),
-        "moved_to_cpu": list(chain.plan.moved),
-        "border_bytes": _border_bytes(chain.segments),
-        "tpu_parameter_bytes": parameters,
-        "parameters": fits,
-        "sram_bytes": SRAM_BYTES,
-        "forecast": FORECAST_ONLY,
-        "compiler": None
-        if log is None
-        else {"version": log.version, "models": [model.as_dict() for model in log.models]},
-    }
+        ),
+        tpu_macs_share=chain.plan.share,
+        witness=chain.plan.witness,
+        moved_to_cpu=chain.plan.moved,
+        border_bytes=_border_bytes(chain.segments),
+        tpu_parameter_bytes=parameters,
+        parameters=fits,
+        sram_bytes=SRAM_BYTES,
+        forecast=FORECAST_ONLY,
+        compiler=log,
+    )
 
 
 def _require_mapped(segment: Segment, content: bytes) -> None:
-    """A segment for the Edge TPU breaks no documented rule when looked at by itself."""
+    """A segment for the Edge TPU holds nothing doubtful when looked at by itself."""
     found = forecast(read_document(content))
-    if found.partition < len(found.operators):
-        index = found.partition
-        raise ConversionError(
-            segment.name,
-            f"{segment.graph.operations[index].name}: {found.reasons[index]}",
-            "report this as a bug",
-        )
+    for operation, sure, reason in zip(
+        segment.graph.operations, found.sure, found.reasons, strict=True
+    ):
+        if not sure:
+            raise ConversionError(
+                segment.name,
+                f"{operation.name}: {reason or 'not sure to be mapped'}",
+                "report this as a bug",
+            )
 
 
 def _border(tensor: Tensor) -> Border:

@@ -5,7 +5,8 @@ on the Edge TPU; the rest (sums, reshapes, tables of one entry) may run on eithe
 operation gets a level; even levels are runs of the Edge TPU, odd ones of the CPU, and an
 operation never has a lower level than what it reads. As early as possible, an operation's
 level is the largest number of changes of side among those that are forced along any path to
-it: no schedule has fewer. Among the schedules of that length the one is sought that carries
+it: no schedule has fewer. `qlvit_edge.converters.edgetpu.savings` says which operations with
+MACs are worth leaving to the CPU. Among the schedules of that length the one is sought that carries
 the fewest bytes across.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qlvit_edge.converters.edgetpu.savings import left_to_cpu
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.modelfile.edgetpu import Device
 
@@ -116,6 +118,12 @@ class _Net:
         on_tpu = sum(m for m, level in zip(self.macs, levels, strict=True) if level % 2 == 0)
         return on_tpu / total if total else 1.0
 
+    def kept(self, loss: int) -> float:
+        """Share of the MACs on the Edge TPU if of those wanted there `loss` are left."""
+        wanted = sum(m for m, side in zip(self.macs, self.sides, strict=True) if side == "tpu")
+        total = sum(self.macs)
+        return (wanted - loss) / total if total else 1.0
+
 
 def make_plan(graph: Graph, mapped: Sequence[bool], smallest_share: float = 1.0) -> Plan:
     """Find the schedule with the fewest round trips.
@@ -123,19 +131,22 @@ def make_plan(graph: Graph, mapped: Sequence[bool], smallest_share: float = 1.0)
     Args:
         graph: the integer graph.
         mapped: per operation, whether the Edge TPU runs it.
-        smallest_share: share of the MACs that must stay on the Edge TPU (0 to 1). As long
-            as more is there, the runs with the fewest MACs are left to the CPU: each
-            saves a round trip. With 1 all mapped operations with MACs stay.
+        smallest_share: share of the MACs that must stay on the Edge TPU (0 to 1). Of all
+            choices of operations to leave to the CPU that keep it, the one with the fewest
+            round trips is taken, but never without any, and of these the one that leaves the
+            fewest MACs. With 1 all mapped operations with MACs stay.
     """
     net = _Net(graph, mapped)
-    sides = list(net.sides)
+    levels = net.earliest(net.sides)
+    moved = left_to_cpu(
+        net.before,
+        net.sides,
+        net.macs,
+        net.trips(levels),
+        lambda loss: net.kept(loss) >= smallest_share,
+    )
+    sides = [None if index in moved else side for index, side in enumerate(net.sides)]
     levels = net.earliest(sides)
-    moved: set[int] = set()
-    while (cheapest := _cheapest_run(net, sides, levels, smallest_share, moved)) is not None:
-        for index in cheapest:
-            sides[index] = None
-        moved |= cheapest
-        levels = net.earliest(sides)
     witness = _witness(net, sides, levels)
     levels = _fewest_bytes(net, sides, levels)
     return Plan(
@@ -145,33 +156,6 @@ def make_plan(graph: Graph, mapped: Sequence[bool], smallest_share: float = 1.0)
         witness=tuple(net.names[index] for index in witness),
         moved=tuple(net.names[i] for i in sorted(moved) if levels[i] % 2),
     )
-
-
-def _cheapest_run(
-    net: _Net,
-    sides: Sequence[Device | None],
-    levels: Sequence[int],
-    smallest_share: float,
-    moved: set[int],
-) -> set[int] | None:
-    """Return the operations that hold the Edge TPU's cheapest run in place, if affordable."""
-    last = max(levels, default=0)
-    late = net.latest(sides, last)
-    held: dict[int, set[int]] = {}
-    for index, (early, limit) in enumerate(zip(levels, late, strict=True)):
-        if sides[index] == "tpu" and early == limit:
-            held.setdefault(early, set()).add(index)
-    total = sum(net.macs)
-    wanted = sum(m for m, side in zip(net.macs, net.sides, strict=True) if side == "tpu")
-    kept = wanted - sum(net.macs[index] for index in moved)
-    choices = sorted((sum(net.macs[i] for i in run), level) for level, run in held.items())
-    for macs, level in choices:
-        if not total or (kept - macs) / total < smallest_share:
-            return None
-        trial = [None if index in held[level] else side for index, side in enumerate(sides)]
-        if max(net.earliest(trial)) < last:
-            return held[level]
-    return None
 
 
 def _witness(net: _Net, sides: Sequence[Device | None], levels: Sequence[int]) -> list[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qlvit_edge.converters.edgetpu.plan import Plan
-from qlvit_edge.converters.graph import Graph, Tensor
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.rewrites.parts import part
 from qlvit_edge.modelfile.edgetpu import Device
 
 
@@ -45,20 +46,12 @@ def cut(graph: Graph, plan: Plan) -> tuple[Segment, ...]:
     segments = []
     for number, (level, indices) in enumerate(sorted(members.items())):
         operations = [graph.operations[index] for index in indices]
-        made = {operation.name for operation in operations}
-        read: dict[str, Tensor] = {
-            tensor.name: tensor
-            for operation in operations
-            for tensor in operation.inputs
-            if tensor.data is None and tensor.name not in made
-        }
-        given = [
-            operation.output
+        given = {
+            operation.name
             for operation in operations
             if operation.name in wanted or readers.get(operation.name, set()) - {level}
-        ]
+        }
         device: Device = "cpu" if level % 2 else "tpu"
         name = f"{number:02d}-{device}"
-        part = Graph(f"{graph.name}/{name}", tuple(read.values()), tuple(given), tuple(operations))
-        segments.append(Segment(name, device, part))
+        segments.append(Segment(name, device, part(f"{graph.name}/{name}", operations, given)))
     return tuple(segments)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Tensor
+from qlvit_edge.converters.idioms.activations import hard_swish
+from qlvit_edge.converters.idioms.arithmetic import add, mean_hw
+from qlvit_edge.converters.idioms.convolutions import conv, dense, max_pool_3x3_s2, pad
+from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
+from qlvit_edge.converters.idioms.softmax import log2_softmax
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.attention import lower_attention
 from qlvit_edge.converters.lower.constants import (
     Affine,
@@ -17,35 +22,32 @@ from qlvit_edge.converters.lower.kan import lower_kan
 from qlvit_edge.model.block import CLABlock
 from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.mlp import MLP
+from qlvit_edge.model.quantisers import QAct
 
 
-def lower_block(block: CLABlock, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
+def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Norm → dynamic convolution → Qact → 1×1 → linear attention → residual → KAN or MLP."""
-    normal, rest = lower_norm(block.norm, builder, x, f"{name}/norm")
-    mapped = lower_dynamic_conv(block.dynamic, rest, builder, normal, f"{name}/dynamic")
-    activated = builder.hard_swish(
-        mapped,
-        name=f"{name}/activation",
-        fixed_range=trained_range(block.activation.quantiser),
-    )
+    normal, rest = lower_norm(block.norm, writer, x, f"{name}/norm")
+    mapped = lower_dynamic_conv(block.dynamic, rest, writer, normal, f"{name}/dynamic")
+    activated = lower_activation(block.activation, writer, mapped, f"{name}/activation")
     attended = lower_attention(
-        block.attention, block.mapping, builder, activated, f"{name}/attention"
+        block.attention, block.mapping, writer, activated, f"{name}/attention"
     )
     if block.skip is not None:
         weight, bias = after_affine(block.skip, rest)
-        x = builder.conv(normal, weight[:, None, None, :], bias, name=f"{name}/skip")
+        x = conv(writer, normal, weight[:, None, None, :], bias, name=f"{name}/skip")
     if block.skip_pool is not None:
-        x = builder.max_pool_3x3_s2(x, name=f"{name}/skip_pool")
-    x = builder.add(x, attended, name=f"{name}/residual")
+        x = max_pool_3x3_s2(writer, x, name=f"{name}/skip_pool")
+    x = add(writer, x, attended, name=f"{name}/residual")
     if block.mlp is not None:
-        x = builder.add(x, lower_mlp(block.mlp, builder, x, f"{name}/mlp"), name=f"{name}/out")
+        x = add(writer, x, lower_mlp(block.mlp, writer, x, f"{name}/mlp"), name=f"{name}/out")
     if block.kan is not None:
-        x = builder.add(x, lower_kan(block.kan, builder, x, f"{name}/kan"), name=f"{name}/out")
+        x = add(writer, x, lower_kan(block.kan, writer, x, f"{name}/kan"), name=f"{name}/out")
     return x
 
 
 def lower_dynamic_conv(
-    dynamic: DynamicConv, norm: Affine, builder: GraphBuilder, x: Tensor, name: str
+    dynamic: DynamicConv, norm: Affine, writer: Writer, x: Tensor, name: str
 ) -> Tensor:
     """``Σ_k π_k (W_k * x + b_k)``, eq. 1-3: K convolutions with constant weights, then mixed.
 
@@ -54,8 +56,9 @@ def lower_dynamic_conv(
     """
     scale, shift = norm
     squeeze = real(dynamic.squeeze.weight)
-    pooled = builder.mean_hw(x, name=f"{name}/pooled")
-    hidden = builder.dense(
+    pooled = mean_hw(writer, x, name=f"{name}/pooled")
+    hidden = dense(
+        writer,
         pooled,
         squeeze * scale,
         squeeze @ shift + real(dynamic.squeeze.bias),
@@ -63,16 +66,18 @@ def lower_dynamic_conv(
         name=f"{name}/squeeze",
     )
     temperature = float(dynamic.temperature)
-    z = builder.dense(
+    z = dense(
+        writer,
         hidden,
         real(dynamic.excite.weight) / temperature,
         real(dynamic.excite.bias) / temperature,
         name=f"{name}/excite",
     )
-    pi = builder.log2_softmax(z, 3, name=f"{name}/pi")
-    padded = builder.pad(x, 1, 1, 1, 1, name=f"{name}/padded")
+    pi = log2_softmax(writer, z, 3, name=f"{name}/pi")
+    padded = pad(writer, x, 1, 1, 1, 1, name=f"{name}/padded")
     kernels = real(dynamic.weight)  # (K, C, 3, 3)
-    return builder.dynamic_depthwise(
+    return dynamic_depthwise(
+        writer,
         padded,
         pi,
         (kernels * scale[:, None, None]).transpose(0, 2, 3, 1),
@@ -81,15 +86,16 @@ def lower_dynamic_conv(
     )
 
 
-def lower_mlp(mlp: MLP, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
+def lower_activation(activation: QAct, writer: Writer, x: Tensor, name: str) -> Tensor:
+    """Hard-swish, in the range that its quantiser was trained with."""
+    return hard_swish(writer, x, name=name, fixed_range=trained_range(activation.quantiser))
+
+
+def lower_mlp(mlp: MLP, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Norm → 1×1 → Qact → 1×1."""
-    normal, rest = lower_norm(mlp.norm, builder, x, f"{name}/norm")
+    normal, rest = lower_norm(mlp.norm, writer, x, f"{name}/norm")
     weight, bias = after_affine(mlp.expand, rest)
-    expanded = builder.conv(normal, weight[:, None, None, :], bias, name=f"{name}/expand")
-    activated = builder.hard_swish(
-        expanded,
-        name=f"{name}/activation",
-        fixed_range=trained_range(mlp.activation.quantiser),
-    )
+    expanded = conv(writer, normal, weight[:, None, None, :], bias, name=f"{name}/expand")
+    activated = lower_activation(mlp.activation, writer, expanded, f"{name}/activation")
     weight, bias = linear(mlp.reduce)
-    return builder.conv(activated, weight[:, None, None, :], bias, name=name)
+    return conv(writer, activated, weight[:, None, None, :], bias, name=name)

@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Tensor
+from qlvit_edge.converters.idioms.layer_norm import standardise
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.model.norms import ChannelNorm, Norm
 from qlvit_edge.model.quantisers import UniformQuantiser
 
@@ -29,12 +30,12 @@ def affine(norm: nn.BatchNorm2d | nn.BatchNorm1d) -> Affine:
     return scale, real(norm.bias) - scale * real(norm.running_mean)
 
 
-def lower_norm(norm: Norm, builder: GraphBuilder, x: Tensor, name: str) -> tuple[Tensor, Affine]:
+def lower_norm(norm: Norm, writer: Writer, x: Tensor, name: str) -> tuple[Tensor, Affine]:
     """Write down as much of a norm as does not fold, and return the rest.
 
     Args:
         norm: of the channels of `x`.
-        builder: takes the operations.
+        writer: takes the operations.
         x: (1, …, C).
         name: of the standardised tensor.
 
@@ -44,7 +45,7 @@ def lower_norm(norm: Norm, builder: GraphBuilder, x: Tensor, name: str) -> tuple
         LayerNorm.
     """
     if isinstance(norm, ChannelNorm):
-        standard = builder.standardise(x, norm.epsilon, name=name)
+        standard = standardise(writer, x, norm.epsilon, name=name)
         return standard, (real(norm.weight), real(norm.bias))
     return x, affine(norm)
 

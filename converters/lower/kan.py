@@ -5,34 +5,36 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Tensor
+from qlvit_edge.converters.idioms.kan import kan_layer
+from qlvit_edge.converters.idioms.splines import cubic_kan_layer
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.constants import Affine, affine, lower_norm, real
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.kan import KAN, CubicKANLayer, KANLayer, LinearKANLayer
 
 
-def lower_kan(kan: KAN, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
+def lower_kan(kan: KAN, writer: Writer, x: Tensor, name: str) -> Tensor:
     """``KAN(X) = (Φ_1 ∘ Φ_0) X``, eq. 13.
 
     With BatchNorm, Φ_0 gives positions on the grid of Φ_1 at once, saturated there.
     """
-    x, on_grid = _on_grid(kan.down, builder, x, f"{name}/down")
+    x, on_grid = _on_grid(kan.down, writer, x, f"{name}/down")
     following = kan.up.norm
     if isinstance(following, nn.BatchNorm2d):
         hidden = _lower_layer(
-            kan.down, builder, x, on_grid, f"{name}/down", _grid_position(kan.up, affine(following))
+            kan.down, writer, x, on_grid, f"{name}/down", _grid_position(kan.up, affine(following))
         )
         identity = np.ones(()), np.zeros(())
-        return _lower_layer(kan.up, builder, hidden, identity, f"{name}/up")
-    hidden = _lower_layer(kan.down, builder, x, on_grid, f"{name}/down")
-    hidden, on_grid = _on_grid(kan.up, builder, hidden, f"{name}/up")
-    return _lower_layer(kan.up, builder, hidden, on_grid, f"{name}/up")
+        return _lower_layer(kan.up, writer, hidden, identity, f"{name}/up")
+    hidden = _lower_layer(kan.down, writer, x, on_grid, f"{name}/down")
+    hidden, on_grid = _on_grid(kan.up, writer, hidden, f"{name}/up")
+    return _lower_layer(kan.up, writer, hidden, on_grid, f"{name}/up")
 
 
-def _on_grid(layer: KANLayer, builder: GraphBuilder, x: Tensor, name: str) -> tuple[Tensor, Affine]:
+def _on_grid(layer: KANLayer, writer: Writer, x: Tensor, name: str) -> tuple[Tensor, Affine]:
     """Return a tensor, and what brings it to positions on the layer's grid."""
-    normal, rest = lower_norm(layer.norm, builder, x, f"{name}/norm")
+    normal, rest = lower_norm(layer.norm, writer, x, f"{name}/norm")
     return normal, _grid_position(layer, rest)
 
 
@@ -43,7 +45,7 @@ def _grid_position(layer: KANLayer, norm: Affine) -> Affine:
 
 def _lower_layer(
     layer: KANLayer,
-    builder: GraphBuilder,
+    writer: Writer,
     x: Tensor,
     position: Affine,
     name: str,
@@ -53,7 +55,7 @@ def _lower_layer(
 
     Args:
         layer: of either basis.
-        builder: takes the operations.
+        writer: takes the operations.
         x: (1, H, W, I).
         position: what brings `x` to positions on the layer's grid.
         name: name of the result.
@@ -66,7 +68,8 @@ def _lower_layer(
     if isinstance(layer, LinearKANLayer):
         values = real(layer.knot_values())  # (O, I, knots)
         slopes = np.diff(values, axis=2) * gain[..., None]
-        return builder.kan_layer(
+        return kan_layer(
+            writer,
             x,
             scale=position[0],
             shift=position[1],
@@ -78,7 +81,8 @@ def _lower_layer(
         )
     if isinstance(layer, CubicKANLayer):
         coefficients = real(layer.coefficients) * gain[..., None]  # (O, I, bases)
-        return builder.cubic_kan_layer(
+        return cubic_kan_layer(
+            writer,
             x,
             scale=position[0],
             shift=position[1],

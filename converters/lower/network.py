@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from qlvit_edge.converters.builder import GraphBuilder
 from qlvit_edge.converters.graph import Graph, Tensor
+from qlvit_edge.converters.idioms.arithmetic import mean_hw
+from qlvit_edge.converters.idioms.convolutions import conv, dense, depthwise, pad
+from qlvit_edge.converters.idioms.image import input_image
+from qlvit_edge.converters.idioms.layout import reshape
+from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.block import lower_block
 from qlvit_edge.converters.lower.constants import affine, lower_norm, real, trained_range
 from qlvit_edge.errors import ConversionError
@@ -43,23 +47,23 @@ _LOWERED: tuple[type[nn.Module], ...] = (
 )
 
 
-def lower(network: QLViT, builder: GraphBuilder) -> Graph:
-    """Write ``network`` (in evaluation mode) down with ``builder`` and return the graph.
+def lower(network: QLViT, writer: Writer) -> Graph:
+    """Write ``network`` (in evaluation mode) down and return the graph.
 
     Raises:
         ConversionError: a module has no lowering; named before any work is done.
-        CalibrationError: the builder lacks a tensor's range.
+        CalibrationError: the scales lack a tensor's range.
     """
     require_lowerable(network)
     height, width = network.config.input_size
-    image = builder.input_image(height, width, network.config.channels)
-    x = lower_stem(network.stem, builder, image, "stem")
+    pixels = input_image(writer, height, width, network.config.channels)
+    x = lower_stem(network.stem, writer, pixels, "stem")
     for index, block in enumerate(network.blocks):
         assert isinstance(block, CLABlock)
-        x = lower_block(block, builder, x, f"block{index}")
-    logits = lower_head(network.head, builder, x, "head")
-    builder.output(builder.reshape(logits, (1, network.config.classes), name="logits"))
-    return builder.build()
+        x = lower_block(block, writer, x, f"block{index}")
+    logits = lower_head(network.head, writer, x, "head")
+    writer.output(reshape(writer, logits, (1, network.config.classes), name="logits"))
+    return writer.build()
 
 
 def require_lowerable(network: nn.Module) -> None:
@@ -79,16 +83,17 @@ def require_lowerable(network: nn.Module) -> None:
             )
 
 
-def lower_stem(stem: Stem, builder: GraphBuilder, image: Tensor, name: str) -> Tensor:
+def lower_stem(stem: Stem, writer: Writer, image: Tensor, name: str) -> Tensor:
     """Pad, normalise, convolve: one convolution on the padded raw image."""
     side = stem.padding
-    padded = builder.pad(image, side, side, side, side, name=f"{name}/padded")
+    padded = pad(writer, image, side, side, side, side, name=f"{name}/padded")
     scale, shift = affine(stem.norm)
     weight = real(stem.convolution.weight).transpose(0, 2, 3, 1)  # (O, kh, kw, channels)
     std, mean = real(stem.std).reshape(-1), real(stem.mean).reshape(-1)
     normalised = weight / std
     bias = shift - scale * (normalised * mean).sum((1, 2, 3))
-    return builder.conv(
+    return conv(
+        writer,
         padded,
         normalised * scale[:, None, None, None],
         bias,
@@ -97,11 +102,12 @@ def lower_stem(stem: Stem, builder: GraphBuilder, image: Tensor, name: str) -> T
     )
 
 
-def lower_head(head: QuantisedHead, builder: GraphBuilder, x: Tensor, name: str) -> Tensor:
+def lower_head(head: QuantisedHead, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Global average → norm → quantiser → linear layer with quantised weights."""
-    pooled = builder.mean_hw(x, name=f"{name}/pooled")
-    normal, (scale, shift) = lower_norm(head.norm, builder, pooled, f"{name}/norm")
-    features = builder.depthwise(
+    pooled = mean_hw(writer, x, name=f"{name}/pooled")
+    normal, (scale, shift) = lower_norm(head.norm, writer, pooled, f"{name}/norm")
+    features = depthwise(
+        writer,
         normal,
         scale[None, None, :],
         shift,
@@ -109,4 +115,4 @@ def lower_head(head: QuantisedHead, builder: GraphBuilder, x: Tensor, name: str)
         fixed_range=trained_range(head.quantiser),
     )
     weight = real(quantised_weight(head.linear.weight))
-    return builder.dense(features, weight, real(head.linear.bias), name=f"{name}/logits")
+    return dense(writer, features, weight, real(head.linear.bias), name=f"{name}/logits")

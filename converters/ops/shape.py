@@ -12,7 +12,7 @@ from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Moved(Operation):
+class _Move(Operation):
     """The output has the input's quantisation; the second input is a constant."""
 
     def check(self) -> None:
@@ -34,7 +34,7 @@ class _Moved(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pad(_Moved):
+class Pad(_Move):
     """Surround with real zeros; amounts (rank, 2) int32, none for the batch."""
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class PadV2(Pad):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reshape(_Moved):
+class Reshape(_Move):
     """Give another shape, the leading 1 staying in front."""
 
     def check(self) -> None:
@@ -94,7 +94,7 @@ class Reshape(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Transpose(_Moved):
+class Transpose(_Move):
     """Permute dimensions, the leading one staying in front."""
 
     def check(self) -> None:
@@ -114,7 +114,7 @@ class Transpose(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Slice(_Moved):
+class Slice(_Move):
     """Cut a box out; inputs are x and where it begins and how large it is (rank,) int32."""
 
     def check(self) -> None:

@@ -10,22 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qlvit_edge.calibration.collect import integer_graph
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.converters.convert import Progress
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
 from qlvit_edge.converters.routes.environment import find_python
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
 from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
 from qlvit_edge.converters.routes.ort import dynamic_int8
-from qlvit_edge.converters.routes.running import Kind
+from qlvit_edge.converters.routes.runners import Kind
+from qlvit_edge.converters.routes.verdict import RouteFile
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.progress import Progress
+from qlvit_edge.training.checkpoint import Checkpoint
 
 ROUTES = ("native", "onnx", "onnx2tf")
 
@@ -45,12 +43,13 @@ class Contender:
     name: str
     route: str
     kind: Kind
-    made: Made | None
+    made: RouteFile | None
     bound: Bound
 
 
 def contenders(
     checkpoint: Checkpoint,
+    calibration: Callable[[], Calibrated],
     routes: Sequence[str],
     python: Path | None,
     data: Path | None,
@@ -61,6 +60,7 @@ def contenders(
 
     Args:
         checkpoint: the trained network.
+        calibration: loads its calibration; if that fails, so do those who need it.
         routes: names out of `ROUTES`.
         python: of the environment with onnx2tf; default: see `find_python`.
         data: where the calibration images are; default: where the run's data was.
@@ -71,23 +71,21 @@ def contenders(
     with progress("converting", len(routes)) as advance:
         for route in routes:
             if route == "native":
-                found += _native(checkpoint)
+                found += _native(checkpoint, calibration)
             elif route == "onnx":
                 found += _onnx(checkpoint)
             else:
-                found += _onnx2tf(checkpoint, python, data, log)
+                found += _onnx2tf(checkpoint, calibration, python, data, log)
             advance()
     return found
 
 
-def _native(checkpoint: Checkpoint) -> list[Contender]:
+def _native(checkpoint: Checkpoint, calibration: Callable[[], Calibrated]) -> list[Contender]:
     def integers(softmax: Form) -> bytes:
-        path = checkpoint.folder / CALIBRATION_FILE
-        calibration = load_calibration(path, checkpoint.sha256)
-        return write_tflite(integer_graph(checkpoint, calibration, softmax))
+        return write_tflite(integer_graph(checkpoint, calibration(), softmax))
 
     def float32() -> bytes:
-        return write_tflite(lower(checkpoint.network, FloatBuilder("float32", softmax="log2")))
+        return write_tflite(float_graph(checkpoint.network, "float32"))
 
     fast, exact = _make(lambda: integers("fast")), _make(lambda: integers("exact"))
     # The float file does not round activations (Qact) as PyTorch's evaluation does.
@@ -104,29 +102,33 @@ def _onnx(checkpoint: Checkpoint) -> list[Contender]:
     if exported.content is not None:
         content = exported.content
         quantised = _make(lambda: dynamic_int8(content))
-        made = Made(quantised.content, exported.seconds + quantised.seconds, quantised.error)
+        made = RouteFile(quantised.content, exported.seconds + quantised.seconds, quantised.error)
         rows.append(Contender("ONNX Runtime, dynamic int8", "onnx", "onnx", made, QUANTISED))
     return rows
 
 
 def _onnx2tf(
-    checkpoint: Checkpoint, python: Path | None, data: Path | None, log: Path
+    checkpoint: Checkpoint,
+    calibration: Callable[[], Calibrated],
+    python: Path | None,
+    data: Path | None,
+    log: Path,
 ) -> list[Contender]:
     try:
-        views, _ = calibration_views(checkpoint, data)
+        views, _ = calibration_views(checkpoint, calibration, data)
         files = make_files(checkpoint, find_python(python), views, log)
     except QLViTEdgeError as error:
-        files = {name: Made(None, 0.0, str(error)) for name in BOUNDS}
+        files = {name: RouteFile(None, 0.0, str(error)) for name in BOUNDS}
     return [
         Contender(f"onnx2tf {name}", "onnx2tf", "tflite", made, BOUNDS[name])
         for name, made in files.items()
     ]
 
 
-def _make(function: Callable[[], bytes]) -> Made:
+def _make(function: Callable[[], bytes]) -> RouteFile:
     began = time.monotonic()
     try:
         content = function()
     except QLViTEdgeError as error:
-        return Made(None, time.monotonic() - began, str(error))
-    return Made(content, time.monotonic() - began, None)
+        return RouteFile(None, time.monotonic() - began, str(error))
+    return RouteFile(content, time.monotonic() - began, None)

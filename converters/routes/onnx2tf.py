@@ -1,6 +1,6 @@
 """The stock path: ONNX, onnx2tf, TensorFlow; every file held against PyTorch's logits.
 
-The files are the other tools' work; `judging` says whether they compute the network.
+The files are the other tools' work; `verdict` says whether they compute the network.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge import bundled
-from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters.idioms.scales import Calibrated
 from qlvit_edge.converters.routes import onnx2tf_worker
 from qlvit_edge.converters.routes.closeness import (
     FLOAT16,
@@ -24,8 +25,8 @@ from qlvit_edge.converters.routes.closeness import (
     Bound,
 )
 from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.verdict import RouteFile
 from qlvit_edge.data.folder import scan
 from qlvit_edge.errors import ConversionError, ModelFileError
 from qlvit_edge.files import sha256
@@ -44,11 +45,15 @@ BOUNDS: dict[str, Bound] = {
 _QUOTED_LINES = 3
 
 
-def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArray[np.uint8], str]:
+def calibration_views(
+    checkpoint: Checkpoint, calibration: Callable[[], Calibrated], data: Path | None
+) -> tuple[NDArray[np.uint8], str]:
     """Load the images that the run was calibrated with, whole; or the bundled crops.
 
     Args:
-        checkpoint: the run; its `calibration.json` names images by content.
+        checkpoint: the run.
+        calibration: loads its calibration, which names images by content; not asked if there is
+            none.
         data: where they are; default: where the run's data was.
 
     Returns:
@@ -63,7 +68,7 @@ def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArra
     network = checkpoint.run.network
     paths: list[Path] = []
     if path.is_file():
-        recorded = load_calibration(path, checkpoint.sha256).images
+        recorded = calibration().images
         paths = [
             root / name
             for name, digest in recorded.items()
@@ -79,7 +84,7 @@ def calibration_views(checkpoint: Checkpoint, data: Path | None) -> tuple[NDArra
 
 def make_files(
     checkpoint: Checkpoint, python: Path, views: NDArray[np.uint8], log: Path
-) -> dict[str, Made]:
+) -> dict[str, RouteFile]:
     """Let onnx2tf and TensorFlow make the files, in a folder that is gone afterwards.
 
     Args:
@@ -109,25 +114,25 @@ def make_files(
             code, finding = 1, f"onnx2tf did not end within {TIME_LIMIT:.0f} s"
         try:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            made = {name: _made(folder, name, result["formats"][name]) for name in BOUNDS}
+            made = {name: _route_file(folder, name, result["formats"][name]) for name in BOUNDS}
         except (OSError, ValueError, KeyError, TypeError):
             code, made = code or 1, {}
         if code:
-            raise _failed(finding, own_log, log)
+            raise _failure(finding, own_log, log)
         return made
 
 
-def _made(folder: Path, name: str, entry: dict[str, Any]) -> Made:
+def _route_file(folder: Path, name: str, entry: dict[str, Any]) -> RouteFile:
     error, seconds = entry["error"], float(entry["seconds"])
     if error is not None:
-        return Made(None, seconds, " ".join(str(error).split())[:300])
+        return RouteFile(None, seconds, " ".join(str(error).split())[:300])
     try:
-        return Made(read_bytes(folder / f"{name}.tflite"), seconds, None)
+        return RouteFile(read_bytes(folder / f"{name}.tflite"), seconds, None)
     except ModelFileError as refused:
-        return Made(None, seconds, str(refused))
+        return RouteFile(None, seconds, str(refused))
 
 
-def _failed(finding: str, own_log: Path, log: Path) -> ConversionError:
+def _failure(finding: str, own_log: Path, log: Path) -> ConversionError:
     lines = own_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     printable = ["".join(c for c in line if c.isprintable()).strip() for line in lines]
     last = " | ".join([line for line in printable if line][-_QUOTED_LINES:])

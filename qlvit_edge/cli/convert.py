@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.convert_proof import print_proof
 from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
-    from qlvit_edge.converters.convert import Conversion
-    from qlvit_edge.converters.integer_builder import IntegerBuilder
+    from qlvit_edge.converters.idioms.numerics import Int8
 
 
 @click.command("convert")
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
     help="Test images that accuracy is judged on  [default: all; above 500 MMAC as --images]",
 )
 @click.option(
-    "--mixed",
+    "--int16-layers",
     type=click.IntRange(1),
     metavar="N",
     help="Keep the activations of the N layers that cost most in int16: closer, and slower.",
@@ -128,7 +128,7 @@ def command(
     images: int,
     tensor_images: int | None,
     accuracy_images: int | None,
-    mixed: int | None,
+    int16_layers: int | None,
     report: Path | None,
 ) -> None:
     """Convert the trained network RUN (a run folder or a bundled name) and prove the result.
@@ -137,13 +137,13 @@ def command(
     NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
     is not written. Files of the other routes are held against PyTorch's logits. A chain
     for an Edge TPU goes through the same proof, and must then equal its uncut graph.
-    --mixed measures the layers as `sensitivity` does, lifts the worst to int16 and says what
-    that costs in time; the proof is the same.
+    --int16-layers measures the layers as `sensitivity` does, keeps the activations of the worst
+    in int16 and says what that costs in time; the proof is the same.
 
     \b
     Example:
       qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
-      qlvit-edge convert runs/wbc --out wbc.tflite --mixed 3
+      qlvit-edge convert runs/wbc --out wbc.tflite --int16-layers 3
       qlvit-edge convert runs/wbc --out wbc.chain --target edgetpu
       qlvit-edge convert runs/wbc --out wbc.onnx --route onnx
       qlvit-edge convert runs/wbc --out stock/ --route onnx2tf --python .venv-onnx2tf/bin/python
@@ -163,8 +163,11 @@ def command(
 
     require_options_of_target(context, target)
     from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.converters.convert import Extent, convert, proof_images
+    from qlvit_edge.converters.convert import Extent, convert
+    from qlvit_edge.converters.lower import require_lowerable
+    from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.prove import check_budget
     from qlvit_edge.errors import AccuracyBudgetError
     from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
@@ -178,95 +181,70 @@ def command(
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     extent = Extent(images, tensor_images, accuracy_images)
     form = cast("Form", softmax)
-    lifting = None
-    if mixed is not None:
-        from qlvit_edge.cli.convert_mixed import lift_layers
+    choice = None
+    if int16_layers is not None:
+        from qlvit_edge.calibration.int16_choice import choose_for_run
 
-        lifting = lift_layers(checkpoint, form, data, split_path, mixed, is_bundled(run))
-    graph = None if lifting is None else lifting.lifted.graph
-    conversion = convert(checkpoint, form, proof, extent, progress_bar, _builder(target), graph)
+        choice = choose_for_run(
+            checkpoint, form, data, split_path, int16_layers, is_bundled(run), progress_bar
+        )
+    graph = None if choice is None else choice.int16.graph
+    require_lowerable(checkpoint.network)
+    conversion = convert(
+        checkpoint,
+        calibration_of(checkpoint),
+        form,
+        proof,
+        extent,
+        progress_bar,
+        _numerics(target),
+        graph,
+    )
     failed: AccuracyBudgetError | None = None
     try:
         check_budget(conversion.accuracies, max_drop, out)
     except AccuracyBudgetError as error:
         failed = error
-    _print(conversion)
-    model, figures = conversion.model, conversion.report
-    if lifting is not None:
-        from qlvit_edge.cli.convert_mixed import report_lifting
+    print_proof(conversion.report)
+    model, sections = conversion.model, conversion.report.as_dict()
+    if choice is not None:
+        from qlvit_edge.calibration.int16_report import report_int16
+        from qlvit_edge.cli.convert_int16 import print_int16
 
-        figures = {**figures, "mixed": report_lifting(lifting, conversion.model)}
+        found = report_int16(choice, conversion.model, progress_bar)
+        print_int16(found)
+        sections["int16_layers"] = asdict(found)
     if target == "edgetpu" and failed is None:
-        from qlvit_edge.cli.convert_edgetpu import print_chain, to_chain
+        from qlvit_edge.cli.convert_edgetpu import print_chain
+        from qlvit_edge.converters.edgetpu.chain import make_chain
         from qlvit_edge.converters.edgetpu.compiler import find_compiler
 
-        model, about_chain = to_chain(
+        model, chain = make_chain(
             conversion,
             smallest_share=tpu_share / 100,
             compiler=None if no_compile else find_compiler(),
             timeout=compiler_timeout,
             progress=progress_bar,
         )
-        figures = {**figures, "edgetpu": about_chain}
-        print_chain(about_chain)
+        print_chain(chain)
+        sections["edgetpu"] = chain.as_dict()
     if failed is not None:
-        from qlvit_edge.cli.convert_blame import blame
+        from qlvit_edge.calibration.blame import measure_blame
+        from qlvit_edge.cli.convert_blame import print_blame
 
-        figures = {**figures, "blame": blame(checkpoint, form, conversion.views, mixed)}
+        blame = measure_blame(checkpoint, form, conversion.views, progress_bar)
+        print_blame(blame, checkpoint.folder, int16_layers)
+        sections["blame"] = [asdict(layer) for layer in blame.layers]
     if report is not None:
-        write_json(report, {**figures, "max_drop": max_drop, "passed": failed is None})
+        write_json(report, {**sections, "max_drop": max_drop, "passed": failed is None})
     if failed is not None:
         raise failed
     write_bytes(out, model)
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
 
 
-def _builder(target: str) -> type[IntegerBuilder]:
-    """Return what lowers in the operators of the target."""
-    if target == "edgetpu":
-        from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
+def _numerics(target: str) -> type[Int8]:
+    """Return the arithmetic in the operators of the target."""
+    from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
 
-        return EdgeTpuBuilder
-    from qlvit_edge.converters.integer_builder import IntegerBuilder
-
-    return IntegerBuilder
-
-
-def _print(conversion: Conversion) -> None:
-    from rich.table import Table
-
-    from qlvit_edge.data.checks import note_on
-
-    report: dict[str, Any] = conversion.report
-    equality, kernels = report["equality"], report["default_kernels"]
-    accuracy, reference = report["accuracy"], report["reference_accuracy"]
-    table = Table(title="Proof (reduced proof)" if report["reduced_proof"] else "Proof")
-    table.add_column("claim")
-    table.add_column("finding")
-    table.add_row("proved on", f"{accuracy['images']} images, {report['proof_images']}")
-    table.add_row("every tensor an integer", f"{report['tensors']} of {report['tensors']}")
-    table.add_row("builtin operators only", f"{report['operators']} of {report['operators']}")
-    equal = f"{equality['tensors']} tensors, byte for byte, on {equality['at_every_tensor']} images"
-    if equality["at_every_tensor"] < equality["images"]:
-        equal += f"; the logits on {equality['images']}"
-    table.add_row("equal to the integer reference", equal)
-    table.add_row(
-        "on the default kernels",
-        f"{kernels['kernels']}; {kernels['changed']:.2%} of the logits differ, by at most "
-        f"{kernels['largest']}; {kernels['agreement']:.1%} same class",
-    )
-    table.add_row(
-        "accuracy",
-        f"float {accuracy['float_accuracy']:.2%}, file {accuracy['file_accuracy']:.2%} "
-        f"({accuracy['drop_points']:+.2f} points lost), {accuracy['agreement']:.2%} same class",
-    )
-    table.add_row(
-        f"accuracy on {reference['images']} of them",
-        f"float {reference['float']:.2%}, reference {reference['reference']:.2%}, "
-        f"file {reference['file']:.2%}",
-    )
-    table.add_row("golden pairs inside", str(report["golden_pairs"]))
-    table_console().print(table)
-    if report["unusual_images"]:
-        click.echo(note_on(report["unusual_images"]))
-    click.echo("For research use only, not for diagnosis.")
+    return EdgeTpu if target == "edgetpu" else Int8

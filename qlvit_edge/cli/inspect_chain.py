@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qlvit_edge.cli.console import plain
-from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
+from qlvit_edge.modelfile.chain_figures import chain_figures
+from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,15 +23,18 @@ _KIB = 1024
 def summarise_chain(chain: Chain) -> dict[str, Any]:
     """Return a chain without its weights as plain values, ready for `json.dumps`.
 
-    The keys are those of `chain.json`, the model's golden pairs counted and not listed, with
-    `mapped_operators` for every segment: how many keep the documented rules.
+    The keys are those of `chain.json`, the model's golden pairs counted and not listed. All
+    figures are counted in the segments' files; `mapped_operators` of a segment are those that
+    break no rule, and `contradictions` is where `chain.json` says otherwise.
     """
+    figures = chain_figures(chain)
     values: dict[str, Any] = chain.description.model_dump(mode="json")
     values["model"]["golden_pairs"] = len(values["model"].pop("golden"))
-    for segment, document in zip(values["segments"], chain.documents, strict=True):
-        reasons = forecast(document).reasons
-        segment["mapped_operators"] = sum(reason is None for reason in reasons)
-    return values
+    for segment, counted in zip(values["segments"], figures.segments, strict=True):
+        segment |= asdict(counted)
+    counted_values = asdict(figures)
+    del counted_values["segments"]
+    return values | counted_values
 
 
 def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Table]) -> None:
@@ -40,7 +45,6 @@ def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Ta
         found: the chain.
         table: makes a plain table from a title and column headings.
     """
-    sizes = {border["name"]: _size(border) for border in found["borders"]}
     rows = table(
         "Segments", "file", "device", "operators>", "keep the rules>", "MACs>", "parameters>",
         "in>", "out>", "compiled",
@@ -53,8 +57,8 @@ def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Ta
             str(segment["mapped_operators"]),
             f"{segment['macs']:,}",
             f"{segment['parameter_bytes'] / _KIB:.0f} KiB",
-            f"{sum(sizes[name] for name in segment['inputs']):,} B",
-            f"{sum(sizes[name] for name in segment['outputs']):,} B",
+            f"{segment['input_bytes']:,} B",
+            f"{segment['output_bytes']:,} B",
             segment["compiled"] or "no",
         )
     console.print(rows)
@@ -68,11 +72,7 @@ def print_chain(console: Console, found: dict[str, Any], table: Callable[..., Ta
     left = found["moved_to_cpu"]
     overview.add_row("left to the CPU to save round trips", f"{len(left)} operators")
     console.print(overview)
+    for finding in found["contradictions"]:
+        text = f"! chain.json is wrong: {plain(finding)}"
+        console.print(text, style="red", markup=False, highlight=False)
     console.print(f"! {FORECAST_ONLY}", style="yellow", markup=False, highlight=False)
-
-
-def _size(border: dict[str, Any]) -> int:
-    size = 1
-    for side in border["shape"]:
-        size *= side
-    return size

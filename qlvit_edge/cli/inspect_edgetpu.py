@@ -1,4 +1,4 @@
-"""The tables of `inspect --edgetpu`."""
+"""The answer and the tables of `inspect --edgetpu`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 def print_forecast(
     console: Console, found: dict[str, Any], table: Callable[..., Table], *, summary: bool
 ) -> None:
-    """Print a forecast, as `summarise_forecast` gives it.
+    """Print a forecast, as `summarise_forecast` gives it: the answer, then what it rests on.
 
     Args:
         console: where to print.
@@ -26,18 +26,36 @@ def print_forecast(
         table: makes a plain table from a title and column headings.
         summary: leave out the list of single operators.
     """
-    if not summary:
-        rows = table("Edge TPU, operator by operator", "#>", "operator", "keeps the rules", "MACs>")
-        for number, operator in enumerate(found["operators"]):
-            verdict = "yes" if operator["mapped"] else f"no: {operator['reason']}"
-            rows.add_row(str(number), plain(operator["name"]), verdict, f"{operator['macs']:,}")
-        console.print(rows)
-    kinds = table("Compiled as one file", "operator", "count>", "status")
-    for kind in found["kinds"]:
-        kinds.add_row(plain(kind["name"]), str(kind["count"]), kind["status"])
-    console.print(kinds)
-    console.print(_overview(found, table))
+    console.print(_sentence(found["answer"]), style="bold", markup=False, highlight=False)
     console.print(f"! {found['note']}", style="yellow", markup=False, highlight=False)
+    console.print()
+    if found["compiled"]:
+        console.print(_kinds(found, table, "Compiled"))
+    else:
+        console.print(_overview(found, table))
+        console.print(_kinds(found, table, "Compiled as one file"))
+    if not summary:
+        console.print(_operators(found, table))
+
+
+def _kinds(found: dict[str, Any], table: Callable[..., Table], title: str) -> Table:
+    rows = table(title, "operator", "count>", "status")
+    for kind in found["kinds"]:
+        rows.add_row(plain(kind["name"]), str(kind["count"]), _doubted(kind["status"], kind))
+    return rows
+
+
+def _operators(found: dict[str, Any], table: Callable[..., Table]) -> Table:
+    by_itself = () if found["compiled"] else ("keeps the rules",)
+    rows = table(
+        "Edge TPU, operator by operator", "#>", "operator", *by_itself, "as one file", "MACs>"
+    )
+    for number, operator in enumerate(found["operators"]):
+        rule = _doubted("yes", operator) if operator["mapped"] else f"no: {operator['reason']}"
+        on_tpu = "mapped" if operator["monolithic"] == "mapped" else "CPU"
+        verdicts = (on_tpu,) if found["compiled"] else (rule, on_tpu)
+        rows.add_row(str(number), plain(operator["name"]), *verdicts, f"{operator['macs']:,}")
+    return rows
 
 
 def _overview(found: dict[str, Any], table: Callable[..., Table]) -> Table:
@@ -62,3 +80,11 @@ def _overview(found: dict[str, Any], table: Callable[..., Table]) -> Table:
     if found["subgraphs"] > 1:
         rows.add_row("graphs in the file", f"{found['subgraphs']}: the compiler takes one")
     return rows
+
+
+def _doubted(verdict: str, found: dict[str, Any]) -> str:
+    return verdict if found["remark"] is None else f"{verdict}, in doubt: {found['remark']}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

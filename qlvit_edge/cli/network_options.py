@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from qlvit_edge.model.family import CHANNELS, KAN_BASES, NORMS, VARIANTS
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -52,22 +54,22 @@ def network_options(command: Command) -> Command:
         click.option(
             "--kan",
             "basis",
-            type=click.Choice(["linear", "cubic"]),
-            default="linear",
+            type=click.Choice(KAN_BASES),
+            default=KAN_BASES[0],
             show_default=True,
             help="Basis of the KAN's univariate functions.",
         ),
         click.option(
             "--norm",
-            type=click.Choice(["batch", "layer"]),
-            default="batch",
+            type=click.Choice(NORMS),
+            default=NORMS[0],
             show_default=True,
             help="BatchNorm costs nothing on the device, LayerNorm some time.",
         ),
         click.option(
             "--variant",
-            type=click.Choice(["v4", "v3"]),
-            default="v4",
+            type=click.Choice(VARIANTS),
+            default=VARIANTS[0],
             show_default=True,
             help="V4 has the KAN where V3 has an MLP.",
         ),
@@ -87,8 +89,8 @@ def input_options(command: Command) -> Command:
         ),
         click.option(
             "--channels",
-            type=click.Choice(["3", "1"]),
-            default="3",
+            type=click.Choice([str(count) for count in CHANNELS]),
+            default=str(CHANNELS[0]),
             show_default=True,
             callback=lambda _context, _option, count: int(count),
             help="3 for colour, 1 for grey images.",

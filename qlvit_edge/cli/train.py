@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
 
 
+def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    """Names, separated by commas."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
+
+
 @click.command("train")
 @click.option(
     "--data",
@@ -66,6 +71,14 @@ if TYPE_CHECKING:
     help="Share of the epochs, at the end, in which colours are left as they are: better on "
     "images of the same microscope, worse on those of another.",
 )
+@click.option(
+    "--unknown-cells",
+    callback=_parse_names,
+    metavar="LIST",
+    default="",
+    help="Kinds of cells that no class stands for, separated by commas; every file made of the "
+    "run says so.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
 @click.option(
@@ -91,6 +104,7 @@ def command(
     softmax: str,
     validation: float,
     settle: float,
+    unknown_cells: list[str],
     seed: int,
     resume: bool,
     device: str,
@@ -103,6 +117,7 @@ def command(
     \b
     Example:
       qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
+      qlvit-edge train ... --unknown-cells "basophils,band cells,blasts"
     """
     require("train", "torch", "safetensors", "matplotlib")
     from qlvit_edge.data.folder import scan
@@ -139,6 +154,7 @@ def command(
             seed=seed,
             settle=settle,
         ),
+        unknown_cells=unknown_cells,
     )
     chosen_device = choose_device(device)
     if (out / RUN_FILE).exists() and (resume or (out / LAST_FILE).exists()):
@@ -162,7 +178,8 @@ def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:
         raise CheckpointError(
             out, "already holds a run", "add --resume to continue it, or choose another --out"
         )
-    if read_run_config(out) != run:
+    recorded = read_run_config(out)
+    if recorded.model_copy(update={"golden_images": run.golden_images}) != run:
         raise CheckpointError(
             out,
             "holds a run with other data or options",

@@ -9,6 +9,7 @@ convolution's weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,11 @@ from qlvit_edge.integer.uniform import round_half_away
 
 SCALE, ZERO_POINT = 1 / 255, -128  # 0 … 1 in 256 steps
 LARGEST_BASIS = 2 / 3
+
+TRUNCATED_CUBES = ((2.0, 1.0), (1.0, -4.0))
+DIVISOR = 6
+"""The cubic B-spline about 0, of support (-2, 2), by its distance from there:
+``B(d) = Σ factor · max(extent - d, 0)³ / 6`` over (extent, factor)."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,19 @@ class SplineTable:
     silu_lowest: float
 
 
+def cubic(distance: Any) -> Any:
+    """Return the cubic B-spline at distances from its middle.
+
+    Args:
+        distance: 0 or more; NumPy's array or PyTorch's tensor, which has the same words.
+    """
+    cubes = (factor * (extent - distance).clip(0.0) ** 3 for extent, factor in TRUNCATED_CUBES)
+    return sum(cubes) / DIVISOR
+
+
 def bases(position: NDArray[np.float64], intervals: int) -> NDArray[np.float64]:
     """Return the cubic B-splines (…, intervals + 3) at positions (…) from 0 to intervals."""
-    distance = np.abs(position[..., None] - np.arange(-1, intervals + 2))
-    near, far = np.maximum(1 - distance, 0.0), np.maximum(2 - distance, 0.0)
-    return np.asarray((far**3 - 4 * near**3) / 6)
+    return np.asarray(cubic(np.abs(position[..., None] - np.arange(-1, intervals + 2))))
 
 
 def spline_table(scale: float, zero_point: int, intervals: int, reach: float) -> SplineTable:

@@ -35,7 +35,7 @@ class CLABlock(nn.Module):
         # device, and with BatchNorm all of it.
         self.norm = make_norm(config.norm, width_in)
         self.dynamic = DynamicConv(width_in, config.dynamic_kernels, config.softmax)
-        self.activation = QAct(config.activation_bits)
+        self.activation = QAct(config)
         self.mapping = nn.Conv2d(width_in, width_in, 1)
         self.attention = LinearAttention(width_in, width_out, heads, stride, kv_stride, config)
         self.skip = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else None

@@ -7,11 +7,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from qlvit_edge.errors import QLViTEdgeError
-
-KanBasis = Literal["linear", "cubic"]
-SoftmaxForm = Literal["float", "log2"]
-NormKind = Literal["batch", "layer"]
-Variant = Literal["v3", "v4"]
+from qlvit_edge.model.family import (
+    CHANNELS,
+    KAN_BASES,
+    NORMS,
+    SOFTMAXES,
+    VARIANTS,
+    Channels,
+    KanBasis,
+    NormKind,
+    SoftmaxForm,
+    Variant,
+)
 
 
 class NetworkConfig(BaseModel):
@@ -44,9 +51,9 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: str
-    variant: Variant = "v4"
+    variant: Variant = VARIANTS[0]
     input_size: tuple[PositiveInt, PositiveInt]
-    channels: Literal[1, 3] = 3
+    channels: Channels = CHANNELS[0]
     classes: PositiveInt = 4
     stem_kernel: PositiveInt = 7
     stem_stride: PositiveInt = 4
@@ -54,14 +61,14 @@ class NetworkConfig(BaseModel):
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
     kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
-    norm: NormKind = "batch"
+    norm: NormKind = NORMS[0]
     dynamic_kernels: PositiveInt = 4
     mlp_ratio: PositiveInt = 4
     kan_rank: PositiveInt = 8
-    kan_basis: KanBasis = "linear"
+    kan_basis: KanBasis = KAN_BASES[0]
     kan_intervals: PositiveInt = 6
     kan_range: float = 3.0
-    softmax: SoftmaxForm = "log2"
+    softmax: SoftmaxForm = SOFTMAXES[0]
     activation_bits: Literal[8] = 8
 
     @model_validator(mode="after")

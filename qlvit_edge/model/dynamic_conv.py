@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from qlvit_edge.model.configs import SoftmaxForm
+from qlvit_edge.model.family import SoftmaxForm
 from qlvit_edge.model.quantisers import log2_softmax
 
 TEMPERATURE_START = 30.0

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from qlvit_edge.integer.spline import cubic
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.norms import make_norm
 
@@ -89,10 +90,8 @@ class CubicKANLayer(KANLayer):
         """Return the B-spline values (B, intervals + 3, …) at grid positions (B, …)."""
         centres = torch.arange(-1, self.intervals + 2, device=position.device)
         shape = (1, -1) + (1,) * (position.dim() - 1)
-        distance = (position[:, None] - centres.reshape(shape)).abs()
-        inner = 2 / 3 - distance**2 + distance**3 / 2
-        outer = (2 - distance).clamp(min=0.0) ** 3 / 6
-        return torch.where(distance < 1, inner, outer)
+        bases: Tensor = cubic((position[:, None] - centres.reshape(shape)).abs())
+        return bases
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, I, H, W) to (B, O, H, W)."""

@@ -17,7 +17,7 @@ class MLP(nn.Module):
         hidden = config.mlp_ratio * width
         self.norm = make_norm(config.norm, width)
         self.expand = nn.Conv2d(width, hidden, 1)
-        self.activation = QAct(config.activation_bits)
+        self.activation = QAct(config)
         self.reduce = nn.Conv2d(hidden, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from qlvit_edge.model.configs import NormKind
+from qlvit_edge.model.family import NormKind
 
 
 class ChannelNorm(nn.Module):

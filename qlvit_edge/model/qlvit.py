@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from qlvit_edge.model.block import CLABlock
-from qlvit_edge.model.configs import NetworkConfig, NormKind
+from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.family import NormKind
 from qlvit_edge.model.norms import make_vector_norm
 from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
 from qlvit_edge.model.stem import Stem

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from qlvit_edge.model.configs import NetworkConfig
+
 _RANGE_DECAY = 1e-3
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 CODE_BITS = 4
@@ -89,9 +91,9 @@ class UniformQuantiser(nn.Module):
 class QAct(nn.Module):
     """Qact: Hardswish followed by the uniform activation quantiser (section 3.2)."""
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.quantiser = UniformQuantiser(bits)
+        self.quantiser = UniformQuantiser(config.activation_bits)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to a tensor of any shape."""

@@ -3,7 +3,9 @@
 Sources: "TensorFlow models on the Edge TPU" (https://coral.ai/docs/edgetpu/models-intro/,
 model requirements and table of supported operations for runtime version 14) and "Edge TPU
 Compiler" (https://coral.ai/docs/edgetpu/compiler/, one subgraph, parameter caching). The
-compiler is closed and knows more limits than it documents, so a yes here is a forecast.
+compiler is closed and knows more limits than it documents, so a yes here is a forecast. Where
+compiled networks and logs of the compiler contradict the documents they are followed, and
+:func:`remark` says so.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ PARAMETER_BYTES = (6.9 * 1024 * 1024, 7.6 * 1024 * 1024)
 """What logs of the compiler show as room for parameters: least and most seen, in bytes."""
 
 INNER_DIMENSIONS = 3
+MAP_RANK = 4
 _QUANTISED = frozenset({"INT8", "UINT8"})
-_LARGEST_SOFTMAX = 16_000
+_DOCUMENTED_SOFTMAX = 16_000
+_LARGEST_SOFTMAX = 16_384  # mapped in a compiled network
+_KNOWN_ENLARGEMENT = 2  # mapped
+_LARGEST_ENLARGEMENT = 8  # a guess: compiled networks leave 15.5-fold and 33-fold to the CPU
 _WITH_KERNELS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"})
 
 Device = Literal["tpu", "cpu"]
@@ -55,10 +61,37 @@ def limitation(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | N
     return next((reason for reason in reasons if reason is not None), None)
 
 
+def remark(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    """Tell what makes a forecast doubtful that an operator is mapped.
+
+    Args:
+        operator: one for which :func:`limitation` knows no reason.
+        inputs: its inputs.
+        outputs: its outputs.
+
+    Returns:
+        Where documents, logs and compiled networks disagree, in words; None if they do not.
+    """
+    if operator.name == "TRANSPOSE":
+        return (
+            "the documents name no conditions; logs of compiler 16 show it mapped in most newer "
+            "networks, not in all"
+        )
+    if operator.name == "TILE":
+        return "not in the documents; mapped in a compiled network"
+    if operator.name == "SOFTMAX" and _elements(_first(inputs)) > _DOCUMENTED_SOFTMAX:
+        return f"documented up to {_DOCUMENTED_SOFTMAX} elements; a compiled network has more"
+    if operator.name == "RESIZE_BILINEAR" and _enlargement(inputs, outputs) > _KNOWN_ENLARGEMENT:
+        return "seen mapped when it doubles the sides, not at 15-fold; between is not known"
+    return None
+
+
 def _numbers(tensor: Tensor) -> str | None:
     """Only 8-bit values with a scale."""
     if tensor.dtype == "INT32" and tensor.is_constant:
         return None  # a bias, axes, a shape
+    if tensor.is_variable:
+        return None  # the state of an LSTM, whose cells have 16 bits in an 8-bit network
     if tensor.dtype not in _QUANTISED:
         return f"{tensor.dtype} tensor, only 8-bit ones are run"
     if not tensor.scales:
@@ -155,7 +188,10 @@ def _joined(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None
 
 
 def _packed(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
-    return "packs along the batch dimension" if operator.options.get("axis") == 0 else None
+    out = _first(outputs)
+    rank = 1 if out is None else max(len(out.shape), 1)
+    batch = operator.options.get("axis", 0) % rank == 0
+    return "packs along the batch dimension" if batch else None
 
 
 def _vector_softmax(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
@@ -164,9 +200,13 @@ def _vector_softmax(operator: Operator, inputs: Tensors, outputs: Tensors) -> st
         return None
     if sum(size > 1 for size in x.shape) > 1:
         return "more than one dimension"
-    if math.prod(x.shape) > _LARGEST_SOFTMAX:
-        return f"{math.prod(x.shape)} elements, at most {_LARGEST_SOFTMAX}"
+    if _elements(x) > _LARGEST_SOFTMAX:
+        return f"{_elements(x)} elements, at most {_LARGEST_SOFTMAX}"
     return None
+
+
+def _elements(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else math.prod(tensor.shape)
 
 
 def _narrow_alpha(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
@@ -177,10 +217,46 @@ def _narrow_alpha(operator: Operator, inputs: Tensors, outputs: Tensors) -> str 
 
 
 def _split_off_batch(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
-    axis = _first(inputs)
-    if axis is None or axis.values is None:
+    axis, x = _first(inputs), _at(inputs, 1)
+    if axis is None or not axis.values or x is None:
         return "axis not known to the compiler"
-    return "splits the batch dimension" if axis.values[0] == 0 else None
+    batch = axis.values[0] % max(len(x.shape), 1) == 0
+    return "splits the batch dimension" if batch else None
+
+
+def _leading_ones(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    """Only dimensions with nothing but ones before them go: the values stay where they are."""
+    x, out = _first(inputs), _first(outputs)
+    if x is None or out is None:
+        return None
+    removed = len(x.shape) - len(out.shape)
+    kept = x.shape[max(removed, 0) :]
+    if kept == out.shape and all(size == 1 for size in x.shape[: max(removed, 0)]):
+        return None
+    return "removes a dimension that is not a leading one"
+
+
+def _batch_once(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    repeats = _at(inputs, 1)
+    if repeats is None or not repeats.values:
+        return "repeats not known to the compiler"
+    return "repeats the batch dimension" if repeats.values[0] != 1 else None
+
+
+def _enlargement(inputs: Tensors, outputs: Tensors) -> float:
+    """By how much the longer side of a map grows, as a factor; 0 for what is no map."""
+    x, out = _first(inputs), _first(outputs)
+    if x is None or out is None or len(x.shape) != len(out.shape) or len(x.shape) != MAP_RANK:
+        return 0.0
+    pairs = zip(x.shape[1:3], out.shape[1:3], strict=True)
+    return max(grown / max(size, 1) for size, grown in pairs)
+
+
+def _slightly_enlarged(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+    factor = _enlargement(inputs, outputs)
+    if factor <= _LARGEST_ENLARGEMENT:
+        return None
+    return f"enlarges {factor:.3g}-fold; compiled networks leave 15-fold and more to the CPU"
 
 
 def _unit_strides(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
@@ -190,13 +266,6 @@ def _unit_strides(operator: Operator, inputs: Tensors, outputs: Tensors) -> str 
     if strides is None or strides.values is None:
         return "strides not known to the compiler"
     return None if all(step == 1 for step in strides.values) else "strides other than 1"
-
-
-def _never(reason: str) -> Rule:
-    def rule(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
-        return reason
-
-    return rule
 
 
 _RULES: dict[str, tuple[Rule, ...]] = {
@@ -224,7 +293,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "RELU6": (),
     "RELU_N1_TO_1": (),
     "RESHAPE": (_constant(1),),
-    "RESIZE_BILINEAR": (_constant(1),),
+    "RESIZE_BILINEAR": (_constant(1), _slightly_enlarged),
     "RESIZE_NEAREST_NEIGHBOR": (_constant(1),),
     "RSQRT": (),
     "SLICE": (_constant(1, 2),),
@@ -232,14 +301,15 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "SPACE_TO_DEPTH": (),
     "SPLIT": (_split_off_batch,),
     "SQUARED_DIFFERENCE": (),
-    "SQUEEZE": (),
+    "SQUEEZE": (_leading_ones,),
     "STRIDED_SLICE": (_unit_strides,),
     "SUB": (),
     "SUM": (_batch_stays,),
     "TANH": (),
-    # In the table since compiler 16, yet reported as not mapped in most networks.
-    "TRANSPOSE": (_never("mapped under conditions that are not documented"),),
+    "TILE": (_batch_once,),
+    "TRANSPOSE": (),
     "TRANSPOSE_CONV": (_constant(0, 1),),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": (_constant(*range(1, 18)),),
 }
 SUPPORTED = frozenset(_RULES)
 """Names of the operators that the Edge TPU runs under conditions."""

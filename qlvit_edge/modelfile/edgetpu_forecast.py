@@ -1,44 +1,68 @@
-"""What compiling a file for the Edge TPU would give, worked out from the documented rules.
+"""What compiling a file for the Edge TPU would give, worked out from rules and dependencies.
 
-The compiler makes one partition: from the first operator in execution order that the Edge
-TPU does not run, everything is left to the CPU.
+The rules of `qlvit_edge.modelfile.edgetpu` say which operators the Edge TPU runs, and
+`qlvit_edge.modelfile.edgetpu_partition` which of these end up in the compiler's one partition.
+Of a file that is compiled already it is read off.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph
-from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES, limitation
+from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES, Rule, limitation, remark
+from qlvit_edge.modelfile.edgetpu_partition import first_partition
+from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR
 from qlvit_edge.modelfile.summary import display_name
 
-AFTER_THE_FIRST = "after the first operator that is not mapped"
+ANOTHER_PARTITION = "needs an operator on the CPU that needs the Edge TPU: another partition"
+LEFT_BY_THE_COMPILER = "left to it when the file was compiled"
 FORECAST_ONLY = (
-    "a forecast from the documented rules: the compiler is closed and knows further limits"
+    "a forecast from documents, logs and compiled networks: the compiler is closed and knows "
+    "further limits"
+)
+COMPILED_ALREADY = (
+    "read from the file, not forecast: what is inside the Edge TPU's operators is not listed"
 )
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a monolithic compile would give.
+    """What a monolithic compile would give, or gave.
 
     Attributes:
         operators: those of the first graph, in execution order.
         reasons: for each, the rule it breaks by itself; None if none.
-        partition: operators in the one partition on the Edge TPU.
+        remarks: for each that breaks none, what makes that doubtful; None if nothing does.
+        mapped: for each, whether it is in the one partition on the Edge TPU.
         parameter_bytes: weights and biases of operators that keep all rules.
         partition_bytes: weights and biases of those in the partition.
         subgraphs: graphs in the file; the compiler takes files of one.
+        compiled: whether the compiler wrote the file; `mapped` are its own operators then.
     """
 
     operators: tuple[Operator, ...]
     reasons: tuple[str | None, ...]
-    partition: int
+    remarks: tuple[str | None, ...]
+    mapped: tuple[bool, ...]
     parameter_bytes: int
     partition_bytes: int
     subgraphs: int
+    compiled: bool = False
+
+    @property
+    def partition(self) -> int:
+        """Number of operators in the partition."""
+        return sum(self.mapped)
+
+    @property
+    def sure(self) -> tuple[bool, ...]:
+        """For each operator, whether it breaks no rule and nothing makes that doubtful."""
+        pairs = zip(self.reasons, self.remarks, strict=True)
+        return tuple(reason is None and doubt is None for reason, doubt in pairs)
 
     @property
     def fits(self) -> str:
@@ -50,13 +74,8 @@ class Forecast:
 
     def macs(self, *, partition: bool) -> int:
         """MACs in the one partition, or of all operators that keep the rules."""
-        return sum(
-            operator.macs
-            for index, (operator, reason) in enumerate(
-                zip(self.operators, self.reasons, strict=True)
-            )
-            if (index < self.partition if partition else reason is None)
-        )
+        counted = self.mapped if partition else [reason is None for reason in self.reasons]
+        return sum(op.macs for op, wanted in zip(self.operators, counted, strict=True) if wanted)
 
     @property
     def total_macs(self) -> int:
@@ -65,55 +84,103 @@ class Forecast:
 
     def status(self, index: int) -> str:
         """Return what becomes of one operator in a monolithic compile, in words."""
-        reason = self.reasons[index]
-        if index < self.partition:
+        if self.mapped[index]:
             return "mapped"
-        return f"CPU: {reason or AFTER_THE_FIRST}"
+        return f"CPU: {self.reasons[index] or ANOTHER_PARTITION}"
+
+    @property
+    def answer(self) -> str:
+        """The finding in one sentence."""
+        count, left = len(self.operators), len(self.operators) - self.partition
+        if self.compiled:
+            return f"compiled already; {_counted(left)} left on the CPU"
+        if not self.partition:
+            return f"compiled as one file, none of {_counted(count)} would run on the Edge TPU"
+        share = ""
+        if self.total_macs:
+            share = f" with {self.macs(partition=True) / self.total_macs:.1%} of the MACs"
+        return (
+            f"compiled as one file, {self.partition} of {_counted(count)}{share} would run on the "
+            f"Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
+        )
+
+    @property
+    def _doubtful(self) -> str:
+        pairs = zip(self.mapped, self.remarks, strict=True)
+        count = sum(on_tpu and doubt is not None for on_tpu, doubt in pairs)
+        return f", {count} of these in doubt" if count else ""
 
 
 def forecast(document: Document) -> Forecast:
-    """Apply the rules to every operator of a file's first graph."""
+    """Apply the rules to every operator of a file's first graph, and partition it."""
     graph = document.subgraphs[0]
-    reasons = tuple(_reason(graph, operator) for operator in graph.operators)
-    stops = [index for index, reason in enumerate(reasons) if reason is not None]
-    partition = stops[0] if stops else len(reasons)
-    kept = [op for op, reason in zip(graph.operators, reasons, strict=True) if reason is None]
+    operators = graph.operators
+    compiled = tuple(op.custom_code == EDGETPU_OPERATOR for op in operators)
+    if any(compiled):
+        return Forecast(
+            operators=operators,
+            reasons=tuple(None if own else LEFT_BY_THE_COMPILER for own in compiled),
+            remarks=(None,) * len(operators),
+            mapped=compiled,
+            parameter_bytes=_parameters(graph, compiled),
+            partition_bytes=_parameters(graph, compiled),
+            subgraphs=len(document.subgraphs),
+            compiled=True,
+        )
+    reasons = tuple(_applied(limitation, graph, operator) for operator in operators)
+    fits = tuple(reason is None for reason in reasons)
+    mapped = first_partition(_sources(graph), fits)
     return Forecast(
-        operators=graph.operators,
+        operators=operators,
         reasons=reasons,
-        partition=partition,
-        parameter_bytes=_parameters(graph, kept),
-        partition_bytes=_parameters(graph, graph.operators[:partition]),
+        remarks=tuple(
+            _applied(remark, graph, operator) if fit else None
+            for operator, fit in zip(operators, fits, strict=True)
+        ),
+        mapped=mapped,
+        parameter_bytes=_parameters(graph, fits),
+        partition_bytes=_parameters(graph, mapped),
         subgraphs=len(document.subgraphs),
     )
 
 
 def summarise_forecast(found: Forecast) -> dict[str, Any]:
-    """Return a forecast as plain values, ready for `json.dumps`."""
+    """Return a forecast as plain values, ready for `json.dumps`; its answer comes first."""
     total = found.total_macs
     kinds = Counter(
-        (display_name(operator), found.status(index))
+        (
+            display_name(operator),
+            found.status(index),
+            found.remarks[index] if found.mapped[index] else None,
+        )
         for index, operator in enumerate(found.operators)
     )
     possible = found.macs(partition=False)
     whole = found.macs(partition=True)
+    left = [index for index, on_tpu in enumerate(found.mapped) if not on_tpu]
     return {
-        "note": FORECAST_ONLY,
+        "answer": found.answer,
+        "note": COMPILED_ALREADY if found.compiled else FORECAST_ONLY,
+        "compiled": found.compiled,
+        "operators_on_cpu": len(left),
         "operators": [
             {
                 "name": display_name(operator),
                 "mapped": reason is None,
                 "reason": reason,
+                "remark": doubt,
                 "monolithic": found.status(index),
                 "macs": operator.macs,
             }
-            for index, (operator, reason) in enumerate(
-                zip(found.operators, found.reasons, strict=True)
+            for index, (operator, reason, doubt) in enumerate(
+                zip(found.operators, found.reasons, found.remarks, strict=True)
             )
         ],
         "kinds": [
-            {"name": name, "status": status, "count": count}
-            for (name, status), count in sorted(kinds.items())
+            {"name": name, "status": status, "remark": doubt, "count": count}
+            for (name, status, doubt), count in sorted(
+                kinds.items(), key=lambda item: tuple(map(str, item[0]))
+            )
         ],
         "total_macs": total,
         "mapped": {
@@ -126,11 +193,7 @@ def summarise_forecast(found: Forecast) -> dict[str, Any]:
             "macs": whole,
             "share": whole / total if total else 0.0,
             "parameter_bytes": found.partition_bytes,
-            "first_on_cpu": (
-                display_name(found.operators[found.partition])
-                if found.partition < len(found.operators)
-                else None
-            ),
+            "first_on_cpu": display_name(found.operators[left[0]]) if left else None,
         },
         "parameter_bytes": found.parameter_bytes,
         "sram_bytes": SRAM_BYTES,
@@ -140,14 +203,36 @@ def summarise_forecast(found: Forecast) -> dict[str, Any]:
     }
 
 
-def _reason(graph: Subgraph, operator: Operator) -> str | None:
-    return limitation(
-        operator,
-        [graph.tensors[index] if index >= 0 else None for index in operator.inputs],
-        [graph.tensors[index] if index >= 0 else None for index in operator.outputs],
+def _counted(count: int) -> str:
+    return f"{count} operator{'' if count == 1 else 's'}"
+
+
+def _sources(graph: Subgraph) -> list[set[int]]:
+    """Return for each operator which earlier ones made what it reads."""
+    makers: dict[int, int] = {}
+    sources = []
+    for index, operator in enumerate(graph.operators):
+        sources.append({makers[tensor] for tensor in operator.inputs if tensor in makers})
+        makers.update((tensor, index) for tensor in operator.outputs if tensor >= 0)
+    return sources
+
+
+def _applied(rule: Rule, graph: Subgraph, operator: Operator) -> str | None:
+    """Ask a rule about an operator of a graph."""
+    inputs, outputs = (
+        [graph.tensors[index] if index >= 0 else None for index in numbers]
+        for numbers in (operator.inputs, operator.outputs)
     )
+    return rule(operator, inputs, outputs)
 
 
-def _parameters(graph: Subgraph, operators: tuple[Operator, ...] | list[Operator]) -> int:
-    numbers = {index for operator in operators for index in operator.inputs if index >= 0}
+def _parameters(graph: Subgraph, counted: Sequence[bool]) -> int:
+    """Return the bytes of the constants that the counted operators read."""
+    numbers = {
+        index
+        for operator, wanted in zip(graph.operators, counted, strict=True)
+        if wanted
+        for index in operator.inputs
+        if index >= 0
+    }
     return sum(graph.tensors[n].nbytes for n in numbers if graph.tensors[n].is_constant)

@@ -24,6 +24,7 @@ from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 
 LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
+MOST_GOLDEN_PAIRS = 64
 MAX_METADATA_BYTES = 16 * 1024 * 1024
 
 _Int8 = Annotated[int, Field(ge=-128, le=127)]
@@ -126,7 +127,7 @@ class ModelMetadata(_Strict):
     intended_use: str = "research use only, not for diagnosis"
     unknown_cells: list[str] = Field(default_factory=list)
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
-    golden: list[GoldenPair] = Field(default_factory=list, max_length=64)
+    golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
     created_by: str
 
     @property

@@ -68,7 +68,7 @@ class ChainInterpreter:
         self.kernels = Kernels(kernels)
         self.input = _info(chain.border(chain.description.input))
         self.output = _info(chain.border(chain.description.output))
-        self._segments: list[_Loaded] = []
+        self._segments: list[_LoadedSegment] = []
         self.partitions = rest = 0
         on_tpu = 0
         for segment in chain.description.segments:
@@ -88,7 +88,7 @@ class ChainInterpreter:
                 threads,
                 delegate=library,
             )
-            self._segments.append(_Loaded(native))
+            self._segments.append(_LoadedSegment(native))
             on_tpu += library is not None
             if library is None:
                 parts, left = partitions_of(native)
@@ -136,14 +136,14 @@ class ChainInterpreter:
         return dict(self._kept)
 
 
-class _Loaded:
+class _LoadedSegment:
     """One segment in the runtime."""
 
     def __init__(self, native: Any) -> None:
         self.native = native
         # The reader has compared the names with the description.
-        self.inputs = _numbered(native.get_input_details())
-        self.outputs = _numbered(native.get_output_details())
+        self.inputs = _numbers_by_name(native.get_input_details())
+        self.outputs = _numbers_by_name(native.get_output_details())
 
     def run(self, known: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         for name, index in self.inputs:
@@ -184,7 +184,7 @@ def open_model(
     return Interpreter(content, kernels=kernels, runtime=runtime, threads=threads)
 
 
-def _numbered(details: list[dict[str, Any]]) -> list[tuple[str, int]]:
+def _numbers_by_name(details: list[dict[str, Any]]) -> list[tuple[str, int]]:
     return [(str(entry["name"]), int(entry["index"])) for entry in details]
 
 

@@ -27,7 +27,7 @@ from qlvit_edge.runtime.classifier import ACCEPT_AT, Classifier
 from qlvit_edge.runtime.interpreter import Kernels, Runtime
 from qlvit_edge.runtime.pipeline import ClassifiedCell, Pipeline, Times
 from qlvit_edge.runtime.results import Outcome, Results, RunInfo
-from qlvit_edge.runtime.stopping import Stopped, StopRequest
+from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
 from qlvit_edge.runtime.writer import Writer
 
 _Found = tuple[Frame, tuple[ClassifiedCell, ...]]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
 from mini_network import CLASSES, SIZE, calibrated, images
 
-from qlvit_edge.converters.edgetpu.builder import EdgeTpuBuilder
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, cut_graph, pack
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.idioms.numerics import EdgeTpu
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.modelfile.chain import DESCRIPTION
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.preprocess import PREPROCESSING
 
 
 def edgetpu_graph(form: Form = "fast") -> Graph:
     """The small network in the operators of the Edge TPU."""
-    return calibrated(form, images(4), EdgeTpuBuilder)[1]
+    return calibrated(form, images(4), EdgeTpu)[1]
 
 
 def metadata() -> ModelMetadata:
@@ -38,3 +45,26 @@ def mini_chain(share: float = 1.0) -> tuple[ChainFiles, bytes]:
     """The segments and their archive."""
     chain = cut_graph(edgetpu_graph(), share)
     return chain, pack(chain, metadata(), {})
+
+
+def unpacked_archive(content: bytes) -> dict[str, bytes]:
+    """The files of an archive by name."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def packed_archive(files: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
+    """An archive of files, in their order."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        for name, content in files:
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return stream.getvalue()
+
+
+def edited_archive(archive: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    """A chain's archive with another description."""
+    files = unpacked_archive(archive)
+    description = json.loads(files[DESCRIPTION])
+    edit(description)
+    return packed_archive(list({**files, DESCRIPTION: json.dumps(description).encode()}.items()))

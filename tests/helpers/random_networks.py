@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import nn
 
-from qlvit_edge.converters.float_builder import FloatBuilder
-from qlvit_edge.converters.lower import lower
+from qlvit_edge.converters.idioms.softmax import softmax_axes
+from qlvit_edge.converters.lower.checkpoint import float_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.log2_softmax import LARGEST_ANCHOR
 from qlvit_edge.model.configs import NetworkConfig
+from qlvit_edge.model.family import KAN_BASES, NORMS
 from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
@@ -27,8 +28,8 @@ _LEAST = 2.0**-6  # width of a constant tensor's range
 def configs(draw: st.DrawFn) -> NetworkConfig:
     """Draw any member of the family that runs in milliseconds."""
     heads = tuple(draw(st.sampled_from([1, 1, 2, 3, 4])) for _ in range(4))
-    basis = draw(st.sampled_from(["linear", "cubic"]))
-    norm = draw(st.sampled_from(["batch", "layer"]))
+    basis = draw(st.sampled_from(KAN_BASES))
+    norm = draw(st.sampled_from(NORMS))
     least = 2 if norm == "layer" else 1
     stride = draw(st.sampled_from([1, 2, 4]))
     sides = st.integers(1, 3 if stride == 4 else 4).map(lambda count: 8 * stride * count)
@@ -128,8 +129,7 @@ def observed(network: QLViT, seed: int) -> tuple[dict[str, tuple[float, float]],
 
     The anchors are random: every table is to be tried, not the best one.
     """
-    builder = FloatBuilder("observed", softmax="log2")
-    graph = lower(network, builder)
+    graph = float_graph(network, "observed")
     interpreter = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
     seen = []
     for view in random_views(network.config, seed, _SEEN):
@@ -146,5 +146,5 @@ def observed(network: QLViT, seed: int) -> tuple[dict[str, tuple[float, float]],
     # step of a product's input is 256 steps of its output or more.
     ranges = {n: (low, high if high > low else high + _LEAST) for n, (low, high) in ranges.items()}
     generator = np.random.default_rng([seed, 2])
-    anchors = {name: int(generator.integers(LARGEST_ANCHOR + 1)) for name in builder.softmax_axes}
+    anchors = {name: int(generator.integers(LARGEST_ANCHOR + 1)) for name in softmax_axes(graph)}
     return ranges, anchors

@@ -1,0 +1,271 @@
+"""The softmax of eq. 6, whose values are powers of two, and products with it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
+from qlvit_edge.converters.idioms.arithmetic import matmul
+from qlvit_edge.converters.idioms.constants import integer_like, integers, stored
+from qlvit_edge.converters.idioms.convolutions import conv
+from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
+from qlvit_edge.converters.idioms.scales import Range
+from qlvit_edge.converters.idioms.writer import Writer
+from qlvit_edge.converters.ops.activation import Exp, Floor, Log
+from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Mul, RightShift, Sub
+from qlvit_edge.converters.ops.lookup import CastToInt32, Gather
+from qlvit_edge.converters.ops.matmul import BatchMatMul
+from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
+from qlvit_edge.converters.ops.softmax import Softmax
+from qlvit_edge.errors import CalibrationError
+from qlvit_edge.integer import log2_softmax as integer
+from qlvit_edge.integer.fixed_softmax import OUTPUT_SCALE, OUTPUT_ZERO_POINT
+from qlvit_edge.integer.iexp import iexp_table
+
+_CODE = Quantisation((integer.CODE_SCALE,), integer.CODE_ZERO_POINT)
+_IN_127 = Quantisation((1 / 127,), 0)
+_LEVELS = 8  # powers of two that SOFTMAX's steps can tell apart: 1 … 1/128
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """Powers of two, in however many tensors their form needs.
+
+    Attributes:
+        name: of the softmax.
+        parts: one tensor; or levels 0-7 and levels 8-15, which add up.
+    """
+
+    name: str
+    parts: tuple[Tensor, ...]
+
+
+def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabilities:
+    """Apply ``2^max(round(log2 softmax(x)), -15)`` along `axis` (not 0); its range is fixed.
+
+    Float: that, or the plain softmax. Int8: the operations of
+    :mod:`qlvit_edge.integer.log2_softmax`, whose ``fast`` form keeps 8 levels in one tensor and
+    whose ``exact`` form all 16 in two. Edge TPU: of a few values (so of π) without EXP, which
+    would cost a second round trip for every block; over tokens as int8.
+    """
+    match writer.numerics:
+        case Float() as numerics:
+            return Probabilities(name, (_in_float(writer, numerics, x, axis, name),))
+        case EdgeTpu() if max(x.shape[:-1]) == 1 and axis == len(x.shape) - 1:
+            return Probabilities(name, (_staircase(writer, x, name),))
+        case Int8() as int8:
+            return Probabilities(name, _by_codes(writer, int8, x, axis, name))
+
+
+def softmax_axes(graph: Graph) -> dict[str, int]:
+    """Return the axis of every softmax in a graph, by its name."""
+    return {
+        operation.name.removesuffix("/max"): int(np.asarray(operation.inputs[1].data).item())
+        for operation in graph.operations
+        if isinstance(operation, ReduceMax)
+    }
+
+
+def matmul_probabilities(
+    writer: Writer,
+    a: Tensor,
+    probabilities: Probabilities,
+    *,
+    name: str,
+    adjoint_a: bool = False,
+    adjoint_p: bool = False,
+    symmetric: bool = False,
+    fixed_range: Range | None = None,
+) -> Tensor:
+    """Multiply: ``a @ p``, the probabilities being the right operand.
+
+    One product a tensor of the probabilities, added.
+
+    Args:
+        writer: takes the operations.
+        a: (1, heads, M, N), or (1, heads, N, M) with `adjoint_a`.
+        probabilities: (1, heads, N, P).
+        name: name of the product.
+        adjoint_a: transpose `a`'s last two dimensions first.
+        adjoint_p: transpose the probabilities' last two dimensions first.
+        symmetric: give the product zero point 0, as the right operand of a later
+            product needs.
+        fixed_range: range known without calibration.
+    """
+    if len(probabilities.parts) == 1:
+        return matmul(
+            writer,
+            a,
+            probabilities.parts[0],
+            name=name,
+            adjoint_a=adjoint_a,
+            adjoint_b=adjoint_p,
+            symmetric=symmetric,
+            fixed_range=fixed_range,
+        )
+    quantisation = writer.numerics.activation(name, fixed_range, symmetric=symmetric)
+    products = [
+        writer.emit(
+            BatchMatMul(
+                inputs=(a, part),
+                name=f"{name}/{suffix}",
+                quantisation=quantisation,
+                adjoint_a=adjoint_a,
+                adjoint_b=adjoint_p,
+            )
+        )
+        for part, suffix in zip(probabilities.parts, ("high", "low"), strict=True)
+    ]
+    return writer.emit(Add(inputs=tuple(products), name=name, quantisation=quantisation))
+
+
+def joined(writer: Writer, probabilities: Probabilities) -> Tensor:
+    """Return the probabilities as one tensor; of two, those below 1/254 round to 0."""
+    if len(probabilities.parts) == 1:
+        return probabilities.parts[0]
+    name = probabilities.name
+    return writer.emit(Add(inputs=probabilities.parts, name=name, quantisation=_IN_127))
+
+
+# -- float ----------------------------------------------------------------------------------
+
+
+def _in_float(writer: Writer, numerics: Float, x: Tensor, axis: int, name: str) -> Tensor:
+    axes = integers(f"{name}/axis", [axis])
+    largest = writer.emit(ReduceMax(inputs=(x, axes), name=f"{name}/max"))
+    below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted"))
+    exponential = writer.emit(Exp(inputs=(below,), name=f"{name}/exp"))
+    total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum"))
+    if numerics.softmax == "float":
+        return writer.emit(Div(inputs=(exponential, total), name=name))
+    log_total = writer.emit(Log(inputs=(total,), name=f"{name}/log_sum"))
+    log = writer.emit(Sub(inputs=(below, log_total), name=f"{name}/log_exact"))
+
+    def constant(suffix: str, value: float) -> Tensor:
+        return numerics.constant(f"{name}/{suffix}", value)
+
+    in_octaves = constant("1/ln2", 1 / math.log(2))
+    log2 = writer.emit(Mul(inputs=(log, in_octaves), name=f"{name}/log2"))
+    raised = writer.emit(Add(inputs=(log2, constant("half", 0.5)), name=f"{name}/raised"))
+    whole = writer.emit(Floor(inputs=(raised,), name=f"{name}/level"))
+    lowest = constant("lowest", -integer.TOP_CODE)
+    clipped = writer.emit(Maximum(inputs=(whole, lowest), name=f"{name}/level/clipped"))
+    octave = constant("ln2", math.log(2))
+    rounded = writer.emit(Mul(inputs=(clipped, octave), name=f"{name}/log"))
+    return writer.emit(Exp(inputs=(rounded,), name=name))
+
+
+# -- int8 -----------------------------------------------------------------------------------
+
+
+def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, ...]:
+    code = _codes(writer, int8, x, axis, name)
+    anchor = 0 if int8.form == "exact" else _anchor(int8, name)
+    if int8.form == "exact" or anchor == integer.LARGEST_ANCHOR:
+        lowest = _int8_like(f"{name}/lowest", 0, _CODE, x)
+        code = writer.emit(
+            Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE)
+        )
+    if int8.form == "fast":
+        return (_powers(writer, code, anchor, name),)
+    high = _powers(writer, code, 0, f"{name}/high")
+    capped = _powers(writer, code, integer.LARGEST_ANCHOR, f"{name}/capped")
+    one = _int8_like(f"{name}/one", 127, _IN_127, x)
+    small = capped.quantisation
+    excess = writer.emit(Mul(inputs=(high, one), name=f"{name}/excess", quantisation=small))
+    low = writer.emit(Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small))
+    return high, low
+
+
+def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Tensor:
+    """Write the operations of :func:`qlvit_edge.integer.log2_softmax.log2_codes`."""
+    count = x.shape[axis]
+    axes = integers(f"{name}/axis", [axis])
+    largest = writer.emit(
+        ReduceMax(inputs=(x, axes), name=f"{name}/max", quantisation=x.quantisation)
+    )
+    shifted = Quantisation((x.scale,), integer.SHIFTED_ZERO_POINT)
+    below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted", quantisation=shifted))
+    exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
+    total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
+    table = integer.log_table(smallest, count)
+    first = integer_like(f"{name}/first", offset - smallest, x)
+    index = writer.emit(Add(inputs=(total, first), name=f"{name}/index"))
+    if table.shift:
+        bits = integer_like(f"{name}/bits", table.shift, x)
+        index = writer.emit(RightShift(inputs=(index, bits), name=f"{name}/index/coarse"))
+    logs = Quantisation((table.scale,), integer.LOG_ZERO_POINT)
+    values = stored(f"{name}/log_table", table.values, logs)
+    log = writer.emit(Gather(inputs=(values, index), name=f"{name}/log_sum", quantisation=logs))
+    return writer.emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=_CODE))
+
+
+def _exponentials(
+    writer: Writer, int8: Int8, below: Tensor, count: int, name: str
+) -> tuple[Tensor, int, int]:
+    """Write int32 terms of the sum; with the smallest sum, and what the sum still lacks."""
+    if int8.form == "fast":
+        scale = Quantisation((integer.EXP_SCALE,), integer.EXP_ZERO_POINT)
+        exponential = writer.emit(Exp(inputs=(below,), name=f"{name}/exp", quantisation=scale))
+        plain = writer.emit(CastToInt32(inputs=(exponential,), name=f"{name}/exp/int32"))
+        return plain, integer.EXP_ONE, -integer.EXP_ZERO_POINT * count
+    plain = writer.emit(CastToInt32(inputs=(below,), name=f"{name}/shifted/int32"))
+    to_index = integer_like(f"{name}/to_index", 128, below)
+    index = writer.emit(Add(inputs=(plain, to_index), name=f"{name}/shifted/index"))
+    values = iexp_table(below.scale, count)
+    table = integers(f"{name}/iexp_table", values)
+    exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
+    return exponential, int(values[255]), 0
+
+
+def _anchor(int8: Int8, name: str) -> int:
+    anchor = int8.scales.anchor(name)
+    if not 0 <= anchor <= integer.LARGEST_ANCHOR:
+        raise CalibrationError(name, f"anchor {anchor}", "an anchor is 0 … 8")
+    return anchor
+
+
+def _powers(writer: Writer, code: Tensor, anchor: int, name: str) -> Tensor:
+    scale = Quantisation((integer.power_scale(anchor),), 0)
+    return writer.emit(Exp(inputs=(code,), name=name, quantisation=scale))
+
+
+def _int8_like(name: str, value: int, quantisation: Quantisation, x: Tensor) -> Tensor:
+    return stored(name, np.full((1,) * len(x.shape), value), quantisation)
+
+
+# -- Edge TPU -------------------------------------------------------------------------------
+
+
+def _staircase(writer: Writer, x: Tensor, name: str) -> Tensor:
+    """Make powers of two of its own SOFTMAX, which has steps of 1/256.
+
+    That is fine for a few probabilities, though those over tokens would all be zero. One
+    convolution tells which thresholds a probability is above (saturation makes steps of ramps),
+    a second adds up the rises.
+    """
+    quantisation = Quantisation((OUTPUT_SCALE,), OUTPUT_ZERO_POINT)
+    plain = writer.emit(Softmax(inputs=(x,), name=f"{name}/softmax", quantisation=quantisation))
+    count, width = x.shape[-1], 0.5 * OUTPUT_SCALE
+    # The threshold √2 below 2^-level, moved into the gap above the last step below it.
+    levels = np.arange(_LEVELS)
+    below = np.floor(2.0 ** (-levels - 0.5) / OUTPUT_SCALE) * OUTPUT_SCALE + width / 2
+    steps = conv(
+        writer,
+        plain,
+        np.tile(np.eye(count), (_LEVELS, 1))[:, None, None, :],
+        -np.repeat(below, count),
+        name=f"{name}/above",
+        fixed_range=(0.0, width),
+    )
+    rises = np.append(2.0 ** (-levels[:-1] - 1.0), 2.0 ** -levels[-1]) / width
+    return conv(
+        writer,
+        steps,
+        (np.eye(count)[:, None, :] * rises[:, None]).reshape(count, 1, 1, -1),
+        name=name,
+        fixed_range=(0.0, 255 * OUTPUT_SCALE),
+    )

@@ -1,0 +1,69 @@
+"""What PyTorch says about the images that a converted file is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.proof_images import ProofImages
+from qlvit_edge.converters.routes.closeness import Logits
+from qlvit_edge.data.choose import evenly
+from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.preprocess import load
+from qlvit_edge.progress import Progress
+from qlvit_edge.training.checkpoint import Checkpoint
+from qlvit_edge.training.loop import to_input
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class TorchAnswers:
+    """Images as the network sees them, with its answers.
+
+    Attributes:
+        views: (N, H, W, channels) uint8.
+        labels: (N,) int64, the true classes.
+        logits: (N, classes) float64, PyTorch's.
+        origin: where the images are from, in words.
+        reduced: whether these are the few bundled crops, for want of the test set.
+    """
+
+    views: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    logits: Logits
+    origin: str
+    reduced: bool
+
+
+def torch_answers(
+    checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progress
+) -> TorchAnswers:
+    """Decode at most ``count`` of the proof's images and classify them in PyTorch.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    images = [proof.images[index] for index in evenly(len(proof.images), count)]
+    size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
+    views = np.stack([load(image.path, size, channels) for image in images])
+    with progress("running PyTorch", len(views)) as advance:
+        logits = torch_logits(checkpoint.network, views, advance)
+    labels = np.array([image.label for image in images], np.int64)
+    return TorchAnswers(views, labels, logits, proof.origin, proof.reduced)
+
+
+def torch_logits(network: QLViT, views: NDArray[np.uint8], advance: Callable[[], None]) -> Logits:
+    """Return PyTorch's logits (N, classes) of images (N, H, W, channels) uint8."""
+    rows = []
+    for start in range(0, len(views), _BATCH):
+        batch = views[start : start + _BATCH]
+        with torch.inference_mode():
+            rows.append(network(to_input(batch, torch.device("cpu"))).double().numpy())
+        for _ in batch:
+            advance()
+    return np.concatenate(rows)

@@ -1,0 +1,197 @@
+"""What a chain's files really hold, beside what `chain.json` says of them.
+
+A description can be written by anyone, so whoever shows figures of a chain takes them from
+here: operators, MACs, parameters, borders and what is on which device are counted in the
+segments' files, and where the description says otherwise, that is a finding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from qlvit_edge.modelfile.chain import Chain
+from qlvit_edge.modelfile.chain_description import ChainSegment
+from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.edgetpu import Device
+from qlvit_edge.modelfile.edgetpu_forecast import Forecast, forecast
+
+
+@dataclass(frozen=True)
+class SegmentFigures:
+    """One segment, counted.
+
+    Attributes:
+        operators: how many its file holds.
+        mapped_operators: how many of them the Edge TPU would run.
+        macs: its multiply-accumulates.
+        parameter_bytes: weights and biases inside.
+        input_bytes: what goes in.
+        output_bytes: what comes out.
+    """
+
+    operators: int
+    mapped_operators: int
+    macs: int
+    parameter_bytes: int
+    input_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True)
+class ChainFigures:
+    """A chain, counted.
+
+    Attributes:
+        segments: in the order of the description.
+        round_trips: segments for the Edge TPU, each a run of it.
+        border_bytes: bytes into and out of these.
+        tpu_macs_share: share of the multiply-accumulates in these; 1 in a chain without any.
+        moved_to_cpu: operators with multiply-accumulates in CPU segments that break no rule,
+            by the names of what they make.
+        contradictions: what `chain.json` says otherwise, one sentence each.
+    """
+
+    segments: tuple[SegmentFigures, ...]
+    round_trips: int
+    border_bytes: int
+    tpu_macs_share: float
+    moved_to_cpu: tuple[str, ...]
+    contradictions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An operator of a chain: what it makes, reads, and whether it must run where it does."""
+
+    made: str
+    read: tuple[str, ...]
+    device: Device
+    sure: bool
+    macs: int
+
+    @property
+    def forced(self) -> bool:
+        """Whether it could not as well run on the other side."""
+        return self.macs > 0 if self.device == "tpu" else not self.sure
+
+
+def chain_figures(chain: Chain) -> ChainFigures:
+    """Count what a chain's segments hold and hold the description against it."""
+    devices = [segment.device for segment in chain.description.segments]
+    forecasts = [forecast(document) for document in chain.documents]
+    segments = tuple(map(_segment, chain.documents, forecasts))
+    on_tpu = [found for found, device in zip(segments, devices, strict=True) if device == "tpu"]
+    total = sum(found.macs for found in segments)
+    steps = [
+        step
+        for document, found, device in zip(chain.documents, forecasts, devices, strict=True)
+        for step in _steps(document, found, device)
+    ]
+    figures = ChainFigures(
+        segments=segments,
+        round_trips=len(on_tpu),
+        border_bytes=sum(found.input_bytes + found.output_bytes for found in on_tpu),
+        tpu_macs_share=sum(found.macs for found in on_tpu) / total if total else 1.0,
+        moved_to_cpu=tuple(
+            step.made for step in steps if step.device == "cpu" and step.sure and step.macs
+        ),
+        contradictions=(),
+    )
+    return replace(figures, contradictions=tuple(_contradictions(chain, figures, steps)))
+
+
+def _segment(document: Document, found: Forecast) -> SegmentFigures:
+    return SegmentFigures(
+        operators=len(found.operators),
+        mapped_operators=sum(reason is None for reason in found.reasons),
+        macs=found.total_macs,
+        parameter_bytes=sum(tensor.nbytes for tensor in document.tensors if tensor.is_constant),
+        input_bytes=sum(tensor.nbytes for tensor in document.inputs),
+        output_bytes=sum(tensor.nbytes for tensor in document.outputs),
+    )
+
+
+def _steps(document: Document, found: Forecast, device: Device) -> list[_Step]:
+    tensors = document.subgraphs[0].tensors
+
+    def names(numbers: Sequence[int]) -> tuple[str, ...]:
+        return tuple(tensors[number].name for number in numbers if number >= 0)
+
+    return [
+        _Step(
+            made=next(iter(names(operator.outputs)), ""),
+            read=names(operator.inputs),
+            device=device,
+            sure=sure,
+            macs=operator.macs,
+        )
+        for operator, sure in zip(found.operators, found.sure, strict=True)
+    ]
+
+
+def _contradictions(chain: Chain, figures: ChainFigures, steps: Sequence[_Step]) -> list[str]:
+    """Compare each figure of the description with the one counted."""
+    described = chain.description
+    findings = []
+    for segment, counted in zip(described.segments, figures.segments, strict=True):
+        findings += _segment_contradictions(segment, counted)
+    for name, said, made in (
+        ("round trips", described.round_trips, figures.round_trips),
+        ("bytes to and from the Edge TPU", described.border_bytes, figures.border_bytes),
+    ):
+        if said != made:
+            findings.append(f"it says {said:,} {name}, its files make {made:,}")
+    if not math.isclose(described.tpu_macs_share, figures.tpu_macs_share, abs_tol=1e-9):
+        findings.append(
+            f"it says {described.tpu_macs_share:.1%} of the MACs on the Edge TPU, its files make "
+            f"{figures.tpu_macs_share:.1%}"
+        )
+    if sorted(described.moved_to_cpu) != sorted(figures.moved_to_cpu):
+        findings.append(
+            f"it lists {len(described.moved_to_cpu)} operators left to the CPU to save round "
+            f"trips, which are not the {len(figures.moved_to_cpu)} of its files"
+        )
+    if not _proves(described.witness, steps):
+        findings.append("its proof that fewer round trips are impossible fails in its files")
+    return findings
+
+
+def _segment_contradictions(segment: ChainSegment, counted: SegmentFigures) -> list[str]:
+    findings = [
+        f"it says {said:,} {name} in {segment.file}, which holds {found:,}"
+        for name, said, found in (
+            ("operators", segment.operators, counted.operators),
+            ("MACs", segment.macs, counted.macs),
+            ("bytes of parameters", segment.parameter_bytes, counted.parameter_bytes),
+        )
+        if said != found
+    ]
+    unmapped = counted.operators - counted.mapped_operators
+    if segment.device == "tpu" and unmapped:
+        findings.append(
+            f"it puts {segment.file} on the Edge TPU, which runs all but {unmapped} of it"
+        )
+    return findings
+
+
+def _proves(names: Sequence[str], steps: Sequence[_Step]) -> bool:
+    """Tell whether operators stand on one path, each bound to the other side than the last.
+
+    Args:
+        names: of what the operators make, in order.
+        steps: the chain's operators in order of execution.
+    """
+    numbers = {name: number for number, name in enumerate(names)}
+    path: list[_Step] = []
+    reached: dict[str, int] = {}  # how many of the names stand on one path to a tensor
+    for step in steps:
+        behind = max((reached.get(name, 0) for name in step.read), default=0)
+        if numbers.get(step.made) == len(path) == behind:
+            if not step.forced or (path and path[-1].device == step.device):
+                return False
+            path.append(step)
+            behind += 1
+        reached[step.made] = behind
+    return len(path) == len(names)

@@ -1,0 +1,119 @@
+"""What is shown of a chain is counted in its files; a forged description is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from mini_chain import edited_archive, mini_chain
+
+from qlvit_edge.cli.inspect import command
+from qlvit_edge.cli.inspect_chain import summarise_chain
+from qlvit_edge.modelfile.chain import read_chain
+from qlvit_edge.modelfile.chain_figures import chain_figures
+
+
+@pytest.fixture(scope="module")
+def archive() -> bytes:
+    return mini_chain()[1]
+
+
+def _more_operators(d: dict[str, Any]) -> None:
+    d["segments"][0]["operators"] = 400
+
+
+def _more_macs(d: dict[str, Any]) -> None:
+    d["segments"][1]["macs"] *= 100
+
+
+def _no_parameters(d: dict[str, Any]) -> None:
+    d["segments"][0]["parameter_bytes"] = 0
+
+
+def _attention_on_the_edge_tpu(d: dict[str, Any]) -> None:
+    d["segments"][1]["device"] = "tpu"
+
+
+def _one_round_trip(d: dict[str, Any]) -> None:
+    d["round_trips"] = 1
+
+
+def _no_bytes(d: dict[str, Any]) -> None:
+    d["border_bytes"] = 0
+
+
+def _all_macs(d: dict[str, Any]) -> None:
+    d["tpu_macs_share"] = 1.0
+
+
+def _moved(d: dict[str, Any]) -> None:
+    d["moved_to_cpu"] = ["head"]
+
+
+def _witness_backwards(d: dict[str, Any]) -> None:
+    d["witness"].reverse()
+
+
+def _witness_of_one_side(d: dict[str, Any]) -> None:
+    d["witness"] = d["witness"][::2]
+
+
+def _witness_that_may_run_elsewhere(d: dict[str, Any]) -> None:
+    d["witness"][0] = "stem/padded"
+
+
+def _witness_off_the_path(d: dict[str, Any]) -> None:
+    d["witness"][3] = "block1/k/heads/turned"  # of k, not of q before it
+
+
+def _invented_witness(d: dict[str, Any]) -> None:
+    d["witness"][0] = "\x1b[2Jnothing"
+
+
+@pytest.mark.parametrize(
+    ("edit", "finding"),
+    [
+        (_more_operators, "400 operators in 00-tpu.tflite"),
+        (_more_macs, "MACs in 01-cpu.tflite"),
+        (_no_parameters, "0 bytes of parameters in 00-tpu.tflite"),
+        (_attention_on_the_edge_tpu, "puts 01-cpu.tflite on the Edge TPU"),
+        (_one_round_trip, "1 round trips"),
+        (_no_bytes, "0 bytes to and from"),
+        (_all_macs, "100.0% of the MACs"),
+        (_moved, "lists 1 operators"),
+        (_witness_backwards, "proof that fewer"),
+        (_witness_of_one_side, "proof that fewer"),
+        (_witness_that_may_run_elsewhere, "proof that fewer"),
+        (_witness_off_the_path, "proof that fewer"),
+        (_invented_witness, "proof that fewer"),
+    ],
+)
+def test_inspect_counts_in_the_files_and_says_where_the_description_is_wrong(
+    archive: bytes, tmp_path: Path, edit: Callable[[dict[str, Any]], None], finding: str
+) -> None:
+    path = tmp_path / "forged.chain"
+    path.write_bytes(edited_archive(archive, edit))
+    honest, forged = (summarise_chain(read_chain(c)) for c in (archive, path.read_bytes()))
+    assert honest["contradictions"] == ()
+    assert any(finding in said for said in forged["contradictions"])
+    if edit is not _attention_on_the_edge_tpu:
+        told = {"contradictions", "witness"}
+        assert {k: v for k, v in forged.items() if k not in told} == {
+            k: v for k, v in honest.items() if k not in told
+        }
+    result = CliRunner().invoke(command, [str(path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "chain.json is wrong: it" in result.output
+    assert "\x1b" not in result.output
+
+
+def test_what_a_chain_left_to_the_cpu_is_counted_in_its_files() -> None:
+    chain, content = mini_chain(0.5)
+    figures = chain_figures(read_chain(content))
+    assert figures.contradictions == ()
+    assert set(figures.moved_to_cpu) == set(chain.plan.moved) != set()
+    assert figures.tpu_macs_share == pytest.approx(chain.plan.share)
+    assert figures.round_trips == chain.plan.trips
