@@ -19,7 +19,7 @@ from pathlib import Path
 import qlvit_edge
 
 PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "zlib1g")
-WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless")
+WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless", "pydantic")
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 OLDEST_QEMU = 10
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.convert_proof import print_proof
 from qlvit_edge.cli.extras import require
-
-if TYPE_CHECKING:
-    from qlvit_edge.converters.idioms.numerics import Int8
 
 
 @click.command("convert")
@@ -160,91 +154,24 @@ def command(
     from typing import cast
 
     from qlvit_edge.cli.convert_edgetpu import require_options_of_target
+    from qlvit_edge.cli.convert_native import ChainOptions, convert_natively
+    from qlvit_edge.converters.convert import Extent
+    from qlvit_edge.integer.log2_softmax import Form
 
     require_options_of_target(context, target)
-    from qlvit_edge.bundled import is_bundled, resolve_run
-    from qlvit_edge.calibration.file import calibration_of
-    from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.converters.convert import Extent, convert
-    from qlvit_edge.converters.lower import require_lowerable
-    from qlvit_edge.converters.proof_images import proof_images
-    from qlvit_edge.converters.prove import check_budget
-    from qlvit_edge.errors import AccuracyBudgetError
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
-    from qlvit_edge.integer.log2_softmax import Form
-    from qlvit_edge.training.checkpoint import load_checkpoint
-
-    for path in filter(None, (out, report)):
-        require_no_folder(path)
-        ensure_writable(path.absolute().parent)
-    checkpoint = load_checkpoint(resolve_run(run))
-    proof = proof_images(checkpoint, data, split_path, is_bundled(run))
-    extent = Extent(images, tensor_images, accuracy_images)
-    form = cast("Form", softmax)
-    choice = None
-    if int16_layers is not None:
-        from qlvit_edge.calibration.int16_choice import choose_for_run
-
-        choice = choose_for_run(
-            checkpoint, form, data, split_path, int16_layers, is_bundled(run), progress_bar
-        )
-    graph = None if choice is None else choice.int16.graph
-    require_lowerable(checkpoint.network)
-    conversion = convert(
-        checkpoint,
-        calibration_of(checkpoint),
-        form,
-        proof,
-        extent,
-        progress_bar,
-        _numerics(target),
-        graph,
+    convert_natively(
+        run,
+        out,
+        data,
+        split_path,
+        softmax=cast("Form", softmax),
+        extent=Extent(images, tensor_images, accuracy_images),
+        max_drop=max_drop,
+        int16_layers=int16_layers,
+        chain=(
+            ChainOptions(tpu_share / 100, not no_compile, compiler_timeout)
+            if target == "edgetpu"
+            else None
+        ),
+        report_path=report,
     )
-    failed: AccuracyBudgetError | None = None
-    try:
-        check_budget(conversion.accuracies, max_drop, out)
-    except AccuracyBudgetError as error:
-        failed = error
-    print_proof(conversion.report)
-    model, sections = conversion.model, conversion.report.as_dict()
-    if choice is not None:
-        from qlvit_edge.calibration.int16_report import report_int16
-        from qlvit_edge.cli.convert_int16 import print_int16
-
-        found = report_int16(choice, conversion.model, progress_bar)
-        print_int16(found)
-        sections["int16_layers"] = asdict(found)
-    if target == "edgetpu" and failed is None:
-        from qlvit_edge.cli.convert_edgetpu import print_chain
-        from qlvit_edge.converters.edgetpu.chain import make_chain
-        from qlvit_edge.converters.edgetpu.compiler import find_compiler
-
-        model, chain = make_chain(
-            conversion,
-            smallest_share=tpu_share / 100,
-            compiler=None if no_compile else find_compiler(),
-            timeout=compiler_timeout,
-            progress=progress_bar,
-        )
-        print_chain(chain)
-        sections["edgetpu"] = chain.as_dict()
-    if failed is not None:
-        from qlvit_edge.calibration.blame import measure_blame
-        from qlvit_edge.cli.convert_blame import print_blame
-
-        blame = measure_blame(checkpoint, form, conversion.views, progress_bar)
-        print_blame(blame, checkpoint.folder, int16_layers)
-        sections["blame"] = [asdict(layer) for layer in blame.layers]
-    if report is not None:
-        write_json(report, {**sections, "max_drop": max_drop, "passed": failed is None})
-    if failed is not None:
-        raise failed
-    write_bytes(out, model)
-    click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
-
-
-def _numerics(target: str) -> type[Int8]:
-    """Return the arithmetic in the operators of the target."""
-    from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
-
-    return EdgeTpu if target == "edgetpu" else Int8

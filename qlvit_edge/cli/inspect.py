@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,25 +86,28 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
 
 def _chain(content: bytes, path: Path, as_json: bool) -> None:
     """Print a chain's segments."""
-    from qlvit_edge.cli.inspect_chain import print_chain, summarise_chain
+    from qlvit_edge.cli.inspect_chain import chain_values, print_chain
     from qlvit_edge.modelfile.chain import read_chain
+    from qlvit_edge.modelfile.chain_figures import chain_figures
 
-    found = summarise_chain(read_chain(content, subject=path))
+    chain = read_chain(content, subject=path)
+    figures = chain_figures(chain)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(chain_values(chain, figures), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    print_chain(Console(width=None if sys.stdout.isatty() else 160), found, _table)
+    print_chain(Console(width=None if sys.stdout.isatty() else 160), chain, figures, _table)
 
 
 def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
     """Print the forecast for an Edge TPU."""
-    from qlvit_edge.modelfile.edgetpu_forecast import forecast, summarise_forecast
+    from qlvit_edge.modelfile.edgetpu_forecast import forecast
+    from qlvit_edge.modelfile.edgetpu_report import report_forecast
 
-    found = summarise_forecast(forecast(document))
+    found = report_forecast(forecast(document))
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
