@@ -118,7 +118,7 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
 
 
 def kernels_used(content: bytes) -> str:
-    """Return in words which kernels the default runtime runs a model with, and if that is proved."""
+    """Return in words which kernels the default runtime runs, and whether that is proved."""
     from qlvit_edge.runtime.interpreter import Interpreter
 
     interpreter = Interpreter(content)
