@@ -27,7 +27,8 @@ from qlvit_edge.modelfile.metadata import read_metadata
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode, preprocess
 from qlvit_edge.runtime.golden import compare_golden
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, load_native, plan, run_native
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.runtime.twin import Twin
 
 PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
 SHORT = 8  # hexadecimal digits of a hash that only names the tensor at fault
@@ -52,46 +53,10 @@ def made_tensors(model: bytes) -> list[str]:
     return [main.tensors[index].name for op in main.operators for index in op.outputs]
 
 
-def twin(model: bytes) -> bytes:
-    """Return a model with every tensor that an operator makes as an output, in their order."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    (graph,) = tree.subgraphs
-    graph.outputs = np.concatenate([operator.outputs for operator in graph.operators])
-    tree.signatureDefs = None
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-class TwinOfDefault:
-    """Every tensor of the default kernels."""
-
-    def __init__(self, model: bytes, real: Interpreter) -> None:
-        """Load the twin of the model that `real` has loaded.
-
-        Raises:
-            SystemExit: the runtime cuts the two into different partitions.
-        """
-        self.native = load_native(twin(model), "twin", Kernels.AUTO, "litert", 1)
-        if plan(self.native) != (real.delegated, real.operators_left):
-            raise SystemExit("error: the twin runs in other XNNPACK partitions than its model")
-        self.given = int(self.native.get_input_details()[0]["index"])
-        self.names = {d["name"]: int(d["index"]) for d in self.native.get_output_details()}
-
-    def tensors(self, view: np.ndarray) -> Mapping[str, np.ndarray]:
-        """Run it and return every tensor by name."""
-        self.native.set_tensor(self.given, view[np.newaxis])
-        run_native(self.native)
-        return {name: self.native.get_tensor(index) for name, index in self.names.items()}
-
-
 def every_tensor(model: bytes, kernels: Kernels) -> Callable[[np.ndarray], Mapping[str, Any]]:
     """Return what gives every tensor of an image on the asked-for kernels."""
     if kernels is Kernels.AUTO:
-        return TwinOfDefault(model, Interpreter(model)).tensors
+        return Twin(model, Interpreter(model)).tensors
     interpreter = Interpreter(model, kernels=kernels, keep_all_tensors=True)
 
     def tensors(view: np.ndarray) -> Mapping[str, np.ndarray]:

@@ -22,6 +22,8 @@ from qlvit_edge.integer.xnnpack import Form
 
 DType = Literal["int8", "uint8", "int16", "int32", "int64", "float32"]
 Array = NDArray[Any]
+Stored = tuple[int, int]
+"""Smallest and largest stored value."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,16 @@ class Operation(ABC):
     def sharing(self) -> tuple[Tensor, ...]:
         """Return the inputs that must have the output's quantisation."""
         return ()
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        """Bound the output's stored values, in every arithmetic.
+
+        Args:
+            ranges: of the inputs' stored values.
+        """
+        del ranges
+        limits = np.iinfo(self.output.dtype)
+        return int(limits.min), int(limits.max)
 
     def macs(self) -> int:
         """Multiply-accumulates for one image; 0 where an operation has no inner products."""

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
 from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
@@ -32,6 +32,13 @@ class _Unary(Operation):
     def table(self) -> NDArray[np.int8]:
         """The table, made once."""
         return self.make_table()
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        every = np.arange(ranges[0][0], ranges[0][1] + 1, dtype=np.int64).astype(np.int8)
+        values = np.concatenate([self.reference(every), self.xnnpack(every)])
+        return int(values.min()), int(values.max())
 
     def reference(self, *arrays: Array) -> Array:
         return look_up(self.table, arrays[0])

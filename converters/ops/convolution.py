@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
@@ -52,6 +52,9 @@ class _WithWeights(Operation):
             return
         if weight.quantisation is None or weight.zero_point != 0 or weight.dtype != "int8":
             raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
+        if weight.data is not None and (weight.data == -128).any():
+            # Cortex-A72's kernels add two products in int16.
+            raise self.refuse("a weight of -128", "quantise to -127 … 127")
         wanted = "int64" if x.dtype == "int16" else "int32"
         if bias.dtype != wanted or self.quantisation is None:
             raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
@@ -107,6 +110,10 @@ class _WithWeights(Operation):
         zero_point = self.output.zero_point
         low = zero_point if self.activation == "RELU" else -128
         return xnnpack.requantise(total, factors, zero_point, low)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        low, high = super().stored_range(*ranges)
+        return (self.output.zero_point if self.activation == "RELU" else low), high
 
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's type."""

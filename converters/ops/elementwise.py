@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
@@ -47,6 +48,15 @@ class _Binary(Operation):
     def zero_points(self) -> xnnpack.ZeroPoints:
         """Return those of both operands and the output."""
         return self.inputs[0].zero_point, self.inputs[1].zero_point, self.output.zero_point
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        # Monotonous in either operand: extremes are at the ends of both.
+        left, right = (np.array(ends, np.int8) for ends in zip(*product(*ranges), strict=True))
+        forms = (self.xnnpack(left, right, form=form) for form in xnnpack.FORMS)
+        values = np.concatenate([self.reference(left, right), *forms])
+        return int(values.min()), int(values.max())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

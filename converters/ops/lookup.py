@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, DType, Encoding, Operation, Tensor
+from qlvit_edge.converters.graph import Array, DType, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,6 +106,9 @@ class Gather(Operation):
 
     def sharing(self) -> tuple[Tensor, ...]:
         return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def shape_rule(self) -> tuple[int, ...]:
         return self.inputs[1].shape + self.inputs[0].shape[1:]

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
@@ -70,22 +71,36 @@ class BatchMatMul(Operation):
         return np.asarray(np.matmul(left, right))
 
     def reference(self, *arrays: Array) -> Array:
-        a, b = self.inputs
-        # The kernel multiplies the scales in float32 and divides in double.
-        factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
-        product, multiplier = self.accumulate(*arrays).astype(np.int64), quantize_multiplier(factor)
-        if self.output.dtype == "int16":
-            return saturate_16(multiply_64_by_quantized_multiplier(product, *multiplier))
-        return requantise(product, *multiplier, self.output.zero_point)
+        return self._by_reference(self.accumulate(*arrays).astype(np.int64))
 
     def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
         if self.output.dtype != "int8":
             return self.reference(*arrays)
+        return self._by_xnnpack(self.accumulate(*arrays))
+
+    def _by_reference(self, products: Array) -> Array:
+        a, b = self.inputs
+        # The kernel multiplies the scales in float32 and divides in double.
+        factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
+        multiplier = quantize_multiplier(factor)
+        if self.output.dtype == "int16":
+            return saturate_16(multiply_64_by_quantized_multiplier(products, *multiplier))
+        return requantise(products, *multiplier, self.output.zero_point)
+
+    def _by_xnnpack(self, products: Array) -> Array:
         a, b = self.inputs
         factor = xnnpack.product_factor(a.scale, b.scale, self.output.scale)
-        product = self.accumulate(*arrays).astype(np.int32)
-        return xnnpack.requantise(product, factor, self.output.zero_point)
+        return xnnpack.requantise(products.astype(np.int32), factor, self.output.zero_point)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        zero = self.inputs[0].zero_point
+        terms = [(left - zero) * right for left, right in product(*ranges)]
+        sums = np.array([min(terms), max(terms)], np.int64) * self._inner(0)
+        values = np.concatenate([self._by_reference(sums), self._by_xnnpack(sums)])
+        return int(values.min()), int(values.max())
 
     def macs(self) -> int:
         return int(np.prod(self.output.shape)) * self._inner(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 from qlvit_edge.converters.ops.convolution import PADDING_CODE
 
 
@@ -30,6 +30,9 @@ class MaxPool2D(Operation):
 
     def sharing(self) -> tuple[Tensor, ...]:
         return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def shape_rule(self) -> tuple[int, ...]:
         _, height, width, channels = self.inputs[0].shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Tensor
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
@@ -46,6 +46,9 @@ class ReduceMax(_Reduction):
 
     def sharing(self) -> tuple[Tensor, ...]:
         return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def reference(self, *arrays: Array) -> Array:
         return np.asarray(arrays[0].max(axis=self.axes, keepdims=True))

@@ -103,6 +103,20 @@ class GoldenPair(_Strict):
             ) from None
 
 
+class TriedForms(_Strict):
+    """That x86-64 and arm64 compute the same: XNNPACK rounds MUL and MEAN differently on them.
+
+    Attributes:
+        operations: how many operations of the file have two forms.
+        tried: products and sums that were tried in both, all that there can be.
+        moved: by tensor, the float32 steps by which its scale was moved so that none differs.
+    """
+
+    operations: int = Field(ge=0)
+    tried: int = Field(ge=0)
+    moved: dict[str, int] = Field(default_factory=dict)
+
+
 class ModelMetadata(_Strict):
     """Everything a model file says about itself.
 
@@ -126,6 +140,7 @@ class ModelMetadata(_Strict):
         unknown_cells: kinds of cells that it was never shown.
         accuracy: measured figures by name, as fractions.
         golden: golden pairs.
+        tried_forms: that the arithmetic is one on all processors; None in files of format 1.
         created_by: the program that wrote the file, with its version.
     """
 
@@ -146,6 +161,7 @@ class ModelMetadata(_Strict):
     unknown_cells: list[str] = Field(default_factory=list)
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
     golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
+    tried_forms: TriedForms | None = None
     created_by: str
 
     @property
@@ -193,7 +209,7 @@ def embed(model: bytes, metadata: ModelMetadata) -> bytes:
         tree.buffers.append(generated.BufferT())
         tree.metadata = [*entries, entry]
     tree.buffers[entry.buffer].data = content
-    return _with_labels(_pack(tree), metadata.labels)
+    return _with_labels(pack(tree), metadata.labels)
 
 
 def read_metadata(model: bytes, *, subject: object = "model") -> ModelMetadata | None:
@@ -240,7 +256,8 @@ def _name(entry: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
-def _pack(tree: Any) -> bytes:
+def pack(tree: Any) -> bytes:
+    """Return the file of an object tree of the schema, buffers aligned to 16 bytes."""
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
