@@ -223,7 +223,7 @@ def _costs(rows: Sequence[Row]) -> Table:
         above = facts.peak_above_bare_bytes
         table.add_row(
             Text(row.case.model),
-            facts.kernels_used,
+            f"{facts.kernels_used}: {facts.arithmetic}",
             f"{facts.start_up_s:.2f}",
             "unknown" if above is None else f"{above / 1e6:.1f}",
             f"{facts.arena_bytes / 1e6:.2f}",
