@@ -213,11 +213,12 @@ def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Pr
     if int8.form == "exact":
         return Probabilities(name, _exact(writer, int8, x, axis, name))
     anchor = _anchor(int8, name)
-    raised = anchor if integer.raises(x.shape[axis], anchor) else 0
+    by_elu = _by_elu(int8) and integer.raises(x.shape[axis], anchor)
+    raised = anchor if by_elu else 0
     code = _codes(writer, int8, x, axis, raised, name)
     if anchor == integer.LARGEST_ANCHOR:
         code = _clipped(writer, code, raised, name)
-    if raised != anchor:
+    if not by_elu:
         return Probabilities(name, (_powers(writer, code, anchor, name),))
     quantisation = Quantisation((integer.POWER_ELU_SCALE,), integer.ELU_ZERO_POINT)
     less_one = writer.emit(Elu(inputs=(code,), name=f"{name}/less_one", quantisation=quantisation))
@@ -254,7 +255,7 @@ def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: 
     largest = writer.emit(
         ReduceMax(inputs=(x, axes), name=f"{name}/max", quantisation=x.quantisation)
     )
-    scale = integer.shifted_scale(x.scale) if int8.form == "fast" else x.scale
+    scale = integer.shifted_scale(x.scale) if _by_elu(int8) else x.scale
     shifted = Quantisation((scale,), integer.SHIFTED_ZERO_POINT)
     below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted", quantisation=shifted))
     exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
@@ -276,8 +277,10 @@ def _exponentials(
 ) -> tuple[Tensor, int, int]:
     """Write int32 terms of the sum; with the smallest sum, and what the sum still lacks."""
     if int8.form == "fast":
-        less_one = Quantisation((integer.EXP_SCALE,), integer.ELU_ZERO_POINT)
-        exponential = writer.emit(Elu(inputs=(below,), name=f"{name}/exp", quantisation=less_one))
+        operation = Elu if _by_elu(int8) else Exp
+        zero_point = integer.ELU_ZERO_POINT if _by_elu(int8) else integer.EXP_ZERO_POINT
+        held = Quantisation((integer.EXP_SCALE,), zero_point)
+        exponential = writer.emit(operation(inputs=(below,), name=f"{name}/exp", quantisation=held))
         plain = writer.emit(CastToInt32(inputs=(exponential,), name=f"{name}/exp/int32"))
         return plain, integer.EXP_ONE, -integer.EXP_ZERO_POINT * count
     plain = writer.emit(CastToInt32(inputs=(below,), name=f"{name}/shifted/int32"))
@@ -287,6 +290,11 @@ def _exponentials(
     table = integers(f"{name}/iexp_table", values)
     exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
     return exponential, int(values[255]), 0
+
+
+def _by_elu(int8: Int8) -> bool:
+    """Whether ELU makes the exponentials: XNNPACK takes it, the Edge TPU runs neither."""
+    return int8.form == "fast" and not isinstance(int8, EdgeTpu)
 
 
 def _anchor(int8: Int8, name: str) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,6 +34,9 @@ class Relabel(Operation):
 
     def reference(self, *arrays: Array) -> Array:
         return np.asarray(arrays[0].reshape(len(arrays[0]), *self.output.shape[1:]))
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def encoding(self) -> Encoding:
         return Encoding("RESHAPE", 1, "ReshapeOptions", {"newShape": list(self.output.shape)})
