@@ -239,7 +239,10 @@ def _exact(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple
     one = _int8_like(f"{name}/one", 127, _IN_127, x)
     small = capped.quantisation
     excess = writer.emit(Mul(inputs=(high, one), name=f"{name}/excess", quantisation=small))
-    low = writer.emit(Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small))
+    # Never below 0 anyway: RELU says so to who bounds what tensors hold.
+    low = writer.emit(
+        Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small, activation="RELU")
+    )
     return high, low
 
 

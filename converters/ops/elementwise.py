@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,29 +63,7 @@ class _Binary(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Sum(_Binary):
-    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales."""
-
-    sign = 1
-
-    def reference(self, *arrays: Array) -> Array:
-        a, b = arrays
-        if self.output.dtype == "int32":
-            return np.asarray(a + self.sign * b)
-        if self.output.dtype == "int16":
-            return add_quantised_16(a, b, self.scales())
-        return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
-
-    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
-        del form
-        if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
-            return self.reference(*arrays)
-        a, b = arrays
-        return xnnpack.add_quantised(a, b, self.scales(), self.zero_points(), self.sign)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Add(_Sum):
-    """Sum.
+    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales.
 
     Attributes:
         activation: fused; RELU clips at the output's zero point. Where that is -128 it clips
@@ -92,9 +71,38 @@ class Add(_Sum):
     """
 
     activation: Activation = "NONE"
+    sign: ClassVar[int] = 1
 
     def reference(self, *arrays: Array) -> Array:
-        return self._activated(super().reference(*arrays))
+        return self._activated(self._reference_sum(*arrays))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return self._activated(self._xnnpack_sum(*arrays))
+
+    def _reference_sum(self, *arrays: Array) -> Array:
+        a, b = arrays
+        if self.output.dtype == "int32":
+            return np.asarray(a + self.sign * b)
+        if self.output.dtype == "int16":
+            return add_quantised_16(a, b, self.scales())
+        return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
+
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
+        if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
+            return self._reference_sum(*arrays)
+        a, b = arrays
+        return xnnpack.add_quantised(a, b, self.scales(), self.zero_points(), self.sign)
+
+    def _activated(self, total: Array) -> Array:
+        if self.activation == "NONE":
+            return total
+        return np.asarray(np.maximum(total, total.dtype.type(self.output.zero_point)))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(_Sum):
+    """Sum."""
 
     def check(self) -> None:
         super().check()
@@ -108,15 +116,10 @@ class Add(_Sum):
             # XNNPACK 2.3 takes it and overflows: what should saturate gets the wrong sign.
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
 
-    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
         if self.output.dtype == "int16":
             return add_quantised_16_by_vectors(arrays[0], arrays[1], self.scales())
-        return self._activated(super().xnnpack(*arrays, form=form))
-
-    def _activated(self, total: Array) -> Array:
-        if self.activation == "NONE":
-            return total
-        return np.asarray(np.maximum(total, total.dtype.type(self.output.zero_point)))
+        return super()._xnnpack_sum(*arrays)
 
     def encoding(self) -> Encoding:
         fields: dict[str, object] = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
@@ -130,7 +133,7 @@ class Add(_Sum):
 class Sub(_Sum):
     """Difference, first minus second."""
 
-    sign = -1
+    sign: ClassVar[int] = -1
 
     def check(self) -> None:
         super().check()
@@ -139,7 +142,8 @@ class Sub(_Sum):
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1
-        return Encoding("SUB", version, "SubOptions", {"fusedActivationFunction": 0})
+        fields = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
+        return Encoding("SUB", version, "SubOptions", fields)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
