@@ -196,14 +196,20 @@ def _metadata(metadata: ModelMetadata) -> Table:
 
     table = _table("Metadata", "property", "value")
     for name, value in metadata_values(metadata).items():
-        if isinstance(value, dict):
-            text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
-        elif isinstance(value, list):
-            text = ("×" if name == "input_size" else ", ").join(map(str, value))
-        else:
-            text = "none" if value is None else str(value)
+        text = "×".join(map(str, value)) if name == "input_size" else _in_words(value)
         table.add_row(name.replace("_", " "), plain(text))
     return table
+
+
+def _in_words(value: object) -> str:
+    """A value of the metadata as text: fractions rounded, lists and objects in a row."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
 
 
 def _verdict(console: Console, audit: AuditResult) -> None:
