@@ -196,7 +196,9 @@ def _metadata(metadata: ModelMetadata) -> Table:
 
     table = _table("Metadata", "property", "value")
     for name, value in metadata_values(metadata).items():
-        if isinstance(value, dict):
+        if name == "tried_forms":
+            text = "none" if metadata.tried_forms is None else str(metadata.tried_forms)
+        elif isinstance(value, dict):
             text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
         elif isinstance(value, list):
             text = ("×" if name == "input_size" else ", ").join(map(str, value))
