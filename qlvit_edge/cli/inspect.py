@@ -195,7 +195,8 @@ def _metadata(metadata: ModelMetadata) -> Table:
     from qlvit_edge.modelfile.summary import metadata_values
 
     table = _table("Metadata", "property", "value")
-    for name, value in metadata_values(metadata).items():
+    forms = None if metadata.tried_forms is None else str(metadata.tried_forms)
+    for name, value in (metadata_values(metadata) | {"tried_forms": forms}).items():
         text = "×".join(map(str, value)) if name == "input_size" else _in_words(value)
         table.add_row(name.replace("_", " "), plain(text))
     return table
