@@ -129,7 +129,7 @@ def main() -> int:
         recorded.save(sums)
         return 0
     lines, failed = recorded.verdicts(sums, recorded.load())
-    print("\n".join(lines))
+    print("\n".join(lines), end="\n" if lines else "")
     return int(failed)
 
 
