@@ -20,7 +20,7 @@ from typing import NoReturn
 import qlvit_edge
 
 PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "zlib1g")
-WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless")
+WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless", "pydantic")
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 OLDEST_QEMU = 10
 
@@ -48,8 +48,13 @@ class Userland:
         ]
 
 
-def build(folder: Path, *, own_code: bool = True) -> Userland:
-    """Build what is missing in `folder`; with `own_code` the project's is brought up to date.
+def build(folder: Path, litert: str | None = None, *, own_code: bool = True) -> Userland:
+    """Build what is missing in `folder`.
+
+    Args:
+        folder: the cache.
+        litert: version of ai-edge-litert; None: the one installed here.
+        own_code: bring the project's own code there up to date.
 
     Raises:
         SystemExit: with exit code 2 and one line that says what is missing.
@@ -59,7 +64,9 @@ def build(folder: Path, *, own_code: bool = True) -> Userland:
         _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
     if not (folder / "userland/usr/bin/python3.11").is_file():
         _extract(folder / "userland", "bookworm", "arm64", PYTHON_PACKAGES)
-    wanted = "\n".join(f"{name}=={importlib.metadata.version(name)}" for name in WHEELS)
+    versions = {name: importlib.metadata.version(name) for name in WHEELS}
+    versions["ai-edge-litert"] = litert or versions["ai-edge-litert"]
+    wanted = "\n".join(f"{name}=={version}" for name, version in versions.items())
     stamp = folder / "site.txt"
     if not stamp.is_file() or stamp.read_text() != wanted:
         _wheels(folder, wanted.split())

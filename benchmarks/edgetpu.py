@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, chain_report, cut_graph
+from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, cut_graph, cut_report
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
 from qlvit_edge.converters.idioms.scales import Asked
@@ -23,7 +23,8 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.configs import size_config
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.modelfile.edgetpu_forecast import forecast, summarise_forecast
+from qlvit_edge.modelfile.edgetpu_forecast import forecast
+from qlvit_edge.modelfile.edgetpu_report import report_forecast
 from qlvit_edge.modelfile.reader import read_document
 
 
@@ -35,21 +36,21 @@ def graph_of(size: str, target: type[Int8]) -> Graph:
 
 def figures(size: str, smallest_share: float) -> dict[str, Any]:
     """Return what the rules say about a size, and what saving round trips down to a share does."""
-    native = summarise_forecast(forecast(read_document(write_tflite(graph_of(size, Int8)))))
+    native = report_forecast(forecast(read_document(write_tflite(graph_of(size, Int8)))))
     graph = graph_of(size, EdgeTpu)
-    lowered = summarise_forecast(forecast(read_document(write_tflite(graph))))
+    lowered = report_forecast(forecast(read_document(write_tflite(graph))))
     found: dict[str, Any] = {
         "size": size,
-        "native_one_file_share": native["monolithic"]["share"],
-        "native_mapped_share": native["mapped"]["share"],
-        "edgetpu_one_file_share": lowered["monolithic"]["share"],
-        "edgetpu_mapped_share": lowered["mapped"]["share"],
+        "native_one_file_share": native.monolithic.share,
+        "native_mapped_share": native.mapped.share,
+        "edgetpu_one_file_share": lowered.monolithic.share,
+        "edgetpu_mapped_share": lowered.mapped.share,
         "mmacs": graph.macs() / 1e6,
     }
     for name, share in (("all", 1.0), ("saving", smallest_share)):
-        report = chain_report(cut_graph(graph, share), None)
+        report = cut_report(cut_graph(graph, share), None)
         found[name] = {
-            key: report[key]
+            key: getattr(report, key)
             for key in (
                 "round_trips",
                 "tpu_macs_share",

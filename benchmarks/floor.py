@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from networks import build, gemm, twin, untrained
 
 from qlvit_edge.model.cost import count_cost
 from qlvit_edge.runtime.benchmark import Row, measure
-from qlvit_edge.runtime.machine import describe_machine, in_words
+from qlvit_edge.runtime.machine import describe_machine
 from qlvit_edge.runtime.worker import Case
 
 WARM_UP = 3
@@ -47,7 +48,7 @@ def main() -> None:
             rows = {row.case.model: row for row in measure(cases, options.rounds, WARM_UP)}
             found += [figures(size, threads, rows, network_macs[size]) for size in sizes]
     machine = describe_machine()
-    print(in_words(machine))
+    print(machine.words)
     print(f"{options.rounds} rounds in turns; ratios are medians over the rounds\n")
     heads: tuple[str, ...] = (
         "size",
@@ -77,7 +78,9 @@ def main() -> None:
         ]
         print(f"| {' | '.join(cells)} |")
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "rows": found}, indent=2) + "\n")
+        options.json.write_text(
+            json.dumps({"machine": asdict(machine), "rows": found}, indent=2) + "\n"
+        )
 
 
 def write_files(folder: Path, sizes: list[str]) -> dict[str, Path]:
@@ -97,23 +100,23 @@ def write_files(folder: Path, sizes: list[str]) -> dict[str, Path]:
 def figures(size: str, threads: int, rows: dict[str, Row], network_macs: int) -> dict[str, Any]:
     """Return the figures of one size; ratios are of the times within a round."""
     reference, own, floating = rows["gemm"], rows[size], rows[f"{size} float32"]
-    rate = reference.facts["macs"] / float(np.median(reference.milliseconds))  # MAC per ms
+    rate = reference.facts.macs / float(np.median(reference.milliseconds))  # MAC per ms
     to_gemm = np.array(own.ratios)  # the first row is the large convolution
-    share = own.facts["macs"] / reference.facts["macs"]
+    share = own.facts.macs / reference.facts.macs
     to_floor = float(np.median(to_gemm / share))
     return {
         "size": size,
         "threads": threads,
-        "macs": own.facts["macs"],
+        "macs": own.facts.macs,
         "network_macs": network_macs,
         "gemm_gmacs_per_second": rate / 1e6,
-        "floor_ms": own.facts["macs"] / rate,
+        "floor_ms": own.facts.macs / rate,
         "int8_ms": float(np.median(own.milliseconds)),
         "to_floor": to_floor,
-        "to_network_floor": to_floor * own.facts["macs"] / network_macs,
+        "to_network_floor": to_floor * own.facts.macs / network_macs,
         "float_ms": float(np.median(floating.milliseconds)),
         "float_to_int8": float(np.median(np.array(floating.ratios) / to_gemm)),
-        "partitions": own.facts["partitions"],
+        "partitions": own.facts.partitions,
     }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,8 @@ class Tally:
         self.largest = max(self.largest, int(distance.max()))
 
 
-def measure(kind: type[Operation], cases: int) -> Tally:
-    """Run `cases` random cases of an operation; the same ones every time."""
-    tally = Tally()
+def each_case(kind: type[Operation], cases: int, use: Callable[[Case], None]) -> None:
+    """Call `use` with `cases` random cases of an operation; the same ones every time."""
 
     @settings(
         max_examples=cases,
@@ -63,9 +63,15 @@ def measure(kind: type[Operation], cases: int) -> Tally:
     )
     @given(CASES[kind])
     def run(case: Case) -> None:
-        tally.add(case)
+        use(case)
 
     run()
+
+
+def measure(kind: type[Operation], cases: int) -> Tally:
+    """Run `cases` random cases of an operation."""
+    tally = Tally()
+    each_case(kind, cases, tally.add)
     return tally
 
 

@@ -22,7 +22,7 @@ from networks import build, twin, untrained
 
 from qlvit_edge.model.configs import SIZES
 from qlvit_edge.runtime.benchmark import measure, report
-from qlvit_edge.runtime.machine import describe_machine, in_words
+from qlvit_edge.runtime.machine import describe_machine
 from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -57,17 +57,17 @@ def main() -> None:
         rows = measure(cases, options.rounds, WARM_UP)
     found = report(rows, machine, options.rounds, WARM_UP)
     if options.json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
         return
     trained = "trained" if options.run else "untrained"
-    print(f"{checkpoint.run.network.size}, {trained}; {in_words(found['machine'])}")
-    print(f"{options.threads} thread(s), {options.rounds} rounds of {found['repeats']} in turns")
-    for row in found["rows"]:
-        ratio = row["ratio"]
+    print(f"{checkpoint.run.network.size}, {trained}; {found.machine.words}")
+    print(f"{options.threads} thread(s), {options.rounds} rounds of {found.repeats} in turns")
+    for row in found.rows:
         print(
-            f"{row['model']:22} median {row['p50_ms']:8.3f} ms, p90 {row['p90_ms']:8.3f} ms, "
-            f"{row['bytes']:>9} bytes, {row['kernels_used']}; to int8 {ratio['p50']:.2f} "
-            f"(p10 {ratio['p10']:.2f}, p90 {ratio['p90']:.2f})"
+            f"{row.case.model:22} median {row.percentile(50):8.3f} ms, "
+            f"p90 {row.percentile(90):8.3f} ms, "
+            f"{row.facts.bytes:>9} bytes, {row.facts.kernels_used}; to int8 {row.ratio(50):.2f} "
+            f"(p10 {row.ratio(10):.2f}, p90 {row.ratio(90):.2f})"
         )
 
 

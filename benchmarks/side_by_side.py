@@ -31,7 +31,7 @@ from qlvit_edge.files import atomic_path, write_text
 from qlvit_edge.modelfile.metadata import metadata_of
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.runtime.benchmark import take_turns
-from qlvit_edge.runtime.machine import describe_machine, in_words
+from qlvit_edge.runtime.machine import describe_machine
 from qlvit_edge.runtime.worker import Case, Worker
 from qlvit_edge.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in options.sizes.split(","):
             lines += compare(size, python, Path(folder), options.rounds)
-    text = f"{in_words(describe_machine())}; one thread, {options.rounds} rounds in turns.\n\n"
+    text = f"{describe_machine().words}; one thread, {options.rounds} rounds in turns.\n\n"
     text += table(lines)
     print(text)
     if options.write:
@@ -147,8 +147,8 @@ def of_file(
         ratio,
         document.size,
         document.macs,
-        worker.loaded.partitions,
-        worker.loaded.operators_left,
+        worker.first_run.partitions,
+        worker.first_run.operators_left,
         accuracy,
     )
 

@@ -36,7 +36,7 @@ from qlvit_edge.model.family import FAMILY
 from qlvit_edge.preprocess import load
 from qlvit_edge.runtime.benchmark import measure
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.machine import describe_machine, in_words
+from qlvit_edge.runtime.machine import describe_machine
 from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import Checkpoint
 
@@ -125,7 +125,7 @@ def main() -> None:
             costs[name] = count_cost(checkpoint.run.network).true
         rows = measure(cases, options.rounds, WARM_UP)
         sizes = [case.path.stat().st_size for case in cases]
-    print(f"{options.size}, {len(images)} crops, one thread. {in_words(describe_machine())}\n")
+    print(f"{options.size}, {len(images)} crops, one thread. {describe_machine().words}\n")
     columns = list(next(iter(errors.values())))
     print(f"| {'member':34} | M parameters |   MMAC |   kB | time | {' | '.join(columns)} |")
     print(f"|{'-' * 36}|-------------:|-------:|-----:|-----:|{'--:|' * len(columns)}")

@@ -35,7 +35,7 @@ DEFAULT_OBSERVER: Final[ObserverName] = "mse"  # measured: docs/calibration.md
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observation:
     """What one pass over the images leaves.
 
     Attributes:
@@ -74,7 +74,7 @@ def calibrate(
 
 def observe(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], advance: Callable[[], None]
-) -> Observed:
+) -> Observation:
     """Run the images through the float twin once; see `calibrate`."""
     graph = float_graph(checkpoint.network, "calibration")
     axes = softmax_axes(graph)
@@ -108,23 +108,25 @@ def observe(
         anchors={name: weigher.anchor() for name, weigher in anchors.items()},
         anchor_errors={name: weigher.errors.tolist() for name, weigher in anchors.items()},
     )
-    return Observed(calibration, interpreter, images[:: _stride(images)])
+    return Observation(calibration, interpreter, images[:: _stride(images)])
 
 
-def with_errors(checkpoint: Checkpoint, observed: Observed, observer: ObserverName) -> Calibration:
+def with_errors(
+    checkpoint: Checkpoint, observation: Observation, observer: ObserverName
+) -> Calibration:
     """Choose an observer: its calibration, with what the integer graph then costs.
 
     Adds the error per tensor, the weights' scales and the agreement with the float network.
     """
-    calibration = observed.calibration.model_copy(update={"observer": observer})
-    float_model = observed.float_model
+    calibration = observation.calibration.model_copy(update={"observer": observer})
+    float_model = observation.float_model
     graph = integer_graph(checkpoint, calibration, "fast")
     network = checkpoint.run.network
     quantised = {t.name: t for t in graph.tensors() if t.quantisation is not None}
     signal: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     noise: dict[str, float] = dict.fromkeys(calibration.tensors, 0.0)
     agreed: list[bool] = []
-    for entry in observed.images:
+    for entry in observation.images:
         for view in _views(decode(entry.path), network.input_size, network.channels):
             logits = float_model.invoke(view.astype(np.float32))
             exact = float_model.tensors()

@@ -63,13 +63,13 @@ class Hybrid:
         known: dict[str, Array] = {self._image.name: view[None].astype(self._image.dtype)}
         known |= self._before(known)
         entering = {
-            own.name: _carried(known[other.name], other, own) for other, own in self._entering
+            own.name: _carry(known[other.name], other, own) for other, own in self._entering
         }
         left = self._within(entering)
         for other, own in self._leaving:
             if own is self._output:
                 return np.asarray(other.real(left[other.name])[0], np.float64)
-            known[own.name] = _carried(left[other.name], other, own)
+            known[own.name] = _carry(left[other.name], other, own)
         logits = self._after(known)[self._output.name]
         return np.asarray(self._output.real(logits)[0], np.float64)
 
@@ -87,7 +87,7 @@ def _counterpart(tensor: Tensor, graph: Mapping[str, Tensor]) -> Tensor:
     return graph[tensor.quantity]
 
 
-def _carried(values: Array, source: Tensor, target: Tensor) -> Array:
+def _carry(values: Array, source: Tensor, target: Tensor) -> Array:
     """Values of ``source`` as ``target`` holds them: through the real numbers they stand for."""
     real = source.real(values) / source.multiple
     if target.quantisation is None:

@@ -9,8 +9,7 @@ but the extremes of the very images measured on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -31,10 +30,10 @@ from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.progress import Progress
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import Checkpoint
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 Views = NDArray[np.uint8]
 Logits = NDArray[np.float64]
 _Value = TypeVar("_Value")
@@ -123,11 +122,11 @@ def measure(
         CalibrationError: a tensor has no range.
     """
     network = checkpoint.network
-    seen = _Seen.on(network, views)
+    float_run = _FloatRun.on(network, views)
     truth = None if labels is None else np.asarray(labels, np.int64)
 
     def cost(logits: Logits) -> Cost:
-        return _cost(seen.logits, logits, truth)
+        return _cost(float_run.logits, logits, truth)
 
     def built(ranges: Mapping[str, Range], anchors: Mapping[str, int]) -> Graph:
         return lower(network, Writer("sensitivity", Int8(ScaleTable(ranges, anchors), softmax)))
@@ -141,16 +140,20 @@ def measure(
     noise: list[float] = []
     with progress("measuring layer by layer", len(layers)) as advance:
         for layer in layers:
-            inside = built(_mixed(ranges, seen.ranges, layer), _mixed(anchors, seen.anchors, layer))
-            hybrid = Hybrid(seen.graph, inside, layer)
+            inside = built(
+                _by_layer(ranges, float_run.ranges, layer),
+                _by_layer(anchors, float_run.anchors, layer),
+            )
+            hybrid = Hybrid(float_run.graph, inside, layer)
             logits = np.stack([hybrid(view) for view in views])
             alone.append(cost(logits))
-            noise.append(float(np.square(logits - seen.logits).sum()))
+            noise.append(float(np.square(logits - float_run.logits).sum()))
             if both:
                 outside = built(
-                    _mixed(seen.ranges, ranges, layer), _mixed(seen.anchors, anchors, layer)
+                    _by_layer(float_run.ranges, ranges, layer),
+                    _by_layer(float_run.anchors, anchors, layer),
                 )
-                hybrid = Hybrid(outside, seen.graph, layer)
+                hybrid = Hybrid(outside, float_run.graph, layer)
                 without.append(cost(np.stack([hybrid(view) for view in views])))
             else:
                 without.append(None)
@@ -158,7 +161,7 @@ def measure(
     total = sum(noise) or 1.0
     return Sensitivity(
         images=len(views),
-        float_accuracy=_accuracy(seen.logits, truth),
+        float_accuracy=_accuracy(float_run.logits, truth),
         whole=whole,
         layers=[
             LayerCost(layer, part / total, first, second)
@@ -175,12 +178,12 @@ def cost_of(checkpoint: Checkpoint, graph: Graph, views: Views) -> Cost:
         graph: any integer graph of it.
         views: (N, h, w, channels) uint8.
     """
-    seen = _Seen.on(checkpoint.network, views)
-    return _cost(seen.logits, _integer_logits(graph, views), None)
+    float_run = _FloatRun.on(checkpoint.network, views)
+    return _cost(float_run.logits, _integer_logits(graph, views), None)
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _FloatRun:
     """The float network on the measured images: logits (N, classes), extremes and anchors."""
 
     graph: Graph
@@ -189,7 +192,7 @@ class _Seen:
     anchors: dict[str, int]
 
     @classmethod
-    def on(cls, network: QLViT, views: Views) -> _Seen:
+    def on(cls, network: QLViT, views: Views) -> _FloatRun:
         graph = float_graph(network, "sensitivity")
         model = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
         needed = ranges_needed(network)
@@ -213,7 +216,7 @@ class _Seen:
         )
 
 
-def _mixed(
+def _by_layer(
     inside: Mapping[str, _Value], outside: Mapping[str, _Value], layer: str
 ) -> dict[str, _Value]:
     """Return what ``inside`` says of the layer's tensors and ``outside`` of all others."""

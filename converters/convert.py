@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,86 +17,32 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge import bundled
-from qlvit_edge.converters import prove
+from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
 from qlvit_edge.converters.idioms.scales import Scales
 from qlvit_edge.converters.lower.checkpoint import integer_graph
-from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.one_arithmetic import one_arithmetic
+from qlvit_edge.converters.proof import accuracy, audit, equality
+from qlvit_edge.converters.proof_images import ProofImages
+from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
+from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.choose import evenly
-from qlvit_edge.data.folder import LabelledImage, scan
-from qlvit_edge.data.split import load_split, require_fit, select
-from qlvit_edge.errors import ConversionError, DataError
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.model.configs import NetworkConfig
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
-from qlvit_edge.preprocess import load, preprocess, recipe
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, Checkpoint
+from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
+from qlvit_edge.preprocess import preprocess, recipe
+from qlvit_edge.progress import Progress
+from qlvit_edge.runtime.arithmetic import PROVED, runtime_version
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-UNKNOWN_CELLS = ["basophils", "band cells", "blasts"]
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
-_GOLDEN_PER_CLASS = 2
-_GOLDEN_SOURCE = "BCCD collection (MIT licence), crop of one white cell"
-
-
-@dataclass(frozen=True)
-class ProofImages:
-    """What the proof is made on.
-
-    Attributes:
-        images: the test images.
-        reduced: whether these are the few bundled crops, for want of the test set.
-        origin: where they are from, in words.
-    """
-
-    images: Sequence[LabelledImage]
-    reduced: bool
-    origin: str
-
-
-def proof_images(
-    checkpoint: Checkpoint, data: Path | None, split_path: Path | None, is_bundled: bool
-) -> ProofImages:
-    """Find the test images: those given, else those the run folder records.
-
-    A bundled model without its data is proved on the bundled crops: a reduced proof.
-
-    Raises:
-        DataError: the data is not there or does not fit.
-    """
-    recorded = Path(checkpoint.run.data)
-    if data is None and is_bundled:
-        images = scan(bundled.CROPS).images
-        return ProofImages(images, True, "the bundled crops")
-    if data is None and not recorded.is_dir():
-        raise DataError(
-            recorded, "the data this run was trained on is not there", "name it with --data"
-        )
-    folder = scan(data or recorded)
-    own = load_split(checkpoint.folder / SPLIT_FILE)
-    split = load_split(split_path) if split_path is not None else own
-    require_fit(split, folder)
-    trained_on = set(split.test) & set(own.train)
-    if trained_on:
-        raise DataError(
-            split_path,
-            f"has {len(trained_on)} images on its test side that this run was trained on",
-            "prove on the run's own split, or train on this one",
-        )
-    if list(folder.classes) != checkpoint.run.classes:
-        raise DataError(
-            folder.root,
-            f"has classes {', '.join(folder.classes)}, the run {', '.join(checkpoint.run.classes)}",
-            "use the data of this run",
-        )
-    return ProofImages(select(folder, split.test), False, f"the test side of {folder.root.name}")
 
 
 @dataclass(frozen=True)
@@ -107,26 +53,25 @@ class Extent:
     the reference kernels take half a second an image, and the default is less than all.
 
     Attributes:
-        compared: compared with the NumPy reference on the reference kernels.
-        at_every_tensor: of these, compared at every tensor instead of the logits alone;
-            None: all, of a large network 8.
-        judged: accuracy and default kernels; None: the whole test side, of a large network
-            as many as are compared.
+        compared: compared with the specification at every tensor, on the default kernels.
+        on_reference: of these, on the reference kernels too; None: all, of a large network 8.
+        judged: for accuracy; None: the whole test side, of a large network as many as are
+            compared.
     """
 
     compared: int = 200
-    at_every_tensor: int | None = None
+    on_reference: int | None = None
     judged: int | None = None
 
     LARGE = 500_000_000
 
     def for_network(self, macs: int, available: int) -> tuple[int, int, int]:
-        """Return (judged, compared, at_every_tensor) of a network and its test images."""
+        """Return (judged, compared, on_reference) of a network and its test images."""
         large = macs > self.LARGE
         judged = self.judged or (self.compared if large else available)
         compared = min(self.compared, judged, available)
-        whole = self.at_every_tensor or (8 if large else compared)
-        return min(judged, available), compared, min(whole, compared)
+        on_reference = self.on_reference or (8 if large else compared)
+        return min(judged, available), compared, min(on_reference, compared)
 
 
 @dataclass(frozen=True)
@@ -135,23 +80,23 @@ class Conversion:
 
     Attributes:
         model: the file's bytes, metadata inside.
-        report: the proof as plain data, as written to `--report`.
+        report: the proof, as `--report` writes it.
         accuracies: what the accuracy budget is held against.
         graph: the integer graph it was written from.
         metadata: what the file says about itself.
         views: (N, h, w, channels) uint8, the images of the proof.
-        compared: which of them were compared at every tensor, as indices.
+        compared: which of them were compared on the reference kernels too, as indices.
         logits: (N, classes) int8, of the default kernels.
     """
 
     model: bytes
-    report: dict[str, Any]
-    accuracies: prove.Accuracies
+    report: ProofReport
+    accuracies: accuracy.Accuracies
     graph: Graph
     metadata: ModelMetadata
     views: NDArray[np.uint8]
     compared: NDArray[np.int64]
-    logits: prove.Logits
+    logits: equality.Logits
 
 
 def convert(
@@ -182,84 +127,83 @@ def convert(
         DataError: an image does not decode.
     """
     began = time.monotonic()
-    graph = graph or integer_graph(checkpoint, scales, softmax, target)
+    tried = one_arithmetic(graph or integer_graph(checkpoint, scales, softmax, target))
+    graph = tried.graph
+    require_safe_products(graph)
     bare = write_tflite(graph)
-    tensors, operators = prove.audit(bare)
+    tensors, operators = audit.audit(bare)
 
     macs = sum(operation.macs() for operation in graph.operations)
-    judged, compared, at_every_tensor = extent.for_network(macs, len(proof.images))
+    judged, compared, on_reference = extent.for_network(macs, len(proof.images))
     images = [proof.images[index] for index in evenly(len(proof.images), judged)]
-    shown = _show_to_float_network(checkpoint, images, progress)
+    answers = _run_float_network(checkpoint, images, progress)
     chosen = np.array(evenly(judged, compared))
-    whole = np.zeros(compared, bool)
-    whole[evenly(compared, at_every_tensor)] = True
-    with progress("comparing with the integer reference", 1) as advance:
-        equality = prove.prove_equal(graph, bare, shown.views[chosen], whole)
-        advance()
-    _require_equal(equality)
-    with progress("running the file", len(shown.views)) as advance:
-        logits, kernels = prove.default_logits(bare, shown.views, advance)
-    names, labels = checkpoint.run.classes, shown.labels
-    accuracies = prove.judge(labels, shown.classes, logits.argmax(1), names)
-    subset = prove.judge(labels[chosen], shown.classes[chosen], logits[chosen].argmax(1), names)
+    with progress("running the file", len(answers.views)) as advance:
+        logits, _ = equality.default_logits(bare, answers.views, advance)
+    names = checkpoint.run.classes
+    accuracies = accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
 
-    golden = _golden_pairs(graph, names, checkpoint.run.network)
-    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden)
+    golden = golden_pairs(checkpoint, graph)
+    forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
+    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden, forms)
     model = embed(bare, metadata)
-    prove.audit(model)
-    report = {
-        "reduced_proof": proof.reduced,
-        "proof_images": proof.origin,
-        "unusual_images": shown.unusual,
-        "softmax": softmax,
-        "tensors": tensors,
-        "operators": operators,
-        "bytes": len(model),
-        "sha256": sha256(model),
-        "all_integer": True,
-        "builtin_operators_only": True,
-        "equality": {
-            "images": equality.images,
-            "at_every_tensor": equality.at_every_tensor,
-            "tensors": equality.tensors,
-            "unequal": equality.unequal,
-        },
-        "default_kernels": asdict(
-            prove.kernel_difference(equality.logits, logits[chosen], kernels)
-        ),
-        "accuracy": {**asdict(accuracies), "drop_points": accuracies.drop},
-        "reference_accuracy": {
-            "images": equality.images,
-            "reference": float((equality.logits.argmax(1) == labels[chosen]).mean()),
-            "float": subset.float_accuracy,
-            "file": subset.file_accuracy,
-        },
-        "golden_pairs": len(golden),
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    return Conversion(
-        model, report, accuracies, graph, metadata, shown.views, chosen[whole], logits
+    audit.audit(model)
+    on_default = _prove(graph, model, answers.views[chosen], "xnnpack", progress)
+    _require_same(logits[chosen], on_default.logits)
+    also = chosen[evenly(compared, on_reference)]
+    here = runtime_version("litert")
+    known = (here.package, here.version, here.architecture) in PROVED
+    reference = _prove(graph, model, answers.views[also], "reference", progress) if known else None
+    report = ProofReport(
+        reduced_proof=proof.reduced,
+        proof_images=proof.origin,
+        unusual_images=answers.unusual,
+        softmax=softmax,
+        tensors=tensors,
+        operators=operators,
+        bytes=len(model),
+        sha256=sha256(model),
+        equality=EqualityReport.of(on_default),
+        reference_equality=None if reference is None else EqualityReport.of(reference),
+        runtime=str(here),
+        one_arithmetic=OneArithmeticReport.of(tried),
+        accuracy=accuracies,
+        golden_pairs=len(golden),
+        seconds=round(time.monotonic() - began, 1),
     )
+    return Conversion(model, report, accuracies, graph, metadata, answers.views, also, logits)
 
 
-def _require_equal(equality: prove.Equality) -> None:
-    if not equality.unequal:
-        return
-    name, count = next(iter(equality.unequal.items()))
-    raise ConversionError(
-        "converted model",
-        f"{len(equality.unequal)} of {equality.tensors} tensors differ from the integer "
-        f"specification on the reference kernels, first {name} in {count} images",
-        "report this as a bug",
-    )
+def _prove(
+    graph: Graph,
+    model: bytes,
+    views: equality.Views,
+    arithmetic: equality.Specification,
+    progress: Progress,
+) -> equality.Equality:
+    """Compare at every tensor and refuse what differs."""
+    with progress(f"comparing with {equality.TITLES[arithmetic]}", 1) as advance:
+        found = equality.prove_equal(graph, model, views, arithmetic)
+        advance()
+    found.require()
+    return found
+
+
+def _require_same(bare: equality.Logits, written: equality.Logits) -> None:
+    """Refuse a file that computes other logits with its metadata than without."""
+    if not np.array_equal(bare, written):
+        raise ConversionError(
+            "converted model", "metadata change its logits", "report this as a bug"
+        )
 
 
 def _metadata(
     checkpoint: Checkpoint,
     softmax: Form,
     proof: ProofImages,
-    accuracies: prove.Accuracies,
+    accuracies: accuracy.Accuracies,
     golden: list[GoldenPair],
+    forms: TriedForms,
 ) -> ModelMetadata:
     run = checkpoint.run
     kind = "bundled crops (reduced proof)" if proof.reduced else "test split"
@@ -276,19 +220,20 @@ def _metadata(
         calibration_sha256=sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes()),
         split_fingerprint=run.split_fingerprint,
         training_data=Path(run.data).name,
-        unknown_cells=UNKNOWN_CELLS if set(run.classes) == _white_cells() else [],
+        unknown_cells=run.unknown_cells,
         accuracy={
             f"float, {kind}": accuracies.float_accuracy,
             f"integer, {kind}": accuracies.file_accuracy,
         },
         golden=golden,
+        tried_forms=forms,
         created_by=f"qlvit-edge {version('qlvit-edge')}",
     )
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """What the float network was shown and what it said.
+class _FloatAnswers:
+    """The images as the float network saw them, and what it said.
 
     Attributes:
         views: (N, h, w, channels) uint8.
@@ -303,9 +248,9 @@ class _Shown:
     unusual: dict[str, int]
 
 
-def _show_to_float_network(
+def _run_float_network(
     checkpoint: Checkpoint, images: Sequence[LabelledImage], progress: Progress
-) -> _Shown:
+) -> _FloatAnswers:
     """Decode the images and classify them, small batches side by side on all cores."""
     network, device = checkpoint.run.network, torch.device("cpu")
     kinds: list[str] = []
@@ -327,7 +272,7 @@ def _show_to_float_network(
 
         with _one_torch_thread(), ThreadPoolExecutor(os.cpu_count()) as pool:
             results = list(pool.map(classify, parts))
-    return _Shown(
+    return _FloatAnswers(
         views=np.concatenate([views for views, _ in results]),
         labels=np.array([entry.label for entry in images]),
         classes=np.concatenate([classes for _, classes in results]),
@@ -344,31 +289,3 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _white_cells() -> set[str]:
-    return set(scan(bundled.CROPS).classes)
-
-
-def _golden_pairs(graph: Any, names: list[str], network: NetworkConfig) -> list[GoldenPair]:
-    """Make golden pairs from the bundled crops, logits by the NumPy reference.
-
-    For a model of other classes the label is the model's own answer: such a pair still
-    tells whether a device computes the same bytes.
-    """
-    folder = scan(bundled.CROPS)
-    pairs = []
-    for label, name in enumerate(folder.classes):
-        own = [image for image in folder.images if image.label == label]
-        for image in own[:_GOLDEN_PER_CLASS]:
-            view = load(image.path, network.input_size, network.channels)
-            logits = run_reference(graph, {graph.inputs[0].name: view[None]})[
-                graph.outputs[0].name
-            ][0]
-            if name in names:
-                pairs.append(GoldenPair.of(view, logits, name, _GOLDEN_SOURCE))
-            else:
-                own_answer = names[int(logits.argmax())]
-                source = f"{_GOLDEN_SOURCE}; label: the model's own answer"
-                pairs.append(GoldenPair.of(view, logits, own_answer, source))
-    return pairs

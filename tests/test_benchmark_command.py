@@ -15,7 +15,7 @@ from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.runtime import worker as worker_module
 from qlvit_edge.runtime.benchmark import _order, measure
-from qlvit_edge.runtime.machine import in_words
+from qlvit_edge.runtime.machine import Machine
 from qlvit_edge.runtime.worker import Case, Worker
 
 FEW = ("--rounds", "2", "--warmup", "0")
@@ -64,7 +64,7 @@ def test_every_combination_is_a_row_relative_to_the_first(
     assert plot.read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     assert "float" in output
-    assert in_words(found["machine"]).split(";")[0].split("(")[0].strip() in output
+    assert Machine(**found["machine"]).words.split(";")[0].split("(")[0].strip() in output
 
 
 def test_a_bundled_name_is_a_model_and_threads_are_rows(tmp_path: Path) -> None:

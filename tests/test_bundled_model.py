@@ -28,6 +28,7 @@ def test_hashes_labels_and_integers_of_the_bundled_file() -> None:
     assert metadata.split_fingerprint == load_split(folder / "split.json").fingerprint
     assert metadata.labels == list(scan(bundled.CROPS).classes)
     assert metadata.unknown_cells == ["basophils", "band cells", "blasts"]
+    assert load_checkpoint(folder).run.unknown_cells == metadata.unknown_cells
     assert audit_integer_only(read_document(content)).passed
 
 

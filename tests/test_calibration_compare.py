@@ -12,7 +12,7 @@ from command import refused, run_command
 from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import observe
-from qlvit_edge.calibration.compare import images_to_judge
+from qlvit_edge.calibration.evaluation_images import evaluation_images
 from qlvit_edge.calibration.images import choose_images, files_elsewhere
 from qlvit_edge.calibration.observers import OBSERVERS
 from qlvit_edge.data.folder import scan
@@ -68,10 +68,10 @@ def test_judged_images_are_neither_calibration_nor_test_images(run: Path, tmp_pa
     # A training image that calibration does not use becomes a copy of one that it does use.
     unused = next(name for name in split.train if name not in calibration.images)
     shutil.copy(data / next(iter(calibration.images)), data / unused)
-    judged = images_to_judge(checkpoint, scan(data), [split], calibration, 100)
-    names = {image.relative for image in judged.images}
+    chosen = evaluation_images(checkpoint, scan(data), [split], calibration, 100)
+    names = {image.relative for image in chosen.images}
     assert names == set(split.train) - set(calibration.images) - {unused}
-    contents = {sha256(image.path.read_bytes()) for image in judged.images}
+    contents = {sha256(image.path.read_bytes()) for image in chosen.images}
     assert not contents & set(calibration.images.values())
 
 
@@ -84,11 +84,11 @@ def test_renamed_test_images_elsewhere_judge_nothing(run: Path, tmp_path: Path) 
     for path in [*renamed.glob("*/*")]:
         path.rename(path.with_name(f"copy-{path.name}"))
     elsewhere = files_elsewhere(renamed, data, split)
-    judged = images_to_judge(checkpoint, scan(renamed), [split], calibration, 100, elsewhere)
+    chosen = evaluation_images(checkpoint, scan(renamed), [split], calibration, 100, elsewhere)
     tested = {sha256((data / name).read_bytes()) for name in split.test}
-    assert judged.images
-    assert not tested & {sha256(image.path.read_bytes()) for image in judged.images}
-    assert judged.origin == "images that calibration did not use"
+    assert chosen.images
+    assert not tested & {sha256(image.path.read_bytes()) for image in chosen.images}
+    assert chosen.origin == "images that calibration did not use"
 
 
 def test_images_held_out_for_validation_are_preferred(run: Path) -> None:
@@ -98,10 +98,10 @@ def test_images_held_out_for_validation_are_preferred(run: Path) -> None:
     folder = scan(Path(checkpoint.run.data))
     images, _ = choose_images(folder, [split], 4)
     calibration = observe(checkpoint, images, lambda: None).calibration
-    judged = images_to_judge(checkpoint, folder, [split], calibration, 100)
-    assert "validation" not in judged.origin  # too few of a hundred
-    judged = images_to_judge(checkpoint, folder, [split], calibration, 12)
-    assert judged.origin == "images that training held out for validation"
+    chosen = evaluation_images(checkpoint, folder, [split], calibration, 100)
+    assert "validation" not in chosen.origin  # too few of a hundred
+    chosen = evaluation_images(checkpoint, folder, [split], calibration, 12)
+    assert chosen.origin == "images that training held out for validation"
 
 
 def test_refusals(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,24 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from command import files_below, refused, run_command
-from small_run import CLASSES, small_config, write_folder, write_run
+from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
+from qlvit_edge.bundled import CROPS_ORIGIN
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
-from qlvit_edge.converters import prove
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.errors import AccuracyBudgetError, ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import audit_integer_only
-from qlvit_edge.modelfile.metadata import read_metadata
+from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.preprocess import PREPROCESSING
+from qlvit_edge.preprocess import PREPROCESSING, preprocess
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -91,19 +94,82 @@ def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
     assert metadata.split_fingerprint == split["fingerprint"]
     assert metadata.training_data == "data of µ"
     assert "research" in metadata.intended_use
-    assert metadata.unknown_cells == conversion.UNKNOWN_CELLS
+    assert metadata.unknown_cells == list(UNKNOWN_CELLS)
     assert set(metadata.accuracy) == {"float, test split", "integer, test split"}
     assert str(run.parent).encode() not in converted.read_bytes()
     assert len(metadata.golden) == 8
     assert {pair.label for pair in metadata.golden} == set(CLASSES)
 
 
-def test_golden_pairs_hold_what_the_reference_kernels_compute(converted: Path) -> None:
+def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_images(
+    run: Path, tmp_path: Path
+) -> None:
+    old = _copy_described(run, tmp_path, unknown_cells=None, golden_images=None)
+    metadata = _convert_few(old, tmp_path / "m.tflite")
+    assert metadata.unknown_cells == []
+    assert len(metadata.golden) == 8
+    assert {pair.source for pair in metadata.golden} == {CROPS_ORIGIN}
+
+
+def test_a_run_that_names_golden_images_takes_those_and_no_others(
+    run: Path, tmp_path: Path
+) -> None:
+    own = _copy_described(run, tmp_path, golden_images="may travel")
+    for name, label in ((CLASSES[2], 2), ("something else", 0)):
+        (own / "may travel" / name).mkdir(parents=True)
+        for seed in range(3):
+            image = cell_image(label, seed)[:, :, ::-1]
+            assert cv2.imwrite(str(own / "may travel" / name / f"{seed}.png"), image)
+    pairs = _convert_few(own, tmp_path / "m.tflite").golden
+    origin = "golden images of the run, may travel"
+    assert [pair.source for pair in pairs] == 2 * [origin] + 2 * [
+        f"{origin}; label: the model's own answer"
+    ]
+    assert [pair.label for pair in pairs[:2]] == 2 * [CLASSES[2]]
+    assert {pair.label for pair in pairs[2:]} <= set(CLASSES)
+    expected = preprocess(cell_image(2, 0), (64, 64), 3)
+    np.testing.assert_array_equal(pairs[0].image(), expected)
+
+
+def test_golden_images_that_are_not_there_are_named(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = _copy_described(run, tmp_path, golden_images="gone")
+    out = tmp_path / "m.tflite"
+    line = refused(capfd, "convert", own, "--out", out, "--images", 4, "--max-drop", 100)
+    assert str(own / "gone") in line
+    assert not out.exists()
+
+
+def _copy_described(run: Path, root: Path, **changes: object) -> Path:
+    """A copy of the run folder with other words in its run.json; None takes a word out."""
+    copy = root / "copy"
+    shutil.copytree(run, copy)
+    values = {**json.loads((copy / "run.json").read_text()), **changes}
+    kept = {name: value for name, value in values.items() if value is not None}
+    (copy / "run.json").write_text(json.dumps(kept))
+    return copy
+
+
+def _convert_few(run: Path, out: Path) -> ModelMetadata:
+    assert run_command("convert", run, "--out", out, "--images", 4, "--max-drop", 100) == 0
+    metadata = read_metadata(out.read_bytes())
+    assert metadata is not None
+    return metadata
+
+
+@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
+def test_golden_pairs_hold_what_the_kernels_compute(converted: Path, kernels: Kernels) -> None:
     metadata = read_metadata(converted.read_bytes())
     assert metadata is not None
-    interpreter = Interpreter(converted, kernels=Kernels.REFERENCE)
-    for pair in metadata.golden:
-        assert interpreter.invoke(pair.image())[0].tolist() == pair.logits
+    assert metadata.format_version == 2
+    interpreter = Interpreter(converted, kernels=kernels)
+    report = compare_golden(metadata, interpreter)
+    assert (report.passed, report.compared, report.equal) == (True, 8, 8)
+    assert report.arithmetic == ("xnnpack" if kernels is Kernels.AUTO else "reference")
+    assert interpreter.arithmetic.proved
+    # The two arithmetics can be told apart, so neither test passes by the other's logits.
+    assert any(pair.logits != pair.xnnpack_logits for pair in metadata.golden)
 
 
 def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
@@ -119,8 +185,16 @@ def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
     assert report["max_drop"] == 100
     assert report["bytes"] == converted.stat().st_size
     assert report["sha256"] == sha256(converted.read_bytes())
-    assert 0 <= report["default_kernels"]["changed"] <= 1
-    assert report["default_kernels"]["kernels"]
+    assert report["equality"]["arithmetic"] == "xnnpack"
+    assert report["equality"]["kernels"].startswith("XNNPACK (")
+    assert report["reference_equality"]["unequal"] == {}
+    assert report["reference_equality"]["images"] == images
+    assert report["one_arithmetic"]["operations"] > 3
+    assert report["one_arithmetic"]["tried"] > 10_000
+    metadata = read_metadata(converted.read_bytes())
+    assert metadata is not None
+    assert metadata.tried_forms is not None
+    assert metadata.tried_forms.model_dump() == report["one_arithmetic"]
     assert set(report["accuracy"]["float_recall"]) == set(CLASSES)
     accuracy = report["accuracy"]
     lost = 100 * (accuracy["float_accuracy"] - accuracy["file_accuracy"])
@@ -151,19 +225,12 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    real = prove.default_logits
+    real = accuracy.judge
 
-    def worse(*arguments: Any) -> tuple[Any, str]:
-        logits, kernels = real(*arguments)
-        return -1 - logits, kernels  # the class that was first comes last
+    def worse(labels: Any, _: object, __: object, names: list[str]) -> accuracy.Accuracies:
+        return real(labels, labels, (labels + 1) % len(names), names)
 
-    def right(checkpoint: Any, images: Any, progress: Any) -> Any:
-        shown = real_shown(checkpoint, images, progress)
-        return conversion._Shown(shown.views, shown.labels, shown.labels, {})
-
-    real_shown = conversion._show_to_float_network
-    monkeypatch.setattr(prove, "default_logits", worse)
-    monkeypatch.setattr(conversion, "_show_to_float_network", right)
+    monkeypatch.setattr(accuracy, "judge", worse)
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     out.write_bytes(b"an older file")
     line = refused(capfd, "convert", run, "--out", out, "--report", report, code=1)
@@ -189,21 +256,22 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
 def test_budget_is_held_overall_and_three_times_for_one_class(
     after: float, recall: float, allowed: float | None
 ) -> None:
-    accuracies = prove.Accuracies(
+    accuracies = accuracy.Accuracies(
         1000, 0.9, after, 0.99, {"A": 0.9, "B": None}, {"A": recall, "B": None}
     )
     if allowed is None:
         with pytest.raises(AccuracyBudgetError, match=r"(0|1)\.5 are allowed"):
-            prove.check_budget(accuracies, 0.5, "m.tflite")
+            accuracy.check_budget(accuracies, 0.5, "m.tflite")
     else:
-        prove.check_budget(accuracies, allowed, "m.tflite")
+        accuracy.check_budget(accuracies, allowed, "m.tflite")
 
 
 def test_a_file_that_differs_from_the_specification_is_refused(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    equality = prove.Equality(2, 9, {"block0/out": 2}, np.zeros((2, 4), np.int8), 2)
-    monkeypatch.setattr(prove, "prove_equal", lambda *_: equality)
+    logits = np.zeros((2, 4), np.int8)
+    found = equality.Equality("xnnpack", 2, 9, {"block0/out": 2}, logits, "XNNPACK")
+    monkeypatch.setattr(equality, "prove_equal", lambda *_: found)
     line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 2)
     assert "1 of 9 tensors differ" in line
     assert "block0/out in 2 images" in line
@@ -227,39 +295,59 @@ def _changed(graph: Graph, model: bytes) -> bytes:
     return bytes(changed)
 
 
-def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
+def test_comparison_finds_a_tensor_that_differs(
+    run: Path, arithmetic: equality.Specification
+) -> None:
     """The proof can fail: changed weights are seen."""
     graph, model = _built(run)
     views = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    assert prove.compare_tensors(graph, model, views).unequal == {}
-    assert prove.compare_tensors(graph, _changed(graph, model), views).unequal != {}
+    assert equality.compare_tensors(graph, model, views, arithmetic).unequal == {}
+    found = equality.compare_tensors(graph, _changed(graph, model), views, arithmetic)
+    first, count = next(iter(found.unequal.items()))
+    assert (first.startswith("stem"), count) == (True, 2)
+    with pytest.raises(ConversionError, match=f"first {first} in 2 images"):
+        found.require()
 
 
-def test_some_images_at_every_tensor_and_others_at_the_logits(run: Path) -> None:
+def test_images_are_shared_among_processes_and_put_in_order_again(run: Path) -> None:
     graph, model = _built(run)
-    generator = np.random.default_rng(1)
-    views = generator.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    all_of_them = prove.prove_equal(graph, model, views)
-    mixed = prove.prove_equal(graph, model, views, np.array([1, 0, 0, 1, 0], bool))
-    assert (all_of_them.at_every_tensor, mixed.at_every_tensor) == (5, 2)
-    assert mixed.images == 5
-    assert mixed.tensors == all_of_them.tensors
-    assert mixed.unequal == all_of_them.unequal == {}
-    np.testing.assert_array_equal(mixed.logits, all_of_them.logits)
-    assert prove.compare_logits(graph, _changed(graph, model), views).unequal == {"logits": 5}
+    views = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    together = equality.prove_equal(graph, model, views, "xnnpack")
+    alone = equality.compare_tensors(graph, model, views, "xnnpack")
+    assert (together.images, together.tensors) == (5, alone.tensors)
+    assert together.unequal == alone.unequal == {}
+    np.testing.assert_array_equal(together.logits, alone.logits)
+
+
+def test_metadata_that_change_the_logits_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = equality.default_logits
+
+    def another(*arguments: Any) -> tuple[Any, str]:
+        logits, kernels = real(*arguments)
+        logits[-1, 0] ^= 1
+        return logits, kernels
+
+    monkeypatch.setattr(equality, "default_logits", another)
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3)
+    assert "metadata change its logits" in line
 
 
 def test_the_proof_says_how_far_it_went(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
-    options = ("--images", 3, "--tensor-images", 1, "--accuracy-images", 4)
+    options = ("--images", 3, "--reference-images", 1, "--accuracy-images", 4)
     assert run_command("convert", run, "--out", out, "--report", report, *options, *GENEROUS) == 0
     found = json.loads(report.read_text())
     assert found["equality"]["images"] == 3
-    assert found["equality"]["at_every_tensor"] == 1
+    assert found["reference_equality"]["images"] == 1
     assert found["accuracy"]["images"] == 4
-    assert "the logits on 3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "byte for byte, on 3 images" in printed
+    assert "byte for byte, on 1 images" in printed
 
 
 def test_a_large_network_is_proved_on_fewer_images_by_default() -> None:
@@ -302,7 +390,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prove, "default_logits", interrupt)
+    monkeypatch.setattr(equality, "default_logits", interrupt)
     capfd.readouterr()
     assert run_command("convert", run, "--out", tmp_path / "m.tflite", "--images", 1) == 130
     assert capfd.readouterr().err.split() == ["interrupted"]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from mini_chain import edited_archive, mini_chain
 
 from qlvit_edge.cli.inspect import command
-from qlvit_edge.cli.inspect_chain import summarise_chain
+from qlvit_edge.cli.inspect_chain import chain_values
 from qlvit_edge.modelfile.chain import read_chain
 from qlvit_edge.modelfile.chain_figures import chain_figures
 
@@ -73,6 +73,12 @@ def _invented_witness(d: dict[str, Any]) -> None:
     d["witness"][0] = "\x1b[2Jnothing"
 
 
+def values(content: bytes) -> dict[str, object]:
+    """What `inspect --json` writes of a chain."""
+    chain = read_chain(content)
+    return chain_values(chain, chain_figures(chain))
+
+
 @pytest.mark.parametrize(
     ("edit", "finding"),
     [
@@ -96,7 +102,7 @@ def test_inspect_counts_in_the_files_and_says_where_the_description_is_wrong(
 ) -> None:
     path = tmp_path / "forged.chain"
     path.write_bytes(edited_archive(archive, edit))
-    honest, forged = (summarise_chain(read_chain(c)) for c in (archive, path.read_bytes()))
+    honest, forged = (values(c) for c in (archive, path.read_bytes()))
     assert honest["contradictions"] == ()
     assert any(finding in said for said in forged["contradictions"])
     if edit is not _attention_on_the_edge_tpu:

@@ -11,7 +11,8 @@ from qlvit_edge.bundled import resolve_model
 from qlvit_edge.cli.inspect import command
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.edgetpu import limitation, remark
-from qlvit_edge.modelfile.edgetpu_forecast import ANOTHER_PARTITION, forecast, summarise_forecast
+from qlvit_edge.modelfile.edgetpu_forecast import ANOTHER_PARTITION, forecast
+from qlvit_edge.modelfile.edgetpu_report import report_forecast
 from qlvit_edge.modelfile.reader import read_document
 
 
@@ -168,10 +169,10 @@ def test_what_needs_an_unmapped_operator_in_the_middle_is_left_to_the_cpu() -> N
         "CPU: operator not supported",
         f"CPU: {ANOTHER_PARTITION}",
     ]
-    summary = summarise_forecast(found)
-    assert summary["monolithic"]["share"] == 0.5
-    assert summary["mapped"]["share"] == 0.75
-    assert summary["monolithic"]["first_on_cpu"] == "EXP"
+    summary = report_forecast(found)
+    assert summary.monolithic.share == 0.5
+    assert summary.mapped.share == 0.75
+    assert summary.monolithic.first_on_cpu == "EXP"
 
 
 def test_the_reader_keeps_the_options_that_decide() -> None:

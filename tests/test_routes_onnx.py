@@ -15,10 +15,10 @@ import torch
 from command import files_below, refused, run_command
 from small_run import CLASSES, settled_network, small_config, write_folder, write_run
 
+from qlvit_edge.converters.routes import files, ort
 from qlvit_edge.converters.routes import onnx as route
-from qlvit_edge.converters.routes import ort
 from qlvit_edge.converters.routes.closeness import FLOAT32, Closeness, compare_logits
-from qlvit_edge.converters.routes.exportable import exportable
+from qlvit_edge.converters.routes.export_modules import export_copy
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.model.qlvit import QLViT
@@ -81,7 +81,7 @@ def test_the_network_itself_is_left_alone_and_pooling_needs_no_padding() -> None
     image = 255 * torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         before = network(image)
-        copied = exportable(network, unpadded_pooling=True)
+        copied = export_copy(network, unpadded_pooling=True)
         assert not any(isinstance(module, torch.nn.MaxPool2d) for module in copied.modules())
         torch.testing.assert_close(copied(image), before, atol=0.02, rtol=0.02)
         assert torch.equal(network(image), before)
@@ -125,7 +125,7 @@ def test_another_networks_logits_are_refused_and_nothing_is_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     real = ort.onnx_logits
-    monkeypatch.setattr(ort, "onnx_logits", lambda *arguments: real(*arguments)[:, ::-1])
+    monkeypatch.setattr(files, "onnx_logits", lambda *arguments: real(*arguments)[:, ::-1])
     line = refused(capfd, "convert", run, "--route", "onnx", "--out", tmp_path / "m.onnx")
     assert "not written: ONNX Runtime does not give PyTorch's logits (off by" in line
     assert files_below(tmp_path) == set()

@@ -35,7 +35,7 @@ from qlvit_edge.runtime.annotate import annotate
 from qlvit_edge.runtime.classifier import Classification
 from qlvit_edge.runtime.pipeline import ClassifiedCell, Times
 from qlvit_edge.runtime.session import Session, Settings
-from qlvit_edge.runtime.stopping import Stopped, StopRequest
+from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
 PROGRAM = [sys.executable, "-c", "from qlvit_edge.cli import main; main()"]

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -35,6 +36,8 @@ from qlvit_edge.training.checkpoint import (
     TrainingSettings,
     load_checkpoint,
     load_tensors,
+    read_run_config,
+    write_run_config,
 )
 from qlvit_edge.training.holdout import hold_out
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
@@ -63,7 +66,7 @@ def split(cells: Path) -> Path:
 def _arguments(cells: Path, split: Path, out: Path, *options: object) -> list[object]:
     return [
         *("train", "--data", cells, "--split", split, "--out", out, "--epochs", EPOCHS),
-        *("--batch", 6, *options),
+        *("--batch", 6, "--unknown-cells", "basophils, blasts,", *options),
     ]
 
 
@@ -136,6 +139,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
         *("run.json", "split.json", "best.safetensors", "last.safetensors"),
         *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
     }
+    assert read_run_config(whole_run).unknown_cells == ["basophils", "blasts"]
     rows = _rows(whole_run)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     metrics = json.loads((whole_run / "metrics.json").read_text())
@@ -225,6 +229,7 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
         ["--seed", 1],
         ["--epochs", 9],
         ["--settle", 0.5],
+        ["--unknown-cells", "basophils"],
         ["--kan", "cubic"],
         ["--variant", "v3"],
         ["--norm", "layer"],
@@ -233,6 +238,20 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_with_other_options(
         line = refused(capfd, *arguments, "--resume", *options)
         assert "other data or options" in line
     assert {path.name: path.read_bytes() for path in whole_run.iterdir()} == before
+
+
+def test_what_describes_the_model_decides_nothing_in_training(
+    cells: Path, split: Path, whole_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "described"
+    shutil.copytree(whole_run, run)
+    config = read_run_config(run).model_copy(update={"golden_images": "may travel"})
+    write_run_config(run, config)
+    assert run_command(*_arguments(cells, split, run, "--resume")) == 0
+    assert read_run_config(run) == config
+    _, header = load_tensors(run / LAST_FILE)  # as runs have it from before the description
+    before = {"format", "network", "classes", "data", "split_fingerprint", "training"}
+    assert set(header["settings"]) == before
 
 
 def _run_config(epochs: int, settle: float = 0.0) -> RunConfig:

@@ -6,16 +6,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from qlvit_edge.converters.convert import Conversion
 from qlvit_edge.converters.edgetpu.compiler import CompilerLog, compile_models
 from qlvit_edge.converters.edgetpu.plan import Plan, make_plan
+from qlvit_edge.converters.edgetpu.report import (
+    ChainEquality,
+    ChainReport,
+    CutReport,
+    SegmentReport,
+    WholeShare,
+)
 from qlvit_edge.converters.edgetpu.segments import Segment, cut
 from qlvit_edge.converters.graph import Graph, Tensor
-from qlvit_edge.converters.prove import Views
+from qlvit_edge.converters.proof.equality import Views
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
@@ -25,6 +31,7 @@ from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
 from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.progress import Progress
 from qlvit_edge.runtime.chain import ChainInterpreter
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
@@ -48,6 +55,46 @@ class ChainFiles:
     segments: tuple[Segment, ...]
     files: dict[str, bytes]
     whole: bytes
+
+
+def make_chain(
+    conversion: Conversion,
+    *,
+    smallest_share: float,
+    compiler: Path | None,
+    timeout: int,
+    progress: Progress,
+) -> tuple[bytes, ChainReport]:
+    """Cut a conversion made with the Edge TPU's builder, compile, pack and prove the chain.
+
+    Args:
+        conversion: the whole graph, proven.
+        smallest_share: share of the MACs that stays on the Edge TPU (0 to 1).
+        compiler: the compiler, or None to leave the segments uncompiled.
+        timeout: seconds the compiler may take.
+        progress: makes a progress bar from a description and a total.
+
+    Returns:
+        The chain's archive, and what there is to report.
+
+    Raises:
+        ConversionError: the chain is not equal to the whole, or the compiler failed.
+    """
+    with progress("cutting the graph", 1) as advance:
+        chain = cut_graph(conversion.graph, smallest_share)
+        whole = cut_graph(conversion.graph, 1.0).plan if smallest_share < 1 else chain.plan
+        advance()
+    log: CompilerLog | None = None
+    compiled: dict[str, bytes] = {}
+    if compiler is not None:
+        with progress("compiling for the Edge TPU", 1) as advance:
+            log, compiled = compile_segments(chain, compiler, timeout)
+            advance()
+    archive = pack(chain, conversion.metadata, compiled)
+    with progress("comparing the chain with the whole", len(conversion.views)) as advance:
+        equality = prove_chain(archive, conversion, chain.whole, advance)
+    all_macs = WholeShare(round_trips=whole.trips, tpu_macs_share=whole.share)
+    return archive, ChainReport(cut_report(chain, log), all_macs, equality)
 
 
 def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFiles:
@@ -149,17 +196,14 @@ def _only_output(graphs: Sequence[Graph]) -> str:
 
 def prove_chain(
     archive: bytes, conversion: Conversion, whole: bytes, advance: Callable[[], None]
-) -> dict[str, Any]:
+) -> ChainEquality:
     """Compare a chain with the whole graph, byte for byte, on two kernel sets.
 
     On the reference kernels every tensor that crosses a border is compared, on the images
-    that were compared at every tensor before; on the default kernels the logits of all.
-
-    Returns:
-        The finding as plain values.
+    that were compared on them before; on the default kernels the logits of all.
 
     Raises:
-        ConversionError: a byte differs on the reference kernels.
+        ConversionError: a byte differs.
         ModelFileError: kernels crashed on a segment.
     """
     views = conversion.views[conversion.compared]
@@ -172,18 +216,20 @@ def prove_chain(
             "report this as a bug",
         )
     interpreter = ChainInterpreter(archive)
-    different = 0
     for view, logits in zip(conversion.views, conversion.logits, strict=True):
-        different += not np.array_equal(interpreter.invoke(view)[0], logits)
+        if not np.array_equal(interpreter.invoke(view)[0], logits):
+            raise ConversionError(
+                "chain",
+                "its logits differ from the whole model's on the default kernels",
+                "report this as a bug",
+            )
         advance()
-    return {
-        "borders": borders,
-        "reference_images": len(views),
-        "reference_equal": True,
-        "default_images": len(conversion.views),
-        "default_unequal_images": different,
-        "default_kernels": interpreter.kernels_used,
-    }
+    return ChainEquality(
+        borders=borders,
+        reference_images=len(views),
+        default_images=len(conversion.views),
+        default_kernels=interpreter.kernels_used,
+    )
 
 
 def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict[str, int]]:
@@ -208,36 +254,34 @@ def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict
     return compared, unequal
 
 
-def chain_report(chain: ChainFiles, log: CompilerLog | None) -> dict[str, Any]:
-    """Return what was cut, forecast and compiled as plain values."""
+def cut_report(chain: ChainFiles, log: CompilerLog | None) -> CutReport:
+    """Return what was cut, forecast and compiled."""
     on_tpu = [segment for segment in chain.segments if segment.device == "tpu"]
     parameters = sum(_parameter_bytes(segment.graph) for segment in on_tpu)
     least, most = PARAMETER_BYTES
     fits = "fit" if parameters <= least else "may fit" if parameters <= most else "do not fit"
-    return {
-        "round_trips": chain.plan.trips,
-        "segments": [
-            {
-                "file": f"{segment.name}.tflite",
-                "device": segment.device,
-                "operators": len(segment.graph.operations),
-                "macs": segment.graph.macs(),
-                "parameter_bytes": _parameter_bytes(segment.graph),
-            }
+    return CutReport(
+        round_trips=chain.plan.trips,
+        segments=tuple(
+            SegmentReport(
+                file=f"{segment.name}.tflite",
+                device=segment.device,
+                operators=len(segment.graph.operations),
+                macs=segment.graph.macs(),
+                parameter_bytes=_parameter_bytes(segment.graph),
+            )
             for segment in chain.segments
-        ],
-        "tpu_macs_share": chain.plan.share,
-        "witness": list(chain.plan.witness),
-        "moved_to_cpu": list(chain.plan.moved),
-        "border_bytes": _border_bytes(chain.segments),
-        "tpu_parameter_bytes": parameters,
-        "parameters": fits,
-        "sram_bytes": SRAM_BYTES,
-        "forecast": FORECAST_ONLY,
-        "compiler": None
-        if log is None
-        else {"version": log.version, "models": [model.as_dict() for model in log.models]},
-    }
+        ),
+        tpu_macs_share=chain.plan.share,
+        witness=chain.plan.witness,
+        moved_to_cpu=chain.plan.moved,
+        border_bytes=_border_bytes(chain.segments),
+        tpu_parameter_bytes=parameters,
+        parameters=fits,
+        sram_bytes=SRAM_BYTES,
+        forecast=FORECAST_ONLY,
+        compiler=log,
+    )
 
 
 def _require_mapped(segment: Segment, content: bytes) -> None:

@@ -15,7 +15,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from qlvit_edge.errors import ConversionError
 
@@ -78,8 +77,8 @@ class CompiledModel:
         """Operators that are left to the CPU."""
         return sum(row.count for row in self.table if row.status != MAPPED)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+    def as_dict(self) -> dict[str, object]:
+        """Return all of it for JSON."""
         return {**asdict(self), "unmapped": self.unmapped}
 
 
@@ -89,6 +88,10 @@ class CompilerLog:
 
     version: str
     models: tuple[CompiledModel, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all of it for JSON."""
+        return {"version": self.version, "models": [model.as_dict() for model in self.models]}
 
 
 def find_compiler() -> Path | None:

@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
 from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +33,13 @@ class _Unary(Operation):
         """The table, made once."""
         return self.make_table()
 
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        every = np.arange(ranges[0][0], ranges[0][1] + 1, dtype=np.int64).astype(np.int8)
+        values = np.concatenate([self.reference(every), self.xnnpack(every)])
+        return int(values.min()), int(values.max())
+
     def reference(self, *arrays: Array) -> Array:
         return look_up(self.table, arrays[0])
 
@@ -47,6 +56,16 @@ class Logistic(_Unary):
     def make_table(self) -> NDArray[np.int8]:
         x = self.inputs[0]
         return lookup_table(logistic, x.scale, x.zero_point, 1 / 256, -128)
+
+    @cached_property
+    def xnnpack_table(self) -> NDArray[np.int8]:
+        """XNNPACK's table, made once."""
+        x = self.inputs[0]
+        return xnnpack.logistic_table(x.scale, x.zero_point)
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return look_up(self.xnnpack_table, arrays[0])
 
     def encoding(self) -> Encoding:
         return Encoding("LOGISTIC", 2 if self.output.dtype == "int8" else 1)

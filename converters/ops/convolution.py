@@ -7,21 +7,24 @@ Activations are int8 with an int32 bias, or int16 with an int64 one.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     multiply_64_by_quantized_multiplier,
     quantize_multiplier,
     requantise,
     saturate_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
@@ -49,6 +52,9 @@ class _WithWeights(Operation):
             return
         if weight.quantisation is None or weight.zero_point != 0 or weight.dtype != "int8":
             raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
+        if weight.data is not None and (weight.data == -128).any():
+            # Cortex-A72's kernels add two products in int16.
+            raise self.refuse("a weight of -128", "quantise to -127 … 127")
         wanted = "int64" if x.dtype == "int16" else "int32"
         if bias.dtype != wanted or self.quantisation is None:
             raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
@@ -78,6 +84,36 @@ class _WithWeights(Operation):
             for size, extent, stride in zip(x.shape[1:3], self.extent(), self.stride, strict=True)
         ]
         return np.pad(values, ((0, 0), *amounts, (0, 0)))
+
+    @abstractmethod
+    def accumulate(self, *arrays: Array) -> Array:
+        """Return the inner products (B, rows, columns, O) without the bias: exact integers.
+
+        Their type is whatever carries them exactly.
+        """
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.finish(self.accumulate(*arrays).astype(np.int64))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        x, weight, bias = self.inputs
+        if x.dtype != "int8":
+            return self.reference(*arrays)
+        if weight.quantisation is None or bias.data is None:
+            raise self.refuse("weights or bias not constant", "give quantised constants")
+        products = self.accumulate(*arrays)
+        if products.dtype == np.float64:  # may leave int32, and wraps there
+            products = products.astype(np.int64)
+        total = products.astype(np.int32) + bias.data
+        factors = xnnpack.channel_factors(x.scale, weight.quantisation.scale, self.output.scale)
+        zero_point = self.output.zero_point
+        low = zero_point if self.activation == "RELU" else -128
+        return xnnpack.requantise(total, factors, zero_point, low)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        low, high = super().stored_range(*ranges)
+        return (self.output.zero_point if self.activation == "RELU" else low), high
 
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's type."""
@@ -124,7 +160,7 @@ class Conv2D(_WithWeights):
     def shape_rule(self) -> tuple[int, ...]:
         return (1, *self.output_size(), self.inputs[1].shape[0])
 
-    def reference(self, *arrays: Array) -> Array:
+    def accumulate(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
         groups = x.shape[3] // weight.shape[3]
         # Per group a matrix (terms, outputs).
@@ -141,8 +177,8 @@ class Conv2D(_WithWeights):
             patches = strided.transpose(0, 1, 2, 4, 5, 3)
         split = patches.reshape(-1, patches.shape[3] * patches.shape[4], groups, weight.shape[3])
         flat = split.transpose(2, 0, 1, 3).reshape(groups, len(split), -1)
-        product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2).reshape(len(split), -1)
-        return self.finish(product.astype(np.int64)).reshape(len(x), *self.output.shape[1:])
+        product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2)
+        return np.asarray(product.reshape(len(x), *self.output.shape[1:]))
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape
@@ -184,7 +220,7 @@ class DepthwiseConv2D(_WithWeights):
     def shape_rule(self) -> tuple[int, ...]:
         return (1, *self.output_size(), self.inputs[1].shape[3])
 
-    def reference(self, *arrays: Array) -> Array:
+    def accumulate(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
         _, height, width, _ = self.output.shape
         centred = self.centred(x, np.int32)
@@ -200,7 +236,7 @@ class DepthwiseConv2D(_WithWeights):
                     j : j + columns * (width - 1) + 1 : columns,
                 ]
                 accumulator += tap * weight[0, i, j].astype(np.int32)
-        return self.finish(accumulator)
+        return accumulator
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, DType, Encoding, Operation
+from qlvit_edge.converters.graph import Array, DType, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,6 +103,12 @@ class Gather(Operation):
             raise self.refuse("not a constant table and int32 indices", "give these")
         if table.quantisation != self.quantisation:
             raise self.refuse("table and output differ in scale", "give them one scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def shape_rule(self) -> tuple[int, ...]:
         return self.inputs[1].shape + self.inputs[0].shape[1:]

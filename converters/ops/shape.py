@@ -8,16 +8,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Moved(Operation):
+class _Move(Operation):
     """The output has the input's quantisation; the second input is a constant."""
 
     def check(self) -> None:
         if self.quantisation != self.inputs[0].quantisation:
             raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def constant(self) -> list[list[int]]:
         """Return the second input as a list of rows."""
@@ -31,7 +37,7 @@ class _Moved(Operation):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Pad(_Moved):
+class Pad(_Move):
     """Surround with real zeros; amounts (rank, 2) int32, none for the batch."""
 
     def check(self) -> None:
@@ -45,6 +51,10 @@ class Pad(_Moved):
 
     def reference(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], arrays[1], constant_values=self.inputs[0].zero_point)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        (low, high), zero = ranges[0], self.output.zero_point
+        return min(low, zero), max(high, zero)
 
     def encoding(self) -> Encoding:
         version = 4 if self.output.dtype == "int16" else self._version()
@@ -60,6 +70,13 @@ class PadV2(Pad):
         if self.inputs[2].quantisation != self.quantisation:
             raise self.refuse("the padding value has another scale", "quantise it alike")
 
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[0], self.inputs[2]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        (low, high), (least, most) = ranges[0], ranges[2]
+        return min(low, least), max(high, most)
+
     def reference(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], arrays[1], constant_values=arrays[2].item())
 
@@ -68,7 +85,7 @@ class PadV2(Pad):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Reshape(_Moved):
+class Reshape(_Move):
     """Give another shape, the leading 1 staying in front."""
 
     def check(self) -> None:
@@ -88,7 +105,7 @@ class Reshape(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Transpose(_Moved):
+class Transpose(_Move):
     """Permute dimensions, the leading one staying in front."""
 
     def check(self) -> None:
@@ -108,7 +125,7 @@ class Transpose(_Moved):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Slice(_Moved):
+class Slice(_Move):
     """Cut a box out; inputs are x and where it begins and how large it is (rank,) int32."""
 
     def check(self) -> None:

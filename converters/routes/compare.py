@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.convert import Progress
+from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
-from qlvit_edge.converters.routes.contenders import Contender
-from qlvit_edge.converters.routes.judging import judge
+from qlvit_edge.converters.routes.contenders import Contender, contenders
 from qlvit_edge.converters.routes.ort import onnx_logits
-from qlvit_edge.converters.routes.running import Kind, peak_above_bare, runner
-from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.converters.routes.runners import Kind, peak_above_bare, runner
+from qlvit_edge.converters.routes.torch_answers import TorchAnswers, torch_answers
+from qlvit_edge.converters.routes.verdict import judge
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.progress import Progress
 from qlvit_edge.runtime.child import run_in_child
 from qlvit_edge.runtime.interpreter import Kernels
+from qlvit_edge.runtime.machine import Machine, describe_machine
+from qlvit_edge.training.checkpoint import Checkpoint
 
 REPEATS = 3
 WARM_UP = 3
@@ -69,88 +72,151 @@ class Row:
     latency_ms: float | None = None
     peak_bytes: int | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row for JSON."""
-        closeness = None if self.closeness is None else vars(self.closeness)
-        return {**vars(self), "closeness": closeness}
+
+@dataclass(frozen=True)
+class RouteComparison:
+    """Every file of every route, side by side; `asdict` of it is JSON.
+
+    Attributes:
+        machine: where latency and memory were measured.
+        images: how many images the answers are on.
+        origin: which they are, in words.
+        reduced: whether these are the few bundled crops, for want of the test set.
+        rounds: of the latency measurement.
+        rows: one per file, PyTorch first.
+    """
+
+    machine: Machine
+    images: int
+    origin: str
+    reduced: bool
+    rounds: int
+    rows: tuple[Row, ...]
+
+
+def compare_routes(
+    checkpoint: Checkpoint,
+    calibration: Callable[[], Calibrated],
+    routes: Sequence[str],
+    proof: ProofImages,
+    count: int,
+    rounds: int,
+    *,
+    python: Path | None,
+    data: Path | None,
+    log: Path,
+    progress: Progress,
+) -> RouteComparison:
+    """Convert a network by every route, judge the files and measure them.
+
+    Args:
+        checkpoint: the trained network.
+        calibration: loads its calibration; if that fails, so do the files that need it.
+        routes: names out of `contenders.ROUTES`.
+        proof: the images to judge by.
+        count: most of them.
+        rounds: of the latency measurement; each runs every row `REPEATS` times.
+        python: of the environment with onnx2tf; None: see `find_python`.
+        data: where the calibration images are; None: where the run's data was.
+        log: where onnx2tf's log is kept if it fails.
+        progress: makes a progress bar from a description and a total.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+    answers = torch_answers(checkpoint, proof, count, progress)
+    found = contenders(checkpoint, calibration, routes, python, data, log, progress)
+    rows = compare(found, checkpoint.folder, answers, rounds, progress)
+    return RouteComparison(
+        machine=describe_machine(),
+        images=len(answers.views),
+        origin=answers.origin,
+        reduced=answers.reduced,
+        rounds=rounds,
+        rows=tuple(rows),
+    )
 
 
 def compare(
-    contenders: Sequence[Contender], folder: Path, shown: Shown, rounds: int, progress: Progress
+    files: Sequence[Contender],
+    folder: Path,
+    answers: TorchAnswers,
+    rounds: int,
+    progress: Progress,
 ) -> list[Row]:
     """Judge and measure every contender.
 
     Args:
-        contenders: from `contenders.contenders`.
+        files: from `contenders`.
         folder: the run folder, which PyTorch's row is run from.
-        shown: images and PyTorch's logits.
+        answers: images and PyTorch's logits.
         rounds: of the latency measurement; each runs every row `REPEATS` times.
         progress: makes a progress bar from a description and a total.
     """
-    with tempfile.TemporaryDirectory() as name, progress("judging", len(contenders)) as advance:
+    with tempfile.TemporaryDirectory() as name, progress("judging", len(files)) as advance:
         rows, paths = [], []
-        for number, contender in enumerate(contenders):
+        for number, contender in enumerate(files):
             path = folder
             if contender.made is not None:
                 path = Path(name) / f"{number}.{contender.kind}"
                 path.write_bytes(contender.made.content or b"")
-            row = _judged(contender, shown)
+            row = _row(contender, answers)
             runs = contender.made is None or row.kernels is not None
             paths.append((contender.kind, path) if runs else None)
             rows.append(row)
             advance()
         runnable = {n: where for n, where in enumerate(paths) if where is not None}
         with ThreadPoolExecutor(_PROCESSES) as pool:
-            found = pool.map(lambda where: _peak(where, shown.views[0]), runnable.values())
+            found = pool.map(lambda where: _peak(where, answers.views[0]), runnable.values())
             peaks = dict(zip(runnable, found, strict=True))
-        times = _in_turns(runnable, shown.views, rounds, progress)
+        times = _in_turns(runnable, answers.views, rounds, progress)
     return [
         Row(**{**vars(row), "latency_ms": times.get(n), "peak_bytes": peaks.get(n)})
         for n, row in enumerate(rows)
     ]
 
 
-def _judged(contender: Contender, shown: Shown) -> Row:
+def _row(contender: Contender, answers: TorchAnswers) -> Row:
     made = contender.made
     if made is None:
-        own = _accuracy(shown, shown.logits)
+        own = _accuracy(answers, answers.logits)
         return Row(contender.name, contender.route, accuracy=own, agreement=1.0)
     seconds = round(made.seconds, 2)
     if made.content is None:
         return Row(contender.name, contender.route, made.error, convert_seconds=seconds)
     if contender.kind == "onnx":
-        return _judged_onnx(contender, made.content, seconds, shown)
-    judged = judge(contender.name, made, contender.bound, shown, lambda: None)
-    default, builtin = judged.runs.get(Kernels.AUTO), judged.runs.get(Kernels.BUILTIN)
+        return _onnx_row(contender, made.content, seconds, answers)
+    verdict = judge(contender.name, made, contender.bound, answers, lambda: None)
+    default, builtin = verdict.runs.get(Kernels.AUTO), verdict.runs.get(Kernels.BUILTIN)
     logits = None if default is None else default.logits
     return Row(
         contender.name,
         contender.route,
-        judged.failure,
-        accuracy=None if logits is None else _accuracy(shown, logits),
+        verdict.failure,
+        accuracy=None if logits is None else _accuracy(answers, logits),
         agreement=default.closeness.agreement if default and default.closeness else None,
         agreement_builtin=builtin.closeness.agreement if builtin and builtin.closeness else None,
         closeness=None if default is None else default.closeness,
         bytes=len(made.content),
-        float_tensors=judged.float_tensors,
+        float_tensors=verdict.float_tensors,
         partitions=None if logits is None or default is None else default.partitions,
         kernels=None if logits is None or default is None else default.kernels,
         convert_seconds=seconds,
     )
 
 
-def _judged_onnx(contender: Contender, content: bytes, seconds: float, shown: Shown) -> Row:
+def _onnx_row(contender: Contender, content: bytes, seconds: float, answers: TorchAnswers) -> Row:
     try:
-        logits = onnx_logits(content, shown.views)
+        logits = onnx_logits(content, answers.views)
     except Exception as error:  # ONNX Runtime raises classes of its own, all bare Exceptions
         failure = f"ONNX Runtime: {' '.join(str(error).split())[:200]}"
         return Row(contender.name, contender.route, failure, bytes=len(content))
-    closeness = compare_logits(shown.logits, logits)
+    closeness = compare_logits(answers.logits, logits)
     return Row(
         contender.name,
         contender.route,
         None if closeness.within(contender.bound) else closeness.words,
-        accuracy=_accuracy(shown, logits),
+        accuracy=_accuracy(answers, logits),
         agreement=closeness.agreement,
         closeness=closeness,
         bytes=len(content),
@@ -159,8 +225,8 @@ def _judged_onnx(contender: Contender, content: bytes, seconds: float, shown: Sh
     )
 
 
-def _accuracy(shown: Shown, logits: Logits) -> float:
-    return float((logits.argmax(1) == shown.labels).mean())
+def _accuracy(answers: TorchAnswers, logits: Logits) -> float:
+    return float((logits.argmax(1) == answers.labels).mean())
 
 
 def _peak(where: tuple[Kind, Path], view: NDArray[np.uint8]) -> int | None:

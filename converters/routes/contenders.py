@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qlvit_edge.converters.convert import Progress
 from qlvit_edge.converters.idioms.scales import Calibrated
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
 from qlvit_edge.converters.routes.environment import find_python
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
 from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
 from qlvit_edge.converters.routes.ort import dynamic_int8
-from qlvit_edge.converters.routes.running import Kind
+from qlvit_edge.converters.routes.runners import Kind
+from qlvit_edge.converters.routes.verdict import RouteFile
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import Checkpoint
 
 ROUTES = ("native", "onnx", "onnx2tf")
@@ -43,7 +43,7 @@ class Contender:
     name: str
     route: str
     kind: Kind
-    made: Made | None
+    made: RouteFile | None
     bound: Bound
 
 
@@ -102,7 +102,7 @@ def _onnx(checkpoint: Checkpoint) -> list[Contender]:
     if exported.content is not None:
         content = exported.content
         quantised = _make(lambda: dynamic_int8(content))
-        made = Made(quantised.content, exported.seconds + quantised.seconds, quantised.error)
+        made = RouteFile(quantised.content, exported.seconds + quantised.seconds, quantised.error)
         rows.append(Contender("ONNX Runtime, dynamic int8", "onnx", "onnx", made, QUANTISED))
     return rows
 
@@ -118,17 +118,17 @@ def _onnx2tf(
         views, _ = calibration_views(checkpoint, calibration, data)
         files = make_files(checkpoint, find_python(python), views, log)
     except QLViTEdgeError as error:
-        files = {name: Made(None, 0.0, str(error)) for name in BOUNDS}
+        files = {name: RouteFile(None, 0.0, str(error)) for name in BOUNDS}
     return [
         Contender(f"onnx2tf {name}", "onnx2tf", "tflite", made, BOUNDS[name])
         for name, made in files.items()
     ]
 
 
-def _make(function: Callable[[], bytes]) -> Made:
+def _make(function: Callable[[], bytes]) -> RouteFile:
     began = time.monotonic()
     try:
         content = function()
     except QLViTEdgeError as error:
-        return Made(None, time.monotonic() - began, str(error))
-    return Made(content, time.monotonic() - began, None)
+        return RouteFile(None, time.monotonic() - began, str(error))
+    return RouteFile(content, time.monotonic() - began, None)

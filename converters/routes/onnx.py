@@ -19,7 +19,7 @@ import onnx
 import torch
 from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
-from qlvit_edge.converters.routes.exportable import exportable
+from qlvit_edge.converters.routes.export_modules import export_copy
 from qlvit_edge.converters.routes.ort import INPUT, OUTPUT
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.qlvit import QLViT
@@ -38,7 +38,7 @@ def export_onnx(
 
     Args:
         checkpoint: the trained network.
-        unpadded_pooling: see `exportable`.
+        unpadded_pooling: see `export_copy`.
         with_metadata: put labels, preprocessing and origin into the file.
 
     Raises:
@@ -46,7 +46,7 @@ def export_onnx(
             something.
     """
     model = onnx.load_from_string(
-        _traced(exportable(checkpoint.network, unpadded_pooling=unpadded_pooling))
+        _trace(export_copy(checkpoint.network, unpadded_pooling=unpadded_pooling))
     )
     _drop_straight_through(model.graph)
     if with_metadata:
@@ -63,7 +63,7 @@ def export_onnx(
     return content
 
 
-def _traced(network: QLViT) -> bytes:
+def _trace(network: QLViT) -> bytes:
     config = network.config
     image = torch.zeros(1, config.channels, *config.input_size)
     register_custom_op_symbolic(_SYMBOLIC, _exp2, OPSET)

@@ -1,6 +1,6 @@
 """The stock path: ONNX, onnx2tf, TensorFlow; every file held against PyTorch's logits.
 
-The files are the other tools' work; `judging` says whether they compute the network.
+The files are the other tools' work; `verdict` says whether they compute the network.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from qlvit_edge.converters.routes.closeness import (
     Bound,
 )
 from qlvit_edge.converters.routes.environment import TimeLimitError, run_limited
-from qlvit_edge.converters.routes.judging import Made
 from qlvit_edge.converters.routes.onnx import export_onnx
+from qlvit_edge.converters.routes.verdict import RouteFile
 from qlvit_edge.data.folder import scan
 from qlvit_edge.errors import ConversionError, ModelFileError
 from qlvit_edge.files import sha256
@@ -84,7 +84,7 @@ def calibration_views(
 
 def make_files(
     checkpoint: Checkpoint, python: Path, views: NDArray[np.uint8], log: Path
-) -> dict[str, Made]:
+) -> dict[str, RouteFile]:
     """Let onnx2tf and TensorFlow make the files, in a folder that is gone afterwards.
 
     Args:
@@ -114,25 +114,25 @@ def make_files(
             code, finding = 1, f"onnx2tf did not end within {TIME_LIMIT:.0f} s"
         try:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            made = {name: _made(folder, name, result["formats"][name]) for name in BOUNDS}
+            made = {name: _route_file(folder, name, result["formats"][name]) for name in BOUNDS}
         except (OSError, ValueError, KeyError, TypeError):
             code, made = code or 1, {}
         if code:
-            raise _failed(finding, own_log, log)
+            raise _failure(finding, own_log, log)
         return made
 
 
-def _made(folder: Path, name: str, entry: dict[str, Any]) -> Made:
+def _route_file(folder: Path, name: str, entry: dict[str, Any]) -> RouteFile:
     error, seconds = entry["error"], float(entry["seconds"])
     if error is not None:
-        return Made(None, seconds, " ".join(str(error).split())[:300])
+        return RouteFile(None, seconds, " ".join(str(error).split())[:300])
     try:
-        return Made(read_bytes(folder / f"{name}.tflite"), seconds, None)
+        return RouteFile(read_bytes(folder / f"{name}.tflite"), seconds, None)
     except ModelFileError as refused:
-        return Made(None, seconds, str(refused))
+        return RouteFile(None, seconds, str(refused))
 
 
-def _failed(finding: str, own_log: Path, log: Path) -> ConversionError:
+def _failure(finding: str, own_log: Path, log: Path) -> ConversionError:
     lines = own_log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     printable = ["".join(c for c in line if c.isprintable()).strip() for line in lines]
     last = " | ".join([line for line in printable if line][-_QUOTED_LINES:])

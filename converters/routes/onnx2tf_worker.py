@@ -44,7 +44,7 @@ def main(network: str, calibration: str) -> None:
         for image in images:
             yield [image[np.newaxis]]
 
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, object]] = {}
     for name in FORMATS:
         began = time.monotonic()
         converter = tf.lite.TFLiteConverter.from_saved_model("saved")

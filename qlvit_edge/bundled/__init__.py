@@ -14,6 +14,7 @@ from qlvit_edge.errors import CheckpointError, ModelFileError
 FOLDER = Path(__file__).parent
 FIELDS = FOLDER / "fields"
 CROPS = FOLDER / "crops"
+CROPS_ORIGIN = "BCCD collection (MIT licence), crop of one white cell"
 
 
 def names() -> tuple[str, ...]:

@@ -14,13 +14,15 @@ from qlvit_edge.cli.extras import require
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from qlvit_edge.runtime.benchmark import BenchmarkReport, Row
     from qlvit_edge.runtime.interpreter import Runtime
+    from qlvit_edge.runtime.profiler import Profile
     from qlvit_edge.runtime.worker import Case
 
 _MOST_THREADS = 64
 
 
-def _listed(value: str, param: click.Parameter) -> list[str]:
+def _parse_list(value: str, param: click.Parameter) -> list[str]:
     parts = [part.strip() for part in value.split(",")]
     if not all(parts):
         raise click.BadParameter("an empty entry between commas", param=param)
@@ -29,7 +31,7 @@ def _listed(value: str, param: click.Parameter) -> list[str]:
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     """Numbers of threads, separated by commas."""
-    parts = _listed(value, param)
+    parts = _parse_list(value, param)
     for part in parts:
         if not (part.isascii() and part.isdigit() and 1 <= int(part) <= _MOST_THREADS):
             raise click.BadParameter(
@@ -42,7 +44,7 @@ def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
     """Names from a choice, separated by commas."""
 
     def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-        parts = _listed(value, param)
+        parts = _parse_list(value, param)
         for part in parts:
             if part not in choice:
                 raise click.BadParameter(f"{part!r} is not one of {', '.join(choice)}", ctx, param)
@@ -142,10 +144,10 @@ def command(
         profiles = {name: profile_model(path) for name, path in paths.items()}
     with progress_bar("taking turns", warmup + rounds) as advance:
         rows = measure(cases, rounds, warmup, advance)
-    found = {**report(rows, machine, rounds, warmup), "profiles": profiles}
+    found = report(rows, machine, rounds, warmup, profiles)
     _print(found)
     if json_path is not None:
-        write_json(json_path, found)
+        write_json(json_path, found.as_dict())
     if plot is not None:
         from qlvit_edge.evaluation.plots import plot_latencies
 
@@ -172,44 +174,42 @@ def label_of(case: Case, cases: Sequence[Case]) -> str:
     return ", ".join(parts)
 
 
-def _print(found: dict[str, Any]) -> None:
-    from qlvit_edge.runtime.machine import in_words
-
+def _print(found: BenchmarkReport) -> None:
     console = table_console()
-    console.print(in_words(found["machine"]), highlight=False, markup=False)
-    if found["temperature_after_c"] is not None:
-        console.print(f"{found['temperature_after_c']:.0f} °C afterwards", highlight=False)
+    console.print(found.machine.words, highlight=False, markup=False)
+    if found.temperature_after_c is not None:
+        console.print(f"{found.temperature_after_c:.0f} °C afterwards", highlight=False)
     console.print(_latencies(found))
-    console.print(_costs(found["rows"]))
-    for name, profile in found["profiles"].items():
+    console.print(_costs(found.rows))
+    for name, profile in found.profiles.items():
         console.print(_profile(name, profile))
 
 
-def _latencies(found: dict[str, Any]) -> Table:
+def _latencies(found: BenchmarkReport) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Latency in ms, {found['rounds']} rounds of {found['repeats']}")
+    table = Table(title=f"Latency in ms, {found.rounds} rounds of {found.repeats}")
     for heading in ("model", "threads", "kernels"):
         table.add_column(heading, overflow="fold")
     for heading in ("p50", "p90", "p99", "images/s", "ratio", "p10–p90"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in found["rows"]:
-        ratio = row["ratio"]
-        ran = row["kernels"] if row["runtime"] == "litert" else f"{row['runtime']} {row['kernels']}"
+    for row in found.rows:
+        case = row.case
+        ran = case.kernels if case.runtime == "litert" else f"{case.runtime} {case.kernels}"
         table.add_row(
-            Text(row["model"]),
-            str(row["threads"]),
+            Text(case.model),
+            str(case.threads),
             ran,
-            *(_three(row[f"p{p}_ms"]) for p in (50, 90, 99)),
-            f"{row['images_per_second']:.0f}",
-            f"{ratio['p50']:.2f}",
-            f"{ratio['p10']:.2f}–{ratio['p90']:.2f}",
+            *(_three(row.percentile(p)) for p in (50, 90, 99)),
+            f"{row.images_per_second:.0f}",
+            f"{row.ratio(50):.2f}",
+            f"{row.ratio(10):.2f}–{row.ratio(90):.2f}",
         )
     return table
 
 
-def _costs(rows: Sequence[dict[str, Any]]) -> Table:
+def _costs(rows: Sequence[Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -219,37 +219,38 @@ def _costs(rows: Sequence[dict[str, Any]]) -> Table:
     for heading in ("start s", "peak MB", "arena MB", "file kB", "MMAC", "GMAC/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        above = row["peak_above_bare_bytes"]
+        facts = row.facts
+        above = facts.peak_above_bare_bytes
         table.add_row(
-            Text(row["model"]),
-            row["kernels_used"],
-            f"{row['start_up_s']:.2f}",
+            Text(row.case.model),
+            f"{facts.kernels_used}: {facts.arithmetic}",
+            f"{facts.start_up_s:.2f}",
             "unknown" if above is None else f"{above / 1e6:.1f}",
-            f"{row['arena_bytes'] / 1e6:.2f}",
-            f"{row['bytes'] / 1e3:.0f}",
-            f"{row['macs'] / 1e6:.1f}",
-            f"{row['gmacs_per_second']:.1f}",
+            f"{facts.arena_bytes / 1e6:.2f}",
+            f"{facts.bytes / 1e3:.0f}",
+            f"{facts.macs / 1e6:.1f}",
+            f"{row.gmacs_per_second:.1f}",
         )
     table.caption = "start: to the first result of a fresh process; peak: above the bare runtime"
     return table
 
 
-def _profile(name: str, profile: dict[str, Any]) -> Table:
+def _profile(name: str, profile: Profile) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    title = f"Where the time of {name} goes ({profile['milliseconds']:.3g} ms with the profiler)"
+    title = f"Where the time of {name} goes ({profile.milliseconds:.3g} ms with the profiler)"
     table = Table(title=Text(title))
     table.add_column("part")
     for heading in ("share", "ms", "operators", "MMAC"):
         table.add_column(heading, justify="right")
-    for part in profile["parts"]:
+    for part in profile.parts:
         table.add_row(
-            Text(part["part"]),
-            f"{part['share']:.1%}",
-            f"{part['milliseconds']:.3f}",
-            str(part["operators"]),
-            f"{part['macs'] / 1e6:.1f}" if part["macs"] else "",
+            Text(part.part),
+            f"{part.share:.1%}",
+            f"{part.milliseconds:.3f}",
+            str(part.operators),
+            f"{part.macs / 1e6:.1f}" if part.macs else "",
         )
     return table
 

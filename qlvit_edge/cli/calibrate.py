@@ -75,7 +75,8 @@ def command(
 
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.collect import calibrate, observe
-    from qlvit_edge.calibration.compare import compare, images_to_judge
+    from qlvit_edge.calibration.compare import compare
+    from qlvit_edge.calibration.evaluation_images import evaluation_images
     from qlvit_edge.calibration.images import choose_images, files_elsewhere
     from qlvit_edge.calibration.observers import ObserverName
     from qlvit_edge.cli.progress import progress_bar
@@ -107,11 +108,11 @@ def command(
     ensure_writable(folder)
     if comparing:
         with progress_bar("calibrating", len(images)) as advance:
-            observed = observe(checkpoint, images, advance)
-        judged = images_to_judge(
-            checkpoint, scanned, splits, observed.calibration, judge_images, elsewhere
+            observation = observe(checkpoint, images, advance)
+        chosen = evaluation_images(
+            checkpoint, scanned, splits, observation.calibration, judge_images, elsewhere
         )
-        found = compare(checkpoint, observed, judged, progress_bar)
+        found = compare(checkpoint, observation, chosen, progress_bar)
         layers = {str(row.observer): row.sqnr_db for row in found.rows}
         plots.plot_layer_errors(layers, folder / "calibration_compare.png")
         _print_comparison(found, as_json)

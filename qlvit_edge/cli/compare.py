@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +15,12 @@ from qlvit_edge.cli.extras import require
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from qlvit_edge.converters.routes.compare import Row
+    from qlvit_edge.converters.routes.compare import RouteComparison, Row
 
 _ROUTES = ("native", "onnx", "onnx2tf")
 
 
-def _listed(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     """Routes, separated by commas."""
     parts = [part.strip() for part in value.split(",")]
     for part in parts:
@@ -32,7 +33,7 @@ def _listed(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str
 @click.argument("run")
 @click.option(
     "--routes",
-    callback=_listed,
+    callback=_parse_list,
     metavar="LIST",
     default="native,onnx,onnx2tf",
     show_default=True,
@@ -100,12 +101,9 @@ def command(
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.converters.convert import proof_images
-    from qlvit_edge.converters.routes.compare import compare
-    from qlvit_edge.converters.routes.contenders import contenders
-    from qlvit_edge.converters.routes.shown import show
+    from qlvit_edge.converters.proof_images import proof_images
+    from qlvit_edge.converters.routes.compare import compare_routes
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
-    from qlvit_edge.runtime.machine import describe_machine, in_words
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     for target in filter(None, (json_path, plot)):
@@ -114,50 +112,46 @@ def command(
     checkpoint = load_checkpoint(resolve_run(run))
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
-    shown = show(checkpoint, proof, count, progress_bar)
-    made = contenders(
-        checkpoint, lambda: calibration_of(checkpoint), routes, python, data, log, progress_bar
+    found = compare_routes(
+        checkpoint,
+        lambda: calibration_of(checkpoint),
+        routes,
+        proof,
+        count,
+        rounds,
+        python=python,
+        data=data,
+        log=log,
+        progress=progress_bar,
     )
-    rows = compare(made, checkpoint.folder, shown, rounds, progress_bar)
-    machine = describe_machine()
-    _print(rows, shown.origin, len(shown.views), rounds, shown.reduced)
-    table_console().print(in_words(machine), highlight=False, markup=False)
+    _print(found)
     if json_path is not None:
-        write_json(
-            json_path,
-            {
-                "machine": machine,
-                "images": len(shown.views),
-                "origin": shown.origin,
-                "reduced": shown.reduced,
-                "rounds": rounds,
-                "rows": [row.as_dict() for row in rows],
-            },
-        )
+        write_json(json_path, asdict(found))
     if plot is not None:
         from qlvit_edge.evaluation.plots import plot_routes
 
         points = [
             (row.name, row.route, row.latency_ms, row.accuracy, row.failure is None)
-            for row in rows
+            for row in found.rows
             if row.latency_ms is not None and row.accuracy is not None
         ]
         plot_routes(points, plot)
 
 
-def _print(rows: Sequence[Row], origin: str, images: int, rounds: int, reduced: bool) -> None:
+def _print(found: RouteComparison) -> None:
     console = table_console()
-    if reduced:
+    if found.reduced:
         click.echo(
-            f"note: measured on the {images} bundled crops only, too few for a figure of "
+            f"note: measured on the {found.images} bundled crops only, too few for a figure of "
             "accuracy; give a data set with --data."
         )
-    console.print(_answers(rows, f"Answers on {images} images, {origin}"))
-    console.print(_costs(rows, rounds))
-    for row in rows:
+    console.print(_answers(found.rows, f"Answers on {found.images} images, {found.origin}"))
+    console.print(_costs(found.rows, found.rounds))
+    for row in found.rows:
         if row.failure is not None:
             console.print(f"{row.name}: {row.failure}", highlight=False, markup=False)
     click.echo("For research use only, not for diagnosis.")
+    console.print(found.machine.words, highlight=False, markup=False)
 
 
 def _answers(rows: Sequence[Row], title: str) -> Table:
@@ -212,7 +206,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
 
 
-def _number(value: Any, form: str, unit: float | None = None) -> str:
+def _number(value: float | None, form: str, unit: float | None = None) -> str:
     if value is None:
         return ""
     return format(value if unit is None else value / unit, form)

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
-
-if TYPE_CHECKING:
-    from qlvit_edge.converters.convert import Conversion
-    from qlvit_edge.converters.idioms.numerics import Int8
 
 
 @click.command("convert")
@@ -90,13 +84,12 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Test images that are compared with the integer reference (other routes: PyTorch).",
+    help="Test images compared with the integer specification (other routes: with PyTorch).",
 )
 @click.option(
-    "--tensor-images",
+    "--reference-images",
     type=click.IntRange(1),
-    help="Of those, compared at every tensor, not the logits alone  [default: all; above 500 "
-    "MMAC 8]",
+    help="Of those, compared on the reference kernels too  [default: all; above 500 MMAC 8]",
 )
 @click.option(
     "--accuracy-images",
@@ -104,7 +97,7 @@ if TYPE_CHECKING:
     help="Test images that accuracy is judged on  [default: all; above 500 MMAC as --images]",
 )
 @click.option(
-    "--mixed",
+    "--int16-layers",
     type=click.IntRange(1),
     metavar="N",
     help="Keep the activations of the N layers that cost most in int16: closer, and slower.",
@@ -126,24 +119,25 @@ def command(
     data: Path | None,
     split_path: Path | None,
     images: int,
-    tensor_images: int | None,
+    reference_images: int | None,
     accuracy_images: int | None,
-    mixed: int | None,
+    int16_layers: int | None,
     report: Path | None,
 ) -> None:
     """Convert the trained network RUN (a run folder or a bundled name) and prove the result.
 
-    The proof: every tensor an integer, builtin operators only, every tensor equal to the
-    NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
-    is not written. Files of the other routes are held against PyTorch's logits. A chain
-    for an Edge TPU goes through the same proof, and must then equal its uncut graph.
-    --mixed measures the layers as `sensitivity` does, lifts the worst to int16 and says what
-    that costs in time; the proof is the same.
+    The proof: every tensor an integer, builtin operators only, every tensor equal to its
+    specification on the default and on the reference kernels, every input the same on x86-64
+    and arm64, accuracy within --max-drop. A file that fails is not written. Files of the other
+    routes are held against PyTorch's logits. A chain for an Edge TPU goes through the same
+    proof, and must then equal its uncut graph. --int16-layers measures the layers as
+    `sensitivity` does, keeps the activations of the worst in int16 and says what that costs in
+    time; the proof is the same.
 
     \b
     Example:
       qlvit-edge convert runs/wbc --out wbc.tflite --report proof.json
-      qlvit-edge convert runs/wbc --out wbc.tflite --mixed 3
+      qlvit-edge convert runs/wbc --out wbc.tflite --int16-layers 3
       qlvit-edge convert runs/wbc --out wbc.chain --target edgetpu
       qlvit-edge convert runs/wbc --out wbc.onnx --route onnx
       qlvit-edge convert runs/wbc --out stock/ --route onnx2tf --python .venv-onnx2tf/bin/python
@@ -160,121 +154,24 @@ def command(
     from typing import cast
 
     from qlvit_edge.cli.convert_edgetpu import require_options_of_target
+    from qlvit_edge.cli.convert_native import ChainOptions, convert_natively
+    from qlvit_edge.converters.convert import Extent
+    from qlvit_edge.integer.log2_softmax import Form
 
     require_options_of_target(context, target)
-    from qlvit_edge.bundled import is_bundled, resolve_run
-    from qlvit_edge.calibration.file import calibration_of
-    from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.converters.convert import Extent, convert, proof_images
-    from qlvit_edge.converters.lower import require_lowerable
-    from qlvit_edge.converters.prove import check_budget
-    from qlvit_edge.errors import AccuracyBudgetError
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
-    from qlvit_edge.integer.log2_softmax import Form
-    from qlvit_edge.training.checkpoint import load_checkpoint
-
-    for path in filter(None, (out, report)):
-        require_no_folder(path)
-        ensure_writable(path.absolute().parent)
-    checkpoint = load_checkpoint(resolve_run(run))
-    proof = proof_images(checkpoint, data, split_path, is_bundled(run))
-    extent = Extent(images, tensor_images, accuracy_images)
-    form = cast("Form", softmax)
-    lifting = None
-    if mixed is not None:
-        from qlvit_edge.cli.convert_mixed import lift_layers
-
-        lifting = lift_layers(checkpoint, form, data, split_path, mixed, is_bundled(run))
-    graph = None if lifting is None else lifting.lifted.graph
-    require_lowerable(checkpoint.network)
-    conversion = convert(
-        checkpoint,
-        calibration_of(checkpoint),
-        form,
-        proof,
-        extent,
-        progress_bar,
-        _numerics(target),
-        graph,
+    convert_natively(
+        run,
+        out,
+        data,
+        split_path,
+        softmax=cast("Form", softmax),
+        extent=Extent(images, reference_images, accuracy_images),
+        max_drop=max_drop,
+        int16_layers=int16_layers,
+        chain=(
+            ChainOptions(tpu_share / 100, not no_compile, compiler_timeout)
+            if target == "edgetpu"
+            else None
+        ),
+        report_path=report,
     )
-    failed: AccuracyBudgetError | None = None
-    try:
-        check_budget(conversion.accuracies, max_drop, out)
-    except AccuracyBudgetError as error:
-        failed = error
-    _print(conversion)
-    model, figures = conversion.model, conversion.report
-    if lifting is not None:
-        from qlvit_edge.cli.convert_mixed import report_lifting
-
-        figures = {**figures, "mixed": report_lifting(lifting, conversion.model)}
-    if target == "edgetpu" and failed is None:
-        from qlvit_edge.cli.convert_edgetpu import print_chain, to_chain
-        from qlvit_edge.converters.edgetpu.compiler import find_compiler
-
-        model, about_chain = to_chain(
-            conversion,
-            smallest_share=tpu_share / 100,
-            compiler=None if no_compile else find_compiler(),
-            timeout=compiler_timeout,
-            progress=progress_bar,
-        )
-        figures = {**figures, "edgetpu": about_chain}
-        print_chain(about_chain)
-    if failed is not None:
-        from qlvit_edge.cli.convert_blame import blame
-
-        figures = {**figures, "blame": blame(checkpoint, form, conversion.views, mixed)}
-    if report is not None:
-        write_json(report, {**figures, "max_drop": max_drop, "passed": failed is None})
-    if failed is not None:
-        raise failed
-    write_bytes(out, model)
-    click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
-
-
-def _numerics(target: str) -> type[Int8]:
-    """Return the arithmetic in the operators of the target."""
-    from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
-
-    return EdgeTpu if target == "edgetpu" else Int8
-
-
-def _print(conversion: Conversion) -> None:
-    from rich.table import Table
-
-    from qlvit_edge.data.checks import note_on
-
-    report: dict[str, Any] = conversion.report
-    equality, kernels = report["equality"], report["default_kernels"]
-    accuracy, reference = report["accuracy"], report["reference_accuracy"]
-    table = Table(title="Proof (reduced proof)" if report["reduced_proof"] else "Proof")
-    table.add_column("claim")
-    table.add_column("finding")
-    table.add_row("proved on", f"{accuracy['images']} images, {report['proof_images']}")
-    table.add_row("every tensor an integer", f"{report['tensors']} of {report['tensors']}")
-    table.add_row("builtin operators only", f"{report['operators']} of {report['operators']}")
-    equal = f"{equality['tensors']} tensors, byte for byte, on {equality['at_every_tensor']} images"
-    if equality["at_every_tensor"] < equality["images"]:
-        equal += f"; the logits on {equality['images']}"
-    table.add_row("equal to the integer reference", equal)
-    table.add_row(
-        "on the default kernels",
-        f"{kernels['kernels']}; {kernels['changed']:.2%} of the logits differ, by at most "
-        f"{kernels['largest']}; {kernels['agreement']:.1%} same class",
-    )
-    table.add_row(
-        "accuracy",
-        f"float {accuracy['float_accuracy']:.2%}, file {accuracy['file_accuracy']:.2%} "
-        f"({accuracy['drop_points']:+.2f} points lost), {accuracy['agreement']:.2%} same class",
-    )
-    table.add_row(
-        f"accuracy on {reference['images']} of them",
-        f"float {reference['float']:.2%}, reference {reference['reference']:.2%}, "
-        f"file {reference['file']:.2%}",
-    )
-    table.add_row("golden pairs inside", str(report["golden_pairs"]))
-    table_console().print(table)
-    if report["unusual_images"]:
-        click.echo(note_on(report["unusual_images"]))
-    click.echo("For research use only, not for diagnosis.")

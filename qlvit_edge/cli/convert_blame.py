@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from pathlib import Path
 
-    from qlvit_edge.integer.log2_softmax import Form
-    from qlvit_edge.training.checkpoint import Checkpoint
+    from qlvit_edge.calibration.blame import Blame
 
-IMAGES = 32
 NAMED = 3
 
 
-def blame(
-    checkpoint: Checkpoint, softmax: Form, views: NDArray[np.uint8], mixed: int | None = None
-) -> list[dict[str, Any]]:
-    """Measure the layers, print the worst with a remedy, and return them all, worst first.
+def print_blame(blame: Blame, folder: Path, int16_layers: int | None = None) -> None:
+    """Print the layers that cost most, and a remedy.
 
     Args:
-        checkpoint: the network whose conversion failed; its calibration is there.
-        softmax: form of the integer softmax.
-        views: (N, h, w, channels) uint8 images of the proof; 32 of them are measured.
-        mixed: how many layers were in int16 already; None for none.
-
-    Returns:
-        For each layer its name, its share of the noise and the error of the logits with this
-        layer alone in integers.
+        blame: the layers.
+        folder: the run folder.
+        int16_layers: how many layers were in int16 already; None for none.
     """
-    from qlvit_edge.calibration.file import load_calibration
-    from qlvit_edge.calibration.sensitivity import measure
-    from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.data.choose import evenly
-    from qlvit_edge.training.checkpoint import CALIBRATION_FILE
-
-    calibration = load_calibration(checkpoint.folder / CALIBRATION_FILE, checkpoint.sha256)
-    some = views[evenly(len(views), IMAGES)]
-    found = measure(checkpoint, calibration, softmax, some, None, progress_bar, both=False)
-    worst = found.worst()
-    before = ", before any was in int16" if mixed else ""
+    before = ", before any was in int16" if int16_layers else ""
     click.echo(
-        f"Layers to blame, alone in integers in the float network{before}, on {len(some)} images:"
+        f"Layers to blame, alone in integers in the float network{before}, on {blame.images} "
+        "images:"
     )
-    for cost in worst[:NAMED]:
+    for layer in blame.layers[:NAMED]:
         click.echo(
-            f"  {cost.layer}: {cost.share:.1%} of the noise; the logits are off by "
-            f"{cost.alone.relative_rms:.1%}"
+            f"  {layer.layer}: {layer.share:.1%} of the noise; the logits are off by "
+            f"{layer.relative_rms:.1%}"
         )
     click.echo(
-        f"Try another observer (`qlvit-edge calibrate {checkpoint.folder} --compare` measures all; "
-        f"this one is {calibration.observer}), or more than {len(calibration.images)} "
-        f"calibration images; or keep {'more' if mixed else 'the worst'} layers in int16 with "
-        f"--mixed {(mixed or 0) + NAMED}, which is slower."
+        f"Try another observer (`qlvit-edge calibrate {folder} --compare` measures all; "
+        f"this one is {blame.observer}), or more than {blame.calibration_images} "
+        f"calibration images; or keep {'more' if int16_layers else 'the worst'} layers in int16 "
+        f"with --int16-layers {(int16_layers or 0) + NAMED}, which is slower."
     )
-    return [
-        {"layer": cost.layer, "share": cost.share, "relative_rms": cost.alone.relative_rms}
-        for cost in worst
-    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from qlvit_edge.modelfile.audit import AuditResult
     from qlvit_edge.modelfile.document import Document
+    from qlvit_edge.modelfile.metadata import ModelMetadata
+    from qlvit_edge.modelfile.summary import (
+        GraphSummary,
+        ModelSummary,
+        OperatorSummary,
+        TensorSummary,
+    )
 
 
 @click.command("inspect")
@@ -55,49 +64,50 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     if edgetpu:
         _edgetpu(document, summary, as_json)
         return
-    found = {
-        "file": str(path),
-        "sha256": sha256(content),
-        **summarise(document, metadata_of(document, subject=path)),
-        "kernels": _kernels_in_child(path, content),
-    }
+    found = summarise(document, metadata_of(document, subject=path))
+    digest, kernels = sha256(content), _kernels_in_child(path, content)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        origin = {"file": str(path), "sha256": digest}
+        values = {**origin, **found.as_dict(), "kernels": kernels}
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     if not summary:
-        for graph in found["graphs"]:
+        for graph in found.graphs:
             console.print(_layers(graph))
     console.print(_operators(found))
-    console.print(_overview(found))
-    if found["metadata"] is not None:
-        console.print(_metadata(found["metadata"]))
-    _verdict(console, found["audit"])
+    console.print(_overview(found, path, digest, kernels))
+    if found.metadata is not None:
+        console.print(_metadata(found.metadata))
+    _verdict(console, found.audit)
 
 
 def _chain(content: bytes, path: Path, as_json: bool) -> None:
     """Print a chain's segments."""
-    from qlvit_edge.cli.inspect_chain import print_chain, summarise_chain
+    from qlvit_edge.cli.inspect_chain import chain_values, print_chain
     from qlvit_edge.modelfile.chain import read_chain
+    from qlvit_edge.modelfile.chain_figures import chain_figures
 
-    found = summarise_chain(read_chain(content, subject=path))
+    chain = read_chain(content, subject=path)
+    figures = chain_figures(chain)
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(chain_values(chain, figures), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
-    print_chain(Console(width=None if sys.stdout.isatty() else 160), found, _table)
+    print_chain(Console(width=None if sys.stdout.isatty() else 160), chain, figures, _table)
 
 
 def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
     """Print the forecast for an Edge TPU."""
-    from qlvit_edge.modelfile.edgetpu_forecast import forecast, summarise_forecast
+    from qlvit_edge.modelfile.edgetpu_forecast import forecast
+    from qlvit_edge.modelfile.edgetpu_report import report_forecast
 
-    found = summarise_forecast(forecast(document))
+    found = report_forecast(forecast(document))
     if as_json:
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
         return
     from rich.console import Console
 
@@ -108,10 +118,11 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
 
 
 def kernels_used(content: bytes) -> str:
-    """Return in words which kernels the default runtime runs a model with."""
+    """Return in words which kernels the default runtime runs, and whether that is proved."""
     from qlvit_edge.runtime.interpreter import Interpreter
 
-    return Interpreter(content).kernels_used
+    interpreter = Interpreter(content)
+    return f"{interpreter.kernels_used}: {interpreter.arithmetic}"
 
 
 def _kernels_in_child(path: Path, content: bytes) -> str:
@@ -125,31 +136,30 @@ def _kernels_in_child(path: Path, content: bytes) -> str:
         return f"not known ({error})"
 
 
-def _layers(graph: dict[str, Any]) -> Table:
+def _layers(graph: GraphSummary) -> Table:
     """Operators in execution order, with what their first output is."""
-    table = _table(f"Layers of {plain(graph['name']) or 'the graph'}", "#>")
+    table = _table(f"Layers of {plain(graph.name) or 'the graph'}", "#>")
     for heading in ("operator", "output", "shape", "type"):
         # Only the long names of outputs are folded on a narrow terminal.
         long = heading == "output"
         table.add_column(heading, no_wrap=not long, overflow="fold", min_width=7 if long else None)
     for heading in ("scale", "zero", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
-    tensors = graph["tensors"]
-    for number, operator in enumerate(graph["operators"]):
-        outputs = [index for index in operator["outputs"] if index >= 0]
-        cells = _cells(tensors[outputs[0]]) if outputs else ("", "", "", "", "")
-        table.add_row(str(number), _operator(operator), *cells, _short(operator["macs"]))
+    for number, operator in enumerate(graph.operators):
+        outputs = [index for index in operator.outputs if index >= 0]
+        cells = _cells(graph.tensors[outputs[0]]) if outputs else ("", "", "", "", "")
+        table.add_row(str(number), _operator(operator), *cells, _short(operator.macs))
     return table
 
 
-def _operators(found: dict[str, Any]) -> Table:
+def _operators(found: ModelSummary) -> Table:
     """One row an operator kind and version: how often, and its share of the MACs."""
     rows: dict[str, list[int]] = {}
-    for graph in found["graphs"]:
-        for operator in graph["operators"]:
+    for graph in found.graphs:
+        for operator in graph.operators:
             row = rows.setdefault(_operator(operator), [0, 0])
             row[0] += 1
-            row[1] += operator["macs"]
+            row[1] += operator.macs
     table = _table("Operators", "operator", "count>", "MACs>", "share>")
     total = sum(macs for _, macs in rows.values())
     for name, (count, macs) in sorted(rows.items(), key=lambda item: (-item[1][1], -item[1][0])):
@@ -160,30 +170,32 @@ def _operators(found: dict[str, Any]) -> Table:
     return table
 
 
-def _overview(found: dict[str, Any]) -> Table:
+def _overview(found: ModelSummary, path: Path, digest: str, kernels: str) -> Table:
     table = _table("File", "property", "value")
-    tensors = [tensor for graph in found["graphs"] for tensor in graph["tensors"]]
-    types = sorted({tensor["type"] for tensor in tensors})
-    table.add_row("file", plain(found["file"]))
-    table.add_row("SHA-256", found["sha256"])
-    table.add_row("size", f"{found['bytes']:,} bytes, {found['constant_bytes']:,} of constants")
-    table.add_row("arena", f"{found['arena_bytes']:,} bytes for activations, by calculation")
-    table.add_row("written by", plain(found["description"]) or "not said")
-    for role in ("inputs", "outputs"):
-        for tensor in found[role]:
+    tensors = [tensor for graph in found.graphs for tensor in graph.tensors]
+    types = sorted({tensor.type for tensor in tensors})
+    table.add_row("file", plain(str(path)))
+    table.add_row("SHA-256", digest)
+    table.add_row("size", f"{found.bytes:,} bytes, {found.constant_bytes:,} of constants")
+    table.add_row("arena", f"{found.arena_bytes:,} bytes for activations, by calculation")
+    table.add_row("written by", plain(found.description) or "not said")
+    for role, ends in (("input", found.inputs), ("output", found.outputs)):
+        for tensor in ends:
             name, shape, dtype, scale, zero = _cells(tensor)
             quantised = f", scale {scale}, zero point {zero}" if scale else ""
-            table.add_row(role[:-1], f"{name}: {dtype} {shape}{quantised}")
+            table.add_row(role, f"{name}: {dtype} {shape}{quantised}")
     table.add_row("tensors", f"{len(tensors)} ({', '.join(types)})")
-    table.add_row("MACs", f"{found['macs']:,} per inference")
-    table.add_row("kernels", plain(found["kernels"]))
-    table.add_row("metadata", ", ".join(map(plain, found["metadata_names"])) or "none")
+    table.add_row("MACs", f"{found.macs:,} per inference")
+    table.add_row("kernels", plain(kernels))
+    table.add_row("metadata", ", ".join(map(plain, found.metadata_names)) or "none")
     return table
 
 
-def _metadata(metadata: dict[str, Any]) -> Table:
+def _metadata(metadata: ModelMetadata) -> Table:
+    from qlvit_edge.modelfile.summary import metadata_values
+
     table = _table("Metadata", "property", "value")
-    for name, value in metadata.items():
+    for name, value in metadata_values(metadata).items():
         if isinstance(value, dict):
             text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
         elif isinstance(value, list):
@@ -194,21 +206,21 @@ def _metadata(metadata: dict[str, Any]) -> Table:
     return table
 
 
-def _verdict(console: Console, audit: dict[str, Any]) -> None:
-    style = "green" if audit["passed"] else "yellow"
-    mark = "✓" if audit["passed"] else "!"
-    console.print(f"{mark} {plain(audit['verdict'])}", style=style, markup=False, highlight=False)
+def _verdict(console: Console, audit: AuditResult) -> None:
+    style = "green" if audit.passed else "yellow"
+    mark = "✓" if audit.passed else "!"
+    console.print(f"{mark} {plain(audit.verdict)}", style=style, markup=False, highlight=False)
 
 
-def _cells(tensor: dict[str, Any]) -> tuple[str, str, str, str, str]:
+def _cells(tensor: TensorSummary) -> tuple[str, str, str, str, str]:
     """Name, shape, type, scale and zero point; several scales as their range."""
-    scales, zeros = tensor["scales"], tensor["zero_points"]
+    scales, zeros = tensor.scales, tensor.zero_points
     scale = f"{scales[0]:.4g}" if scales else ""
     if len(scales) > 1:
         scale = f"{min(scales):.3g}…{max(scales):.3g}"
     zero = f"{zeros[0]}" if len(set(zeros)) == 1 else f"{len(zeros)} values" if zeros else ""
-    shape = "×".join(map(str, tensor["shape"])) or "scalar"
-    return plain(tensor["name"]), shape, tensor["type"], scale, zero
+    shape = "×".join(map(str, tensor.shape)) or "scalar"
+    return plain(tensor.name), shape, tensor.type, scale, zero
 
 
 def _short(macs: int) -> str:
@@ -219,8 +231,8 @@ def _short(macs: int) -> str:
     return str(macs) if macs else ""
 
 
-def _operator(operator: dict[str, Any]) -> str:
-    return f"{plain(operator['name'])} v{operator['version']}"
+def _operator(operator: OperatorSummary) -> str:
+    return f"{plain(operator.name)} v{operator.version}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qlvit_edge.cli.console import plain
 
@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from qlvit_edge.modelfile.edgetpu_report import ForecastReport
+
 MIB = 1024 * 1024
 
 
 def print_forecast(
-    console: Console, found: dict[str, Any], table: Callable[..., Table], *, summary: bool
+    console: Console, found: ForecastReport, table: Callable[..., Table], *, summary: bool
 ) -> None:
-    """Print a forecast, as `summarise_forecast` gives it: the answer, then what it rests on.
+    """Print a forecast, the answer, then what it rests on.
 
     Args:
         console: where to print.
@@ -26,10 +28,10 @@ def print_forecast(
         table: makes a plain table from a title and column headings.
         summary: leave out the list of single operators.
     """
-    console.print(_sentence(found["answer"]), style="bold", markup=False, highlight=False)
-    console.print(f"! {found['note']}", style="yellow", markup=False, highlight=False)
+    console.print(_sentence(found.answer), style="bold", markup=False, highlight=False)
+    console.print(f"! {found.note}", style="yellow", markup=False, highlight=False)
     console.print()
-    if found["compiled"]:
+    if found.compiled:
         console.print(_kinds(found, table, "Compiled"))
     else:
         console.print(_overview(found, table))
@@ -38,52 +40,52 @@ def print_forecast(
         console.print(_operators(found, table))
 
 
-def _kinds(found: dict[str, Any], table: Callable[..., Table], title: str) -> Table:
+def _kinds(found: ForecastReport, table: Callable[..., Table], title: str) -> Table:
     rows = table(title, "operator", "count>", "status")
-    for kind in found["kinds"]:
-        rows.add_row(plain(kind["name"]), str(kind["count"]), _doubted(kind["status"], kind))
+    for kind in found.kinds:
+        rows.add_row(plain(kind.name), str(kind.count), _doubted(kind.status, kind.remark))
     return rows
 
 
-def _operators(found: dict[str, Any], table: Callable[..., Table]) -> Table:
-    by_itself = () if found["compiled"] else ("keeps the rules",)
+def _operators(found: ForecastReport, table: Callable[..., Table]) -> Table:
+    by_itself = () if found.compiled else ("keeps the rules",)
     rows = table(
         "Edge TPU, operator by operator", "#>", "operator", *by_itself, "as one file", "MACs>"
     )
-    for number, operator in enumerate(found["operators"]):
-        rule = _doubted("yes", operator) if operator["mapped"] else f"no: {operator['reason']}"
-        on_tpu = "mapped" if operator["monolithic"] == "mapped" else "CPU"
-        verdicts = (on_tpu,) if found["compiled"] else (rule, on_tpu)
-        rows.add_row(str(number), plain(operator["name"]), *verdicts, f"{operator['macs']:,}")
+    for number, operator in enumerate(found.operators):
+        rule = _doubted("yes", operator.remark) if operator.mapped else f"no: {operator.reason}"
+        on_tpu = "mapped" if operator.monolithic == "mapped" else "CPU"
+        verdicts = (on_tpu,) if found.compiled else (rule, on_tpu)
+        rows.add_row(str(number), plain(operator.name), *verdicts, f"{operator.macs:,}")
     return rows
 
 
-def _overview(found: dict[str, Any], table: Callable[..., Table]) -> Table:
-    whole, mapped = found["monolithic"], found["mapped"]
-    count = len(found["operators"])
-    least, most = (size / MIB for size in found["parameter_room_bytes"])
+def _overview(found: ForecastReport, table: Callable[..., Table]) -> Table:
+    whole, mapped = found.monolithic, found.mapped
+    count = len(found.operators)
+    least, most = (size / MIB for size in found.parameter_room_bytes)
     rows = table("Edge TPU", "property", "value")
     rows.add_row(
         "operators that keep the rules",
-        f"{mapped['operators']} of {count}, {mapped['share']:.1%} of the MACs",
+        f"{mapped.operators} of {count}, {mapped.share:.1%} of the MACs",
     )
     rows.add_row(
         "compiled as one file",
-        f"{whole['operators']} of {count} mapped, {whole['share']:.1%} of the MACs",
+        f"{whole.operators} of {count} mapped, {whole.share:.1%} of the MACs",
     )
-    rows.add_row("first operator on the CPU", plain(whole["first_on_cpu"] or "none"))
+    rows.add_row("first operator on the CPU", plain(whole.first_on_cpu or "none"))
     rows.add_row(
         "parameters",
-        f"{found['parameter_bytes'] / MIB:.2f} MiB {found['parameters']} "
-        f"({least:.1f} to {most:.1f} of {found['sram_bytes'] / MIB:.0f} MiB are left for them)",
+        f"{found.parameter_bytes / MIB:.2f} MiB {found.parameters} "
+        f"({least:.1f} to {most:.1f} of {found.sram_bytes / MIB:.0f} MiB are left for them)",
     )
-    if found["subgraphs"] > 1:
-        rows.add_row("graphs in the file", f"{found['subgraphs']}: the compiler takes one")
+    if found.subgraphs > 1:
+        rows.add_row("graphs in the file", f"{found.subgraphs}: the compiler takes one")
     return rows
 
 
-def _doubted(verdict: str, found: dict[str, Any]) -> str:
-    return verdict if found["remark"] is None else f"{verdict}, in doubt: {found['remark']}"
+def _doubted(verdict: str, remark: str | None) -> str:
+    return verdict if remark is None else f"{verdict}, in doubt: {remark}"
 
 
 def _sentence(text: str) -> str:

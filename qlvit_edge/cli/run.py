@@ -11,7 +11,7 @@ from qlvit_edge.cli.options import runtime_options
 
 if TYPE_CHECKING:
     from qlvit_edge.runtime.session import Session
-    from qlvit_edge.runtime.stopping import StopRequest
+    from qlvit_edge.runtime.stop_signals import StopRequest
 
 
 @click.command("run")
@@ -83,7 +83,7 @@ def command(
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
       sqlite3 results.sqlite "SELECT label, count(*) FROM cells GROUP BY label"
     """
-    from qlvit_edge.runtime.stopping import Stopped, StopRequest
+    from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
 
     with StopRequest() as stop:
         try:

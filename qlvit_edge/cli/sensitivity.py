@@ -11,10 +11,7 @@ import click
 from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
-    from qlvit_edge.calibration.compare import Judged
-    from qlvit_edge.calibration.file import Calibration
     from qlvit_edge.calibration.sensitivity import Sensitivity
-    from qlvit_edge.training.checkpoint import Checkpoint
 
 
 @click.command("sensitivity")
@@ -50,17 +47,15 @@ def command(
     from dataclasses import asdict
     from typing import cast
 
-    import numpy as np
-
     from qlvit_edge.bundled import is_bundled, resolve_run
-    from qlvit_edge.calibration.file import load_calibration
+    from qlvit_edge.calibration.evaluation_images import images_for_layers
+    from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.evaluation import plots
     from qlvit_edge.files import ensure_writable, require_no_folder
     from qlvit_edge.integer.log2_softmax import Form
-    from qlvit_edge.preprocess import load
-    from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
+    from qlvit_edge.training.checkpoint import load_checkpoint
 
     folder = resolve_run(run)
     if plot is None and not is_bundled(run):
@@ -69,14 +64,11 @@ def command(
         require_no_folder(plot)
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
-    calibration = load_calibration(folder / CALIBRATION_FILE, checkpoint.sha256)
-    judged = images_of(checkpoint, calibration, data, count, is_bundled(run))
-    network = checkpoint.run.network
-    views = np.stack(
-        [load(image.path, network.input_size, network.channels) for image in judged.images]
-    )
-    labels = [image.label for image in judged.images]
-    found = measure(checkpoint, calibration, cast("Form", softmax), views, labels, progress_bar)
+    calibration = calibration_of(checkpoint)
+    chosen = images_for_layers(checkpoint, calibration, data, count, is_bundled(run))
+    views = chosen.views(checkpoint.run.network)
+    form = cast("Form", softmax)
+    found = measure(checkpoint, calibration, form, views, chosen.labels, progress_bar)
     if plot is not None:
         plots.plot_sensitivity(
             [cost.layer for cost in found.layers],
@@ -86,56 +78,9 @@ def command(
             plot,
         )
     if as_json:
-        click.echo(json.dumps({"origin": judged.origin, **asdict(found)}, indent=1))
+        click.echo(json.dumps({"origin": chosen.origin, **asdict(found)}, indent=1))
     else:
-        _print(found, judged.origin)
-
-
-def images_of(
-    checkpoint: Checkpoint,
-    calibration: Calibration,
-    data: Path | None,
-    count: int,
-    bundled: bool,
-    split_path: Path | None = None,
-) -> Judged:
-    """Choose the images that layers are measured on.
-
-    Args:
-        checkpoint: the trained network.
-        calibration: whose images are not taken.
-        data: folder of images; None: what the run records, for a bundled run the bundled crops.
-        count: images wanted.
-        bundled: whether the run is one.
-        split_path: another split whose test images are not taken either.
-
-    Raises:
-        DataError: the data is not there or has other classes.
-        CalibrationError: no image is left.
-    """
-    from qlvit_edge.bundled import CROPS
-    from qlvit_edge.calibration.compare import Judged, images_to_judge
-    from qlvit_edge.calibration.images import files_elsewhere
-    from qlvit_edge.data.choose import evenly
-    from qlvit_edge.data.folder import scan
-    from qlvit_edge.data.split import load_split
-    from qlvit_edge.errors import DataError
-    from qlvit_edge.training.checkpoint import SPLIT_FILE
-
-    if bundled and data is None:
-        every = scan(CROPS).images
-        return Judged([every[i] for i in evenly(len(every), count)], "the bundled crops")
-    recorded = Path(checkpoint.run.data)
-    if data is None and not recorded.is_dir():
-        raise DataError(
-            recorded, "the data this run was trained on is not there", "name it with --data"
-        )
-    splits = [load_split(checkpoint.folder / SPLIT_FILE)]
-    test_files = files_elsewhere(data, recorded, splits[0])
-    if split_path is not None:
-        splits.append(load_split(split_path))
-    folder = scan(data or recorded)
-    return images_to_judge(checkpoint, folder, splits, calibration, count, test_files)
+        _print(found, chosen.origin)
 
 
 def _print(found: Sensitivity, origin: str) -> None:

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.network_options import input_options, network_options
+from qlvit_edge.cli.network_options import network_options
+from qlvit_edge.model.family import SOFTMAXES
 
 if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
+
+
+def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
+    """Names, separated by commas."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
 
 
 @click.command("train")
@@ -43,11 +49,10 @@ if TYPE_CHECKING:
     help="Peak learning rate.",
 )  # fmt: skip
 @network_options
-@input_options
 @click.option(
     "--softmax",
-    type=click.Choice(["log2", "float"]),
-    default="log2",
+    type=click.Choice(SOFTMAXES),
+    default=SOFTMAXES[0],
     show_default=True,
     help="Softmax in the forward pass: the 4-bit codes that the device computes, or float.",
 )
@@ -66,6 +71,14 @@ if TYPE_CHECKING:
     help="Share of the epochs, at the end, in which colours are left as they are: better on "
     "images of the same microscope, worse on those of another.",
 )
+@click.option(
+    "--unknown-cells",
+    callback=_parse_names,
+    metavar="LIST",
+    default="",
+    help="Kinds of cells that no class stands for, separated by commas; every file made of the "
+    "run says so.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
 @click.option(
@@ -82,15 +95,11 @@ def command(
     epochs: int,
     batch: int,
     rate: float,
-    variant: str,
-    norm: str,
-    basis: str,
-    kv_pool: tuple[int, ...],
-    channels: int,
-    input_size: tuple[int, int] | None,
+    member: dict[str, object],
     softmax: str,
     validation: float,
     settle: float,
+    unknown_cells: list[str],
     seed: int,
     resume: bool,
     device: str,
@@ -103,6 +112,7 @@ def command(
     \b
     Example:
       qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
+      qlvit-edge train ... --unknown-cells "basophils,band cells,blasts"
     """
     require("train", "torch", "safetensors", "matplotlib")
     from qlvit_edge.data.folder import scan
@@ -117,13 +127,8 @@ def command(
     network = size_config(
         size,
         classes=len(folder.classes),
-        variant=variant,
-        norm=norm,
-        kan_basis=basis,
-        kv_pool=kv_pool,
         softmax=softmax,
-        channels=channels,
-        **({} if input_size is None else {"input_size": input_size}),
+        **member,
     )
     run = RunConfig(
         network=network,
@@ -139,6 +144,7 @@ def command(
             seed=seed,
             settle=settle,
         ),
+        unknown_cells=unknown_cells,
     )
     chosen_device = choose_device(device)
     if (out / RUN_FILE).exists() and (resume or (out / LAST_FILE).exists()):
@@ -162,7 +168,8 @@ def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:
         raise CheckpointError(
             out, "already holds a run", "add --resume to continue it, or choose another --out"
         )
-    if read_run_config(out) != run:
+    recorded = read_run_config(out)
+    if recorded.model_copy(update={"golden_images": run.golden_images}) != run:
         raise CheckpointError(
             out,
             "holds a run with other data or options",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -14,7 +14,8 @@ from qlvit_edge.errors import DataError, GateError
 if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder, LabelledImage
     from qlvit_edge.data.split import Split
-    from qlvit_edge.evaluation.validation import Answer, Model
+    from qlvit_edge.evaluation.validation import Model
+    from qlvit_edge.evaluation.validation_report import Gate, ValidationReport
     from qlvit_edge.runtime.interpreter import Runtime
 
 
@@ -65,8 +66,8 @@ def command(
 
     MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. The report
     (report.json and a self-contained index.html) is written whether or not the checks pass.
-    Exit code 1: the accuracy is below the gate, or reference kernels do not give the golden
-    pairs that the file holds.
+    Exit code 1: the accuracy is below the gate, or the kernels that ran, XNNPACK's or reference
+    ones, do not give every golden pair that the file holds for them, to the byte.
 
     \b
     Example:
@@ -77,8 +78,9 @@ def command(
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.data.checks import note_on
-    from qlvit_edge.evaluation import validation
-    from qlvit_edge.files import ensure_writable
+    from qlvit_edge.evaluation import validation, validation_page
+    from qlvit_edge.evaluation.validation_report import ValidationReport
+    from qlvit_edge.files import ensure_writable, write_json, write_text
     from qlvit_edge.runtime.interpreter import Kernels
 
     opened = validation.open_model(resolve_model(model))
@@ -93,7 +95,7 @@ def command(
     order = validation.class_order(opened, folder)
     ensure_writable(out)
     with progress_bar("validating", len(images)) as advance:
-        figures, answers = validation.validate(
+        found, answers = validation.validate(
             opened,
             folder,
             images,
@@ -104,20 +106,26 @@ def command(
             groups={} if split is None else split.groups,
             advance=advance,
         )
-    if figures["kernels"]["xnnpack_missing"]:
+    if found.kernels.xnnpack_missing:
         notes.append("XNNPACK took no operator: inference is slower than this device allows.")
-    if figures["data"]["unusual"]:
-        note = note_on(figures["data"]["unusual"]).removeprefix("note: ")
+    if found.data.unusual:
+        note = note_on(found.data.unusual).removeprefix("note: ")
         notes.append(f"{note[0].upper()}{note[1:]}.")
-    figures["data"]["split_of_training"] = same_split
-    figures["notes"] = notes
-    figures["gate"] = _gate(min_accuracy, figures["accuracy"])
-    _write(out, figures, answers, find_cells)
+    report = ValidationReport(
+        found=found,
+        split_of_training=same_split,
+        notes=tuple(notes),
+        gate=_gate(min_accuracy, found.quality.accuracy),
+        mistakes=tuple(validation_page.mistakes(answers, folder.classes)),
+    )
+    html = validation_page.render(report, answers, find=find_cells)
+    write_json(out / "report.json", report.as_dict())
+    write_text(out / "index.html", html)
     if as_json:
         click.echo((out / "report.json").read_text(encoding="utf-8"), nl=False)
     else:
-        _print(figures, out)
-    failures = _failures(figures)
+        _print(report, out)
+    failures = _failures(report)
     if failures:
         raise GateError(opened.path, " and ".join(failures), f"see {out / 'index.html'}")
 
@@ -175,74 +183,58 @@ def _model_notes(model: Model) -> list[str]:
     return notes
 
 
-def _gate(least: float | None, accuracy: float) -> dict[str, Any] | None:
+def _gate(least: float | None, accuracy: float) -> Gate | None:
+    from qlvit_edge.evaluation.validation_report import Gate
+
     if least is None:
         return None
-    return {"least": least / 100, "passed": accuracy >= least / 100}
+    return Gate(least / 100, accuracy >= least / 100)
 
 
-def _failures(figures: dict[str, Any]) -> list[str]:
+def _failures(report: ValidationReport) -> list[str]:
     """Return the checks that did not pass, in words."""
-    gate, golden = figures["gate"], figures["golden"]
+    gate, golden = report.gate, report.found.golden
     failures = []
-    if gate is not None and not gate["passed"]:
-        accuracy = figures["accuracy"]
-        failures.append(f"accuracy {accuracy:.2%} is below the gate of {gate['least']:.2%}")
-    if golden["passed"] is False:
-        failures.append(
-            f"reference kernels give {golden['equal']} of {golden['compared']} golden pairs only"
-        )
+    if gate is not None and not gate.passed:
+        accuracy = report.found.quality.accuracy
+        failures.append(f"accuracy {accuracy:.2%} is below the gate of {gate.least:.2%}")
+    if golden.failure is not None:
+        failures.append(golden.failure)
     return failures
 
 
-def _write(out: Path, figures: dict[str, Any], answers: list[Answer], find: bool) -> None:
-    from qlvit_edge.evaluation import validation_page
-    from qlvit_edge.files import write_json, write_text
-
-    classes = list(figures["classes"])
-    figures["mistakes"] = [
-        {
-            "image": answer.image.relative,
-            "true": classes[answer.image.label],
-            "predicted": None if answer.predicted is None else classes[answer.predicted],
-            "probability": max(answer.probabilities),
-        }
-        for answer in validation_page.wrong_answers(answers)
-    ]
-    html = validation_page.render(figures, answers, find=find)
-    write_json(out / "report.json", figures)
-    write_text(out / "index.html", html)
-
-
-def _print(figures: dict[str, Any], out: Path) -> None:
+def _print(report: ValidationReport, out: Path) -> None:
     from qlvit_edge.evaluation.validation import RESEARCH_ONLY
-    from qlvit_edge.evaluation.validation_page import golden_sentence, percent, unknown_cells
+    from qlvit_edge.evaluation.validation_page import percent, unknown_cells
 
-    data, macro, latency = figures["data"], figures["macro"], figures["latency_ms"]
-    low, high = figures["accuracy_interval_95"]
-    lines = [f"note: {note}" for note in figures["notes"]]
+    found = report.found
+    data, quality, latency = found.data, found.quality, found.latency_ms
+    macro = quality.macro
+    low, high = quality.accuracy_interval_95
+    lines = [f"note: {note}" for note in report.notes]
     lines += [
-        f"accuracy   {percent(figures['accuracy'])} of {data['images']} images "
-        f"({data['input']}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
-        f"macro      recall {percent(macro['recall'])} "
-        f"({' … '.join(percent(end, 1) for end in macro['recall_interval_95'])}), "
-        f"precision {percent(macro['precision'])}, "
-        f"F1 {percent(macro['f1'])}",
+        f"accuracy   {percent(quality.accuracy)} of {data.images} images "
+        f"({data.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
+        f"macro      recall {percent(macro.recall)} "
+        f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
+        f"precision {percent(macro.precision)}, "
+        f"F1 {percent(macro.f1)}",
     ]
     lines += [
-        f"           {name}: recall {percent(scores['recall'])} of {scores['images']}"
-        for name, scores in figures["classes"].items()
+        f"           {name}: recall {percent(own.recall)} of {own.images}"
+        for name, own in quality.classes.items()
     ]
-    if data["without_cell"]:
-        lines.append(f"no cell    found in {data['without_cell']} images: counted as wrong")
-    lines.append(f"golden     {golden_sentence(figures['golden'])}")
+    if data.without_cell:
+        lines.append(f"no cell    found in {data.without_cell} images: counted as wrong")
+    lines.append(f"golden     {found.golden.sentence}")
     if latency is not None:
         times = ", ".join(f"{name} {latency[name]:.2f} ms" for name in ("p50", "p90", "p99"))
         lines.append(f"latency    {times}")
     lines += [
-        f"memory     {figures['memory_bytes']['peak'] / 2**20:.0f} MiB at most",
-        f"kernels    {figures['kernels']['used']} of {figures['kernels']['runtime']}",
-        f"{RESEARCH_ONLY} {unknown_cells(figures['model'])}",
+        f"memory     {found.memory_bytes.peak / 2**20:.0f} MiB at most",
+        f"kernels    {found.kernels.used} of {found.kernels.runtime}",
+        f"arithmetic {found.kernels.arithmetic}",
+        f"{RESEARCH_ONLY} {unknown_cells(found.model)}",
         f"report: {out / 'index.html'}",
     ]
     for line in lines:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +23,30 @@ from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.evaluation.quality import Quality, measure_quality
+from qlvit_edge.evaluation.validation_report import (
+    DataFacts,
+    Host,
+    KernelFacts,
+    Measurement,
+    Memory,
+    ModelFacts,
+)
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.chain import read_model
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata
+from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import preprocess, recipe
 from qlvit_edge.runtime.chain import ChainInterpreter
 from qlvit_edge.runtime.chain import open_model as load
 from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.classifier import as_input, softmax
+from qlvit_edge.runtime.classifier import softmax
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
+from qlvit_edge.runtime.tensor_info import as_input
 
-NO_CELL = "(no cell found)"
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
 
@@ -174,7 +183,7 @@ def validate(
     find: bool,
     groups: dict[str, str],
     advance: Callable[[], None],
-) -> tuple[dict[str, Any], list[Answer]]:
+) -> tuple[Measurement, list[Answer]]:
     """Measure a model on labelled images.
 
     Args:
@@ -189,7 +198,7 @@ def validate(
         advance: called after every image.
 
     Returns:
-        The figures, ready for `json.dumps`, and every answer in the order of the images.
+        What was measured, and every answer in the order of the images.
 
     Raises:
         DataError: an image does not decode.
@@ -200,49 +209,51 @@ def validate(
     run_in_child(model.path, trial, model.content, kernels.value, runtime)
     before = _peak_memory()
     interpreter = load(model.content, kernels=kernels, runtime=runtime)
-    golden = _golden(model, interpreter, kernels)
+    golden = compare_golden(model.metadata, interpreter)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
     answers = []
     kinds: list[str] = []
     for image in images:
-        shown = shown_to_model(decode_noting(image.path, kinds), find=find)
-        answers.append(_answer(model, interpreter, image, shown, order))
+        picture = model_picture(decode_noting(image.path, kinds), find=find)
+        answers.append(_answer(model, interpreter, image, picture, order))
         advance()
     peak = _peak_memory()
     classes = folder.classes
-    figures = {
-        "model": _about(model),
-        "data": {
-            "folder": str(folder.root),
-            "images": len(images),
-            "classes": {
+    found = Measurement(
+        model=_about(model),
+        data=DataFacts(
+            folder=str(folder.root),
+            images=len(images),
+            classes={
                 name: sum(image.label == label for image in images)
                 for label, name in enumerate(classes)
             },
-            "input": f"crop by the cell finder, margin {CROP_MARGIN}" if find else "whole image",
-            "without_cell": sum(answer.predicted is None for answer in answers),
-            "unusual": dict(sorted(Counter(kinds).items())),
-        },
-        **_quality(classes, answers, groups),
-        "golden": golden,
-        "latency_ms": _latency(answers),
-        "memory_bytes": {"peak": peak, "before_model": before},
-        "kernels": {
-            "asked": kernels.value,
-            "runtime": runtime,
-            "used": interpreter.kernels_used,
-            "xnnpack_missing": interpreter.xnnpack_missing,
-        },
-        "machine": {
-            "processor": platform.machine(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-    }
-    return figures, answers
+            input=f"crop by the cell finder, margin {CROP_MARGIN}" if find else "whole image",
+            without_cell=sum(answer.predicted is None for answer in answers),
+            unusual=dict(sorted(Counter(kinds).items())),
+        ),
+        quality=_quality(classes, answers, groups),
+        golden=golden,
+        latency_ms=_latency(answers),
+        memory_bytes=Memory(peak=peak, before_model=before),
+        kernels=KernelFacts(
+            asked=kernels.value,
+            runtime=runtime,
+            used=interpreter.kernels_used,
+            xnnpack_missing=interpreter.xnnpack_missing,
+            arithmetic=str(interpreter.arithmetic),
+            proved=interpreter.arithmetic.proved,
+        ),
+        machine=Host(
+            processor=platform.machine(),
+            system=platform.platform(),
+            python=platform.python_version(),
+        ),
+    )
+    return found, answers
 
 
-def shown_to_model(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8] | None:
+def model_picture(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8] | None:
     """Return what is classified of a decoded image; None when no cell is found in it."""
     if not find:
         return image
@@ -271,100 +282,38 @@ def _answer(
 
 
 def _quality(
-    classes: tuple[str, ...], answers: list[Answer], groups: dict[str, str]
-) -> dict[str, Any]:
-    """Accuracy, interval, scores by class, confusion and AUC."""
+    classes: tuple[str, ...], answers: Sequence[Answer], groups: dict[str, str]
+) -> Quality:
+    """Compare the answers with the true classes."""
     count = len(classes)
-    truth = np.array([answer.image.label for answer in answers], np.int64)
-    predicted = np.array(
-        [count if answer.predicted is None else answer.predicted for answer in answers], np.int64
+    predicted = [count if answer.predicted is None else answer.predicted for answer in answers]
+    return measure_quality(
+        classes,
+        np.array([answer.image.label for answer in answers], np.int64),
+        np.array(predicted, np.int64),
+        np.array([answer.probabilities for answer in answers]),
+        [groups.get(answer.image.relative, answer.image.relative) for answer in answers],
+        grouped=bool(groups),
     )
-    # One more column than classes: images in which no cell was found.
-    matrix = metrics.confusion_matrix(truth, predicted, count + 1)
-    scores = metrics.per_class(matrix)[:count]
-    areas = metrics.one_vs_rest_auc(truth, np.array([answer.probabilities for answer in answers]))
-    present = [score for score, row in zip(scores, matrix, strict=False) if row.any()]
-    mean = metrics.macro(present)
-    right = (truth == predicted).astype(np.float64)
-    names = [groups.get(answer.image.relative, answer.image.relative) for answer in answers]
-    interval = metrics.bootstrap_interval(names, lambda drawn: float(right[drawn].mean()))
-
-    def macro_recall(drawn: NDArray[np.int64]) -> float:
-        drawn_truth, hits = truth[drawn], right[drawn]
-        return float(np.mean([hits[drawn_truth == label].mean() for label in set(drawn_truth)]))
-
-    lost = bool(matrix[:, count].any())
-    return {
-        "accuracy": metrics.accuracy(matrix),
-        "accuracy_interval_95": list(interval),
-        "interval_drawn_over": f"{len(set(names))} {'sources' if groups else 'images'}",
-        "macro": {
-            "recall": mean.recall,
-            "recall_interval_95": list(metrics.bootstrap_interval(names, macro_recall)),
-            "precision": mean.precision,
-            "f1": mean.f1,
-            "auc": _number(float(np.mean(known))) if (known := _known(areas)) else None,
-        },
-        "classes": {
-            name: {
-                "images": int(matrix[index].sum()),
-                "recall": scores[index].recall,
-                "precision": scores[index].precision,
-                "f1": scores[index].f1,
-                "auc": _number(areas[index]),
-            }
-            for index, name in enumerate(classes)
-        },
-        "confusion": {
-            "rows": list(classes),
-            "columns": [*classes, NO_CELL] if lost else list(classes),
-            "counts": matrix[:count, : count + lost].tolist(),
-        },
-    }
 
 
-def _golden(
-    model: Model, interpreter: Interpreter | ChainInterpreter, kernels: Kernels
-) -> dict[str, Any]:
-    """Compare with the golden pairs: equal bytes are expected of reference kernels only."""
-    pairs: list[GoldenPair] = [] if model.metadata is None else model.metadata.golden
-    comparable = interpreter.output.dtype == np.int8
-    result: dict[str, Any] = {"pairs": len(pairs), "must_be_equal": kernels is Kernels.REFERENCE}
-    if not pairs or not comparable:
-        reason = "the file holds none" if not pairs else "the model's output is not int8"
-        return result | {"compared": 0, "reason": reason, "passed": None}
-    differences = []
-    for pair in pairs:
-        logits = interpreter.invoke(as_input(pair.image(model.channels), interpreter.input))[0]
-        differences.append(np.abs(logits.astype(np.int64) - np.array(pair.logits, np.int64)))
-    largest = max(int(difference.max()) for difference in differences)
-    equal = sum(not difference.any() for difference in differences)
-    return result | {
-        "compared": len(pairs),
-        "equal": equal,
-        "values_that_differ": int(sum((difference > 0).sum() for difference in differences)),
-        "largest_difference": largest,
-        "passed": equal == len(pairs) if kernels is Kernels.REFERENCE else None,
-    }
-
-
-def _about(model: Model) -> dict[str, Any]:
+def _about(model: Model) -> ModelFacts:
     metadata = model.metadata
-    return {
-        "file": str(model.path),
-        "sha256": sha256(model.content),
-        "bytes": len(model.content),
-        "integer_only": model.audit.integer_only,
-        "verdict": model.audit.verdict,
-        "name": None if metadata is None else metadata.name,
-        "unknown_cells": None if metadata is None else metadata.unknown_cells,
-        "intended_use": None if metadata is None else metadata.intended_use,
-        "training_data": None if metadata is None else metadata.training_data,
-        "split_fingerprint": None if metadata is None else metadata.split_fingerprint,
-    }
+    return ModelFacts(
+        file=str(model.path),
+        sha256=sha256(model.content),
+        bytes=len(model.content),
+        integer_only=model.audit.integer_only,
+        verdict=model.audit.verdict,
+        name=None if metadata is None else metadata.name,
+        unknown_cells=None if metadata is None else metadata.unknown_cells,
+        intended_use=None if metadata is None else metadata.intended_use,
+        training_data=None if metadata is None else metadata.training_data,
+        split_fingerprint=None if metadata is None else metadata.split_fingerprint,
+    )
 
 
-def _latency(answers: list[Answer]) -> dict[str, float] | None:
+def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:
     times = [1000 * answer.seconds for answer in answers if not math.isnan(answer.seconds)]
     if not times:
         return None
@@ -375,12 +324,3 @@ def _peak_memory() -> int:
     """Largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _known(values: Sequence[float]) -> list[float]:
-    return [value for value in values if not math.isnan(value)]
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ class Cost:
     paper_style: Count = field(default_factory=Count)
     parts: dict[str, Count] = field(default_factory=lambda: defaultdict(Count))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the counts as plain data for JSON."""
         return {
             "true": vars(self.true),

@@ -7,16 +7,13 @@ Of a file that is compiled already it is read off.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph
-from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES, Rule, limitation, remark
+from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, Rule, limitation, remark
 from qlvit_edge.modelfile.edgetpu_partition import first_partition
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR
-from qlvit_edge.modelfile.summary import display_name
 
 ANOTHER_PARTITION = "needs an operator on the CPU that needs the Edge TPU: another partition"
 LEFT_BY_THE_COMPILER = "left to it when the file was compiled"
@@ -142,65 +139,6 @@ def forecast(document: Document) -> Forecast:
         partition_bytes=_parameters(graph, mapped),
         subgraphs=len(document.subgraphs),
     )
-
-
-def summarise_forecast(found: Forecast) -> dict[str, Any]:
-    """Return a forecast as plain values, ready for `json.dumps`; its answer comes first."""
-    total = found.total_macs
-    kinds = Counter(
-        (
-            display_name(operator),
-            found.status(index),
-            found.remarks[index] if found.mapped[index] else None,
-        )
-        for index, operator in enumerate(found.operators)
-    )
-    possible = found.macs(partition=False)
-    whole = found.macs(partition=True)
-    left = [index for index, on_tpu in enumerate(found.mapped) if not on_tpu]
-    return {
-        "answer": found.answer,
-        "note": COMPILED_ALREADY if found.compiled else FORECAST_ONLY,
-        "compiled": found.compiled,
-        "operators_on_cpu": len(left),
-        "operators": [
-            {
-                "name": display_name(operator),
-                "mapped": reason is None,
-                "reason": reason,
-                "remark": doubt,
-                "monolithic": found.status(index),
-                "macs": operator.macs,
-            }
-            for index, (operator, reason, doubt) in enumerate(
-                zip(found.operators, found.reasons, found.remarks, strict=True)
-            )
-        ],
-        "kinds": [
-            {"name": name, "status": status, "remark": doubt, "count": count}
-            for (name, status, doubt), count in sorted(
-                kinds.items(), key=lambda item: tuple(map(str, item[0]))
-            )
-        ],
-        "total_macs": total,
-        "mapped": {
-            "operators": sum(reason is None for reason in found.reasons),
-            "macs": possible,
-            "share": possible / total if total else 0.0,
-        },
-        "monolithic": {
-            "operators": found.partition,
-            "macs": whole,
-            "share": whole / total if total else 0.0,
-            "parameter_bytes": found.partition_bytes,
-            "first_on_cpu": display_name(found.operators[left[0]]) if left else None,
-        },
-        "parameter_bytes": found.parameter_bytes,
-        "sram_bytes": SRAM_BYTES,
-        "parameter_room_bytes": [int(size) for size in PARAMETER_BYTES],
-        "parameters": found.fits,
-        "subgraphs": found.subgraphs,
-    }
 
 
 def _counted(count: int) -> str:

@@ -1,48 +1,192 @@
-"""A document as plain values that can be printed or written as JSON."""
+"""A document without its weights: what `inspect` prints or writes as JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from qlvit_edge.modelfile.arena import arena_bytes
-from qlvit_edge.modelfile.audit import audit_integer_only
+from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.metadata import ModelMetadata
 
 
-def summarise(document: Document, metadata: ModelMetadata | None) -> dict[str, Any]:
-    """Return everything `document` holds except the weights, ready for `json.dumps`.
+@dataclass(frozen=True)
+class TensorSummary:
+    """One tensor.
 
-    Keys: `bytes`, `constant_bytes` (of the tensors inside), `arena_bytes` (planned for the
-    activations of the first graph, see `qlvit_edge.modelfile.arena`), `schema_version`,
-    `description`, `inputs`, `outputs`, `macs` (first graph), `operator_counts` (name →
-    count, most frequent first), `graphs` (operators and tensors in file order), `audit`,
-    `metadata` (None without ours; golden pairs are counted, not listed), `metadata_names`.
+    Attributes:
+        name: as the file has it.
+        shape: of its values.
+        type: of its values, as TFLite names it.
+        scales: one, or one per channel; none for a float tensor.
+        zero_points: likewise.
+        axis: of the channels; None where there is one scale or none.
+        constant: whether the file holds its values.
+        bytes: of its values.
     """
-    audit = audit_integer_only(document)
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None
+    constant: bool
+    bytes: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> TensorSummary:
+        """Leave out the values."""
+        return cls(
+            name=tensor.name,
+            shape=tensor.shape,
+            type=tensor.dtype,
+            scales=tensor.scales,
+            zero_points=tensor.zero_points,
+            axis=tensor.axis,
+            constant=tensor.is_constant,
+            bytes=tensor.nbytes,
+        )
+
+
+@dataclass(frozen=True)
+class OperatorSummary:
+    """One operator.
+
+    Attributes:
+        name: of its kind; of a custom one with its code.
+        version: of its kind.
+        inputs: numbers of tensors; -1 for one that is left out.
+        outputs: numbers of tensors.
+        macs: of one inference.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    macs: int
+
+
+@dataclass(frozen=True)
+class GraphSummary:
+    """One graph of a file.
+
+    Attributes:
+        name: as the file has it.
+        inputs: numbers of tensors.
+        outputs: numbers of tensors.
+        operators: in file order, which is that of execution.
+        tensors: in file order.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: tuple[OperatorSummary, ...]
+    tensors: tuple[TensorSummary, ...]
+
+    @classmethod
+    def of(cls, graph: Subgraph) -> GraphSummary:
+        """Leave out the weights."""
+        return cls(
+            name=graph.name,
+            inputs=tuple(graph.inputs),
+            outputs=tuple(graph.outputs),
+            operators=tuple(
+                OperatorSummary(
+                    name=display_name(operator),
+                    version=operator.version,
+                    inputs=tuple(operator.inputs),
+                    outputs=tuple(operator.outputs),
+                    macs=operator.macs,
+                )
+                for operator in graph.operators
+            ),
+            tensors=tuple(TensorSummary.of(tensor) for tensor in graph.tensors),
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the graph for JSON."""
+        return {
+            **vars(self),
+            "operators": [vars(operator) for operator in self.operators],
+            "tensors": [vars(tensor) for tensor in self.tensors],
+        }
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """Everything a document holds except the weights.
+
+    Attributes:
+        bytes: size of the file.
+        constant_bytes: of the tensors inside.
+        arena_bytes: planned for the activations of the first graph, see
+            `qlvit_edge.modelfile.arena`.
+        schema_version: of the format.
+        description: who wrote it.
+        inputs: of the first graph.
+        outputs: of the first graph.
+        macs: of one inference of the first graph.
+        operator_counts: by kind, most frequent first.
+        graphs: in file order.
+        audit: what keeps it from being an integer model.
+        metadata: what it says about itself; None without ours.
+        metadata_names: of all metadata inside.
+    """
+
+    bytes: int
+    constant_bytes: int
+    arena_bytes: int
+    schema_version: int
+    description: str
+    inputs: tuple[TensorSummary, ...]
+    outputs: tuple[TensorSummary, ...]
+    macs: int
+    operator_counts: dict[str, int]
+    graphs: tuple[GraphSummary, ...]
+    audit: AuditResult
+    metadata: ModelMetadata | None
+    metadata_names: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the summary for JSON."""
+        audit = self.audit
+        return {
+            **vars(self),
+            "inputs": [vars(tensor) for tensor in self.inputs],
+            "outputs": [vars(tensor) for tensor in self.outputs],
+            "graphs": [graph.as_dict() for graph in self.graphs],
+            "audit": {
+                "passed": audit.passed,
+                "integer_only": audit.integer_only,
+                "verdict": audit.verdict,
+                **asdict(audit),
+            },
+            "metadata": None if self.metadata is None else metadata_values(self.metadata),
+        }
+
+
+def summarise(document: Document, metadata: ModelMetadata | None) -> ModelSummary:
+    """Return everything `document` holds except the weights."""
     counts = Counter(display_name(operator) for operator in document.operators)
-    return {
-        "bytes": document.size,
-        "constant_bytes": sum(t.nbytes for t in document.tensors if t.is_constant),
-        "arena_bytes": arena_bytes(document.subgraphs[0]),
-        "schema_version": document.version,
-        "description": document.description,
-        "inputs": [describe_tensor(tensor) for tensor in document.inputs],
-        "outputs": [describe_tensor(tensor) for tensor in document.outputs],
-        "macs": document.macs,
-        "operator_counts": dict(counts.most_common()),
-        "graphs": [_graph(graph) for graph in document.subgraphs],
-        "audit": {
-            "passed": audit.passed,
-            "integer_only": audit.integer_only,
-            "verdict": audit.verdict,
-            **asdict(audit),
-        },
-        "metadata": None if metadata is None else _metadata(metadata),
-        "metadata_names": list(document.metadata_names),
-    }
+    return ModelSummary(
+        bytes=document.size,
+        constant_bytes=sum(t.nbytes for t in document.tensors if t.is_constant),
+        arena_bytes=arena_bytes(document.subgraphs[0]),
+        schema_version=document.version,
+        description=document.description,
+        inputs=tuple(TensorSummary.of(tensor) for tensor in document.inputs),
+        outputs=tuple(TensorSummary.of(tensor) for tensor in document.outputs),
+        macs=document.macs,
+        operator_counts=dict(counts.most_common()),
+        graphs=tuple(GraphSummary.of(graph) for graph in document.subgraphs),
+        audit=audit_integer_only(document),
+        metadata=metadata,
+        metadata_names=tuple(document.metadata_names),
+    )
 
 
 def display_name(operator: Operator) -> str:
@@ -50,39 +194,7 @@ def display_name(operator: Operator) -> str:
     return f"CUSTOM:{operator.custom_code}" if operator.name == "CUSTOM" else operator.name
 
 
-def describe_tensor(tensor: Tensor) -> dict[str, Any]:
-    """Return one tensor as plain values."""
-    return {
-        "name": tensor.name,
-        "shape": list(tensor.shape),
-        "type": tensor.dtype,
-        "scales": list(tensor.scales),
-        "zero_points": list(tensor.zero_points),
-        "axis": tensor.axis,
-        "constant": tensor.is_constant,
-        "bytes": tensor.nbytes,
-    }
-
-
-def _graph(graph: Subgraph) -> dict[str, Any]:
-    return {
-        "name": graph.name,
-        "inputs": list(graph.inputs),
-        "outputs": list(graph.outputs),
-        "operators": [
-            {
-                "name": display_name(operator),
-                "version": operator.version,
-                "inputs": list(operator.inputs),
-                "outputs": list(operator.outputs),
-                "macs": operator.macs,
-            }
-            for operator in graph.operators
-        ],
-        "tensors": [describe_tensor(tensor) for tensor in graph.tensors],
-    }
-
-
-def _metadata(metadata: ModelMetadata) -> dict[str, Any]:
-    values: dict[str, Any] = metadata.model_dump(mode="json", exclude={"golden"})
+def metadata_values(metadata: ModelMetadata) -> dict[str, object]:
+    """Return the metadata for JSON, its golden pairs counted and not listed."""
+    values: dict[str, object] = metadata.model_dump(mode="json", exclude={"golden"})
     return values | {"golden_pairs": len(metadata.golden)}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.machine import temperature
+from qlvit_edge.runtime.arithmetic import arithmetic_of_file
+from qlvit_edge.runtime.machine import Machine, temperature
+from qlvit_edge.runtime.profiler import Profile
 from qlvit_edge.runtime.worker import Case, Worker, bare_peak
 
 REPEATS = 5
@@ -38,39 +40,120 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What of a case is fixed or measured once.
+
+    Attributes:
+        bytes: size of the file.
+        macs: of one inference.
+        arena_bytes: memory for the activations, by calculation.
+        constant_bytes: of the tensors in the file.
+        kernels_used: what really ran, in words.
+        arithmetic: what that computes, and whether that is proved on this runtime, in words.
+        partitions: parts of the graph that XNNPACK took over.
+        operators_left: operators outside them.
+        start_up_s: from the start of a process to the end of its first inference.
+        peak_bytes: of a process that ran once; None where the system hides it.
+        bare_bytes: of a process with the runtime alone; None likewise.
+        peak_above_bare_bytes: their difference; None likewise.
+    """
+
+    bytes: int
+    macs: int
+    arena_bytes: int
+    constant_bytes: int
+    kernels_used: str
+    arithmetic: str
+    partitions: int
+    operators_left: int
+    start_up_s: float
+    peak_bytes: int | None
+    bare_bytes: int | None
+    peak_above_bare_bytes: int | None
+
+
+@dataclass(frozen=True)
 class Row:
     """What was measured of one case.
 
     Attributes:
         case: what was run.
-        facts: everything that is fixed or measured once: `bytes`, `macs`, `arena_bytes`,
-            `constant_bytes`, `kernels_used`, `partitions`, `operators_left`, `start_up_s`,
-            `peak_bytes`, `bare_bytes`, `peak_above_bare_bytes` (None where memory is hidden).
+        facts: what is fixed or measured once.
         milliseconds: every timed inference, in order.
         ratios: of each round: this row's median time over the first row's.
     """
 
     case: Case
-    facts: dict[str, Any]
+    facts: Facts
     milliseconds: list[float]
     ratios: list[float]
 
-    def summary(self) -> dict[str, Any]:
+    def percentile(self, percent: float) -> float:
+        """Milliseconds that so many percent of the inferences stay below."""
+        return float(np.percentile(self.milliseconds, percent))
+
+    def ratio(self, percent: float) -> float:
+        """Ratio to the first row that so many percent of the rounds stay below."""
+        return float(np.percentile(self.ratios, percent))
+
+    @property
+    def images_per_second(self) -> float:
+        """By the median time."""
+        return 1e3 / self.percentile(50)
+
+    @property
+    def gmacs_per_second(self) -> float:
+        """By the median time."""
+        return self.facts.macs / self.percentile(50) / 1e6
+
+    def as_dict(self) -> dict[str, object]:
         """Return the row for JSON: percentiles instead of every time."""
-        p50, p90, p99 = (float(np.percentile(self.milliseconds, p)) for p in (50, 90, 99))
         return {
             "model": self.case.model,
             "file": str(self.case.path),
             "threads": self.case.threads,
             "runtime": self.case.runtime,
             "kernels": self.case.kernels,
-            "p50_ms": p50,
-            "p90_ms": p90,
-            "p99_ms": p99,
-            "images_per_second": 1e3 / p50,
-            "gmacs_per_second": self.facts["macs"] / p50 / 1e6,
-            "ratio": {f"p{p}": float(np.percentile(self.ratios, p)) for p in (10, 50, 90)},
-            **self.facts,
+            **{f"p{p}_ms": self.percentile(p) for p in (50, 90, 99)},
+            "images_per_second": self.images_per_second,
+            "gmacs_per_second": self.gmacs_per_second,
+            "ratio": {f"p{p}": self.ratio(p) for p in (10, 50, 90)},
+            **asdict(self.facts),
+        }
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """Rows with the machine they were measured on.
+
+    Attributes:
+        machine: it, from before the measurement.
+        temperature_after_c: its temperature afterwards; None where it does not tell.
+        rounds: that count.
+        repeats: timed inferences of a row in one round.
+        warmup: rounds before them.
+        rows: one per case.
+        profiles: by model, where its time goes; of those that were asked for.
+    """
+
+    machine: Machine
+    temperature_after_c: float | None
+    rounds: int
+    repeats: int
+    warmup: int
+    rows: tuple[Row, ...]
+    profiles: dict[str, Profile] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report for JSON."""
+        return {
+            "machine": asdict(self.machine),
+            "temperature_after_c": self.temperature_after_c,
+            "rounds": self.rounds,
+            "repeats": self.repeats,
+            "warmup": self.warmup,
+            "rows": [row.as_dict() for row in self.rows],
+            "profiles": {name: asdict(profile) for name, profile in self.profiles.items()},
         }
 
 
@@ -132,56 +215,57 @@ def take_turns(
 
 def report(
     rows: Sequence[Row],
-    machine: dict[str, Any],
+    machine: Machine,
     rounds: int,
     warmup: int,
+    profiles: dict[str, Profile] | None = None,
     repeats: int = REPEATS,
-) -> dict[str, Any]:
-    """Return the rows with the machine they were measured on, for JSON.
+) -> BenchmarkReport:
+    """Put the rows together with the machine they were measured on.
 
     Args:
         rows: as `measure` returned them just now.
         machine: `describe_machine` from before.
         rounds: of `measure`.
         warmup: of `measure`.
+        profiles: by model, where its time goes.
         repeats: of `measure`.
-
-    Returns:
-        `machine`, `temperature_after_c`, `rounds`, `repeats`, `warmup`, `rows`.
     """
-    return {
-        "machine": machine,
-        "temperature_after_c": temperature(),
-        "rounds": rounds,
-        "repeats": repeats,
-        "warmup": warmup,
-        "rows": [row.summary() for row in rows],
-    }
+    return BenchmarkReport(
+        machine, temperature(), rounds, repeats, warmup, tuple(rows), profiles or {}
+    )
 
 
-def _facts(case: Case, document: Document, bare: int | None) -> dict[str, Any]:
+def _facts(case: Case, document: Document, bare: int | None) -> Facts:
     """Start a case a few times afresh: how long to the first result, and the memory."""
     if not document.subgraphs[0].operators:
         raise ModelFileError(case.path, "it has no operators", "give a model that computes")
     starts = []
     for _ in range(STARTS):
         with Worker(case) as worker:
-            starts.append(worker.loaded)
+            starts.append(worker.first_run)
+    arithmetic = arithmetic_of_file(
+        document,
+        case.runtime,
+        reference=case.kernels == "reference",
+        partitions=starts[0].partitions,
+    )
     peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
     peak = int(statistics.median(peaks)) if peaks else None
-    return {
-        "bytes": document.size,
-        "macs": document.macs,
-        "arena_bytes": arena_bytes(document.subgraphs[0]),
-        "constant_bytes": sum(t.nbytes for t in document.tensors if t.is_constant),
-        "kernels_used": starts[0].kernels_used,
-        "partitions": starts[0].partitions,
-        "operators_left": starts[0].operators_left,
-        "start_up_s": statistics.median(start.seconds for start in starts),
-        "peak_bytes": peak,
-        "bare_bytes": bare,
-        "peak_above_bare_bytes": None if peak is None or bare is None else peak - bare,
-    }
+    return Facts(
+        bytes=document.size,
+        macs=document.macs,
+        arena_bytes=arena_bytes(document.subgraphs[0]),
+        constant_bytes=sum(t.nbytes for t in document.tensors if t.is_constant),
+        kernels_used=starts[0].kernels_used,
+        arithmetic=str(arithmetic),
+        partitions=starts[0].partitions,
+        operators_left=starts[0].operators_left,
+        start_up_s=statistics.median(start.seconds for start in starts),
+        peak_bytes=peak,
+        bare_bytes=bare,
+        peak_above_bare_bytes=None if peak is None or bare is None else peak - bare,
+    )
 
 
 def _order(count: int, index: int) -> list[int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 INTEGER_INSTRUCTIONS = (
     "avx2",
@@ -23,37 +23,57 @@ INTEGER_INSTRUCTIONS = (
 _PACKAGES = ("ai-edge-litert", "tflite-runtime", "numpy")
 
 
-def describe_machine() -> dict[str, Any]:
-    """Return processor, integer instructions, cores, governor and versions, for JSON.
+@dataclass(frozen=True)
+class Machine:
+    """A machine; `asdict` of it is JSON.
 
-    Keys: `processor`, `integer_instructions`, `cores` (usable by this process), `governor`
-    (None where the machine does not tell), `temperature_c` (None likewise), `system`,
-    `python`, `packages` (name → version of those installed).
+    Attributes:
+        processor: its name.
+        integer_instructions: those of `INTEGER_INSTRUCTIONS` that it has.
+        cores: usable by this process.
+        governor: of the clock; None where the machine does not tell.
+        temperature_c: before the measurement; None likewise.
+        system: operating system and architecture.
+        python: its version.
+        packages: name → version of those installed.
     """
+
+    processor: str
+    integer_instructions: tuple[str, ...]
+    cores: int
+    governor: str | None
+    temperature_c: float | None
+    system: str
+    python: str
+    packages: dict[str, str]
+
+    @property
+    def words(self) -> str:
+        """The machine in one line."""
+        instructions = ", ".join(self.integer_instructions) or "no known integer instructions"
+        parts = [f"{self.processor} ({instructions})", f"{self.cores} cores"]
+        if self.governor:
+            parts.append(f"governor {self.governor}")
+        if self.temperature_c is not None:
+            parts.append(f"{self.temperature_c:.0f} °C")
+        parts += [f"{name} {version}" for name, version in self.packages.items()]
+        return "; ".join(parts)
+
+
+def describe_machine() -> Machine:
+    """Return processor, integer instructions, cores, governor and versions."""
     facts = _cpuinfo()
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
-    return {
-        "processor": facts.get("model name") or facts.get("Model") or platform.machine(),
-        "integer_instructions": [name for name in INTEGER_INSTRUCTIONS if name in flags],
-        "cores": len(os.sched_getaffinity(0)),
-        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
-        "temperature_c": temperature(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "packages": _versions(),
-    }
-
-
-def in_words(machine: dict[str, Any]) -> str:
-    """Return one line about what `describe_machine` found."""
-    instructions = ", ".join(machine["integer_instructions"]) or "no known integer instructions"
-    parts = [f"{machine['processor']} ({instructions})", f"{machine['cores']} cores"]
-    if machine["governor"]:
-        parts.append(f"governor {machine['governor']}")
-    if machine["temperature_c"] is not None:
-        parts.append(f"{machine['temperature_c']:.0f} °C")
-    parts += [f"{name} {version}" for name, version in machine["packages"].items()]
-    return "; ".join(parts)
+    return Machine(
+        processor=facts.get("model name") or facts.get("Model") or platform.machine(),
+        integer_instructions=tuple(name for name in INTEGER_INSTRUCTIONS if name in flags),
+        cores=len(os.sched_getaffinity(0)),
+        governor=_read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        temperature_c=temperature(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        packages=_versions(),
+    )
 
 
 def temperature() -> float | None:

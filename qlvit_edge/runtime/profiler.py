@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,70 @@ REST = "runtime and unassigned"
 """The whole inference less its operators: kernels report whole microseconds, rounded down."""
 
 
-def profile_model(path: Path, rounds: int = ROUNDS) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PartTime:
+    """What one part of the network takes.
+
+    Attributes:
+        part: its name.
+        share: of the whole inference, 0 to 1.
+        milliseconds: mean of one inference.
+        operators: in it.
+        macs: of one inference.
+    """
+
+    part: str
+    share: float
+    milliseconds: float
+    operators: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """What one operator takes.
+
+    Attributes:
+        name: of its output.
+        operator: its kind.
+        part: of the network, that it belongs to.
+        kernels: those that ran for it.
+        microseconds: mean of one inference.
+        macs: of one inference.
+    """
+
+    name: str
+    operator: str
+    part: str
+    kernels: tuple[str, ...]
+    microseconds: float
+    macs: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a model goes; `asdict` of it is JSON.
+
+    Attributes:
+        milliseconds: a whole inference with the profiler.
+        rounds: inferences, of which the faster half counts.
+        unlike_share: share of the time that went to kernels for which no operator of a
+            fitting kind was found.
+        parts: most expensive first.
+        operators: in execution order.
+    """
+
+    milliseconds: float
+    rounds: int
+    unlike_share: float
+    parts: tuple[PartTime, ...]
+    operators: tuple[OperatorTime, ...]
+
+
+def profile_model(path: Path, rounds: int = ROUNDS) -> Profile:
     """Profile a model on the default kernels with one thread, in a process of its own.
 
     Means over the faster half of ``rounds`` inferences.
-
-    Returns:
-        For JSON: `milliseconds` (a whole inference with the profiler), `rounds`, `parts`
-        (most expensive first; `part`, `share` of the whole, `milliseconds`, `operators`,
-        `macs`), `operators` (`name` of the output, `operator`, `part`, `kernels`,
-        `microseconds`, `macs`) and `unlike_share`: the share of the time that went to
-        kernels for which no operator of a fitting kind was found.
 
     Raises:
         ModelFileError: the file is no model, or the runtime crashed on it.
@@ -88,44 +142,47 @@ def _shares(
     times: np.ndarray[Any, np.dtype[np.float64]],
     whole: float,
     rounds: int,
-) -> dict[str, Any]:
+) -> Profile:
     graph = document.subgraphs[0]
     owners = _owners(graph.operators, delegated, events)
-    rows: list[dict[str, Any]] = [
-        {
-            "name": graph.tensors[op.outputs[0]].name if op.outputs else "",
-            "operator": op.name,
-            "part": part_of(op, graph),
-            "kernels": [],
-            "microseconds": 0.0,
-            "macs": op.macs,
-        }
-        for op in graph.operators
-    ]
+    kernels: list[list[str]] = [[] for _ in graph.operators]
+    microseconds = [0.0] * len(graph.operators)
     unlike = 0.0
     for event, (number, fits), time in zip(events, owners, times.tolist(), strict=True):
-        rows[number]["kernels"].append(event.name)
-        rows[number]["microseconds"] += time
+        kernels[number].append(event.name)
+        microseconds[number] += time
         unlike += 0.0 if fits else time
-    parts: dict[str, dict[str, Any]] = {
-        REST: {"milliseconds": (whole - float(times.sum())) / 1e3, "operators": 0, "macs": 0}
-    }
-    for row in rows:
-        part = parts.setdefault(row["part"], {"milliseconds": 0.0, "operators": 0, "macs": 0})
-        part["milliseconds"] += row["microseconds"] / 1e3
-        part["operators"] += 1
-        part["macs"] += row["macs"]
-    listed: list[dict[str, Any]] = [
-        {"part": name, "share": 1e3 * facts["milliseconds"] / whole, **facts}
-        for name, facts in parts.items()
-    ]
-    return {
-        "milliseconds": whole / 1e3,
-        "rounds": rounds,
-        "unlike_share": unlike / whole,
-        "parts": sorted(listed, key=lambda part: -part["share"]),
-        "operators": rows,
-    }
+    operators = tuple(
+        OperatorTime(
+            name=graph.tensors[op.outputs[0]].name if op.outputs else "",
+            operator=op.name,
+            part=part_of(op, graph),
+            kernels=tuple(names),
+            microseconds=time,
+            macs=op.macs,
+        )
+        for op, names, time in zip(graph.operators, kernels, microseconds, strict=True)
+    )
+    return Profile(
+        milliseconds=whole / 1e3,
+        rounds=rounds,
+        unlike_share=unlike / whole,
+        parts=_parts(operators, whole, whole - float(times.sum())),
+        operators=operators,
+    )
+
+
+def _parts(operators: tuple[OperatorTime, ...], whole: float, rest: float) -> tuple[PartTime, ...]:
+    """Add the operators up by part; times in microseconds, ``rest`` is no operator's."""
+    members: dict[str, list[OperatorTime]] = {}
+    for operator in operators:
+        members.setdefault(operator.part, []).append(operator)
+    parts = [PartTime(REST, rest / whole, rest / 1e3, 0, 0)]
+    for name, own in members.items():
+        time = sum(operator.microseconds for operator in own)
+        macs = sum(operator.macs for operator in own)
+        parts.append(PartTime(name, time / whole, time / 1e3, len(own), macs))
+    return tuple(sorted(parts, key=lambda part: -part.share))
 
 
 def _owners(

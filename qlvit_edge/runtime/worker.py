@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class FirstRun:
     """What a worker says when its model has run once.
 
     Attributes:
@@ -81,7 +81,7 @@ class Worker:
     """A child process with a model in it; a context manager that ends the process.
 
     Attributes:
-        loaded: what the child said about the model.
+        first_run: what the child said about the model.
     """
 
     def __init__(self, case: Case) -> None:
@@ -104,8 +104,8 @@ class Worker:
         )
         try:
             self._send(case)
-            facts = self._receive()
-            self.loaded = Loaded(**facts, seconds=time.perf_counter() - began)
+            said: FirstRun = self._receive()
+            self.first_run = replace(said, seconds=time.perf_counter() - began)
         except BaseException:
             self.close()
             raise
@@ -150,7 +150,7 @@ class Worker:
             pickle.dump(message, self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._crashed() from None
+            raise self._crash_error() from None
 
     def _receive(self) -> Any:
         assert self._process.stdout is not None
@@ -162,7 +162,7 @@ class Worker:
         try:
             failed, value = pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError):
-            raise self._crashed() from None
+            raise self._crash_error() from None
         if failed:
             kind, text = value
             error = kind.__new__(kind)
@@ -170,7 +170,7 @@ class Worker:
             raise error
         return value
 
-    def _crashed(self) -> ModelFileError:
+    def _crash_error(self) -> ModelFileError:
         code = self._process.wait()
         self._noise.seek(0)
         cause = cause_of(code, self._noise.read())
@@ -205,12 +205,12 @@ def _work() -> None:
 
     messages = sys.stdin.buffer
     try:
-        interpreter, values, facts = _load(pickle.load(messages))
-        say(False, facts)
+        interpreter, values, first_run = _load(pickle.load(messages))
+        say(False, first_run)
         while True:
             times = pickle.load(messages)
             interpreter.invoke(values)
-            say(False, _timed(interpreter, values, times))
+            say(False, _time_runs(interpreter, values, times))
     except EOFError:
         return
     except QLViTEdgeError as error:
@@ -218,7 +218,9 @@ def _work() -> None:
         say(True, (type(error), str(error)))
 
 
-def _load(case: Case) -> tuple[Interpreter, NDArray[Any], dict[str, Any]]:
+def _load(case: Case) -> tuple[Interpreter, NDArray[Any], FirstRun]:
+    """In the child: load a model and run it once; only the parent knows when this began."""
+    began = time.perf_counter()
     interpreter = Interpreter(
         case.path,
         kernels=Kernels(case.kernels),
@@ -227,13 +229,14 @@ def _load(case: Case) -> tuple[Interpreter, NDArray[Any], dict[str, Any]]:
     )
     values = _input(interpreter.input.shape, interpreter.input.dtype)
     interpreter.invoke(values)
-    facts = {
-        "kernels_used": interpreter.kernels_used,
-        "partitions": interpreter.partitions,
-        "operators_left": interpreter.operators_left,
-        "peak_bytes": peak_memory(),
-    }
-    return interpreter, values, facts
+    first_run = FirstRun(
+        kernels_used=interpreter.kernels_used,
+        partitions=interpreter.partitions,
+        operators_left=interpreter.operators_left,
+        peak_bytes=peak_memory(),
+        seconds=time.perf_counter() - began,
+    )
+    return interpreter, values, first_run
 
 
 def _input(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -245,7 +248,7 @@ def _input(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
     return generator.random(shape).astype(dtype)
 
 
-def _timed(interpreter: Interpreter, values: NDArray[Any], times: int) -> list[float]:
+def _time_runs(interpreter: Interpreter, values: NDArray[Any], times: int) -> list[float]:
     found = []
     for _ in range(times):
         began = time.perf_counter()

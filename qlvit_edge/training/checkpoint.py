@@ -2,7 +2,7 @@
 
 ::
 
-    run.json            network configuration, classes, data, settings   (RunConfig)
+    run.json            network network, classes, data, settings, unknown cells   (RunConfig)
     split.json          the split it was trained on
     best.safetensors    averaged weights of the best epoch: what is calibrated and converted
     last.safetensors    everything `--resume` needs, in one file, so that it is consistent
@@ -19,12 +19,13 @@ import errno
 import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -40,6 +41,9 @@ BEST_FILE = "best.safetensors"
 LAST_FILE = "last.safetensors"
 SPLIT_FILE = "split.json"
 CALIBRATION_FILE = "calibration.json"
+BUNDLED_CROPS: Final = "bundled:crops"
+DESCRIPTION_FIELDS: Final = ("unknown_cells", "golden_images")
+"""Fields of run.json that describe the model and decide nothing in training."""
 
 
 class TrainingSettings(BaseModel):
@@ -57,7 +61,19 @@ class TrainingSettings(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """Everything needed to rebuild the network and find its data again."""
+    """Everything needed to rebuild the network and find its data again, and what it is for.
+
+    Attributes:
+        format: version of this file.
+        network: the network's configuration.
+        classes: names of its classes, in the order of its outputs.
+        data: folder of the images it was trained on.
+        split_fingerprint: of its split.
+        training: what else decided the training.
+        unknown_cells: kinds of cells it was never shown; every file made of it says so.
+        golden_images: folder of images that may travel in its files, one folder per class,
+            relative to the run folder; or ``bundled:crops``, those of the package.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,6 +83,8 @@ class RunConfig(BaseModel):
     data: str
     split_fingerprint: str
     training: TrainingSettings
+    unknown_cells: list[str] = Field(default_factory=list)
+    golden_images: str = BUNDLED_CROPS
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,7 @@ def read_run_config(folder: Path) -> RunConfig:
         raise CheckpointError(path, f"{where}: {first['msg']}", "train again") from None
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], header: Mapping[str, object]) -> None:
     """Write tensors and a JSON header as safetensors, atomically."""
     packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:

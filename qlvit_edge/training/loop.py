@@ -31,6 +31,7 @@ from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
+    DESCRIPTION_FIELDS,
     FORMAT,
     LAST_FILE,
     RunConfig,
@@ -66,7 +67,7 @@ class TrainingState:
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def save(self, path: Path, settings: dict[str, Any]) -> None:
+    def save(self, path: Path, settings: dict[str, object]) -> None:
         """Write the state to ``path`` atomically."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -80,7 +81,7 @@ class TrainingState:
         }
         save_tensors(path, tensors, header)
 
-    def restore(self, path: Path, settings: dict[str, Any]) -> None:
+    def restore(self, path: Path, settings: dict[str, object]) -> None:
         """Continue from a file that `save` wrote for the same settings.
 
         Raises:
@@ -134,7 +135,7 @@ def train(
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run.
     """
-    settings = run.model_dump(mode="json")
+    settings: dict[str, object] = run.model_dump(mode="json", exclude=set(DESCRIPTION_FIELDS))
     torch.manual_seed(run.training.seed)
     network = QLViT(run.network).to(device)
     average = copy.deepcopy(network)

@@ -19,7 +19,7 @@ def examine(content: bytes) -> bool:
     try:
         document = read_document(content)
         metadata = metadata_of(document)
-        json.dumps(summarise(document, metadata))
+        json.dumps(summarise(document, metadata).as_dict())
         require_allowed(document, "model")
     except ModelFileError as error:
         line = str(error)

@@ -25,6 +25,7 @@ from qlvit_edge.training.checkpoint import (
 )
 
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
+UNKNOWN_CELLS = ("basophils", "blasts")
 COLOURS = ((200, 60, 90), (90, 50, 160), (130, 110, 190), (150, 40, 140))
 
 
@@ -97,6 +98,7 @@ def write_run(folder: Path, data: Path, config: NetworkConfig) -> Split:
             training=TrainingSettings(
                 epochs=1, batch=8, peak_rate=1e-3, weight_decay=0.05, validation=0.0, seed=0
             ),
+            unknown_cells=list(UNKNOWN_CELLS),
         ),
     )
     tensors = dict(settled_network(config).state_dict())

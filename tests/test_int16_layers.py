@@ -1,4 +1,4 @@
-"""`--mixed`: chosen layers in int16, proven like any graph, closer and said to be slower."""
+"""`--int16-layers`: chosen layers in int16, proven like any graph, closer and said to be slower."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from command import files_below, refused, run_command
 from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.calibration.lifting import lift_worst, worst_liftable
+from qlvit_edge.calibration.int16_choice import choose_int16_layers, worst_candidates
 from qlvit_edge.calibration.sensitivity import Cost, LayerCost, Sensitivity, cost_of
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.names import layer_of, layers_of
-from qlvit_edge.converters.prove import prove_equal
+from qlvit_edge.converters.proof.equality import prove_equal
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.modelfile.audit import audit_integer_only
@@ -40,7 +40,7 @@ def calibrated(root: Path, **changes: object) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the plain network."""
-    return calibrated(tmp_path_factory.mktemp("mixed"))
+    return calibrated(tmp_path_factory.mktemp("int16"))
 
 
 def views_for(run: Path, count: int) -> np.ndarray:
@@ -64,23 +64,24 @@ def silent(_: str, __: int) -> Iterator[Callable[[], None]]:
 
 def require_proof(run: Path, layers: list[str]) -> None:
     plain, ranges = graph_and_ranges(run)
-    lifted = lift(plain, layers, ranges).graph
-    content = write_tflite(lifted)
+    changed = with_int16_layers(plain, layers, ranges).graph
+    content = write_tflite(changed)
     assert audit_integer_only(read_document(content)).passed
-    equality = prove_equal(lifted, content, views_for(run, 2))
-    assert equality.unequal == {}
-    assert equality.tensors > len(plain.operations)
+    for arithmetic in ("xnnpack", "reference"):
+        equality = prove_equal(changed, content, views_for(run, 2), arithmetic)
+        assert equality.unequal == {}
+        assert equality.tensors > len(plain.operations)
 
 
-def test_every_tensor_is_proven_with_everything_lifted(run: Path) -> None:
-    require_proof(run, list(liftable(graph_and_ranges(run)[0])))
+def test_every_tensor_is_proven_with_every_layer_in_int16(run: Path) -> None:
+    require_proof(run, list(int16_candidates(graph_and_ranges(run)[0])))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", FAMILY)
 def test_every_tensor_is_proven_in_the_whole_family(member: str, tmp_path: Path) -> None:
     run = calibrated(tmp_path, **FAMILY[member])
-    require_proof(run, list(liftable(graph_and_ranges(run)[0])))
+    require_proof(run, list(int16_candidates(graph_and_ranges(run)[0])))
 
 
 def test_each_layer_alone_is_proven(run: Path) -> None:
@@ -88,11 +89,11 @@ def test_each_layer_alone_is_proven(run: Path) -> None:
         require_proof(run, [layer])
 
 
-def test_a_lifted_activation_is_int16_and_all_others_stay_as_they_were(run: Path) -> None:
+def test_an_activation_of_the_layer_is_int16_and_all_others_stay_as_they_were(run: Path) -> None:
     plain, ranges = graph_and_ranges(run)
-    lifted = lift(plain, ["block1/residual"], ranges)
-    assert lifted.activations == {"block1/residual": ("block1/residual",)}
-    now = {tensor.name: tensor for tensor in lifted.graph.tensors()}
+    changed = with_int16_layers(plain, ["block1/residual"], ranges)
+    assert changed.activations == {"block1/residual": ("block1/residual",)}
+    now = {tensor.name: tensor for tensor in changed.graph.tensors()}
     assert now["block1/residual"].dtype == "int16"
     low, high = ranges["block1/residual"]
     assert now["block1/residual"].scale == pytest.approx(max(-low, high) / 32767, rel=0.02)
@@ -103,15 +104,15 @@ def test_a_lifted_activation_is_int16_and_all_others_stay_as_they_were(run: Path
             assert now[before.name].quantisation == before.quantisation
 
 
-def test_whatever_can_reads_a_lifted_activation_in_int16(run: Path) -> None:
+def test_whatever_can_reads_an_int16_activation_in_int16(run: Path) -> None:
     graph, ranges = graph_and_ranges(run)
-    lifted = lift(graph, liftable(graph), ranges)
-    names = {name for chosen in lifted.activations.values() for name in chosen}
+    changed = with_int16_layers(graph, int16_candidates(graph), ranges)
+    names = {name for chosen in changed.activations.values() for name in chosen}
     wide = {*names, *(f"{name}/int8" for name in names)}
-    in_int8 = {t.name for t in lifted.graph.tensors() if t.dtype == "int8"}
+    in_int8 = {t.name for t in changed.graph.tensors() if t.dtype == "int8"}
     readers = {
         operation.name: tensor.name
-        for operation in lifted.graph.operations
+        for operation in changed.graph.operations
         if type(operation).__name__ in {"Conv2D", "DepthwiseConv2D", "Add", "BatchMatMul"}
         for tensor in operation.inputs
         if tensor.name in wide and tensor.name in in_int8
@@ -121,12 +122,12 @@ def test_whatever_can_reads_a_lifted_activation_in_int16(run: Path) -> None:
 
 def test_nothing_chosen_is_the_same_file(run: Path) -> None:
     plain, ranges = graph_and_ranges(run)
-    assert write_tflite(lift(plain, [], ranges).graph) == write_tflite(plain)
+    assert write_tflite(with_int16_layers(plain, [], ranges).graph) == write_tflite(plain)
 
 
-def test_what_int8_clips_and_what_only_int8_reads_is_not_lifted(run: Path) -> None:
+def test_what_int8_clips_and_what_only_int8_reads_stays_int8(run: Path) -> None:
     plain, _ = graph_and_ranges(run)
-    found = liftable(plain)
+    found = int16_candidates(plain)
     assert set(found) <= set(layers_of(plain))
     names = {name for layer in found.values() for name in layer}
     assert all(layer_of(name) == layer for layer, own in found.items() for name in own)
@@ -135,7 +136,7 @@ def test_what_int8_clips_and_what_only_int8_reads_is_not_lifted(run: Path) -> No
     assert "block1/skip" not in found  # pooling reads it
 
 
-def test_lifting_makes_up_for_ranges_that_are_much_too_wide(run: Path) -> None:
+def test_int16_layers_make_up_for_ranges_that_are_much_too_wide(run: Path) -> None:
     checkpoint = load_checkpoint(run)
     calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
     stream = [n for n in calibration.tensors if n.endswith(("/residual", "/joined", "/project"))]
@@ -146,11 +147,11 @@ def test_lifting_makes_up_for_ranges_that_are_much_too_wide(run: Path) -> None:
         tensors[name] = tensors[name].model_copy(update={"minmax": wide, "mse": wide})
     spoiled = calibration.model_copy(update={"tensors": tensors})
     views = views_for(run, 8)
-    lifting = lift_worst(checkpoint, spoiled, "fast", views, 8, silent)
-    assert lifting.before == cost_of(checkpoint, lifting.plain, views)
-    assert lifting.before.sqnr_db is not None
-    assert lifting.after.sqnr_db is not None
-    assert lifting.after.sqnr_db > lifting.before.sqnr_db + 3
+    choice = choose_int16_layers(checkpoint, spoiled, "fast", views, 8, silent)
+    assert choice.before == cost_of(checkpoint, choice.plain, views)
+    assert choice.before.sqnr_db is not None
+    assert choice.after.sqnr_db is not None
+    assert choice.after.sqnr_db > choice.before.sqnr_db + 3
 
 
 def cost(layer: str, share: float) -> LayerCost:
@@ -160,33 +161,33 @@ def cost(layer: str, share: float) -> LayerCost:
 def test_layers_without_an_int16_form_are_passed_over_and_named() -> None:
     layers = [cost("a", 0.1), cost("b", 0.5), cost("c", 0.3), cost("d", 0.1)]
     found = Sensitivity(4, None, Cost(10.0, 0.1, 1.0, None), layers)
-    chosen, skipped = worst_liftable(found, {"a", "c"}, 1)
+    chosen, skipped = worst_candidates(found, {"a", "c"}, 1)
     assert ([c.layer for c in chosen], skipped) == (["c"], ("b",))
-    chosen, skipped = worst_liftable(found, {"a", "c"}, 9)
+    chosen, skipped = worst_candidates(found, {"a", "c"}, 9)
     assert ([c.layer for c in chosen], skipped) == (["c", "a"], ("b", "d"))
 
 
 @pytest.fixture(scope="module")
 def converted(run: Path) -> Path:
-    out = run.parent / "out" / "mixed.tflite"
+    out = run.parent / "out" / "int16.tflite"
     report = out.with_name("proof.json")
-    arguments = ("--mixed", 2, "--images", 4, "--report", report, *GENEROUS)
+    arguments = ("--int16-layers", 2, "--images", 4, "--report", report, *GENEROUS)
     assert run_command("convert", run, "--out", out, *arguments) == 0
     return out
 
 
-def test_the_report_says_what_was_lifted_and_what_it_costs(converted: Path) -> None:
+def test_the_report_says_which_activations_are_int16_and_what_that_costs(converted: Path) -> None:
     report = json.loads(converted.with_name("proof.json").read_text())
     assert report["equality"]["unequal"] == {}
-    mixed = report["mixed"]
-    assert len(mixed["layers"]) == 2
-    shares = [layer["share"] for layer in mixed["layers"]]
+    found = report["int16_layers"]
+    assert len(found["layers"]) == 2
+    shares = [layer["share"] for layer in found["layers"]]
     assert shares == sorted(shares, reverse=True)
-    assert mixed["time_ratio"] > 0
-    assert mixed["plain"]["p50_ms"] > 0
-    assert mixed["mixed"]["relative_rms"] > 0
+    assert found["time_ratio"] > 0
+    assert found["int8"]["p50_ms"] > 0
+    assert found["int16"]["relative_rms"] > 0
     types = {tensor.name: tensor.dtype for tensor in read_document(converted.read_bytes()).tensors}
-    for layer in mixed["layers"]:
+    for layer in found["layers"]:
         assert layer["int16"]
         assert {types[name] for name in layer["int16"]} == {"INT16"}
 
@@ -196,7 +197,10 @@ def test_the_same_layers_give_the_same_bytes_and_are_printed(
 ) -> None:
     out = tmp_path / "again.tflite"
     capsys.readouterr()
-    assert run_command("convert", run, "--out", out, "--mixed", 2, "--images", 4, *GENEROUS) == 0
+    assert (
+        run_command("convert", run, "--out", out, "--int16-layers", 2, "--images", 4, *GENEROUS)
+        == 0
+    )
     assert out.read_bytes() == converted.read_bytes()
     printed = capsys.readouterr().out
     assert "Layers in int16" in printed
@@ -213,9 +217,9 @@ def test_inspect_and_benchmark_take_the_file(
 
 
 @pytest.mark.parametrize("others", [("--target", "edgetpu"), ("--route", "onnx")])
-def test_other_targets_and_routes_have_no_mixed(
+def test_other_targets_and_routes_have_no_int16_layers(
     others: tuple[str, str], run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = refused(capfd, "convert", run, "--out", tmp_path / "m", "--mixed", 2, *others)
-    assert line.startswith("error: --mixed: ")
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m", "--int16-layers", 2, *others)
+    assert line.startswith("error: --int16-layers: ")
     assert files_below(tmp_path) == set()

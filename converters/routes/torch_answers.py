@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.convert import Progress, ProofImages
+from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Logits
 from qlvit_edge.data.choose import evenly
-from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import load
+from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -22,7 +22,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class Shown:
+class TorchAnswers:
     """Images as the network sees them, with its answers.
 
     Attributes:
@@ -40,24 +40,21 @@ class Shown:
     reduced: bool
 
 
-def spread(images: list[LabelledImage], count: int) -> list[LabelledImage]:
-    """Return at most ``count`` of the images, evenly over their order (class by class)."""
-    return [images[index] for index in evenly(len(images), count)]
-
-
-def show(checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progress) -> Shown:
+def torch_answers(
+    checkpoint: Checkpoint, proof: ProofImages, count: int, progress: Progress
+) -> TorchAnswers:
     """Decode at most ``count`` of the proof's images and classify them in PyTorch.
 
     Raises:
         DataError: an image does not decode.
     """
-    images = spread(list(proof.images), count)
+    images = [proof.images[index] for index in evenly(len(proof.images), count)]
     size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
     views = np.stack([load(image.path, size, channels) for image in images])
     with progress("running PyTorch", len(views)) as advance:
         logits = torch_logits(checkpoint.network, views, advance)
     labels = np.array([image.label for image in images], np.int64)
-    return Shown(views, labels, logits, proof.origin, proof.reduced)
+    return TorchAnswers(views, labels, logits, proof.origin, proof.reduced)
 
 
 def torch_logits(network: QLViT, views: NDArray[np.uint8], advance: Callable[[], None]) -> Logits:

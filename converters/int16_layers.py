@@ -1,10 +1,11 @@
-"""Keeps chosen layers' activations in int16: what `convert --mixed` does to the integer graph.
+"""Int16 layers: what `convert --int16-layers` does to the integer graph.
 
-An activation is lifted if an operation that has an int16 form makes it and another one reads
-it; that one then computes in int16 too, whatever its layer, and its own result goes back to
-int8 unless it is lifted itself. Softmaxes, tables, sigmoids, averages, pooling and what
-saturates (a gate, the ramps of a KAN) stay int8 and read a lifted activation as they did
-before. So does the head: training quantises its features, and its logits are the int8 output.
+A chosen layer's activation is kept in int16 if an operation that has an int16 form makes it
+and another one reads it. That one then computes in int16 too, whatever its layer, and its own
+result goes back to int8 unless it is kept in int16 itself. Softmaxes, tables, sigmoids,
+averages, pooling and what saturates (a gate, the ramps of a KAN) stay int8 and read an int16
+activation as they did an int8 one. So does the head: training quantises its features, and its
+logits are the int8 output.
 
 An int8 activation becomes int16 without rounding. What changes is how finely results are
 kept, and that nothing is cut off that calibration saw.
@@ -35,20 +36,20 @@ _EXACT = 128  # int8 less its zero point, times this, is an int16
 
 
 @dataclass(frozen=True)
-class Lifted:
+class Int16Graph:
     """A graph of which some activations are int16.
 
     Attributes:
         graph: the whole network.
-        activations: by layer, the names of what is lifted.
+        activations: by layer, the names of those in int16.
     """
 
     graph: Graph
     activations: dict[str, tuple[str, ...]]
 
 
-def liftable(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return, by layer in the graph's order, the activations that `lift` can keep in int16.
+def int16_candidates(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return, by layer in the graph's order, the activations that can be kept in int16.
 
     A layer that is not named has none.
     """
@@ -73,23 +74,27 @@ def liftable(graph: Graph) -> dict[str, tuple[str, ...]]:
     return {layer: tuple(names) for layer, names in found.items()}
 
 
-def lift(graph: Graph, layers: Collection[str], ranges: Mapping[str, Range]) -> Lifted:
+def with_int16_layers(
+    graph: Graph, layers: Collection[str], ranges: Mapping[str, Range]
+) -> Int16Graph:
     """Rewrite an int8 graph with the layers' activations in int16.
 
     Args:
         graph: as lowered.
-        layers: what `liftable` names; others are left as they are.
+        layers: what `int16_candidates` names; others are left as they are.
         ranges: smallest and largest real value by tensor name. An activation that is not
             among them keeps the range of its int8 form.
 
     Returns:
-        The graph, its other tensors unchanged in name and scale; a lifted one keeps its name
+        The graph, its other tensors unchanged in name and scale; an int16 one keeps its name
         too, and its int8 form, where something reads it, is ``name/int8``.
     """
-    activations = {layer: names for layer, names in liftable(graph).items() if layer in layers}
+    activations = {
+        layer: names for layer, names in int16_candidates(graph).items() if layer in layers
+    }
     chosen = {name for names in activations.values() for name in names}
     writer = _Rewriter(graph, chosen, ranges)
-    return Lifted(writer.write(), activations)
+    return Int16Graph(writer.write(), activations)
 
 
 def _is_int8(tensor: Tensor) -> bool:
@@ -113,13 +118,14 @@ class _Rewriter:
         self.operations: list[Operation] = []
         self.narrow: dict[str, Tensor] = {t.name: t for t in graph.inputs}
         self.wide: dict[str, Tensor] = {}
-        self.lifted: set[str] = set()  # what is int16 first of all, whoever reads it in int8 too
+        # What is int16 first of all, whoever reads it in int8 too.
+        self.int16_first: set[str] = set()
         self.was: dict[str, Quantisation | None] = {}
 
     def write(self) -> Graph:
         for operation in self.graph.operations:
             self.was[operation.name] = operation.quantisation
-            reads_wide = any(t.name in self.lifted for t in operation.inputs)
+            reads_wide = any(t.name in self.int16_first for t in operation.inputs)
             if operation.name in self.chosen or (reads_wide and isinstance(operation, _COMPUTES)):
                 self.compute(operation)
             elif reads_wide and isinstance(operation, _MOVES) and not isinstance(operation, PadV2):
@@ -127,7 +133,7 @@ class _Rewriter:
                 x = self.as_int16(x)
                 moved = replace(operation, inputs=(x, *constants), quantisation=x.quantisation)
                 self.wide[operation.name] = self.emit(moved)
-                self.lifted.add(operation.name)
+                self.int16_first.add(operation.name)
             else:
                 inputs = tuple(self.as_int8(t) for t in operation.inputs)
                 self.narrow[operation.name] = self.emit(replace(operation, inputs=inputs))
@@ -146,7 +152,7 @@ class _Rewriter:
         finer = self.finer(operation.output)
         if name in self.chosen:
             self.wide[name] = self.emit(replace(operation, inputs=inputs, quantisation=finer))
-            self.lifted.add(name)
+            self.int16_first.add(name)
             return
         wide = replace(operation, inputs=inputs, name=f"{name}/int16", quantisation=finer)
         self.wide[name] = self.emit(wide)

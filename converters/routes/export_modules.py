@@ -23,7 +23,7 @@ from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
 from qlvit_edge.model.stem import Stem
 
 
-def exportable(network: QLViT, *, unpadded_pooling: bool = False) -> QLViT:
+def export_copy(network: QLViT, *, unpadded_pooling: bool = False) -> QLViT:
     """Return a copy of ``network`` for exporters, in evaluation mode.
 
     Args:
@@ -60,7 +60,7 @@ def _replacement(module: nn.Module, owner: nn.Module, unpadded_pooling: bool) ->
     if isinstance(module, CubicKANLayer):
         return _Splines(module)
     if isinstance(module, ChannelNorm):
-        return _ByMeans(module)
+        return _NormByMeans(module)
     if isinstance(module, UniformQuantiser):
         return _Grid(module)
     if isinstance(module, QuantisedHead):
@@ -89,7 +89,7 @@ class _Grid(nn.Module):
         return steps.clamp(self.lowest, self.highest) * self.scale
 
 
-class _ByMeans(nn.Module):
+class _NormByMeans(nn.Module):
     """LayerNorm over the channels without moving them to the last axis."""
 
     def __init__(self, source: ChannelNorm) -> None:

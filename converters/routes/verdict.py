@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, compare_logits
-from qlvit_edge.converters.routes.running import file_logits
-from qlvit_edge.converters.routes.shown import Shown
+from qlvit_edge.converters.routes.runners import file_logits
+from qlvit_edge.converters.routes.torch_answers import TorchAnswers
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
@@ -24,7 +24,7 @@ _PROCESSES = 2
 
 
 @dataclass(frozen=True)
-class Made:
+class RouteFile:
     """A file as a converter made it.
 
     Attributes:
@@ -39,7 +39,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Ran:
+class KernelRun:
     """What a file did on one set of kernels.
 
     Attributes:
@@ -56,7 +56,7 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Verdict:
     """One file and the verdict on it.
 
     Attributes:
@@ -66,51 +66,53 @@ class Judged:
         failure: why it is refused, with the figures; None where it passes.
     """
 
-    made: Made
-    runs: dict[Kernels, Ran]
+    made: RouteFile
+    runs: dict[Kernels, KernelRun]
     float_tensors: int
     failure: str | None
 
 
-def judge(name: str, made: Made, bound: Bound, shown: Shown, advance: Callable[[], None]) -> Judged:
+def judge(
+    name: str, made: RouteFile, bound: Bound, answers: TorchAnswers, advance: Callable[[], None]
+) -> Verdict:
     """Run a file on every set of kernels and hold its logits against PyTorch's.
 
     Args:
         name: what the file is called in messages.
         made: the file.
         bound: what a correct file keeps.
-        shown: images and PyTorch's logits.
+        answers: images and PyTorch's logits.
         advance: called once per set of kernels.
     """
-    runs: dict[Kernels, Ran] = {}
+    runs: dict[Kernels, KernelRun] = {}
     float_tensors, failures = 0, [made.error] if made.error else []
     if made.content is not None:
         try:
             document = read_document(made.content, subject=f"{name} file")
         except ModelFileError as error:
-            return Judged(made, runs, 0, str(error))
+            return Verdict(made, runs, 0, str(error))
         float_tensors = len(audit_integer_only(document).float_tensors)
         content = made.content
         with ThreadPoolExecutor(_PROCESSES) as pool:
-            ran = pool.map(lambda kernels: _run(name, content, kernels, shown), Kernels)
+            ran = pool.map(lambda kernels: _run(name, content, kernels, answers), Kernels)
             for kernels, one in zip(Kernels, ran, strict=True):
                 runs[kernels] = one
                 failures += _complaints(kernels, one, bound)
                 advance()
-    return Judged(made, runs, float_tensors, "; ".join(failures) or None)
+    return Verdict(made, runs, float_tensors, "; ".join(failures) or None)
 
 
-def _run(name: str, content: bytes, kernels: Kernels, shown: Shown) -> Ran:
+def _run(name: str, content: bytes, kernels: Kernels, answers: TorchAnswers) -> KernelRun:
     try:
         logits, words, partitions = run_in_child(
-            f"{name} file", file_logits, content, kernels, shown.views
+            f"{name} file", file_logits, content, kernels, answers.views
         )
     except QLViTEdgeError as error:
-        return Ran(str(error), 0, None, None)
-    return Ran(words, partitions, logits, compare_logits(shown.logits, logits))
+        return KernelRun(str(error), 0, None, None)
+    return KernelRun(words, partitions, logits, compare_logits(answers.logits, logits))
 
 
-def _complaints(kernels: Kernels, ran: Ran, bound: Bound) -> list[str]:
+def _complaints(kernels: Kernels, ran: KernelRun, bound: Bound) -> list[str]:
     if ran.closeness is None:
         # The reference kernels abort on what others run: that is no fault of the file.
         return [] if kernels is Kernels.REFERENCE else [f"{kernels.value} kernels: {ran.kernels}"]

@@ -1,7 +1,7 @@
 """What int16 activations of the N worst layers do to the logits; docs/calibration.md has tables.
 
-    python benchmarks/mixed.py RUN --images 256
-    python benchmarks/mixed.py RUN --images 256 --widen 20
+    python benchmarks/int16_layers.py RUN --images 256
+    python benchmarks/int16_layers.py RUN --images 256 --widen 20
 
 With --widen the ranges of residuals and of what attention adds to them are that much wider than
 calibration found: as one freak image makes them with the min-max observer.
@@ -12,16 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
+from qlvit_edge.calibration.evaluation_images import images_for_layers
 from qlvit_edge.calibration.file import Calibration, load_calibration
-from qlvit_edge.calibration.lifting import worst_liftable
+from qlvit_edge.calibration.int16_choice import worst_candidates
 from qlvit_edge.calibration.sensitivity import Cost, cost_of, measure
 from qlvit_edge.cli.progress import progress_bar
-from qlvit_edge.cli.sensitivity import images_of
-from qlvit_edge.converters.lift import lift, liftable
+from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower.checkpoint import integer_graph
-from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, load_checkpoint
 
 COUNTS = (1, 3, 8, 1000)
@@ -58,9 +55,8 @@ def main() -> None:
     options = parser.parse_args()
     checkpoint = load_checkpoint(options.run)
     calibration = load_calibration(options.run / CALIBRATION_FILE, checkpoint.sha256)
-    network = checkpoint.run.network
-    judged = images_of(checkpoint, calibration, None, options.images, False)
-    views = np.stack([load(i.path, network.input_size, network.channels) for i in judged.images])
+    chosen = images_for_layers(checkpoint, calibration, None, options.images, False)
+    views = chosen.views(checkpoint.run.network)
     calibration = widened(calibration, options.widen)
     some = views[:: max(1, len(views) // MEASURED_ON)][:MEASURED_ON]
     found = measure(checkpoint, calibration, "fast", some, None, progress_bar, both=False)
@@ -72,10 +68,10 @@ def main() -> None:
     )
     show("none", cost_of(checkpoint, plain, views))
     for count in COUNTS:
-        chosen, _ = worst_liftable(found, liftable(plain), count)
+        chosen, _ = worst_candidates(found, int16_candidates(plain), count)
         names = [cost.layer for cost in chosen]
         label = f"{len(names)}: {', '.join(names)}" if count <= 3 else f"{len(names)}"
-        show(label, cost_of(checkpoint, lift(plain, names, ranges).graph, views))
+        show(label, cost_of(checkpoint, with_int16_layers(plain, names, ranges).graph, views))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,63 @@
+"""Golden pairs: images that travel in a model file, with the logits that a device must compute.
+
+A pair tests arithmetic, not accuracy, so any image will do that may be passed on. A run names
+its own folder of them (`golden_images` in run.json, one folder per class); the default of all
+other runs is the package's crops, whatever their classes are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qlvit_edge import bundled
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.reference import Arithmetic, run_reference
+from qlvit_edge.data.folder import scan
+from qlvit_edge.modelfile.metadata import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.preprocess import load
+from qlvit_edge.training.checkpoint import BUNDLED_CROPS, Checkpoint
+
+PER_CLASS = 2
+ARITHMETICS: tuple[Arithmetic, ...] = ("reference", "xnnpack")
+
+
+def golden_images(checkpoint: Checkpoint) -> tuple[Path, str]:
+    """Return the folder of a run's golden images, and where they are from, in words."""
+    named = checkpoint.run.golden_images
+    if named == BUNDLED_CROPS:
+        return bundled.CROPS, bundled.CROPS_ORIGIN
+    folder = checkpoint.folder / named
+    return folder, f"golden images of the run, {folder.name}"
+
+
+def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
+    """Make the pairs of a graph, logits by NumPy in both arithmetics.
+
+    Where the folder's class is none of the model's, the label is the model's own answer: such
+    a pair still tells whether a device computes the same bytes.
+
+    Args:
+        checkpoint: the trained network, with its description.
+        graph: of the network, in integers.
+
+    Raises:
+        DataError: the folder is not there, or an image does not decode.
+    """
+    root, origin = golden_images(checkpoint)
+    folder, labels, network = scan(root), checkpoint.run.classes, checkpoint.run.network
+    pairs: list[GoldenPair] = []
+    for number, name in enumerate(folder.classes):
+        own = [image for image in folder.images if image.label == number]
+        for image in own[:PER_CLASS]:
+            view = load(image.path, network.input_size, network.channels)
+            inputs = {graph.inputs[0].name: view[None]}
+            logits, by_xnnpack = (
+                run_reference(graph, inputs, arithmetic=arithmetic)[graph.outputs[0].name][0]
+                for arithmetic in ARITHMETICS
+            )
+            label, source = name, origin
+            if name not in labels:
+                label = labels[int(logits.argmax())]
+                source = f"{origin}; label: the model's own answer"
+            pairs.append(GoldenPair.of(view, logits, by_xnnpack, label, source))
+    return pairs[:MOST_GOLDEN_PAIRS]

@@ -1,0 +1,62 @@
+"""The table of the proof that `convert` prints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from qlvit_edge.cli.console import table_console
+
+if TYPE_CHECKING:
+    from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
+
+
+def print_proof(report: ProofReport) -> None:
+    """Print every claim with what was found."""
+    from rich.table import Table
+
+    from qlvit_edge.data.checks import note_on
+
+    equality, reference = report.equality, report.reference_equality
+    accuracy = report.accuracy
+    table = Table(title="Proof (reduced proof)" if report.reduced_proof else "Proof")
+    table.add_column("claim")
+    table.add_column("finding")
+    table.add_row("proved on", f"{accuracy.images} images, {report.proof_images}")
+    table.add_row("every tensor an integer", f"{report.tensors} of {report.tensors}")
+    table.add_row("builtin operators only", f"{report.operators} of {report.operators}")
+    table.add_row(
+        "equal to XNNPACK's arithmetic",
+        f"{_extent(equality)}; {equality.kernels} of {report.runtime}",
+    )
+    table.add_row(
+        "equal to the reference arithmetic",
+        f"not compared: not known of {report.runtime}"
+        if reference is None
+        else f"{_extent(reference)}; reference kernels",
+    )
+    table.add_row("the same on x86-64 and arm64", _one_arithmetic(report.one_arithmetic))
+    table.add_row(
+        "accuracy",
+        f"float {accuracy.float_accuracy:.2%}, file {accuracy.file_accuracy:.2%} "
+        f"({accuracy.drop:+.2f} points lost), {accuracy.agreement:.2%} same class",
+    )
+    table.add_row("golden pairs inside", str(report.golden_pairs))
+    table_console().print(table)
+    if report.unusual_images:
+        click.echo(note_on(report.unusual_images))
+    click.echo("For research use only, not for diagnosis.")
+
+
+def _extent(found: EqualityReport) -> str:
+    return f"{found.tensors} tensors, byte for byte, on {found.images} images"
+
+
+def _one_arithmetic(found: OneArithmeticReport) -> str:
+    moved = len(found.moved)
+    scales = "no scale" if not moved else "1 scale" if moved == 1 else f"{moved} scales"
+    return (
+        f"every input: {found.tried} products and sums of {found.operations} operations tried, "
+        f"{scales} moved"
+    )

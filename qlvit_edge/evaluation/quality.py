@@ -1,0 +1,154 @@
+"""How right a model's answers are: accuracy with its interval, scores by class, confusion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.evaluation import metrics
+
+NO_CELL = "(no cell found)"
+
+
+@dataclass(frozen=True)
+class ClassQuality:
+    """Scores of one class.
+
+    Attributes:
+        images: of the class.
+        recall: share of them that was recognised.
+        precision: share of the answers with this class that is right.
+        f1: harmonic mean of the two.
+        auc: area under the curve of the class against the rest; None where one of the two
+            has no images.
+    """
+
+    images: int
+    recall: float
+    precision: float
+    f1: float
+    auc: float | None
+
+
+@dataclass(frozen=True)
+class MacroQuality:
+    """Means over the classes that have images.
+
+    Attributes:
+        recall: mean recall.
+        recall_interval_95: its 95 % interval.
+        precision: mean precision.
+        f1: mean F1.
+        auc: mean area; None where no class has one.
+    """
+
+    recall: float
+    recall_interval_95: tuple[float, float]
+    precision: float
+    f1: float
+    auc: float | None
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """True classes against answers.
+
+    Attributes:
+        rows: the true classes.
+        columns: the answers: the classes, and `NO_CELL` if there was such an image.
+        counts: images, by row and column.
+    """
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How right the answers are.
+
+    Attributes:
+        accuracy: share of right answers.
+        accuracy_interval_95: its 95 % interval, by the bootstrap.
+        interval_drawn_over: how many of what the bootstrap draws from, in words.
+        macro: means over the classes.
+        classes: by class.
+        confusion: true classes against answers.
+    """
+
+    accuracy: float
+    accuracy_interval_95: tuple[float, float]
+    interval_drawn_over: str
+    macro: MacroQuality
+    classes: dict[str, ClassQuality]
+    confusion: Confusion
+
+
+def measure_quality(
+    classes: Sequence[str],
+    truth: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    sources: Sequence[str],
+    *,
+    grouped: bool,
+) -> Quality:
+    """Compare answers with the truth.
+
+    Args:
+        classes: their names.
+        truth: (N,) true classes.
+        predicted: (N,) answers; the number of classes where no cell was found.
+        probabilities: (N, classes).
+        sources: N names; images of one source are drawn together for the intervals.
+        grouped: whether sources are more than single images.
+    """
+    count = len(classes)
+    # One more column than classes: images in which no cell was found.
+    matrix = metrics.confusion_matrix(truth, predicted, count + 1)
+    scores = metrics.per_class(matrix)[:count]
+    areas = metrics.one_vs_rest_auc(truth, probabilities)
+    present = [score for score, row in zip(scores, matrix, strict=False) if row.any()]
+    mean = metrics.macro(present)
+    right = (truth == predicted).astype(np.float64)
+
+    def macro_recall(drawn: NDArray[np.int64]) -> float:
+        drawn_truth, hits = truth[drawn], right[drawn]
+        return float(np.mean([hits[drawn_truth == label].mean() for label in set(drawn_truth)]))
+
+    known = [area for area in areas if not math.isnan(area)]
+    lost = bool(matrix[:, count].any())
+    return Quality(
+        accuracy=metrics.accuracy(matrix),
+        accuracy_interval_95=metrics.bootstrap_interval(
+            sources, lambda drawn: float(right[drawn].mean())
+        ),
+        interval_drawn_over=f"{len(set(sources))} {'sources' if grouped else 'images'}",
+        macro=MacroQuality(
+            recall=mean.recall,
+            recall_interval_95=metrics.bootstrap_interval(sources, macro_recall),
+            precision=mean.precision,
+            f1=mean.f1,
+            auc=float(np.mean(known)) if known else None,
+        ),
+        classes={
+            name: ClassQuality(
+                images=int(matrix[index].sum()),
+                recall=scores[index].recall,
+                precision=scores[index].precision,
+                f1=scores[index].f1,
+                auc=None if math.isnan(areas[index]) else areas[index],
+            )
+            for index, name in enumerate(classes)
+        },
+        confusion=Confusion(
+            rows=tuple(classes),
+            columns=(*classes, NO_CELL) if lost else tuple(classes),
+            counts=matrix[:count, : count + lost].tolist(),
+        ),
+    )
