@@ -50,7 +50,7 @@ class Comparison:
         float_accuracy: of the float network on these images.
         images: how many.
         origin: which they are.
-        rows: one an observer.
+        rows: one per observer.
     """
 
     float_accuracy: float

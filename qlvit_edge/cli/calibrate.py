@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder of images, one folder a class  [default: what the run was trained on]",
+    help="Folder of images, one folder per class  [default: what the run was trained on]",
 )
 @click.option(
     "--split",
@@ -104,7 +104,7 @@ def command(
     scanned = scan(data or recorded)
     images, refused = choose_images(scanned, splits, count, elsewhere)
     if refused and not as_json:
-        click.echo(f"{refused} test images (or of uncertain source) refused for calibration")
+        click.echo(f"{refused} test images (or of uncertain source) left out of calibration")
     ensure_writable(folder)
     if comparing:
         with progress_bar("calibrating", len(images)) as advance:
@@ -130,7 +130,7 @@ def command(
     click.echo(
         f"{len(calibration.tensors)} tensors, {len(images)} images, range by {observer}; "
         f"lowest signal to noise {errors[worst]:.1f} dB at {worst}; "
-        f"top-1 agreement {calibration.agreement:.1%} on the error images"
+        f"top-1 agreement {calibration.agreement:.1%} on the images held for measuring error"
     )
     if calibration.unusual:
         click.echo(note_on(calibration.unusual))
