@@ -239,20 +239,18 @@ def _table(title: str, *columns: str) -> Table:
     """A table of plain text; a column ending in `>` is aligned to the right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     class PlainTable(Table):
         """Takes cells as they are: a name like `[red]` is a name, not markup."""
 
         def add_row(self, *cells: Any, **options: Any) -> None:
-            from rich.text import Text
-
             super().add_row(*(Text(str(cell)) for cell in cells), **options)
 
     table = PlainTable(
-        title=title,
+        title=Text(title, style="bold"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
-        title_style="bold",
         collapse_padding=True,
         pad_edge=False,
     )
