@@ -115,11 +115,7 @@ def _row(
     float_classes: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> Row:
-    errors = {
-        name: tensor.sqnr_db
-        for name, tensor in calibration.tensors.items()
-        if tensor.sqnr_db is not None
-    }
+    errors = calibration.errors()
     worst = min(errors, key=lambda name: errors[name])
     return Row(
         observer=calibration.observer,

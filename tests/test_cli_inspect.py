@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tiny_metadata import tiny_file
 from operator_file import operator_file
+from tiny_metadata import tiny_file
 from tiny_model import tiny_model
 
 from qlvit_edge.cli import main

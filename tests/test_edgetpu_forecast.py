@@ -206,7 +206,8 @@ def test_json_of_a_hostile_file_is_safe_to_print(options: tuple[str, ...], tmp_p
     result = CliRunner().invoke(command, [str(path), "--json", *options], catch_exceptions=False)
     assert not {c for c in result.output if not c.isprintable()} - {"\n"}
     assert "é" in result.output
-    assert f"CUSTOM:{code[7:]}" in {entry["name"] for entry in _operators(json.loads(result.output))}
+    names = {entry["name"] for entry in _operators(json.loads(result.output))}
+    assert f"CUSTOM:{code[7:]}" in names
 
 
 def _operators(values: dict[str, Any]) -> list[dict[str, Any]]:

@@ -92,7 +92,9 @@ def _scalar(name: str, value: float) -> Tensor:
     return real(name, np.full((1, 1, 1), value))
 
 
-def _clipped_positions(writer: Writer, position: Tensor, intervals: int, zero: Tensor, name: str) -> Tensor:
+def _clipped_positions(
+    writer: Writer, position: Tensor, intervals: int, zero: Tensor, name: str
+) -> Tensor:
     """Positions 0 … intervals, flat: (1, 1, H·W·C)."""
     elements = int(np.prod(position.shape))
     flat = reshape(writer, position, (1, 1, elements), name=f"{name}/flat")

@@ -92,13 +92,15 @@ class Forecast:
         if self.compiled:
             return f"compiled already; {_operator_count(left)} left on the CPU"
         if not self.partition:
-            return f"compiled as one file, none of {_operator_count(count)} would run on the Edge TPU"
+            return (
+                f"compiled as one file, none of {_operator_count(count)} would run on the Edge TPU"
+            )
         share = ""
         if self.total_macs:
             share = f" with {self.macs(partition=True) / self.total_macs:.1%} of the MACs"
         return (
-            f"compiled as one file, {self.partition} of {_operator_count(count)}{share} would run on the "
-            f"Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
+            f"compiled as one file, {self.partition} of {_operator_count(count)}{share} would run "
+            f"on the Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
         )
 
     @property
