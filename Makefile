@@ -30,7 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly clean
+.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
+	cortex clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +98,20 @@ arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the rec
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
 	fi
 	"$(BIN)/python" benchmarks/arm64.py --cache "$(ARM64_CACHE)"
+
+# What the emulator with plugins is built of, and llvm-mca for CORTEX="--cycles".
+CORTEX_PACKAGES := mmdebstrap build-essential binutils ninja-build flex bison pkg-config \
+	libglib2.0-dev python3-venv llvm-19
+MODELS ?= $(wildcard qlvit_edge/bundled/*/*.tflite)
+
+cortex: $(PACKAGE_STAMP)  ## instructions that a Pi executes: make cortex [MODELS=FILE...] [CORTEX=OPTIONS]
+	@if ! dpkg -s $(CORTEX_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			$(CORTEX_PACKAGES)
+	fi
+	"$(BIN)/python" benchmarks/cortex/count.py --cache "$(ARM64_CACHE)" $(CORTEX) $(MODELS)
 
 record: $(PACKAGE_STAMP)  ## write the x86-64 outputs of the bundled models that arm64 is compared with
 	@bundled=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FOLDER; print(FOLDER)')

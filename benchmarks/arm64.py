@@ -1,6 +1,7 @@
 """The bundled models on emulated arm64 processors, against outputs recorded on x86-64.
 
     python benchmarks/arm64.py --cache DIR [--limit 12] [--cpu cortex-a72,cortex-a76]
+        [--litert 2.2.0]
 
 Builds a Bookworm arm64 userland in DIR (about 0.6 GB; needs mmdebstrap and package sources),
 runs `outputs.py` in it under QEMU's user mode and compares with `tests/fixtures/outputs_x86.json`:
@@ -115,9 +116,13 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=12)
     parser.add_argument("--cpu", default="cortex-a72,cortex-a76")
+    parser.add_argument("--litert", help="version of ai-edge-litert; the recorded one by default")
     options = parser.parse_args()
     recorded = json.loads(RECORD.read_text())
-    userland = arm64_userland.build(options.cache.resolve())
+    userland = arm64_userland.build(options.cache.resolve(), options.litert)
+    recorded["packages"]["ai-edge-litert"] = (
+        options.litert or recorded["packages"]["ai-edge-litert"]
+    )
     versions = ", ".join(f"{name} {number}" for name, number in recorded["packages"].items())
     print(f"{versions}; QEMU {userland.qemu}, user mode; recorded on {recorded['machine']}\n")
     headings = (

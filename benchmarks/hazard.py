@@ -20,7 +20,7 @@ from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.runtime.interpreter import Kernels, load_native, partitions_of, run_native
+from qlvit_edge.runtime.interpreter import Kernels, load_native, plan, run_native
 
 ROWS, DEPTH, COLUMNS = 6, 32, 8
 
@@ -56,7 +56,7 @@ def operands(graph: Graph, kind: str) -> dict[str, np.ndarray]:
 def distance(graph: Graph, inputs: dict[str, np.ndarray]) -> int:
     """Return how far the default kernels are from the specification, in steps."""
     native = load_native(write_tflite(graph), "hazard", Kernels.AUTO, "litert", 1)
-    if not partitions_of(native)[0]:
+    if not plan(native)[0]:
         raise SystemExit("error: XNNPACK does not run here")
     for detail in native.get_input_details():
         native.set_tensor(detail["index"], inputs[detail["name"]])

@@ -12,13 +12,13 @@ from qlvit_edge import bundled
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters.idioms.convolutions import conv
-from qlvit_edge.converters.idioms.numerics import FloatSoftmax
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import size_config
+from qlvit_edge.model.family import SoftmaxForm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
@@ -85,7 +85,7 @@ def build(checkpoint: Checkpoint) -> bytes:
     return write_tflite(integer_graph(checkpoint, calibration, "fast"))
 
 
-def twin(checkpoint: Checkpoint, softmax: FloatSoftmax) -> bytes:
+def twin(checkpoint: Checkpoint, softmax: SoftmaxForm) -> bytes:
     """Return the float32 file of the network, its softmax in codes or plain."""
     return write_tflite(float_graph(checkpoint.network, "twin", softmax))
 

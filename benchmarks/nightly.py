@@ -32,7 +32,7 @@ from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.runtime.arithmetic import runtime_version
-from qlvit_edge.runtime.interpreter import Kernels, load_native, partitions_of
+from qlvit_edge.runtime.interpreter import Kernels, load_native, plan
 
 Where = Literal["BUILTIN_REF", "XNNPACK", "builtin kernels"]
 KERNELS: tuple[Where, ...] = get_args(Where)
@@ -59,7 +59,7 @@ class Changes:
         graph = Graph("one", tuple(activations.values()), (output,), (case.operation,))
         content = write_tflite(graph)
         default = load_native(content, "case", Kernels.AUTO, "litert", 1)
-        left: Where = "XNNPACK" if partitions_of(default)[0] else "builtin kernels"
+        left: Where = "XNNPACK" if plan(default)[0] else "builtin kernels"
         sets: tuple[tuple[Where, Arithmetic, str], ...] = (
             ("BUILTIN_REF", "reference", "BUILTIN_REF"),
             (left, "xnnpack", "AUTO"),

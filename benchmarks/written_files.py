@@ -25,7 +25,7 @@ from qlvit_edge import bundled
 from qlvit_edge.calibration.file import calibration_of
 from qlvit_edge.converters.edgetpu.chain import cut_graph
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, FloatSoftmax, Int8
+from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
@@ -33,6 +33,7 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -42,7 +43,7 @@ SEED = 20261126
 
 def files(network: QLViT, scales: ScaleTable) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Yield what is written, by name, and how."""
-    for softmax in get_args(FloatSoftmax):
+    for softmax in SOFTMAXES:
         twin = Writer("f", Float(softmax))
         yield f"float {softmax}", lambda w=twin: write_tflite(lower(network, w))
     for form in get_args(Form):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import run_command
 from tiny_metadata import metadata
 from tiny_model import tiny_model
 
@@ -19,6 +20,7 @@ from qlvit_edge.runtime.arithmetic import (
     OLDEST,
     PROVED,
     Arithmetic,
+    installed_runtimes,
     require_version,
     running_arithmetic,
     runtime_version,
@@ -127,6 +129,28 @@ def test_newer_versions_and_the_other_runtime_are_not_refused(installed: Install
         require_version("litert")
     installed(tflite_runtime="1.2.0")
     require_version("tflite-runtime")
+
+
+def test_the_version_names_the_runtimes_and_what_is_claimed_of_them(installed: Installed) -> None:
+    installed("aarch64", ai_edge_litert="2.3.0")
+    assert installed_runtimes() == ["ai-edge-litert 2.3.0 on aarch64: its arithmetic is proved"]
+    installed("aarch64", ai_edge_litert="2.4.0", tflite_runtime="2.14.0")
+    assert installed_runtimes() == [
+        "ai-edge-litert 2.4.0 on aarch64: not proved on this runtime",
+        "tflite-runtime 2.14.0 on aarch64: not proved on this runtime",
+    ]
+    installed("aarch64", ai_edge_litert="2.1.6")
+    (line,) = installed_runtimes()
+    assert line.startswith("refused: ai-edge-litert 2.1.6: its convolutions are wrong")
+    installed("aarch64")
+    assert installed_runtimes() == []
+
+
+def test_the_command_shows_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("--version") == 0
+    own, runtime, *_ = capsys.readouterr().out.splitlines()
+    assert own == f"qlvit-edge, version {importlib.metadata.version('qlvit-edge')}"
+    assert runtime == f"{runtime_version('litert')}: its arithmetic is proved"
 
 
 def test_the_floor_is_that_of_the_package_and_the_tested_version_is_proved() -> None:

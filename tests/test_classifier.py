@@ -112,29 +112,3 @@ def test_an_image_that_is_none_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"x\.png"):
         Classifier(tiny_file(tmp_path / "m.tflite")).classify(path)
-
-
-def test_a_classifier_says_which_arithmetic_ran_and_whether_the_pairs_hold(tmp_path: Path) -> None:
-    path = tiny_file(tmp_path / "m.tflite")
-    classifier = Classifier(path)
-    assert classifier.arithmetic.name == "xnnpack"
-    assert str(classifier.arithmetic).startswith("XNNPACK arithmetic, proved for ai-edge-litert 2.")
-    assert classifier.golden_pairs_hold() is True
-    assert classifier.golden_pairs().equal == 3
-    reference = Classifier(path, kernels="reference")
-    assert reference.arithmetic.name == "reference"
-    assert reference.arithmetic.proved
-    assert reference.golden_pairs_hold() is True
-    builtin = Classifier(path, kernels="builtin")
-    assert str(builtin.arithmetic) == "builtin kernels, for which no arithmetic is proved"
-    assert builtin.golden_pairs_hold() is None
-    assert "builtin kernels" in builtin.golden_pairs().sentence
-
-
-def test_pairs_that_do_not_hold_are_told(tmp_path: Path) -> None:
-    data, path = metadata(), tmp_path / "m.tflite"
-    wrong = data.golden[2].model_copy(update={"xnnpack_logits": [0, 0, 0]})
-    changed = data.model_copy(update={"golden": [*data.golden[:2], wrong]})
-    path.write_bytes(embed(tiny_model(), changed))
-    assert Classifier(path).golden_pairs_hold() is False
-    assert Classifier(path, kernels="reference").golden_pairs_hold() is True

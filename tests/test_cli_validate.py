@@ -72,69 +72,6 @@ def test_figures_are_those_counted_by_hand(
         assert text in output
 
 
-@pytest.mark.parametrize("kernels", ["auto", "builtin", "reference"])
-def test_kernels_that_ran_are_named_and_golden_pairs_agree(
-    kernels: str, cells: Path, tmp_path: Path
-) -> None:
-    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", kernels) == 0
-    report = _report(out)
-    assert report["kernels"]["asked"] == kernels
-    assert report["kernels"]["used"].startswith(
-        {"auto": ("XNNPACK", "builtin"), "builtin": "builtin", "reference": "reference"}[kernels]
-    )
-    assert report["golden"]["compared"] == 3
-    assert report["golden"]["passed"] is (None if kernels == "builtin" else True)
-    assert report["golden"]["arithmetic"] == ("xnnpack" if kernels == "auto" else "reference")
-    assert report["kernels"]["arithmetic"].startswith(
-        {"auto": "XNNPACK arithmetic, proved for ai-edge-litert "}.get(kernels, kernels)
-    )
-    assert report["kernels"]["proved"] is (kernels != "builtin")
-
-
-@pytest.mark.parametrize(
-    ("kernels", "field", "words"),
-    [("reference", "logits", "reference kernels"), ("auto", "xnnpack_logits", "XNNPACK's kernels")],
-)
-def test_a_golden_pair_that_its_kernels_miss_by_one_step_is_a_failed_check(
-    kernels: str,
-    field: str,
-    words: str,
-    cells: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    data = metadata()
-    logits = data.golden[0].logits
-    wrong = data.golden[0].model_copy(update={field: [logits[0] + 1, *logits[1:]]})
-    data = data.model_copy(update={"golden": [wrong, *data.golden[1:]]})
-    model, out = tmp_path / "tiny.tflite", tmp_path / "report"
-    model.write_bytes(embed(tiny_model(), data))
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", kernels) == 1
-    assert f"{words} give 2 of 3 golden pairs only" in capsys.readouterr().err
-    assert _report(out)["golden"]["largest_difference"] == 1
-    assert _report(out)["golden"]["values_that_differ"] == 1
-    other = "auto" if kernels == "reference" else "reference"
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", other) == 0
-
-
-def test_a_file_of_format_1_runs_and_says_that_it_has_no_pairs_for_xnnpack(
-    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = metadata()
-    old = [pair.model_copy(update={"xnnpack_logits": None}) for pair in data.golden]
-    data = data.model_copy(update={"golden": old, "format_version": 1})
-    model, out = tmp_path / "tiny.tflite", tmp_path / "report"
-    model.write_bytes(embed(tiny_model(), data))
-    assert _validate(model, "--data", cells, "--out", out) == 0
-    printed = capsys.readouterr().out
-    assert "no pairs for XNNPACK's kernels (format 1: convert it again)" in printed
-    assert "not proved for a file of format 1" in printed
-    assert _report(out)["golden"]["passed"] is None
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", "reference") == 0
-    assert _report(out)["golden"]["passed"] is True
-
-
 @pytest.mark.parametrize(
     ("gate", "code"), [("91", 0), ("92", 1), ("0.92", 0), ("101", 2), ("-1", 2)]
 )

@@ -29,6 +29,7 @@ from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.preprocess import PREPROCESSING, preprocess
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -157,12 +158,18 @@ def _convert_few(run: Path, out: Path) -> ModelMetadata:
     return metadata
 
 
-def test_golden_pairs_hold_what_the_reference_kernels_compute(converted: Path) -> None:
+@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
+def test_golden_pairs_hold_what_the_kernels_compute(converted: Path, kernels: Kernels) -> None:
     metadata = read_metadata(converted.read_bytes())
     assert metadata is not None
-    interpreter = Interpreter(converted, kernels=Kernels.REFERENCE)
-    for pair in metadata.golden:
-        assert interpreter.invoke(pair.image())[0].tolist() == pair.logits
+    assert metadata.format_version == 2
+    interpreter = Interpreter(converted, kernels=kernels)
+    report = compare_golden(metadata, interpreter)
+    assert (report.passed, report.compared, report.equal) == (True, 8, 8)
+    assert report.arithmetic == ("xnnpack" if kernels is Kernels.AUTO else "reference")
+    assert interpreter.arithmetic.proved
+    # The two arithmetics can be told apart, so neither test passes by the other's logits.
+    assert any(pair.logits != pair.xnnpack_logits for pair in metadata.golden)
 
 
 def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:

@@ -131,10 +131,11 @@ def test_options_of_another_target_are_refused(
 
 def test_validate_and_run_take_the_chain(run: Path, chain: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
-    arguments = ("--data", run.parent / "data", "--kernels", "reference", "--out", report)
-    assert run_command("validate", chain, *arguments) == 0
-    figures = json.loads((report / "report.json").read_text())
-    assert figures["golden"]["passed"] is True
+    for kernels in ("auto", "reference"):
+        arguments = ("--data", run.parent / "data", "--kernels", kernels, "--out", report)
+        assert run_command("validate", chain, *arguments) == 0
+        figures = json.loads((report / "report.json").read_text())
+        assert figures["golden"]["passed"] is True
     assert figures["model"]["integer_only"]
     assert "all on the CPU" in figures["kernels"]["used"]
     results = tmp_path / "r.sqlite"

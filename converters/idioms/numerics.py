@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,8 @@ from qlvit_edge.converters.rewrites.padding import absorb_padding, fold_columns,
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.integer.uniform import quantise_weights, round_half_away, uniform_parameters
+from qlvit_edge.model.family import SoftmaxForm
 
-FloatSoftmax = Literal["log2", "float"]
 Rewrites = tuple[Callable[[Graph], Graph], ...]
 
 _LARGEST_BIAS = 2**30  # leaves the accumulator as much room again
@@ -37,7 +37,7 @@ class Float:
         rewrites: end the graph, in this order.
     """
 
-    softmax: FloatSoftmax = "log2"
+    softmax: SoftmaxForm = "log2"
     rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
 
     def activation(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.idioms.numerics import Float, FloatSoftmax, Int8
+from qlvit_edge.converters.idioms.numerics import Float, Int8
 from qlvit_edge.converters.idioms.scales import Asked, Scales
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.network import lower
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.model.family import SoftmaxForm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import Checkpoint
 
@@ -31,7 +32,7 @@ def integer_graph(
     return lower(checkpoint.network, Writer(name, target(scales, softmax)))
 
 
-def float_graph(network: QLViT, name: str, softmax: FloatSoftmax = "log2") -> Graph:
+def float_graph(network: QLViT, name: str, softmax: SoftmaxForm = "log2") -> Graph:
     """Lower a network into the float32 twin of its integer graph.
 
     Args:

@@ -8,22 +8,16 @@ import click
 
 from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.network_options import input_options, network_options
+from qlvit_edge.cli.network_options import network_options
 
 
 @click.command("cost")
 @click.argument("size")
 @network_options
-@input_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     size: str,
-    variant: str,
-    norm: str,
-    basis: str,
-    kv_pool: tuple[int, ...],
-    channels: int,
-    input_size: tuple[int, int] | None,
+    member: dict[str, object],
     as_json: bool,
 ) -> None:
     """Count what the network SIZE (paper, tiny, nano) costs, with 4 classes.
@@ -40,23 +34,14 @@ def command(
     from qlvit_edge.model.configs import size_config
     from qlvit_edge.model.cost import count_cost
 
-    changes: dict[str, object] = {} if input_size is None else {"input_size": input_size}
-    config = size_config(
-        size,
-        variant=variant,
-        norm=norm,
-        kan_basis=basis,
-        kv_pool=kv_pool,
-        channels=channels,
-        **changes,
-    )
+    config = size_config(size, **member)
     cost = count_cost(config)
     if as_json:
         click.echo(json.dumps(cost.as_dict()))
         return
     from rich.table import Table
 
-    table = Table(title=f"QLViT {variant.upper()} {size}, one image, 4 classes")
+    table = Table(title=f"QLViT {config.variant.upper()} {size}, one image, 4 classes")
     for heading in ("part", "parameters", "MMAC"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     rows = [*cost.parts.items(), ("true", cost.true), ("paper-style", cost.paper_style)]

@@ -118,10 +118,11 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
 
 
 def kernels_used(content: bytes) -> str:
-    """Return in words which kernels the default runtime runs a model with."""
+    """Return in words which kernels the default runtime runs, and whether that is proved."""
     from qlvit_edge.runtime.interpreter import Interpreter
 
-    return Interpreter(content).kernels_used
+    interpreter = Interpreter(content)
+    return f"{interpreter.kernels_used}: {interpreter.arithmetic}"
 
 
 def _kernels_in_child(path: Path, content: bytes) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 import click
 
 from qlvit_edge.model.family import CHANNELS, KAN_BASES, NORMS, VARIANTS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
 def _numbers(
@@ -40,61 +41,69 @@ def _height_and_width(
     return None if sides is None else (sides[0], sides[-1])
 
 
+_OPTIONS: dict[str, Callable[[Command], Command]] = {
+    "variant": click.option(
+        "--variant",
+        type=click.Choice(VARIANTS),
+        default=VARIANTS[0],
+        show_default=True,
+        help="V4 has the KAN where V3 has an MLP.",
+    ),
+    "norm": click.option(
+        "--norm",
+        type=click.Choice(NORMS),
+        default=NORMS[0],
+        show_default=True,
+        help="BatchNorm costs nothing on the device, LayerNorm some time.",
+    ),
+    "kan_basis": click.option(
+        "--kan",
+        "kan_basis",
+        type=click.Choice(KAN_BASES),
+        default=KAN_BASES[0],
+        show_default=True,
+        help="Basis of the KAN's univariate functions.",
+    ),
+    "kv_pool": click.option(
+        "--kv-pool",
+        metavar="S,S,S,S",
+        callback=_numbers(",", (4,), "2,2,1,1"),
+        default="1,1,1,1",
+        show_default=True,
+        help="Stride by which the four stages pool keys and values; 1 does not.",
+    ),
+    "channels": click.option(
+        "--channels",
+        type=click.Choice([str(count) for count in CHANNELS]),
+        default=str(CHANNELS[0]),
+        show_default=True,
+        callback=lambda _context, _option, count: int(count),
+        help="3 for colour, 1 for grey images.",
+    ),
+    "input_size": click.option(
+        "--input-size",
+        metavar="HxW",
+        callback=_height_and_width,
+        help="Height and width of the input in pixels, if not the size's own.",
+    ),
+}
+"""By the field of :class:`~qlvit_edge.model.configs.NetworkConfig` that an option sets."""
+
+
 def network_options(command: Command) -> Command:
-    """Add --variant, --norm, --kan and --kv-pool, as `variant`, `norm`, `basis`, `kv_pool`."""
-    for option in (
-        click.option(
-            "--kv-pool",
-            metavar="S,S,S,S",
-            callback=_numbers(",", (4,), "2,2,1,1"),
-            default="1,1,1,1",
-            show_default=True,
-            help="Stride by which the four stages pool keys and values; 1 does not.",
-        ),
-        click.option(
-            "--kan",
-            "basis",
-            type=click.Choice(KAN_BASES),
-            default=KAN_BASES[0],
-            show_default=True,
-            help="Basis of the KAN's univariate functions.",
-        ),
-        click.option(
-            "--norm",
-            type=click.Choice(NORMS),
-            default=NORMS[0],
-            show_default=True,
-            help="BatchNorm costs nothing on the device, LayerNorm some time.",
-        ),
-        click.option(
-            "--variant",
-            type=click.Choice(VARIANTS),
-            default=VARIANTS[0],
-            show_default=True,
-            help="V4 has the KAN where V3 has an MLP.",
-        ),
-    ):
-        command = option(command)
-    return command
+    """Add the options above; the command takes what they say as `member`.
 
+    `member` holds the changes of a configuration that
+    :func:`~qlvit_edge.model.configs.size_config` takes.
+    """
 
-def input_options(command: Command) -> Command:
-    """Add --channels and --input-size, as `channels` and `input_size` ((h, w) or None)."""
-    for option in (
-        click.option(
-            "--input-size",
-            metavar="HxW",
-            callback=_height_and_width,
-            help="Height and width of the input in pixels, if not the size's own.",
-        ),
-        click.option(
-            "--channels",
-            type=click.Choice([str(count) for count in CHANNELS]),
-            default=str(CHANNELS[0]),
-            show_default=True,
-            callback=lambda _context, _option, count: int(count),
-            help="3 for colour, 1 for grey images.",
-        ),
-    ):
-        command = option(command)
-    return command
+    @wraps(command)
+    def with_member(**values: Any) -> None:
+        chosen = {field: values.pop(field) for field in _OPTIONS}
+        member = {field: value for field, value in chosen.items() if value is not None}
+        command(member=member, **values)
+
+    extended: Command = with_member
+    for option in reversed(_OPTIONS.values()):
+        extended = option(extended)
+    return extended

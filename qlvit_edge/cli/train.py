@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.network_options import input_options, network_options
+from qlvit_edge.cli.network_options import network_options
+from qlvit_edge.model.family import SOFTMAXES
 
 if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
@@ -48,11 +49,10 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     help="Peak learning rate.",
 )  # fmt: skip
 @network_options
-@input_options
 @click.option(
     "--softmax",
-    type=click.Choice(["log2", "float"]),
-    default="log2",
+    type=click.Choice(SOFTMAXES),
+    default=SOFTMAXES[0],
     show_default=True,
     help="Softmax in the forward pass: the 4-bit codes that the device computes, or float.",
 )
@@ -95,12 +95,7 @@ def command(
     epochs: int,
     batch: int,
     rate: float,
-    variant: str,
-    norm: str,
-    basis: str,
-    kv_pool: tuple[int, ...],
-    channels: int,
-    input_size: tuple[int, int] | None,
+    member: dict[str, object],
     softmax: str,
     validation: float,
     settle: float,
@@ -132,13 +127,8 @@ def command(
     network = size_config(
         size,
         classes=len(folder.classes),
-        variant=variant,
-        norm=norm,
-        kan_basis=basis,
-        kv_pool=kv_pool,
         softmax=softmax,
-        channels=channels,
-        **({} if input_size is None else {"input_size": input_size}),
+        **member,
     )
     run = RunConfig(
         network=network,

@@ -40,6 +40,7 @@ _PACKAGES = {
     "litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
     "tflite-runtime": ("tflite-runtime",),
 }
+_UNKNOWN = "of unknown version"
 _TITLES: dict[ArithmeticName, str] = {"reference": "reference", "xnnpack": "XNNPACK"}
 
 
@@ -161,7 +162,25 @@ def runtime_version(runtime: str) -> RuntimeVersion:
         except importlib.metadata.PackageNotFoundError:
             continue
         return RuntimeVersion(package, version, platform.machine())
-    return RuntimeVersion(_PACKAGES[runtime][0], "of unknown version", platform.machine())
+    return RuntimeVersion(_PACKAGES[runtime][0], _UNKNOWN, platform.machine())
+
+
+def installed_runtimes() -> list[str]:
+    """Return one line per installed runtime: its version, and whether its arithmetic is proved."""
+    lines = []
+    for runtime in _PACKAGES:
+        here = runtime_version(runtime)
+        if here.version == _UNKNOWN:
+            continue
+        known = (here.package, here.version, here.architecture) in PROVED
+        claim = "its arithmetic is proved" if known else "not proved on this runtime"
+        try:
+            require_version(runtime)
+        except DeviceError as error:
+            lines.append(f"refused: {error}")
+        else:
+            lines.append(f"{here}: {claim}")
+    return lines
 
 
 def require_version(runtime: str) -> None:

@@ -23,7 +23,7 @@ from qlvit_edge.runtime.interpreter import (
     Kernels,
     Runtime,
     load_native,
-    partitions_of,
+    plan,
     run_native,
 )
 from qlvit_edge.runtime.tensor_info import TensorInfo
@@ -94,8 +94,8 @@ class ChainInterpreter:
             self._segments.append(_LoadedSegment(native))
             self._on_tpu += library is not None
             if library is None:
-                parts, left = partitions_of(native)
-                self.partitions, rest = self.partitions + parts, rest + left
+                delegated, left = plan(native)
+                self.partitions, rest = self.partitions + len(delegated), rest + left
         self.xnnpack_missing = (
             self.kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
         )

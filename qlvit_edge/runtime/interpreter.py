@@ -244,12 +244,6 @@ def plan(native: Any) -> tuple[list[list[int]], int]:
     return _plan(native._get_ops_details())
 
 
-def partitions_of(native: Any) -> tuple[int, int]:
-    """Return the number of parts that a delegate took over and of operators left."""
-    delegated, left = plan(native)
-    return len(delegated), left
-
-
 _PLUGIN = ("create", "destroy")
 
 
