@@ -196,10 +196,12 @@ def _metadata(metadata: ModelMetadata) -> Table:
     from qlvit_edge.modelfile.summary import metadata_values
 
     table = _table("Metadata", "property", "value")
-    forms = None if metadata.tried_forms is None else str(metadata.tried_forms)
-    for name, value in (metadata_values(metadata) | {"tried_forms": forms}).items():
-        text = "×".join(map(str, value)) if name == "input_size" else _in_words(value)
-        table.add_row(name.replace("_", " "), plain(text))
+    in_words = {
+        "input_size": "×".join(map(str, metadata.input_size)),
+        "tried_forms": "none" if metadata.tried_forms is None else str(metadata.tried_forms),
+    }
+    for name, value in (metadata_values(metadata) | in_words).items():
+        table.add_row(name.replace("_", " "), plain(_in_words(value)))
     return table
 
 
