@@ -209,7 +209,7 @@ class Operation(ABC):
         return ()
 
     def stored_range(self, *ranges: Stored) -> Stored:
-        """Bound the output's stored values, in every arithmetic.
+        """Bound the output's stored values, in XNNPACK's arithmetic.
 
         Args:
             ranges: of the inputs' stored values.

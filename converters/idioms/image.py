@@ -24,21 +24,20 @@ def input_image(writer: Writer, height: int, width: int, channels: int = 3) -> T
         case Float():
             return writer.input(Tensor("image", shape, "float32"))
         case EdgeTpu():
-            return _quantized(writer, _unsigned(writer, shape))
+            return _sign_by_quantize(writer, _unsigned_input(writer, shape))
         case Int8():
-            image = _unsigned(writer, shape)
-            return _wrapped(writer, image)
+            return _sign_by_table(writer, _unsigned_input(writer, shape))
 
 
-def _unsigned(writer: Writer, shape: tuple[int, ...]) -> Tensor:
+def _unsigned_input(writer: Writer, shape: tuple[int, ...]) -> Tensor:
     return writer.input(Tensor("image", shape, "uint8", Quantisation((1.0,), 0)))
 
 
-def _quantized(writer: Writer, image: Tensor) -> Tensor:
+def _sign_by_quantize(writer: Writer, image: Tensor) -> Tensor:
     return writer.emit(Quantize(inputs=(image,), name="image/int8", quantisation=_SIGNED))
 
 
-def _wrapped(writer: Writer, image: Tensor) -> Tensor:
+def _sign_by_table(writer: Writer, image: Tensor) -> Tensor:
     """Read bytes as int8, and add 256 to what became negative.
 
     XNNPACK makes one table of the three operations, a seventh of QUANTIZE's time.

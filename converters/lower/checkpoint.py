@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Float, Int8, MapMixing
-from qlvit_edge.converters.idioms.scales import Asked, Scales
+from qlvit_edge.converters.idioms.scales import ScaleRequests, Scales
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.network import lower
 from qlvit_edge.integer.log2_softmax import Form
@@ -51,6 +51,6 @@ def ranges_needed(network: QLViT) -> list[str]:
 
     Mixing maps asks for each kernel's map, as the Edge TPU does, and for all that int8 needs.
     """
-    asked = Asked()
+    asked = ScaleRequests()
     lower(network, Writer("ranges", MapMixing(asked)))
     return asked.ranges

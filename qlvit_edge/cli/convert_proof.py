@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ import click
 from qlvit_edge.cli.console import table_console
 
 if TYPE_CHECKING:
-    from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
+    from qlvit_edge.converters.report import EqualityReport, ProofReport
 
 
 def print_proof(report: ProofReport) -> None:
@@ -17,6 +18,7 @@ def print_proof(report: ProofReport) -> None:
     from rich.table import Table
 
     from qlvit_edge.data.checks import note_on
+    from qlvit_edge.modelfile.metadata import TriedForms
 
     equality, reference = report.equality, report.reference_equality
     accuracy = report.accuracy
@@ -36,7 +38,7 @@ def print_proof(report: ProofReport) -> None:
         if reference is None
         else f"{_extent(reference)}; reference kernels",
     )
-    table.add_row("the same on x86-64 and arm64", _one_arithmetic(report.one_arithmetic))
+    table.add_row("the same on x86-64 and arm64", str(TriedForms(**asdict(report.one_arithmetic))))
     table.add_row(
         "accuracy",
         f"float {accuracy.float_accuracy:.2%}, file {accuracy.file_accuracy:.2%} "
@@ -51,12 +53,3 @@ def print_proof(report: ProofReport) -> None:
 
 def _extent(found: EqualityReport) -> str:
     return f"{found.tensors} tensors, byte for byte, on {found.images} images"
-
-
-def _one_arithmetic(found: OneArithmeticReport) -> str:
-    moved = len(found.moved)
-    scales = "no scale" if not moved else "1 scale" if moved == 1 else f"{moved} scales"
-    return (
-        f"every input: {found.tried} products and sums of {found.operations} operations tried, "
-        f"{scales} moved"
-    )

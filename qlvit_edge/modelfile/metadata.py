@@ -116,6 +116,13 @@ class TriedForms(_Strict):
     tried: int = Field(ge=0)
     moved: dict[str, int] = Field(default_factory=dict)
 
+    def __str__(self) -> str:
+        scales = f"{len(self.moved) or 'no'} scale{'' if len(self.moved) < 2 else 's'} moved"
+        return (
+            f"{self.tried} products and sums of {self.operations} operations tried in the forms of "
+            f"both, {scales}"
+        )
+
 
 class ModelMetadata(_Strict):
     """Everything a model file says about itself.

@@ -31,6 +31,7 @@ def with_all_outputs(model: bytes) -> bytes:
     (graph,) = tree.subgraphs
     graph.outputs = np.concatenate([operator.outputs for operator in graph.operators])
     tree.signatureDefs = None
+    tree.metadata = None  # describes what the twin lacks, an archive of labels for one
     return pack(tree)
 
 
