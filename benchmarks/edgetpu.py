@@ -17,7 +17,7 @@ import torch
 from qlvit_edge.converters.edgetpu.chain import SMALLEST_SHARE, cut_graph, cut_report
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
-from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.scales import ScaleRequests
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
@@ -31,7 +31,7 @@ from qlvit_edge.modelfile.reader import read_document
 def graph_of(size: str, target: type[Int8]) -> Graph:
     """Lower a size with untrained weights."""
     torch.manual_seed(0)
-    return lower(QLViT(size_config(size)).eval(), Writer(size, target(Asked())))
+    return lower(QLViT(size_config(size)).eval(), Writer(size, target(ScaleRequests())))
 
 
 def figures(size: str, smallest_share: float) -> dict[str, Any]:

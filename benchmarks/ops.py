@@ -23,7 +23,7 @@ from qlvit_edge.converters.idioms.activations import hard_swish
 from qlvit_edge.converters.idioms.convolutions import depthwise, pad
 from qlvit_edge.converters.idioms.kan import kan_layer
 from qlvit_edge.converters.idioms.numerics import Int8
-from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.scales import ScaleRequests
 from qlvit_edge.converters.idioms.softmax import joined, log2_softmax
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic
@@ -55,7 +55,7 @@ def single(operation: Operation) -> Graph:
 
 def idiom(shape: tuple[int, ...], say: Callable[[Writer, Tensor], Tensor]) -> Graph:
     """Return the graph that int8 makes of one concept."""
-    writer = Writer("idiom", Int8(Asked((-3.0, 3.0), 4)))
+    writer = Writer("idiom", Int8(ScaleRequests((-3.0, 3.0), 4)))
     x = activation("x", *shape)
     writer.input(x)
     writer.output(say(writer, x))

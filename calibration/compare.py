@@ -50,7 +50,7 @@ class Comparison:
         float_accuracy: of the float network on these images.
         images: how many.
         origin: which they are.
-        rows: one an observer.
+        rows: one per observer.
     """
 
     float_accuracy: float
@@ -115,11 +115,7 @@ def _row(
     float_classes: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> Row:
-    errors = {
-        name: tensor.sqnr_db
-        for name, tensor in calibration.tensors.items()
-        if tensor.sqnr_db is not None
-    }
+    errors = calibration.errors()
     worst = min(errors, key=lambda name: errors[name])
     return Row(
         observer=calibration.observer,

@@ -90,6 +90,14 @@ class Calibration(BaseModel):
         """Return the chosen range of every tensor."""
         return {name: getattr(tensor, self.observer) for name, tensor in self.tensors.items()}
 
+    def errors(self) -> dict[str, float]:
+        """Return the signal to noise ratio (dB) of every tensor that has one, in their order."""
+        return {
+            name: tensor.sqnr_db
+            for name, tensor in self.tensors.items()
+            if tensor.sqnr_db is not None
+        }
+
     def range(self, name: str) -> Range:
         """See :class:`~qlvit_edge.converters.idioms.scales.Scales`, which this is."""
         tensor = look_up(self.tensors, name, NO_RANGE)

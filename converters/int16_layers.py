@@ -156,7 +156,7 @@ class _Rewriter:
             return
         wide = replace(operation, inputs=inputs, name=f"{name}/int16", quantisation=finer)
         self.wide[name] = self.emit(wide)
-        self.narrow[name] = self.requantized(self.wide[name], name, operation.quantisation)
+        self.narrow[name] = self.requantize(self.wide[name], name, operation.quantisation)
 
     def finer(self, tensor: Tensor) -> Quantisation:
         """Scale of an activation's int16 form: as far as it was seen to reach, or its int8 does."""
@@ -169,7 +169,7 @@ class _Rewriter:
         name, exact = tensor.name, Quantisation((tensor.scale / _EXACT,), 0)
         if name not in self.wide:
             if tensor.data is None:
-                self.wide[name] = self.requantized(self.narrow[name], f"{name}/int16", exact)
+                self.wide[name] = self.requantize(self.narrow[name], f"{name}/int16", exact)
             else:
                 values = (tensor.data.astype(np.int16) - tensor.zero_point) * _EXACT
                 shape, values = tensor.shape, values.astype(np.int16)
@@ -180,10 +180,10 @@ class _Rewriter:
         """The int8 form of an activation; anything else as it is."""
         name = tensor.name
         if name not in self.narrow and name in self.wide and tensor.data is None:
-            self.narrow[name] = self.requantized(self.wide[name], f"{name}/int8", self.was[name])
+            self.narrow[name] = self.requantize(self.wide[name], f"{name}/int8", self.was[name])
         return self.narrow.get(name, tensor)
 
-    def requantized(self, x: Tensor, name: str, to: Quantisation | None) -> Tensor:
+    def requantize(self, x: Tensor, name: str, to: Quantisation | None) -> Tensor:
         return self.emit(Requantize(inputs=(x,), name=name, quantisation=to, multiple=x.multiple))
 
     def emit(self, operation: Operation) -> Tensor:

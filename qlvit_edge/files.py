@@ -65,7 +65,17 @@ def write_text(target: Path, content: str) -> None:
 
 def write_json(target: Path, content: Any) -> None:
     """Write ``content`` as indented JSON to ``target`` atomically and durably."""
-    write_text(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(target, json_text(content) + "\n")
+
+
+def json_text(content: Any) -> str:
+    """Return ``content`` as indented JSON that is safe to print.
+
+    Letters of any language stay as they are; characters that a terminal would obey (escapes,
+    C1 controls, changes of writing direction) are written as ``\\uXXXX``, whoever named them.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def sha256(content: bytes) -> str:

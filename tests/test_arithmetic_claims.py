@@ -105,6 +105,9 @@ def test_nothing_is_claimed_of_other_kernels_files_and_operators(installed: Inst
     for other in (_running(partitions=0), _running(delegate=True)):
         assert other.name is None
         assert not other.proved
+    assert str(_running(integer=False)) == "XNNPACK arithmetic, not proved for floats"
+    floating = Interpreter(embed(tiny_model(floating=True), metadata(golden=False)))
+    assert "not proved for floats" in str(floating.arithmetic)
     assert "file of another tool" in str(_running(file_format=None))
     assert "format 1" in str(_running(file_format=1))
     assert _running(file_format=1, reference=True).proved

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from operator_file import operator_file
 from tiny_metadata import tiny_file
 from tiny_model import tiny_model
 
@@ -79,6 +80,20 @@ def test_names_in_the_file_cannot_drive_the_terminal(tmp_path: Path) -> None:
     output = _inspect(tmp_path / "h.tflite").output
     assert "\x1b" not in output
     assert "]0;[r]" in output
+
+
+def test_names_in_the_file_are_no_markup(tmp_path: Path) -> None:
+    """A graph called like a closing tag, and an operator's output too."""
+    content = operator_file(
+        {"in": ("INT8", (1, 4)), "[/b]": ("INT8", (1, 4))},
+        [("LOGISTIC", ["in"], ["[/b]"])],
+        ["in"],
+        ["[/b]"],
+    )
+    (tmp_path / "h.tflite").write_bytes(content.replace(b"main", b"[/i]"))
+    output = _inspect(tmp_path / "h.tflite").output
+    assert "Layers of [/i]" in output
+    assert "[/b]" in output
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a model", tiny_model()[:900]])

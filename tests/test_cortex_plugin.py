@@ -113,6 +113,19 @@ def test_one_inference_is_recorded_operator_by_operator(program: Path, tmp_path:
     assert codes[WORK] == WORK.to_bytes(4, "little") * 2
 
 
+def test_an_operator_of_several_objects_is_one_segment(program: Path, tmp_path: Path) -> None:
+    objects = [(RUNTIME, f"third {number}", OPERATOR, WORK) for number in (0, 1, 2, 0)]
+    steps = (*WARM_UP, RECORD, link(CALLER), INFERENCE, *sum(objects, ()), RUNTIME, CALLER)
+    record = parse(recorded(program, tmp_path, *steps).splitlines())
+    assert addresses(record) == [
+        ("r", {INFERENCE: 1, RUNTIME: 1}),
+        ("o", {OPERATOR: 3, WORK: 3, RUNTIME: 2}),
+        ("r", {RUNTIME: 1}),
+        ("o", {OPERATOR: 1, WORK: 1}),
+        ("r", {RUNTIME: 1}),
+    ]
+
+
 def test_nothing_is_recorded_without_being_asked(program: Path, tmp_path: Path) -> None:
     other = "call 223 3 0 2"  # the same system call for a real file
     assert recorded(program, tmp_path, *WARM_UP, other, INFERENCE, WORK, CALLER) == ""

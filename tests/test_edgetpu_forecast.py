@@ -197,6 +197,24 @@ def test_escapes_in_a_file_reach_no_terminal(tmp_path: Path) -> None:
         assert "[red]" in output
 
 
+@pytest.mark.parametrize("options", [(), ("--edgetpu",)])
+def test_json_of_a_hostile_file_is_safe_to_print(options: tuple[str, ...], tmp_path: Path) -> None:
+    """C1 controls too: U+009B alone begins an escape sequence, U+202E turns a line around."""
+    code = "custom:\x1b[2J\x9b2J\u202eé"
+    path = tmp_path / "hostile.tflite"
+    path.write_bytes(_half_compiled(code))
+    result = CliRunner().invoke(command, [str(path), "--json", *options], catch_exceptions=False)
+    assert not {c for c in result.output if not c.isprintable()} - {"\n"}
+    assert "é" in result.output
+    names = {entry["name"] for entry in _operators(json.loads(result.output))}
+    assert f"CUSTOM:{code[7:]}" in names
+
+
+def _operators(values: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = values.get("operators") or values["graphs"][0]["operators"]
+    return found
+
+
 def test_a_tensor_read_before_it_is_made_is_no_dependency() -> None:
     """Such a file runs nowhere, but it is read, and the answer must not hang or raise."""
     content = operator_file(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from qlvit_edge.converters.edgetpu.plan import Plan, _Net, make_plan
 from qlvit_edge.converters.graph import Array, Encoding, Graph, Operation, Tensor
 from qlvit_edge.converters.idioms.numerics import EdgeTpu
-from qlvit_edge.converters.idioms.scales import Asked
+from qlvit_edge.converters.idioms.scales import ScaleRequests
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.tflite import write_tflite
@@ -96,7 +96,7 @@ def _require_valid(graph: Graph, mapped: list[bool], plan: Plan) -> None:
 def sized_graph(size: str) -> tuple[Graph, list[bool]]:
     """A size's graph with random weights and made-up ranges: good for counting only."""
     torch.manual_seed(0)
-    graph = lower(QLViT(size_config(size)).eval(), Writer("count", EdgeTpu(Asked())))
+    graph = lower(QLViT(size_config(size)).eval(), Writer("count", EdgeTpu(ScaleRequests())))
     reasons = forecast(read_document(write_tflite(graph))).reasons
     return graph, [reason is None for reason in reasons]
 

@@ -7,7 +7,7 @@ from small_run import cell_image, settled_network, small_config
 from torch import nn
 
 from qlvit_edge.converters.idioms.numerics import Float, Int8
-from qlvit_edge.converters.idioms.scales import Asked, ScaleTable
+from qlvit_edge.converters.idioms.scales import ScaleRequests, ScaleTable
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.proof.equality import Specification, compare_tensors
@@ -50,7 +50,7 @@ def test_every_tensor_of_the_file_equals_the_integer_specification(
 ) -> None:
     config = small_config()
     network = settled_network(config)
-    graph = lower(network, Writer("net", Int8(Asked((-8.0, 8.0), 3), form)))
+    graph = lower(network, Writer("net", Int8(ScaleRequests((-8.0, 8.0), 3), form)))
     result = compare_tensors(graph, write_tflite(graph), _views(5, config.input_size), arithmetic)
     assert result.unequal == {}
     assert result.tensors > 150

@@ -145,7 +145,7 @@ def test_convert_names_the_spoiled_layer_first(
     assert run_command(*arguments) == 1
     shown = capfd.readouterr().out
     assert not out.exists()
-    named = shown[shown.index("Layers to blame") :].splitlines()
+    named = shown[shown.index("Layers that cost most") :].splitlines()
     assert named[1].startswith("  block2/attention: ")
     assert len(named) >= 5
     assert "--compare" in shown

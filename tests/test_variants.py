@@ -62,7 +62,7 @@ def settled(member: str) -> QLViT:
 
 
 @dataclass
-class Calibrated:
+class CalibratedScales:
     """What a calibration knows, and the float graph's tensors (N, …) behind it."""
 
     ranges: dict[str, tuple[float, float]]
@@ -75,7 +75,7 @@ class Calibrated:
 
 
 @cache
-def calibrated(member: str) -> Calibrated:
+def calibrated(member: str) -> CalibratedScales:
     network = settled(member)
     graph = lower(network, Writer("twin", Float()))
     run = Interpreter(write_tflite(graph), kernels=Kernels.BUILTIN, keep_all_tensors=True)
@@ -91,7 +91,7 @@ def calibrated(member: str) -> Calibrated:
         observer.update(observed[name])
         anchors[name] = observer.anchor()
     ranges = {name: (float(a.min()), float(a.max())) for name, a in observed.items()}
-    return Calibrated(ranges, anchors, observed)
+    return CalibratedScales(ranges, anchors, observed)
 
 
 @pytest.mark.parametrize("member", MEMBERS)

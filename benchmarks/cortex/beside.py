@@ -30,7 +30,7 @@ from qlvit_edge.converters.routes.environment import find_python
 
 NAME = "cortex"
 YARDSTICK = ("MobileNetV2, int8", 224)
-_ROW = re.compile(r"\| ([^|]+) \| (\d+) \| ([\d.]+) \|")
+_ROW = re.compile(r"\| ([^|]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|")
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,20 @@ def files(size: str, python: Path | None, folder: Path) -> tuple[int, list[tuple
     return side, found
 
 
-def milliseconds(text: str) -> dict[tuple[str, int], float]:
-    """Read network, pixels and milliseconds from the table of `side_by_side.py`."""
+def timed(text: str) -> dict[tuple[str, int], tuple[str, str]]:
+    """Read milliseconds and ratio to ours, by network and pixels, from a table of rows.
+
+    The table is that of `side_by_side.py`; its ratios are medians over rounds, which those of
+    the milliseconds are not.
+    """
     return {
-        (match[1].strip(), int(match[2])): float(match[3])
+        (match[1].strip(), int(match[2])): (match[3], match[4])
         for line in text.splitlines()
         if (match := _ROW.match(line))
     }
 
 
-def table(rows: list[Row], times: Mapping[tuple[str, int], float]) -> str:
+def table(rows: list[Row], times: Mapping[tuple[str, int], tuple[str, str]]) -> str:
     """Return the Markdown table; a row of ours begins each group of one input size.
 
     Raises:
@@ -101,8 +105,7 @@ def table(rows: list[Row], times: Mapping[tuple[str, int], float]) -> str:
                 f"{cost.instructions / own.costs[cpu].instructions:.2f}",
                 f"{cost.cycles / found[0].costs[cpu].cycles:.3f}",
             ]
-        time, its = (times.get((r.network, r.side)) for r in (row, own))
-        cells += ["–", "–"] if not time or not its else [f"{time:.2f}", f"{time / its:.2f}"]
+        cells += times.get((row.network, row.side), ("–", "–"))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -126,7 +129,7 @@ def main() -> None:
             rows.append(Row(network, side, costs))
             print(network, side, costs, file=sys.stderr, flush=True)
     text = options.write.read_text(encoding="utf-8") if options.write else ""
-    made = table(rows, milliseconds(between(text)))
+    made = table(rows, timed(between(text)))
     print(made)
     if options.write:
         put(options.write, made, NAME)

@@ -4,7 +4,7 @@
         [--by part|operator|kernel|layer|layer-kernel] [--cycles] [--json OUT] [--record]
 
 One thread, default kernels; the blocks of one inference are counted under emulation, operator by
-operator (`make cortex` builds what that needs). Equal within 0.001 % from run to run. `--cycles`
+operator (`make cortex` builds what that needs). Equal within 0.02 % from run to run. `--cycles`
 adds cycles by LLVM's model of the processor, with memory that is always fast. Files with a record
 (recorded.json) are compared with it: exit code 1 where one executes over 1 % more.
 """
@@ -129,7 +129,7 @@ def main() -> int:
         recorded.save(sums)
         return 0
     lines, failed = recorded.verdicts(sums, recorded.load())
-    print("\n".join(lines))
+    print("\n".join(lines), end="\n" if lines else "")
     return int(failed)
 
 

@@ -8,14 +8,16 @@
  *
  *     inference START END   the function that runs the graph once
  *     runtime START END     code between operators: here an operator is over
- *     operator START        an operator inside a delegate begins
+ *     operator START        an operator inside a delegate begins, or the next of the objects
+ *                           that it is made of: its third argument is the object's number
  *     builtin START         a builtin operator or a delegate begins, if `inference` called it
  *
  * The guest talks by a system call that does nothing: posix_fadvise(-7, VALUE, COMMAND, 0).
  * Command 1 says where the library was loaded, command 2 asks for a record of the next
  * inference. OUT then holds, one line each:
  *
- *     segment KIND OFFSET   what ran: r(untime), o(perator), b(uiltin), and where it began
+ *     segment KIND OFFSET   what ran: r(untime), o(perator), b(uiltin), and where it began;
+ *                           c: the operator goes on with another of its objects
  *     count BLOCK TIMES     how often a block was executed in this segment
  *     block BLOCK OFFSET INSTRUCTIONS BYTES   (all blocks of the record, at the end)
  */
@@ -53,7 +55,7 @@ static GPtrArray *blocks; /* Block */
 static GMutex lock;
 static struct qemu_plugin_scoreboard *counters; /* uint64_t[MOST_BLOCKS] per processor */
 static uint64_t *before;                        /* counters when the segment began */
-static struct qemu_plugin_register *link_register;
+static struct qemu_plugin_register *link_register, *third_argument;
 static FILE *out;
 
 static uint64_t base, return_address;
@@ -61,13 +63,13 @@ static bool wanted, recording;
 static char kind;
 static uint64_t began_at;
 
-static uint64_t read_link(void)
+static uint64_t read_register(struct qemu_plugin_register *known)
 {
-    g_autoptr(GByteArray) value = g_byte_array_new();
-    uint64_t address = 0;
-    if (link_register && qemu_plugin_read_register(link_register, value) == sizeof address)
-        memcpy(&address, value->data, sizeof address);
-    return address;
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    uint64_t value = 0;
+    if (known && qemu_plugin_read_register(known, bytes) == sizeof value)
+        memcpy(&value, bytes->data, sizeof value);
+    return value;
 }
 
 static const Mark *mark_of(uint64_t address)
@@ -129,7 +131,7 @@ static void write_blocks(void)
 
 static void at_inference(unsigned int cpu, void *address)
 {
-    return_address = read_link();
+    return_address = read_register(link_register);
     if (!wanted)
         return;
     wanted = false;
@@ -146,14 +148,14 @@ static void at_runtime(unsigned int cpu, void *address)
 
 static void at_operator(unsigned int cpu, void *address)
 {
-    begin_segment(cpu, 'o', (uint64_t)address);
+    begin_segment(cpu, read_register(third_argument) ? 'c' : 'o', (uint64_t)address);
 }
 
 static void at_builtin(unsigned int cpu, void *address)
 {
     if (!recording)
         return;
-    const Mark *caller = mark_of(read_link());
+    const Mark *caller = mark_of(read_register(link_register));
     if (caller && caller->place == INFERENCE)
         begin_segment(cpu, 'b', (uint64_t)address);
 }
@@ -182,7 +184,7 @@ static void call_at(struct qemu_plugin_tb *tb, uint64_t address)
     else if (mark->place == INFERENCE || mark->place == RUNTIME)
         qemu_plugin_register_vcpu_tb_exec_cb(tb, at_runtime, QEMU_PLUGIN_CB_NO_REGS, given);
     else if (mark->place == OPERATOR)
-        qemu_plugin_register_vcpu_tb_exec_cb(tb, at_operator, QEMU_PLUGIN_CB_NO_REGS, given);
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, at_operator, QEMU_PLUGIN_CB_R_REGS, given);
     else
         qemu_plugin_register_vcpu_tb_exec_cb(tb, at_builtin, QEMU_PLUGIN_CB_R_REGS, given);
 }
@@ -237,6 +239,8 @@ static void at_processor(qemu_plugin_id_t id, unsigned int cpu)
             &g_array_index(registers, qemu_plugin_reg_descriptor, i);
         if (!strcmp(known->name, "x30") || !strcmp(known->name, "lr"))
             link_register = known->handle;
+        if (!strcmp(known->name, "x2"))
+            third_argument = known->handle;
     }
 }
 

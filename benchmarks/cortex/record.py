@@ -82,7 +82,8 @@ class Record:
 def parse(lines: Iterable[str]) -> Record:
     """Read what the plugin wrote.
 
-    A builtin operator that passes on to another function begins twice: that is one segment.
+    A builtin operator that passes on to another function begins twice: that is one segment, and
+    so is a delegated operator made of several objects, with the runtime's steps between them.
 
     Raises:
         ValueError: the record is cut off or of another form.
@@ -92,7 +93,11 @@ def parse(lines: Iterable[str]) -> Record:
     for line in lines:
         word, *rest = line.split()
         if word == "segment":
-            if not (segments and segments[-1].kind == rest[0] == "b"):
+            before = segments[-1].kind if segments else ""
+            if rest[0] == "c" and [s.kind for s in segments[-2:]] == ["o", "r"]:
+                between = segments.pop()
+                segments[-1].times += between.times
+            elif not before == rest[0] == "b":
                 segments.append(Segment(rest[0]))
         elif word == "count" and segments:
             segments[-1].times[int(rest[0])] += int(rest[1])

@@ -17,7 +17,7 @@ _PLACES = (
     ("inference", re.compile(r"tflite::Subgraph::InvokeImpl\(\)")),
     ("runtime", re.compile(r"xnn_invoke_runtime")),
     ("runtime", re.compile(r"tflite::xnnpack::.*::SubgraphInvoke\(.*")),
-    ("operator", re.compile(r"xnn_run_operator(_with_index)?")),
+    ("operator", re.compile(r"xnn_run_operator_with_index")),
     ("builtin", re.compile(r".*tflite::ops::.*\(TfLiteContext\*, TfLiteNode\*\)")),
 )
 

@@ -65,7 +65,7 @@ def make_chain(
     timeout: int,
     progress: Progress,
 ) -> tuple[bytes, ChainReport]:
-    """Cut a conversion made with the Edge TPU's builder, compile, pack and prove the chain.
+    """Cut a conversion lowered with `EdgeTpu`, compile, pack and prove the chain.
 
     Args:
         conversion: the whole graph, proven.

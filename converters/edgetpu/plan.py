@@ -118,7 +118,7 @@ class _Net:
         on_tpu = sum(m for m, level in zip(self.macs, levels, strict=True) if level % 2 == 0)
         return on_tpu / total if total else 1.0
 
-    def kept(self, loss: int) -> float:
+    def kept_share(self, loss: int) -> float:
         """Share of the MACs on the Edge TPU if of those wanted there `loss` are left."""
         wanted = sum(m for m, side in zip(self.macs, self.sides, strict=True) if side == "tpu")
         total = sum(self.macs)
@@ -143,7 +143,7 @@ def make_plan(graph: Graph, mapped: Sequence[bool], smallest_share: float = 1.0)
         net.sides,
         net.macs,
         net.trips(levels),
-        lambda loss: net.kept(loss) >= smallest_share,
+        lambda loss: net.kept_share(loss) >= smallest_share,
     )
     sides = [None if index in moved else side for index, side in enumerate(net.sides)]
     levels = net.earliest(sides)
@@ -159,7 +159,7 @@ def make_plan(graph: Graph, mapped: Sequence[bool], smallest_share: float = 1.0)
 
 
 def _witness(net: _Net, sides: Sequence[Device | None], levels: Sequence[int]) -> list[int]:
-    """Follow one path backwards from the highest level; keep one forced operation a level."""
+    """Follow one path backwards from the highest level; keep one forced operation per level."""
     path: list[int] = []
     index = max(range(len(levels)), key=lambda i: levels[i], default=None)
     wanted = max(levels, default=0)
@@ -175,11 +175,11 @@ def _fewest_bytes(net: _Net, sides: Sequence[Device | None], early: list[int]) -
     """Improve the earliest and the latest schedule by single moves; return the better."""
     last = max(early, default=0)
     late = net.latest(sides, last)
-    found = [_improved(net, sides, start, early, late) for start in (late, early)]
+    found = [_local_optimum(net, sides, start, early, late) for start in (late, early)]
     return min(found, key=net.cost)
 
 
-def _improved(
+def _local_optimum(
     net: _Net,
     sides: Sequence[Device | None],
     start: Sequence[int],
@@ -195,14 +195,14 @@ def _improved(
             for level in range(early[index], late[index] + 1):
                 if level == levels[index] or (side is not None and level % 2 != _PARITY[side]):
                     continue
-                trial = _moved(net, sides, levels, index, level)
+                trial = _neighbour_schedule(net, sides, levels, index, level)
                 found = net.cost(trial)
                 if found < cost:
                     levels, cost, improving = trial, found, True
     return levels
 
 
-def _moved(
+def _neighbour_schedule(
     net: _Net, sides: Sequence[Device | None], levels: Sequence[int], index: int, level: int
 ) -> list[int]:
     """Give one operation a level and take along what it reads, or what reads it."""

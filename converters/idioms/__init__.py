@@ -1,4 +1,4 @@
-"""How a network is said in operations: one concept a file, all arithmetics side by side.
+"""How a network is said in operations: one concept per file, all arithmetics side by side.
 
 Lowering calls the functions of these modules in the order of the network's ``forward``, with the
 :class:`~qlvit_edge.converters.idioms.writer.Writer` that takes the operations. The writer's

@@ -23,23 +23,23 @@ def input_image(writer: Writer, height: int, width: int, channels: int = 3) -> T
         case Float():
             return writer.input(Tensor("image", shape, "float32"))
         case EdgeTpu():
-            return _quantized(writer, _unsigned(writer, shape))
+            return _sign_by_quantize(writer, _unsigned_input(writer, shape))
         case Int8():
-            image = _unsigned(writer, shape)
+            image = _unsigned_input(writer, shape)
             if np.prod(shape) % 4:
-                return _quantized(writer, image)
-            return _turned_over(writer, image)
+                return _sign_by_quantize(writer, image)
+            return _sign_by_words(writer, image)
 
 
-def _unsigned(writer: Writer, shape: tuple[int, ...]) -> Tensor:
+def _unsigned_input(writer: Writer, shape: tuple[int, ...]) -> Tensor:
     return writer.input(Tensor("image", shape, "uint8", Quantisation((1.0,), 0)))
 
 
-def _quantized(writer: Writer, image: Tensor) -> Tensor:
+def _sign_by_quantize(writer: Writer, image: Tensor) -> Tensor:
     return writer.emit(Quantize(inputs=(image,), name="image/int8", quantisation=_SIGNED))
 
 
-def _turned_over(writer: Writer, image: Tensor) -> Tensor:
+def _sign_by_words(writer: Writer, image: Tensor) -> Tensor:
     """Turn over the highest bit, which is less 128: four bytes at a time, half QUANTIZE's time."""
     words = int(np.prod(image.shape)) // 4
     bytes_ = reshape(writer, image, (1, words, 4), name="image/bytes")

@@ -102,13 +102,13 @@ def _root_index(writer: Writer, squares: Tensor, constants: layer_norm.Roots, na
     small = integer_like(f"{name}/epsilon", constants.raised, squares)
     index = writer.emit(Add(inputs=(squares, small), name=f"{name}/raised"))
     if constants.shift:
-        index = _shifted(writer, index, constants.shift, f"{name}/coarse")
-    steps = _shifted(writer, index, layer_norm.PIECE_BITS, f"{name}/slow/steps")
+        index = _right_shift(writer, index, constants.shift, f"{name}/coarse")
+    steps = _right_shift(writer, index, layer_norm.PIECE_BITS, f"{name}/slow/steps")
     offset = integer_like(f"{name}/slow/offset", layer_norm.PIECE_OFFSET, squares)
     slow = writer.emit(Add(inputs=(steps, offset), name=f"{name}/slow"))
     return writer.emit(Minimum(inputs=(index, slow), name=f"{name}/index"))
 
 
-def _shifted(writer: Writer, x: Tensor, bits: int, name: str) -> Tensor:
+def _right_shift(writer: Writer, x: Tensor, bits: int, name: str) -> Tensor:
     amounts = integers(f"{name}/bits", np.full(x.shape, bits))
     return writer.emit(RightShift(inputs=(x, amounts), name=name))

@@ -35,7 +35,7 @@ class Scales(Protocol):
         """
 
 
-class Calibrated(Scales, Protocol):
+class CalibratedScales(Scales, Protocol):
     """Scales that know what they were found on."""
 
     @property
@@ -64,7 +64,7 @@ class ScaleTable:
         return look_up(self.anchors, name, NO_ANCHOR)
 
 
-class Asked:
+class ScaleRequests:
     """Records what a graph asks for; every question has the same stand-in for an answer.
 
     For what does not depend on values: which ranges are needed, how many operations there are.

@@ -68,9 +68,9 @@ def cubic_kan_layer(
     match writer.numerics:
         case Float():
             zero = _scalar(f"{name}/0", 0.0)
-            clipped = _clipped(writer, position, intervals, zero, name)
+            clipped = _clipped_positions(writer, position, intervals, zero, name)
             bases = _bases(writer, clipped, intervals, zero, name)
-            splines = _contracted(writer, bases, position.shape, values, constant, name)
+            splines = _weighted_sum(writer, bases, position.shape, values, constant, name)
             silu = _silu(writer, clipped, intervals, reach, name)
             silu = reshape(writer, silu, position.shape, name=f"{name}/silu/map")
             own = conv(writer, silu, linear[:, None, None], name=f"{name}/base")
@@ -92,7 +92,9 @@ def _scalar(name: str, value: float) -> Tensor:
     return real(name, np.full((1, 1, 1), value))
 
 
-def _clipped(writer: Writer, position: Tensor, intervals: int, zero: Tensor, name: str) -> Tensor:
+def _clipped_positions(
+    writer: Writer, position: Tensor, intervals: int, zero: Tensor, name: str
+) -> Tensor:
     """Positions 0 … intervals, flat: (1, 1, H·W·C)."""
     elements = int(np.prod(position.shape))
     flat = reshape(writer, position, (1, 1, elements), name=f"{name}/flat")
@@ -101,7 +103,7 @@ def _clipped(writer: Writer, position: Tensor, intervals: int, zero: Tensor, nam
     return writer.emit(Minimum(inputs=(above, last), name=f"{name}/clipped"))
 
 
-def _contracted(
+def _weighted_sum(
     writer: Writer, bases: Tensor, shape: tuple[int, ...], weight: Array, bias: Array, name: str
 ) -> Tensor:
     """Contract the bases, which stand above each other, as the ramps of linear layers do."""

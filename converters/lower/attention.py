@@ -20,7 +20,7 @@ from qlvit_edge.converters.idioms.layout import (
 )
 from qlvit_edge.converters.idioms.softmax import log2_softmax, matmul_probabilities
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.lower.constants import affine, composed, linear, real
+from qlvit_edge.converters.lower.constants import affine, composition, linear, real
 from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.norms import ChannelNorm
 
@@ -31,7 +31,7 @@ def lower_attention(
     """``sigmoid(Q) (sigmoid(K)ᵀ softmax(V)) / √d_k``, eq. 8; Kᵀ V first."""
     heads, depth = attention.heads, attention.head_width
     projections = {
-        part: composed(getattr(attention, part), mapping) for part in ("query", "key", "value")
+        part: composition(getattr(attention, part), mapping) for part in ("query", "key", "value")
     }
 
     def project(part: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Float, Int8
-from qlvit_edge.converters.idioms.scales import Asked, Scales
+from qlvit_edge.converters.idioms.scales import ScaleRequests, Scales
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.network import lower
 from qlvit_edge.integer.log2_softmax import Form
@@ -48,6 +48,6 @@ def float_graph(network: QLViT, name: str, softmax: SoftmaxForm = "log2") -> Gra
 
 def ranges_needed(network: QLViT) -> list[str]:
     """Return the tensors whose range the integer graph takes from calibration, in order."""
-    asked = Asked()
+    asked = ScaleRequests()
     lower(network, Writer("ranges", Int8(asked)))
     return asked.ranges

@@ -61,7 +61,7 @@ def after_affine(layer: nn.Conv2d, before: Affine) -> tuple[Array, Array]:
     return weight * before[0], bias + weight @ before[1]
 
 
-def composed(outer: nn.Conv2d, inner: nn.Conv2d) -> tuple[Array, Array]:
+def composition(outer: nn.Conv2d, inner: nn.Conv2d) -> tuple[Array, Array]:
     """Return weight and bias of two 1×1 convolutions in a row as one."""
     outer_weight, outer_bias = linear(outer)
     inner_weight, inner_bias = linear(inner)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.idioms.scales import CalibratedScales
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.contenders import Contender, contenders
@@ -96,7 +96,7 @@ class RouteComparison:
 
 def compare_routes(
     checkpoint: Checkpoint,
-    calibration: Callable[[], Calibrated],
+    calibration: Callable[[], CalibratedScales],
     routes: Sequence[str],
     proof: ProofImages,
     count: int,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.idioms.scales import CalibratedScales
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
 from qlvit_edge.converters.routes.environment import find_python
@@ -49,7 +49,7 @@ class Contender:
 
 def contenders(
     checkpoint: Checkpoint,
-    calibration: Callable[[], Calibrated],
+    calibration: Callable[[], CalibratedScales],
     routes: Sequence[str],
     python: Path | None,
     data: Path | None,
@@ -80,7 +80,7 @@ def contenders(
     return found
 
 
-def _native(checkpoint: Checkpoint, calibration: Callable[[], Calibrated]) -> list[Contender]:
+def _native(checkpoint: Checkpoint, calibration: Callable[[], CalibratedScales]) -> list[Contender]:
     def integers(softmax: Form) -> bytes:
         return write_tflite(integer_graph(checkpoint, calibration(), softmax))
 
@@ -109,7 +109,7 @@ def _onnx(checkpoint: Checkpoint) -> list[Contender]:
 
 def _onnx2tf(
     checkpoint: Checkpoint,
-    calibration: Callable[[], Calibrated],
+    calibration: Callable[[], CalibratedScales],
     python: Path | None,
     data: Path | None,
     log: Path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.idioms.scales import CalibratedScales
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import FLOAT32, Bound, compare_logits
 from qlvit_edge.converters.routes.environment import find_python
@@ -70,7 +70,7 @@ def write_onnx(
 
 def write_onnx2tf(
     checkpoint: Checkpoint,
-    calibration: Callable[[], Calibrated],
+    calibration: Callable[[], CalibratedScales],
     proof: ProofImages,
     count: int,
     out: Path,

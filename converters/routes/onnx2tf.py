@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge import bundled
-from qlvit_edge.converters.idioms.scales import Calibrated
+from qlvit_edge.converters.idioms.scales import CalibratedScales
 from qlvit_edge.converters.routes import onnx2tf_worker
 from qlvit_edge.converters.routes.closeness import (
     FLOAT16,
@@ -46,7 +46,7 @@ _QUOTED_LINES = 3
 
 
 def calibration_views(
-    checkpoint: Checkpoint, calibration: Callable[[], Calibrated], data: Path | None
+    checkpoint: Checkpoint, calibration: Callable[[], CalibratedScales], data: Path | None
 ) -> tuple[NDArray[np.uint8], str]:
     """Load the images that the run was calibrated with, whole; or the bundled crops.
 

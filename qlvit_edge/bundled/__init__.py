@@ -39,7 +39,7 @@ def resolve_model(name: str | Path) -> Path:
     if path.is_file():
         return path
     finding = "a folder, not a model file" if path.is_dir() else "no such model file"
-    remedy = f"name a .tflite file or a bundled model {_listed(_files())}"
+    remedy = f"name a .tflite file or a bundled model {_choice(_files())}"
     raise ModelFileError(name, finding, remedy)
 
 
@@ -59,7 +59,7 @@ def resolve_run(name: str | Path) -> Path:
     if path.is_dir():
         return path
     finding = "a file, not a run folder" if path.is_file() else "no such run folder"
-    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_listed(names())}")
+    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_choice(names())}")
 
 
 def _files() -> set[str]:
@@ -67,5 +67,5 @@ def _files() -> set[str]:
     return {path.parent.name for path in FOLDER.glob("*/*.tflite")}
 
 
-def _listed(choice: Iterable[str]) -> str:
-    return f"({', '.join(sorted(choice)) or 'none is bundled'})"
+def _choice(names: Iterable[str]) -> str:
+    return f"({', '.join(sorted(names)) or 'none is bundled'})"

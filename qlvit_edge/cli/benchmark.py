@@ -181,6 +181,10 @@ def _print(found: BenchmarkReport) -> None:
         console.print(f"{found.temperature_after_c:.0f} °C afterwards", highlight=False)
     console.print(_latencies(found))
     console.print(_costs(found.rows))
+    cases = [row.case for row in found.rows]
+    for row in found.rows:
+        line = f"{label_of(row.case, cases)}: {row.facts.arithmetic}"
+        console.print(line, highlight=False, markup=False)
     for name, profile in found.profiles.items():
         console.print(_profile(name, profile))
 
@@ -223,7 +227,7 @@ def _costs(rows: Sequence[Row]) -> Table:
         above = facts.peak_above_bare_bytes
         table.add_row(
             Text(row.case.model),
-            f"{facts.kernels_used}: {facts.arithmetic}",
+            facts.kernels_used,
             f"{facts.start_up_s:.2f}",
             "unknown" if above is None else f"{above / 1e6:.1f}",
             f"{facts.arena_bytes / 1e6:.2f}",

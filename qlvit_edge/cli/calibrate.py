@@ -12,6 +12,7 @@ from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.compare import Comparison
+    from qlvit_edge.calibration.file import Calibration
 
 
 @click.command("calibrate")
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder of images, one folder a class  [default: what the run was trained on]",
+    help="Folder of images, one folder per class  [default: what the run was trained on]",
 )
 @click.option(
     "--split",
@@ -80,7 +81,6 @@ def command(
     from qlvit_edge.calibration.images import choose_images, files_elsewhere
     from qlvit_edge.calibration.observers import ObserverName
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.data.checks import note_on
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
     from qlvit_edge.errors import CheckpointError
@@ -104,7 +104,7 @@ def command(
     scanned = scan(data or recorded)
     images, refused = choose_images(scanned, splits, count, elsewhere)
     if refused and not as_json:
-        click.echo(f"{refused} test images (or of uncertain source) refused for calibration")
+        click.echo(f"{refused} test images (or of uncertain source) left out of calibration")
     ensure_writable(folder)
     if comparing:
         with progress_bar("calibrating", len(images)) as advance:
@@ -119,22 +119,25 @@ def command(
         return
     with progress_bar("calibrating", len(images)) as advance:
         calibration = calibrate(checkpoint, images, cast("ObserverName", observer), advance)
-    errors = {
-        name: tensor.sqnr_db
-        for name, tensor in calibration.tensors.items()
-        if tensor.sqnr_db is not None
-    }
+    errors = calibration.errors()
     plots.plot_layer_error(list(errors), list(errors.values()), folder / "calibration.png")
     write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
+    _print_calibration(calibration, errors)
+    click.echo(f"wrote {folder / CALIBRATION_FILE}")
+
+
+def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> None:
+    from qlvit_edge.data.checks import note_on
+
     worst = min(errors, key=lambda name: errors[name])
     click.echo(
-        f"{len(calibration.tensors)} tensors, {len(images)} images, range by {observer}; "
+        f"{len(calibration.tensors)} tensors, {len(calibration.images)} images, range by "
+        f"{calibration.observer}; "
         f"lowest signal to noise {errors[worst]:.1f} dB at {worst}; "
-        f"top-1 agreement {calibration.agreement:.1%} on the error images"
+        f"top-1 agreement {calibration.agreement:.1%} on the images held for measuring error"
     )
     if calibration.unusual:
         click.echo(note_on(calibration.unusual))
-    click.echo(f"wrote {folder / CALIBRATION_FILE}")
 
 
 def _print_comparison(found: Comparison, as_json: bool) -> None:

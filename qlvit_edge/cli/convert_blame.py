@@ -24,7 +24,7 @@ def print_blame(blame: Blame, folder: Path, int16_layers: int | None = None) -> 
     """
     before = ", before any was in int16" if int16_layers else ""
     click.echo(
-        f"Layers to blame, alone in integers in the float network{before}, on {blame.images} "
+        f"Layers that cost most, alone in integers in the float network{before}, on {blame.images} "
         "images:"
     )
     for layer in blame.layers[:NAMED]:

@@ -57,7 +57,7 @@ def print_chain(report: ChainReport) -> None:
         f"({full.tpu_macs_share:.1%} of the MACs)",
     )
     table.add_row("MACs in its segments", f"{cut.tpu_macs_share:.1%}")
-    table.add_row("bytes to and from it", f"{cut.border_bytes / _KIB:.0f} KiB an inference")
+    table.add_row("bytes to and from it", f"{cut.border_bytes / _KIB:.0f} KiB per inference")
     table.add_row(
         "parameters on it",
         f"{cut.tpu_parameter_bytes / _KIB:.0f} KiB, {cut.parameters} on chip",

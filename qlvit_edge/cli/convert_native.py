@@ -80,13 +80,7 @@ def convert_natively(
         ensure_writable(path.absolute().parent)
     checkpoint, bundled = load_checkpoint(resolve_run(run)), is_bundled(run)
     proof = proof_images(checkpoint, data, split_path, bundled)
-    choice = None
-    if int16_layers is not None:
-        from qlvit_edge.calibration.int16_choice import choose_for_run
-
-        choice = choose_for_run(
-            checkpoint, softmax, data, split_path, int16_layers, bundled, progress_bar
-        )
+    choice = _choose_int16(checkpoint, softmax, data, split_path, int16_layers, bundled)
     require_lowerable(checkpoint.network)
     conversion = convert(
         checkpoint,
@@ -117,6 +111,21 @@ def convert_natively(
         raise failed
     write_bytes(out, model)
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
+
+
+def _choose_int16(
+    checkpoint: Checkpoint,
+    softmax: Form,
+    data: Path | None,
+    split_path: Path | None,
+    count: int | None,
+    bundled: bool,
+) -> Int16Choice | None:
+    if count is None:
+        return None
+    from qlvit_edge.calibration.int16_choice import choose_for_run
+
+    return choose_for_run(checkpoint, softmax, data, split_path, count, bundled, progress_bar)
 
 
 def _report_int16(choice: Int16Choice, conversion: Conversion) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +56,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     from qlvit_edge.data.checks import check_folder
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
+    from qlvit_edge.files import json_text
 
     folder = scan(directory)
     split = load_split(split_file) if split_file is not None else None
@@ -69,7 +69,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
         fields["conflicts"] = [group.names for group in report.conflicts]
         fields["straddling"] = [group.names for group in report.straddling]
         fields["usable"] = report.usable
-        click.echo(json.dumps(fields, indent=2, ensure_ascii=False))
+        click.echo(json_text(fields))
     else:
         _print_report(report, Console(soft_wrap=True, highlight=False))
     if not report.usable:

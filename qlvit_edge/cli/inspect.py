@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +48,7 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
       qlvit-edge inspect wbc.tflite --edgetpu
     """
     from qlvit_edge.bundled import resolve_model
-    from qlvit_edge.files import sha256
+    from qlvit_edge.files import json_text, sha256
     from qlvit_edge.modelfile.chain import is_chain
     from qlvit_edge.modelfile.metadata import metadata_of
     from qlvit_edge.modelfile.reader import read_bytes, read_document
@@ -69,7 +68,7 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     if as_json:
         origin = {"file": str(path), "sha256": digest}
         values = {**origin, **found.as_dict(), "kernels": kernels}
-        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        click.echo(json_text(values))
         return
     from rich.console import Console
 
@@ -87,13 +86,14 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
 def _chain(content: bytes, path: Path, as_json: bool) -> None:
     """Print a chain's segments."""
     from qlvit_edge.cli.inspect_chain import chain_values, print_chain
+    from qlvit_edge.files import json_text
     from qlvit_edge.modelfile.chain import read_chain
     from qlvit_edge.modelfile.chain_figures import chain_figures
 
     chain = read_chain(content, subject=path)
     figures = chain_figures(chain)
     if as_json:
-        click.echo(json.dumps(chain_values(chain, figures), indent=2, ensure_ascii=False))
+        click.echo(json_text(chain_values(chain, figures)))
         return
     from rich.console import Console
 
@@ -102,12 +102,13 @@ def _chain(content: bytes, path: Path, as_json: bool) -> None:
 
 def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
     """Print the forecast for an Edge TPU."""
+    from qlvit_edge.files import json_text
     from qlvit_edge.modelfile.edgetpu_forecast import forecast
     from qlvit_edge.modelfile.edgetpu_report import report_forecast
 
     found = report_forecast(forecast(document))
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        click.echo(json_text(asdict(found)))
         return
     from rich.console import Console
 
@@ -153,7 +154,7 @@ def _layers(graph: GraphSummary) -> Table:
 
 
 def _operators(found: ModelSummary) -> Table:
-    """One row an operator kind and version: how often, and its share of the MACs."""
+    """One row per operator kind and version: how often, and its share of the MACs."""
     rows: dict[str, list[int]] = {}
     for graph in found.graphs:
         for operator in graph.operators:
@@ -195,17 +196,24 @@ def _metadata(metadata: ModelMetadata) -> Table:
     from qlvit_edge.modelfile.summary import metadata_values
 
     table = _table("Metadata", "property", "value")
-    for name, value in metadata_values(metadata).items():
-        if name == "tried_forms":
-            text = "none" if metadata.tried_forms is None else str(metadata.tried_forms)
-        elif isinstance(value, dict):
-            text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
-        elif isinstance(value, list):
-            text = ("×" if name == "input_size" else ", ").join(map(str, value))
-        else:
-            text = "none" if value is None else str(value)
-        table.add_row(name.replace("_", " "), plain(text))
+    in_words = {
+        "input_size": "×".join(map(str, metadata.input_size)),
+        "tried_forms": "none" if metadata.tried_forms is None else str(metadata.tried_forms),
+    }
+    for name, value in (metadata_values(metadata) | in_words).items():
+        table.add_row(name.replace("_", " "), plain(_in_words(value)))
     return table
+
+
+def _in_words(value: object) -> str:
+    """A value of the metadata as text: fractions rounded, lists and objects in a row."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
 
 
 def _verdict(console: Console, audit: AuditResult) -> None:
@@ -241,20 +249,18 @@ def _table(title: str, *columns: str) -> Table:
     """A table of plain text; a column ending in `>` is aligned to the right."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     class PlainTable(Table):
         """Takes cells as they are: a name like `[red]` is a name, not markup."""
 
         def add_row(self, *cells: Any, **options: Any) -> None:
-            from rich.text import Text
-
             super().add_row(*(Text(str(cell)) for cell in cells), **options)
 
     table = PlainTable(
-        title=title,
+        title=Text(title, style="bold"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
-        title_style="bold",
         collapse_padding=True,
         pad_edge=False,
     )

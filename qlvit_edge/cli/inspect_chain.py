@@ -71,7 +71,7 @@ def print_chain(
     overview.add_row("model", plain(f"{model.name}: {', '.join(model.labels)}"))
     overview.add_row("host round trips", str(figures.round_trips))
     overview.add_row("MACs on the Edge TPU", f"{figures.tpu_macs_share:.1%}")
-    overview.add_row("bytes to and from it", f"{figures.border_bytes:,} an inference")
+    overview.add_row("bytes to and from it", f"{figures.border_bytes:,} per inference")
     left = figures.moved_to_cpu
     overview.add_row("left to the CPU to save round trips", f"{len(left)} operators")
     console.print(overview)

@@ -43,7 +43,7 @@ def print_forecast(
 def _kinds(found: ForecastReport, table: Callable[..., Table], title: str) -> Table:
     rows = table(title, "operator", "count>", "status")
     for kind in found.kinds:
-        rows.add_row(plain(kind.name), str(kind.count), _doubted(kind.status, kind.remark))
+        rows.add_row(plain(kind.name), str(kind.count), _with_doubt(kind.status, kind.remark))
     return rows
 
 
@@ -53,7 +53,7 @@ def _operators(found: ForecastReport, table: Callable[..., Table]) -> Table:
         "Edge TPU, operator by operator", "#>", "operator", *by_itself, "as one file", "MACs>"
     )
     for number, operator in enumerate(found.operators):
-        rule = _doubted("yes", operator.remark) if operator.mapped else f"no: {operator.reason}"
+        rule = _with_doubt("yes", operator.remark) if operator.mapped else f"no: {operator.reason}"
         on_tpu = "mapped" if operator.monolithic == "mapped" else "CPU"
         verdicts = (on_tpu,) if found.compiled else (rule, on_tpu)
         rows.add_row(str(number), plain(operator.name), *verdicts, f"{operator.macs:,}")
@@ -84,7 +84,7 @@ def _overview(found: ForecastReport, table: Callable[..., Table]) -> Table:
     return rows
 
 
-def _doubted(verdict: str, remark: str | None) -> str:
+def _with_doubt(verdict: str, remark: str | None) -> str:
     return verdict if remark is None else f"{verdict}, in doubt: {remark}"
 
 

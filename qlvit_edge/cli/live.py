@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -111,7 +110,9 @@ class LiveView:
 def print_summary(summary: Summary, *, as_json: bool) -> None:
     """Print what came out of a run on stdout."""
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary), indent=2, ensure_ascii=False))
+        from qlvit_edge.files import json_text
+
+        click.echo(json_text(dataclasses.asdict(summary)))
         return
     from rich.table import Table
     from rich.text import Text

@@ -26,7 +26,7 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of images, one folder a class.",
+    help="Folder of images, one folder per class.",
 )
 @click.option(
     "--split",

@@ -70,12 +70,12 @@ def _offset(block: _Block, placed: list[_Block]) -> int:
     best: tuple[int, int] | None = None
     end = 0
     for other in sorted(alive, key=lambda other: other.offset):
-        start = _aligned(end)
+        start = _next_multiple(end)
         gap = other.offset - start
         if gap >= block.size and (best is None or gap < best[0]):
             best = (gap, start)
         end = max(end, other.offset + other.size)
-    return best[1] if best is not None else _aligned(end)
+    return best[1] if best is not None else _next_multiple(end)
 
 
 def _blocks(graph: Subgraph) -> list[_Block]:
@@ -106,5 +106,5 @@ def _blocks(graph: Subgraph) -> list[_Block]:
     return list(distinct.values())
 
 
-def _aligned(value: int) -> int:
+def _next_multiple(value: int) -> int:
     return -(-value // ALIGNMENT) * ALIGNMENT

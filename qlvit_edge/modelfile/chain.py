@@ -257,9 +257,9 @@ def _document(
     subject: object,
 ) -> Document:
     """Read a segment's file and hold it against the description; its compiled twin too."""
-    document = _held(description, segment, segment.file, files, subject)
+    document = _segment_file(description, segment, segment.file, files, subject)
     if segment.compiled is not None:
-        compiled = _held(description, segment, segment.compiled, files, subject)
+        compiled = _segment_file(description, segment, segment.compiled, files, subject)
         codes = {op.custom_code for op in compiled.operators if op.name == "CUSTOM"}
         if codes != {EDGETPU_OPERATOR}:
             finding = f"{segment.compiled} was not compiled for the Edge TPU"
@@ -267,7 +267,7 @@ def _document(
     return document
 
 
-def _held(
+def _segment_file(
     description: ChainDescription,
     segment: ChainSegment,
     name: str,

@@ -61,12 +61,20 @@ class ChainFigures:
     contradictions: tuple[str, ...]
 
 
+_Place = tuple[int, int] | str
+"""A tensor of a chain: the name of a border, which crosses segments; else segment and number.
+
+Names of other tensors are anyone's: two segments may use the same one.
+"""
+
+
 @dataclass(frozen=True)
 class _Step:
     """An operator of a chain: what it makes, reads, and whether it must run where it does."""
 
-    made: str
-    read: tuple[str, ...]
+    name: str
+    made: tuple[_Place, ...]
+    read: tuple[_Place, ...]
     device: Device
     sure: bool
     macs: int
@@ -86,8 +94,8 @@ def chain_figures(chain: Chain) -> ChainFigures:
     total = sum(found.macs for found in segments)
     steps = [
         step
-        for document, found, device in zip(chain.documents, forecasts, devices, strict=True)
-        for step in _steps(document, found, device)
+        for number, found in enumerate(forecasts)
+        for step in _steps(number, chain.documents[number], found, devices[number])
     ]
     figures = ChainFigures(
         segments=segments,
@@ -95,7 +103,7 @@ def chain_figures(chain: Chain) -> ChainFigures:
         border_bytes=sum(found.input_bytes + found.output_bytes for found in on_tpu),
         tpu_macs_share=sum(found.macs for found in on_tpu) / total if total else 1.0,
         moved_to_cpu=tuple(
-            step.made for step in steps if step.device == "cpu" and step.sure and step.macs
+            step.name for step in steps if step.device == "cpu" and step.sure and step.macs
         ),
         contradictions=(),
     )
@@ -113,16 +121,22 @@ def _segment(document: Document, found: Forecast) -> SegmentFigures:
     )
 
 
-def _steps(document: Document, found: Forecast, device: Device) -> list[_Step]:
-    tensors = document.subgraphs[0].tensors
+def _steps(number: int, document: Document, found: Forecast, device: Device) -> list[_Step]:
+    graph = document.subgraphs[0]
+    borders = {*graph.inputs, *graph.outputs}
 
-    def names(numbers: Sequence[int]) -> tuple[str, ...]:
-        return tuple(tensors[number].name for number in numbers if number >= 0)
+    def places(tensors: Sequence[int]) -> tuple[_Place, ...]:
+        return tuple(
+            graph.tensors[tensor].name if tensor in borders else (number, tensor)
+            for tensor in tensors
+            if tensor >= 0
+        )
 
     return [
         _Step(
-            made=next(iter(names(operator.outputs)), ""),
-            read=names(operator.inputs),
+            name=next((graph.tensors[out].name for out in operator.outputs if out >= 0), ""),
+            made=places(operator.outputs),
+            read=places(operator.inputs),
             device=device,
             sure=sure,
             macs=operator.macs,
@@ -153,7 +167,7 @@ def _contradictions(chain: Chain, figures: ChainFigures, steps: Sequence[_Step])
             f"it lists {len(described.moved_to_cpu)} operators left to the CPU to save round "
             f"trips, which are not the {len(figures.moved_to_cpu)} of its files"
         )
-    if not _proves(described.witness, steps):
+    if _proven_round_trips(described.witness, steps) != figures.round_trips:
         findings.append("its proof that fewer round trips are impossible fails in its files")
     return findings
 
@@ -176,22 +190,27 @@ def _segment_contradictions(segment: ChainSegment, counted: SegmentFigures) -> l
     return findings
 
 
-def _proves(names: Sequence[str], steps: Sequence[_Step]) -> bool:
-    """Tell whether operators stand on one path, each bound to the other side than the last.
+def _proven_round_trips(names: Sequence[str], steps: Sequence[_Step]) -> int | None:
+    """Return how many runs of the Edge TPU a path through a chain needs at least.
 
     Args:
-        names: of what the operators make, in order.
+        names: of what the operators on the path make, in order.
         steps: the chain's operators in order of execution.
+
+    Returns:
+        None unless they stand on one path, each bound to the other side than the one before.
     """
     numbers = {name: number for number, name in enumerate(names)}
     path: list[_Step] = []
-    reached: dict[str, int] = {}  # how many of the names stand on one path to a tensor
+    reached: dict[_Place, int] = {}  # how many of the names stand on one path to a tensor
     for step in steps:
-        behind = max((reached.get(name, 0) for name in step.read), default=0)
-        if numbers.get(step.made) == len(path) == behind:
+        behind = max((reached.get(place, 0) for place in step.read), default=0)
+        if numbers.get(step.name) == len(path) == behind:
             if not step.forced or (path and path[-1].device == step.device):
-                return False
+                return None
             path.append(step)
             behind += 1
-        reached[step.made] = behind
-    return len(path) == len(names)
+        reached.update(dict.fromkeys(step.made, behind))
+    if len(path) != len(names):
+        return None
+    return sum(step.device == "tpu" for step in path)

@@ -136,7 +136,7 @@ def _equal_dilation(operator: Operator, inputs: Tensors, outputs: Tensors) -> st
     return None if x == y else f"dilation {y} by {x}, both must be equal"
 
 
-def _ungrouped(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _single_group(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     x, weights = _first(inputs), _at(inputs, 1)
     if x is None or weights is None or not x.shape or not weights.shape:
         return None
@@ -164,7 +164,7 @@ def _mean_depth(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | 
     return None
 
 
-def _batch_unpadded(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _batch_padding(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     amounts = _at(inputs, 1)
     if amounts is None or amounts.values is None:
         return "padding not known to the compiler"
@@ -178,7 +178,7 @@ def _vector_output(operator: Operator, inputs: Tensors, outputs: Tensors) -> str
     return "weights not in the default format" if operator.options.get("weights_format") else None
 
 
-def _joined(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _join_axis(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     if any(tensor is not None and tensor.is_constant for tensor in inputs):
         # Allowed for two inputs of which one is all zeros; the reader keeps no such values.
         return "joins a constant"
@@ -187,7 +187,7 @@ def _joined(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None
     return "joins along the batch dimension" if rank and axis % rank == 0 else None
 
 
-def _packed(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _pack_axis(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     out = _first(outputs)
     rank = 1 if out is None else max(len(out.shape), 1)
     batch = operator.options.get("axis", 0) % rank == 0
@@ -216,7 +216,7 @@ def _narrow_alpha(operator: Operator, inputs: Tensors, outputs: Tensors) -> str 
     return None
 
 
-def _split_off_batch(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _split_axis(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     axis, x = _first(inputs), _at(inputs, 1)
     if axis is None or not axis.values or x is None:
         return "axis not known to the compiler"
@@ -252,7 +252,7 @@ def _enlargement(inputs: Tensors, outputs: Tensors) -> float:
     return max(grown / max(size, 1) for size, grown in pairs)
 
 
-def _slightly_enlarged(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
+def _small_enlargement(operator: Operator, inputs: Tensors, outputs: Tensors) -> str | None:
     factor = _enlargement(inputs, outputs)
     if factor <= _LARGEST_ENLARGEMENT:
         return None
@@ -271,8 +271,8 @@ def _unit_strides(operator: Operator, inputs: Tensors, outputs: Tensors) -> str 
 _RULES: dict[str, tuple[Rule, ...]] = {
     "ADD": (),
     "AVERAGE_POOL_2D": (_no_activation,),
-    "CONCATENATION": (_no_activation, _joined),
-    "CONV_2D": (_constant(1, 2), _equal_dilation, _ungrouped),
+    "CONCATENATION": (_no_activation, _join_axis),
+    "CONV_2D": (_constant(1, 2), _equal_dilation, _single_group),
     "DEPTHWISE_CONV_2D": (_constant(1, 2), _equal_dilation),
     "EXPAND_DIMS": (_constant(1),),
     "FULLY_CONNECTED": (_constant(1, 2), _vector_output),
@@ -283,8 +283,8 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "MEAN": (_batch_stays, _mean_depth),
     "MINIMUM": (),
     "MUL": (),
-    "PACK": (_packed,),
-    "PAD": (_batch_unpadded,),
+    "PACK": (_pack_axis,),
+    "PAD": (_batch_padding,),
     "PRELU": (_constant(1), _narrow_alpha),
     "QUANTIZE": (),
     "REDUCE_MAX": (_batch_stays,),
@@ -293,13 +293,13 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "RELU6": (),
     "RELU_N1_TO_1": (),
     "RESHAPE": (_constant(1),),
-    "RESIZE_BILINEAR": (_constant(1), _slightly_enlarged),
+    "RESIZE_BILINEAR": (_constant(1), _small_enlargement),
     "RESIZE_NEAREST_NEIGHBOR": (_constant(1),),
     "RSQRT": (),
     "SLICE": (_constant(1, 2),),
     "SOFTMAX": (_vector_softmax,),
     "SPACE_TO_DEPTH": (),
-    "SPLIT": (_split_off_batch,),
+    "SPLIT": (_split_axis,),
     "SQUARED_DIFFERENCE": (),
     "SQUEEZE": (_leading_ones,),
     "STRIDED_SLICE": (_unit_strides,),

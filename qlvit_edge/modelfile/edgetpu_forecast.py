@@ -90,15 +90,17 @@ class Forecast:
         """The finding in one sentence."""
         count, left = len(self.operators), len(self.operators) - self.partition
         if self.compiled:
-            return f"compiled already; {_counted(left)} left on the CPU"
+            return f"compiled already; {_operator_count(left)} left on the CPU"
         if not self.partition:
-            return f"compiled as one file, none of {_counted(count)} would run on the Edge TPU"
+            return (
+                f"compiled as one file, none of {_operator_count(count)} would run on the Edge TPU"
+            )
         share = ""
         if self.total_macs:
             share = f" with {self.macs(partition=True) / self.total_macs:.1%} of the MACs"
         return (
-            f"compiled as one file, {self.partition} of {_counted(count)}{share} would run on the "
-            f"Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
+            f"compiled as one file, {self.partition} of {_operator_count(count)}{share} would run "
+            f"on the Edge TPU{self._doubtful}; {left or 'none'} left on the CPU"
         )
 
     @property
@@ -124,14 +126,14 @@ def forecast(document: Document) -> Forecast:
             subgraphs=len(document.subgraphs),
             compiled=True,
         )
-    reasons = tuple(_applied(limitation, graph, operator) for operator in operators)
+    reasons = tuple(_finding(limitation, graph, operator) for operator in operators)
     fits = tuple(reason is None for reason in reasons)
     mapped = first_partition(_sources(graph), fits)
     return Forecast(
         operators=operators,
         reasons=reasons,
         remarks=tuple(
-            _applied(remark, graph, operator) if fit else None
+            _finding(remark, graph, operator) if fit else None
             for operator, fit in zip(operators, fits, strict=True)
         ),
         mapped=mapped,
@@ -141,7 +143,7 @@ def forecast(document: Document) -> Forecast:
     )
 
 
-def _counted(count: int) -> str:
+def _operator_count(count: int) -> str:
     return f"{count} operator{'' if count == 1 else 's'}"
 
 
@@ -155,7 +157,7 @@ def _sources(graph: Subgraph) -> list[set[int]]:
     return sources
 
 
-def _applied(rule: Rule, graph: Subgraph, operator: Operator) -> str | None:
+def _finding(rule: Rule, graph: Subgraph, operator: Operator) -> str | None:
     """Ask a rule about an operator of a graph."""
     inputs, outputs = (
         [graph.tensors[index] if index >= 0 else None for index in numbers]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qlvit_edge.errors import DeviceError
+from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.document import Document
 
 ArithmeticName = Literal["reference", "xnnpack"]
@@ -102,6 +103,7 @@ def arithmetic_of_file(
     metadata = metadata_of(document)
     return running_arithmetic(
         runtime,
+        integer=audit_integer_only(document).integer_only,
         reference=reference,
         partitions=partitions,
         file_format=None if metadata is None else metadata.format_version,
@@ -116,6 +118,7 @@ def running_arithmetic(
     partitions: int,
     file_format: int | None,
     operators: Iterable[str],
+    integer: bool = True,
     delegate: bool = False,
 ) -> Arithmetic:
     """Return the arithmetic of a loaded model.
@@ -127,6 +130,7 @@ def running_arithmetic(
         file_format: version of the converter's metadata in the file; None without them. From 2
             on `convert` proves the XNNPACK arithmetic of what it writes.
         operators: names of the file's operators.
+        integer: whether every tensor of the file is an integer.
         delegate: whether a library runs parts of it.
     """
     here = runtime_version(runtime)
@@ -136,7 +140,9 @@ def running_arithmetic(
         return Arithmetic(None, here, "builtin kernels, for which no arithmetic is proved")
     name: ArithmeticName = "reference" if reference else "xnnpack"
     other = sorted(UNPROVED_OPERATORS.get(here.architecture, frozenset()) & set(operators))
-    if file_format is None:
+    if not integer:
+        reason = "not proved for floats"
+    elif file_format is None:
         reason = "not proved for a file of another tool"
     elif name == "xnnpack" and file_format < 2:
         reason = f"not proved for a file of format {file_format} (convert it again)"

@@ -4,7 +4,7 @@
  *     emulated marks=FILE out=FILE < PROGRAM
  *
  * A program has lines `run ADDRESS` (a block of two instructions, translated when it first
- * runs), `link ADDRESS` (the link register), `call NUMBER FILE VALUE COMMAND` (a system call).
+ * runs), `link ADDRESS` (the link register), `third VALUE` (the third argument), `call NUMBER FILE VALUE COMMAND` (a system call).
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ struct qemu_plugin_tb {
 static processor_callback on_processor;
 static translation_callback on_translation;
 static system_call_callback on_system_call;
-static uint64_t link_value;
+static uint64_t link_value, third_value;
 static enum qemu_plugin_cb_flags readable;
 
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size)
@@ -47,15 +47,17 @@ GArray *qemu_plugin_get_registers(void)
 {
     GArray *known = g_array_new(false, true, sizeof(qemu_plugin_reg_descriptor));
     qemu_plugin_reg_descriptor registers[] = {{(void *)&on_processor, "x0", NULL},
+                                              {(void *)&third_value, "x2", NULL},
                                               {(void *)&link_value, "x30", NULL}};
-    return g_array_append_vals(known, registers, 2);
+    return g_array_append_vals(known, registers, 3);
 }
 
 int qemu_plugin_read_register(struct qemu_plugin_register *handle, GByteArray *buffer)
 {
-    if (readable != QEMU_PLUGIN_CB_R_REGS || (void *)handle != (void *)&link_value)
+    bool known = (void *)handle == (void *)&link_value || (void *)handle == (void *)&third_value;
+    if (readable != QEMU_PLUGIN_CB_R_REGS || !known)
         return -1;
-    g_byte_array_append(buffer, (uint8_t *)&link_value, sizeof link_value);
+    g_byte_array_append(buffer, (uint8_t *)handle, sizeof link_value);
     return sizeof link_value;
 }
 
@@ -148,6 +150,8 @@ int main(int argc, char **argv)
             run(translated, value);
         else if (sscanf(line, "link %" SCNx64, &value) == 1)
             link_value = value;
+        else if (sscanf(line, "third %" SCNx64, &value) == 1)
+            third_value = value;
         else if (sscanf(line, "call %" SCNd64 " %" SCNd64 " %" SCNx64 " %" SCNu64, &number, &file,
                         &value, &command) == 4)
             on_system_call(1, 0, number, (uint64_t)file, value, command, 0, 0, 0, 0, 0);
