@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
-from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
+from qlvit_edge.integer.tables import (
+    LEAST_MARGIN,
+    elu,
+    elu_margin,
+    exp,
+    logistic,
+    look_up,
+    lookup_table,
+)
 from qlvit_edge.integer.xnnpack import Form
 
 
@@ -81,6 +89,31 @@ class Exp(_Unary):
 
     def encoding(self) -> Encoding:
         return Encoding("EXP", 2 if self.output.dtype == "int8" else 1, "ExpOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Elu(_Unary):
+    """e^x - 1 for x below 0, x above; the output's zero point is 127.
+
+    So the stored byte of e^x - 1 at scale s is that of e^x at scale s and zero point 127 - 1/s:
+    it is EXP in an operator that XNNPACK takes, by a table (0.6 instructions a value on arm64,
+    where the builtin EXP executes 5). Kernels round halves in two ways, and e^x in its last bit:
+    refused where an entry is so near a half that these could show.
+    """
+
+    def check(self) -> None:
+        if self.quantisation is None or self.quantisation.zero_point != 127:
+            raise self.refuse("output has another zero point than 127", "use it")
+        x = self.inputs[0]
+        if elu_margin(x.scale, x.zero_point, self.quantisation.scale[0]) < LEAST_MARGIN:
+            raise self.refuse("an entry of the table is nearly half a step", "use EXP")
+
+    def make_table(self) -> NDArray[np.int8]:
+        x = self.inputs[0]
+        return lookup_table(elu, x.scale, x.zero_point, self.output.scale, self.output.zero_point)
+
+    def encoding(self) -> Encoding:
+        return Encoding("ELU", 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

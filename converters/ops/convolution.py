@@ -30,6 +30,7 @@ Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
 Padding = Literal["SAME", "VALID"]
 PADDING_CODE = {"SAME": 0, "VALID": 1}
+_LARGEST_DYNAMIC = 2048  # 32-bit sums that the builtin depthwise kernel holds at once
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,9 +118,16 @@ class _WithWeights(Operation):
 
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's type."""
-        x, weight, bias = self.inputs
-        if weight.quantisation is None or bias.data is None:
-            raise self.refuse("weights or bias not constant", "give quantised constants")
+        bias = self.inputs[2].data
+        if bias is None:
+            raise self.refuse("bias not constant", "give a quantised constant")
+        return self.finish_biased(accumulator + bias)
+
+    def finish_biased(self, total: Array) -> Array:
+        """Bring an accumulator (…, O) that has its bias to the output's type."""
+        x, weight, _ = self.inputs
+        if weight.quantisation is None:
+            raise self.refuse("weights without scales", "quantise them")
         # The kernels compute these factors in double from the float32 scales of the file.
         pairs = [
             quantize_multiplier(x.scale * scale / self.output.scale)
@@ -127,7 +135,7 @@ class _WithWeights(Operation):
         ]
         multiplier = np.array([pair[0] for pair in pairs], np.int64)
         shift = np.array([pair[1] for pair in pairs], np.int64)
-        total, zero_point = accumulator + bias.data, self.output.zero_point
+        zero_point = self.output.zero_point
         if self.output.dtype == "int16":
             scaled = multiply_64_by_quantized_multiplier(total, multiplier, shift)
             return saturate_16(np.maximum(scaled, 0) if self.activation == "RELU" else scaled)
@@ -201,7 +209,7 @@ class Conv2D(_WithWeights):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DepthwiseConv2D(_WithWeights):
+class _Depthwise(_WithWeights):
     """Depthwise convolution of (1, H, W, C) with weights (1, kh, kw, C·m) and bias (C·m,).
 
     Output channel c·m + j reads input channel c, m being the depth multiplier.
@@ -221,7 +229,7 @@ class DepthwiseConv2D(_WithWeights):
         return (1, *self.output_size(), self.inputs[1].shape[3])
 
     def accumulate(self, *arrays: Array) -> Array:
-        x, weight, _ = arrays
+        x, weight, *_ = arrays
         _, height, width, _ = self.output.shape
         centred = self.centred(x, np.int32)
         if self.depth_multiplier > 1:
@@ -235,7 +243,7 @@ class DepthwiseConv2D(_WithWeights):
                     i : i + rows * (height - 1) + 1 : rows,
                     j : j + columns * (width - 1) + 1 : columns,
                 ]
-                accumulator += tap * weight[0, i, j].astype(np.int32)
+                accumulator += tap * weight[:, None, None, i, j].astype(np.int32)
         return accumulator
 
     def macs(self) -> int:
@@ -257,6 +265,45 @@ class DepthwiseConv2D(_WithWeights):
                 "dilationWFactor": 1,
             },
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthwiseConv2D(_Depthwise):
+    """Depthwise convolution with constant weights and bias."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DynamicDepthwiseConv2D(_Depthwise):
+    """Depthwise convolution of int8 with weights and bias that other operations make.
+
+    XNNPACK leaves it to the builtin kernel, which multiplies twice in fixed point like the
+    reference, but on arm64 rounds negative ties of the second rounding up, not away from zero.
+    With zero point -128 all that is negative saturates: every kernel set gives the same bytes
+    for every input.
+    """
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].dtype != "int8" or self.quantisation is None:
+            raise self.refuse(f"{self.inputs[0].dtype} input", "convolve int8")
+        if self.quantisation.zero_point != -128:
+            raise self.refuse(
+                "negative sums are not clipped, and kernels round them differently",
+                "give the output zero point -128",
+            )
+        channels = self.inputs[1].shape[3]
+        if channels > _LARGEST_DYNAMIC:
+            raise self.refuse(
+                f"{channels} channels", f"the builtin kernel holds {_LARGEST_DYNAMIC} sums"
+            )
+
+    def reference(self, *arrays: Array) -> Array:
+        products = self.accumulate(*arrays).astype(np.int64)
+        return self.finish_biased(products + arrays[2][:, None, None, :])
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return self.reference(*arrays)
 
 
 def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import ClassVar
 
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
+from qlvit_edge.converters.ops.convolution import ACTIVATION_CODE, Activation
 from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
@@ -60,11 +62,24 @@ class _Binary(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Sum(_Binary):
-    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales."""
+    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales.
 
-    sign = 1
+    Attributes:
+        activation: fused; RELU clips at the output's zero point. Where that is -128 it clips
+            nothing, but XNNPACK reads two functions of one tensor and makes one table of them.
+    """
+
+    activation: Activation = "NONE"
+    sign: ClassVar[int] = 1
 
     def reference(self, *arrays: Array) -> Array:
+        return self._activated(self._reference_sum(*arrays))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return self._activated(self._xnnpack_sum(*arrays))
+
+    def _reference_sum(self, *arrays: Array) -> Array:
         a, b = arrays
         if self.output.dtype == "int32":
             return np.asarray(a + self.sign * b)
@@ -72,12 +87,16 @@ class _Sum(_Binary):
             return add_quantised_16(a, b, self.scales())
         return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
 
-    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
-        del form
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
         if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
-            return self.reference(*arrays)
+            return self._reference_sum(*arrays)
         a, b = arrays
         return xnnpack.add_quantised(a, b, self.scales(), self.zero_points(), self.sign)
+
+    def _activated(self, total: Array) -> Array:
+        if self.activation == "NONE":
+            return total
+        return np.asarray(np.maximum(total, total.dtype.type(self.output.zero_point)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,13 +115,13 @@ class Add(_Sum):
             # XNNPACK 2.3 takes it and overflows: what should saturate gets the wrong sign.
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
 
-    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
         if self.output.dtype == "int16":
             return add_quantised_16_by_vectors(arrays[0], arrays[1], self.scales())
-        return super().xnnpack(*arrays, form=form)
+        return super()._xnnpack_sum(*arrays)
 
     def encoding(self) -> Encoding:
-        fields: dict[str, object] = {"fusedActivationFunction": 0}
+        fields: dict[str, object] = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
         if self.output.dtype == "int16":
             return Encoding("ADD", 3, "AddOptions", {**fields, "potScaleInt16": False})
         version = 2 if self.output.dtype == "int8" else 1
@@ -113,7 +132,7 @@ class Add(_Sum):
 class Sub(_Sum):
     """Difference, first minus second."""
 
-    sign = -1
+    sign: ClassVar[int] = -1
 
     def check(self) -> None:
         super().check()
@@ -122,7 +141,8 @@ class Sub(_Sum):
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1
-        return Encoding("SUB", version, "SubOptions", {"fusedActivationFunction": 0})
+        fields = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
+        return Encoding("SUB", version, "SubOptions", fields)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,6 +22,7 @@ from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
 from qlvit_edge.runtime.arithmetic import Arithmetic, arithmetic_of_file, require_version
+from qlvit_edge.runtime.reference_form import needs_reference_form, reference_form
 from qlvit_edge.runtime.tensor_info import TensorInfo
 
 Runtime = Literal["litert", "tflite-runtime"]
@@ -104,6 +105,8 @@ class Interpreter:
         content = read_bytes(model) if isinstance(model, Path) else model
         self._document = read_document(content, subject=subject)
         require_allowed(self._document, subject)
+        if kernels is Kernels.REFERENCE and needs_reference_form(self._document):
+            content = reference_form(content)
         self._native = load_native(
             content, subject, kernels, runtime, threads, keep_all_tensors=keep_all_tensors
         )
