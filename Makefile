@@ -16,6 +16,9 @@ CONSTRAINTS := requirements/constraints.txt
 # Debian and Python packages for arm64, about 0.8 GB; kept between runs.
 ARM64_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qlvit-edge-arm64
 
+# The package whose newest pre-release `make nightly` tries.
+NIGHTLY ?= ai-edge-litert-nightly
+
 # What the installed package is made of; a change reinstalls it (without dependencies).
 SOURCES := $(shell find qlvit_edge converters calibration -type f -not -path '*/__pycache__/*' \
 	-not -name '* *')
@@ -27,7 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 clean
+.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
+	cortex clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -95,8 +99,40 @@ arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the rec
 	fi
 	"$(BIN)/python" benchmarks/arm64.py --cache "$(ARM64_CACHE)"
 
+# What the emulator with plugins is built of, and llvm-mca for CORTEX="--cycles".
+CORTEX_PACKAGES := mmdebstrap build-essential binutils ninja-build flex bison pkg-config \
+	libglib2.0-dev python3-venv llvm-19
+MODELS ?= $(wildcard qlvit_edge/bundled/*/*.tflite)
+
+cortex: $(PACKAGE_STAMP)  ## instructions that a Pi executes: make cortex [MODELS=FILE...] [CORTEX=OPTIONS]
+	@if ! dpkg -s $(CORTEX_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			$(CORTEX_PACKAGES)
+	fi
+	"$(BIN)/python" benchmarks/cortex/count.py --cache "$(ARM64_CACHE)" $(CORTEX) $(MODELS)
+
+record: $(PACKAGE_STAMP)  ## write the x86-64 outputs of the bundled models that arm64 is compared with
+	@bundled=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FOLDER; print(FOLDER)')
+	"$(BIN)/python" -P benchmarks/outputs.py "$$bundled"/*/*.tflite --images "$$bundled" \
+		--out tests/fixtures/outputs_x86.json
+
+# The package is installed without its dependencies: those would bring the released runtime.
+nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-release of the runtime
+	@rm -rf .venv-nightly
+	"$(BIN)/python" -m venv .venv-nightly
+	pip=".venv-nightly/bin/pip --quiet --disable-pip-version-check"
+	$$pip install --constraint "$(CONSTRAINTS)" \
+		setuptools numpy click rich pydantic opencv-python-headless flatbuffers hypothesis
+	$$pip install --pre --upgrade "$(NIGHTLY)"
+	rm -rf build
+	$$pip install --no-deps --no-build-isolation .
+	rm -rf build
+	.venv-nightly/bin/python benchmarks/nightly.py
+
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-nightly build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)

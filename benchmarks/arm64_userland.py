@@ -15,11 +15,12 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import qlvit_edge
 
 PYTHON_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "zlib1g")
-WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless")
+WHEELS = ("numpy", "ai-edge-litert", "flatbuffers", "opencv-python-headless", "pydantic")
 GLIBC = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28", "manylinux_2_34")
 OLDEST_QEMU = 10
 
@@ -47,8 +48,13 @@ class Userland:
         ]
 
 
-def build(folder: Path) -> Userland:
-    """Build what is missing in `folder`; the project's own code is always brought up to date.
+def build(folder: Path, litert: str | None = None, *, own_code: bool = True) -> Userland:
+    """Build what is missing in `folder`.
+
+    Args:
+        folder: the cache.
+        litert: version of ai-edge-litert; None: the one installed here.
+        own_code: bring the project's own code there up to date.
 
     Raises:
         SystemExit: with exit code 2 and one line that says what is missing.
@@ -58,15 +64,18 @@ def build(folder: Path) -> Userland:
         _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
     if not (folder / "userland/usr/bin/python3.11").is_file():
         _extract(folder / "userland", "bookworm", "arm64", PYTHON_PACKAGES)
-    wanted = "\n".join(f"{name}=={importlib.metadata.version(name)}" for name in WHEELS)
+    versions = {name: importlib.metadata.version(name) for name in WHEELS}
+    versions["ai-edge-litert"] = litert or versions["ai-edge-litert"]
+    wanted = "\n".join(f"{name}=={version}" for name, version in versions.items())
     stamp = folder / "site.txt"
     if not stamp.is_file() or stamp.read_text() != wanted:
         _wheels(folder, wanted.split())
         stamp.write_text(wanted)
-    project = folder / "project"
-    shutil.rmtree(project, ignore_errors=True)
-    source = Path(qlvit_edge.__file__).parent
-    shutil.copytree(source, project / "qlvit_edge", ignore=shutil.ignore_patterns("__pycache__"))
+    if own_code:
+        project = folder / "project"
+        shutil.rmtree(project, ignore_errors=True)
+        source, leave = Path(qlvit_edge.__file__).parent, shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, project / "qlvit_edge", ignore=leave)
     return Userland(folder, _version(folder))
 
 
@@ -128,7 +137,7 @@ def _run(*command: str) -> None:
         fail(f"{command[0]}: {last}; {' '.join(command[1:])}")
 
 
-def fail(line: str) -> None:
+def fail(line: str) -> NoReturn:
     """End with exit code 2 and one line."""
     print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2)

@@ -53,9 +53,13 @@ def main() -> None:
         f"wall time   {seconds:.1f} s, peak memory {together / 1e6:.0f} MB of all processes "
         f"together, {largest / 1e6:.0f} MB of the largest"
     )
+    reference, forms = proof["reference_equality"], proof["one_arithmetic"]
     print(
-        f"proof       {equality['tensors']} tensors on {equality['at_every_tensor']} images, "
-        f"the logits on {equality['images']}"
+        f"proof       {equality['tensors']} tensors on {equality['images']} images on the default "
+        f"kernels, on {reference['images'] if reference else 0} on the reference kernels"
+    )
+    print(
+        f"x86 = arm64 {forms['tried']} products and sums tried, {len(forms['moved'])} scales moved"
     )
     print(
         f"accuracy    float {accuracy['float_accuracy']:.2%}, "

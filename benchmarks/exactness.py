@@ -1,4 +1,4 @@
-"""The NumPy reference against the reference kernels, at every tensor, on real test images.
+"""The integer specification against default and reference kernels, at every tensor, on test images.
 
     python benchmarks/exactness.py RUN --data DIR [--images 200]
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,8 @@ import numpy as np
 
 from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters.lower.checkpoint import integer_graph
-from qlvit_edge.converters.prove import prove_equal
+from qlvit_edge.converters.one_arithmetic import one_arithmetic
+from qlvit_edge.converters.proof.equality import Specification, prove_equal
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split, require_fit, select
@@ -44,13 +46,13 @@ def main() -> int:
     size, channels = checkpoint.run.network.input_size, checkpoint.run.network.channels
     views = np.stack([load(test[index].path, size, channels) for index in chosen])
     failed = False
-    for form in get_args(Form):
+    for form, arithmetic in product(get_args(Form), get_args(Specification)):
         began = time.perf_counter()
-        graph = integer_graph(checkpoint, calibration, form)
-        result = prove_equal(graph, write_tflite(graph), views)
+        graph = one_arithmetic(integer_graph(checkpoint, calibration, form)).graph
+        result = prove_equal(graph, write_tflite(graph), views, arithmetic)
         failed |= bool(result.unequal)
         print(
-            f"{form:5}: {result.images} images × {result.tensors} tensors = "
+            f"{form:5}, {arithmetic:9}: {result.images} images × {result.tensors} tensors = "
             f"{result.images * result.tensors} compared, "
             f"{sum(result.unequal.values())} unequal ({time.perf_counter() - began:.0f} s)"
         )

@@ -36,7 +36,7 @@ from qlvit_edge.runtime.worker import Case, Worker
 from qlvit_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 WARM_UP = 2
-BEGIN, END = "<!-- side by side -->", "<!-- end of side by side -->"
+NAME = "side by side"
 FILE_ACCURACY, FLOAT_ACCURACY = "integer, test split", "float, test split"
 OURS = "QLViT"
 
@@ -180,17 +180,29 @@ def table(lines: list[Line]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def put(path: Path, text: str) -> None:
+def put(path: Path, text: str, name: str = NAME) -> None:
     """Replace what stands between the markers of a file.
 
     Raises:
         SystemExit: the file has no markers.
     """
     content = path.read_text(encoding="utf-8")
-    between = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if not between.search(content):
-        raise SystemExit(f"{path}: no markers {BEGIN} … {END}; add them where the table belongs")
-    write_text(path, between.sub(lambda _: f"{BEGIN}\n{text}\n{END}", content))
+    if not _marked(name).search(content):
+        raise SystemExit(f"{path}: no markers <!-- {name} -->; add them where the table belongs")
+    new = f"<!-- {name} -->\n{text}\n<!-- end of {name} -->"
+    write_text(path, _marked(name).sub(lambda _: new, content))
+
+
+def between(content: str, name: str = NAME) -> str:
+    """Return what stands between the markers in a Markdown text; '' where there are none."""
+    found = _marked(name).search(content)
+    return found[1] if found else ""
+
+
+def _marked(name: str) -> re.Pattern[str]:
+    return re.compile(
+        f"<!-- {re.escape(name)} -->(.*?)<!-- end of {re.escape(name)} -->", re.DOTALL
+    )
 
 
 def draw(lines: list[Line], path: Path) -> None:

@@ -17,6 +17,7 @@ from qlvit_edge.calibration.sensitivity import (
     measure,
 )
 from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.idioms.numerics import MapMixing
 from qlvit_edge.converters.int16_layers import Int16Graph, int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.integer.log2_softmax import Form
@@ -73,7 +74,7 @@ def choose_int16_layers(
         CalibrationError: a tensor has no range.
     """
     found = measure(checkpoint, calibration, softmax, views, None, progress, both=False)
-    plain = integer_graph(checkpoint, calibration, softmax)
+    plain = integer_graph(checkpoint, calibration, softmax, MapMixing)
     chosen, skipped = worst_candidates(found, int16_candidates(plain), count)
     ranges = {name: tensor.minmax for name, tensor in calibration.tensors.items()}
     int16 = with_int16_layers(plain, [cost.layer for cost in chosen], ranges)

@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.converters import prove
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
 from qlvit_edge.converters.idioms.scales import Scales
 from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.one_arithmetic import one_arithmetic
+from qlvit_edge.converters.proof import accuracy, audit, equality
 from qlvit_edge.converters.proof_images import ProofImages
-from qlvit_edge.converters.report import EqualityReport, ProofReport, ReferenceAccuracy
+from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
+from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.choose import evenly
@@ -32,9 +34,10 @@ from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
+from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import preprocess, recipe
 from qlvit_edge.progress import Progress
+from qlvit_edge.runtime.arithmetic import PROVED, runtime_version
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -50,26 +53,25 @@ class Extent:
     the reference kernels take half a second an image, and the default is less than all.
 
     Attributes:
-        compared: compared with the NumPy reference on the reference kernels.
-        at_every_tensor: of these, compared at every tensor instead of the logits alone;
-            None: all, of a large network 8.
-        judged: accuracy and default kernels; None: the whole test side, of a large network
-            as many as are compared.
+        compared: compared with the specification at every tensor, on the default kernels.
+        on_reference: of these, on the reference kernels too; None: all, of a large network 8.
+        judged: for accuracy; None: the whole test side, of a large network as many as are
+            compared.
     """
 
     compared: int = 200
-    at_every_tensor: int | None = None
+    on_reference: int | None = None
     judged: int | None = None
 
     LARGE = 500_000_000
 
     def for_network(self, macs: int, available: int) -> tuple[int, int, int]:
-        """Return (judged, compared, at_every_tensor) of a network and its test images."""
+        """Return (judged, compared, on_reference) of a network and its test images."""
         large = macs > self.LARGE
         judged = self.judged or (self.compared if large else available)
         compared = min(self.compared, judged, available)
-        whole = self.at_every_tensor or (8 if large else compared)
-        return min(judged, available), compared, min(whole, compared)
+        on_reference = self.on_reference or (8 if large else compared)
+        return min(judged, available), compared, min(on_reference, compared)
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,18 @@ class Conversion:
         graph: the integer graph it was written from.
         metadata: what the file says about itself.
         views: (N, h, w, channels) uint8, the images of the proof.
-        compared: which of them were compared at every tensor, as indices.
+        compared: which of them were compared on the reference kernels too, as indices.
         logits: (N, classes) int8, of the default kernels.
     """
 
     model: bytes
     report: ProofReport
-    accuracies: prove.Accuracies
+    accuracies: accuracy.Accuracies
     graph: Graph
     metadata: ModelMetadata
     views: NDArray[np.uint8]
     compared: NDArray[np.int64]
-    logits: prove.Logits
+    logits: equality.Logits
 
 
 def convert(
@@ -125,31 +127,33 @@ def convert(
         DataError: an image does not decode.
     """
     began = time.monotonic()
-    graph = graph or integer_graph(checkpoint, scales, softmax, target)
+    tried = one_arithmetic(graph or integer_graph(checkpoint, scales, softmax, target))
+    graph = tried.graph
+    require_safe_products(graph)
     bare = write_tflite(graph)
-    tensors, operators = prove.audit(bare)
+    tensors, operators = audit.audit(bare)
 
     macs = sum(operation.macs() for operation in graph.operations)
-    judged, compared, at_every_tensor = extent.for_network(macs, len(proof.images))
+    judged, compared, on_reference = extent.for_network(macs, len(proof.images))
     images = [proof.images[index] for index in evenly(len(proof.images), judged)]
     answers = _run_float_network(checkpoint, images, progress)
     chosen = np.array(evenly(judged, compared))
-    whole = np.zeros(compared, bool)
-    whole[evenly(compared, at_every_tensor)] = True
-    with progress("comparing with the integer reference", 1) as advance:
-        equality = prove.prove_equal(graph, bare, answers.views[chosen], whole)
-        advance()
-    _require_equal(equality)
     with progress("running the file", len(answers.views)) as advance:
-        logits, kernels = prove.default_logits(bare, answers.views, advance)
-    names, labels = checkpoint.run.classes, answers.labels
-    accuracies = prove.judge(labels, answers.classes, logits.argmax(1), names)
-    subset = prove.judge(labels[chosen], answers.classes[chosen], logits[chosen].argmax(1), names)
+        logits, _ = equality.default_logits(bare, answers.views, advance)
+    names = checkpoint.run.classes
+    accuracies = accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
 
     golden = golden_pairs(checkpoint, graph)
-    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden)
+    forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
+    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden, forms)
     model = embed(bare, metadata)
-    prove.audit(model)
+    audit.audit(model)
+    on_default = _prove(graph, model, answers.views[chosen], "xnnpack", progress)
+    _require_same(logits[chosen], on_default.logits)
+    also = chosen[evenly(compared, on_reference)]
+    here = runtime_version("litert")
+    known = (here.package, here.version, here.architecture) in PROVED
+    reference = _prove(graph, model, answers.views[also], "reference", progress) if known else None
     report = ProofReport(
         reduced_proof=proof.reduced,
         proof_images=proof.origin,
@@ -159,41 +163,47 @@ def convert(
         operators=operators,
         bytes=len(model),
         sha256=sha256(model),
-        equality=EqualityReport.of(equality),
-        default_kernels=prove.kernel_difference(equality.logits, logits[chosen], kernels),
+        equality=EqualityReport.of(on_default),
+        reference_equality=None if reference is None else EqualityReport.of(reference),
+        runtime=str(here),
+        one_arithmetic=OneArithmeticReport.of(tried),
         accuracy=accuracies,
-        reference_accuracy=ReferenceAccuracy(
-            images=equality.images,
-            of_reference=float((equality.logits.argmax(1) == labels[chosen]).mean()),
-            of_float=subset.float_accuracy,
-            of_file=subset.file_accuracy,
-        ),
         golden_pairs=len(golden),
         seconds=round(time.monotonic() - began, 1),
     )
-    return Conversion(
-        model, report, accuracies, graph, metadata, answers.views, chosen[whole], logits
-    )
+    return Conversion(model, report, accuracies, graph, metadata, answers.views, also, logits)
 
 
-def _require_equal(equality: prove.Equality) -> None:
-    if not equality.unequal:
-        return
-    name, count = next(iter(equality.unequal.items()))
-    raise ConversionError(
-        "converted model",
-        f"{len(equality.unequal)} of {equality.tensors} tensors differ from the integer "
-        f"specification on the reference kernels, first {name} in {count} images",
-        "report this as a bug",
-    )
+def _prove(
+    graph: Graph,
+    model: bytes,
+    views: equality.Views,
+    arithmetic: equality.Specification,
+    progress: Progress,
+) -> equality.Equality:
+    """Compare at every tensor and refuse what differs."""
+    with progress(f"comparing with {equality.TITLES[arithmetic]}", 1) as advance:
+        found = equality.prove_equal(graph, model, views, arithmetic)
+        advance()
+    found.require()
+    return found
+
+
+def _require_same(bare: equality.Logits, written: equality.Logits) -> None:
+    """Refuse a file that computes other logits with its metadata than without."""
+    if not np.array_equal(bare, written):
+        raise ConversionError(
+            "converted model", "metadata change its logits", "report this as a bug"
+        )
 
 
 def _metadata(
     checkpoint: Checkpoint,
     softmax: Form,
     proof: ProofImages,
-    accuracies: prove.Accuracies,
+    accuracies: accuracy.Accuracies,
     golden: list[GoldenPair],
+    forms: TriedForms,
 ) -> ModelMetadata:
     run = checkpoint.run
     kind = "bundled crops (reduced proof)" if proof.reduced else "test split"
@@ -216,6 +226,7 @@ def _metadata(
             f"integer, {kind}": accuracies.file_accuracy,
         },
         golden=golden,
+        tried_forms=forms,
         created_by=f"qlvit-edge {version('qlvit-edge')}",
     )
 

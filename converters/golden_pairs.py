@@ -11,13 +11,14 @@ from pathlib import Path
 
 from qlvit_edge import bundled
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.data.folder import scan
 from qlvit_edge.modelfile.metadata import MOST_GOLDEN_PAIRS, GoldenPair
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import BUNDLED_CROPS, Checkpoint
 
 PER_CLASS = 2
+ARITHMETICS: tuple[Arithmetic, ...] = ("reference", "xnnpack")
 
 
 def golden_images(checkpoint: Checkpoint) -> tuple[Path, str]:
@@ -30,7 +31,7 @@ def golden_images(checkpoint: Checkpoint) -> tuple[Path, str]:
 
 
 def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
-    """Make the pairs of a graph, logits by the NumPy reference.
+    """Make the pairs of a graph, logits by NumPy in both arithmetics.
 
     Where the folder's class is none of the model's, the label is the model's own answer: such
     a pair still tells whether a device computes the same bytes.
@@ -49,11 +50,14 @@ def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
         own = [image for image in folder.images if image.label == number]
         for image in own[:PER_CLASS]:
             view = load(image.path, network.input_size, network.channels)
-            kept = run_reference(graph, {graph.inputs[0].name: view[None]})
-            logits = kept[graph.outputs[0].name][0]
+            inputs = {graph.inputs[0].name: view[None]}
+            logits, by_xnnpack = (
+                run_reference(graph, inputs, arithmetic=arithmetic)[graph.outputs[0].name][0]
+                for arithmetic in ARITHMETICS
+            )
             label, source = name, origin
             if name not in labels:
                 label = labels[int(logits.argmax())]
                 source = f"{origin}; label: the model's own answer"
-            pairs.append(GoldenPair.of(view, logits, label, source))
+            pairs.append(GoldenPair.of(view, logits, by_xnnpack, label, source))
     return pairs[:MOST_GOLDEN_PAIRS]

@@ -18,9 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.integer.xnnpack import Form
 
 DType = Literal["int8", "uint8", "int16", "int32", "int64", "float32"]
 Array = NDArray[Any]
+Stored = tuple[int, int]
+"""Smallest and largest stored value."""
 
 
 @dataclass(frozen=True)
@@ -185,9 +188,35 @@ class Operation(ABC):
                 by the batch size, constants are as stored.
         """
 
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        """What the runtime's default kernels compute: XNNPACK's, or builtin ones it leaves it to.
+
+        The same as `reference` unless an operation says otherwise.
+
+        Args:
+            arrays: as for `reference`.
+            form: on which processors; see :mod:`qlvit_edge.integer.xnnpack`.
+        """
+        del form
+        return self.reference(*arrays)
+
     @abstractmethod
     def encoding(self) -> Encoding:
         """The operation in TFLite's words."""
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        """Return the inputs that must have the output's quantisation."""
+        return ()
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        """Bound the output's stored values, in XNNPACK's arithmetic.
+
+        Args:
+            ranges: of the inputs' stored values.
+        """
+        del ranges
+        limits = np.iinfo(self.output.dtype)
+        return int(limits.min), int(limits.max)
 
     def macs(self) -> int:
         """Multiply-accumulates for one image; 0 where an operation has no inner products."""

@@ -4,56 +4,54 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from qlvit_edge.converters.prove import Accuracies, Equality, KernelDifference
+from qlvit_edge.converters.one_arithmetic import OneArithmetic
+from qlvit_edge.converters.proof.accuracy import Accuracies
+from qlvit_edge.converters.proof.equality import Equality, Specification
 from qlvit_edge.integer.log2_softmax import Form
 
 
 @dataclass(frozen=True)
 class EqualityReport:
-    """The NumPy reference against the reference kernels.
+    """The specification against kernels, at every tensor.
 
     Attributes:
+        arithmetic: ``"xnnpack"``, on the default kernels, or ``"reference"``, on those.
+        kernels: what ran, in words.
         images: images compared.
-        at_every_tensor: of these, compared at every tensor; the others at the logits.
         tensors: activations compared per image.
         unequal: tensor name → images in which any of its bytes differs; empty if proven.
     """
 
+    arithmetic: Specification
+    kernels: str
     images: int
-    at_every_tensor: int
     tensors: int
     unequal: dict[str, int]
 
     @classmethod
     def of(cls, found: Equality) -> EqualityReport:
         """Leave out the logits."""
-        return cls(found.images, found.at_every_tensor, found.tensors, found.unequal)
+        return cls(found.arithmetic, found.kernels, found.images, found.tensors, found.unequal)
 
 
 @dataclass(frozen=True)
-class ReferenceAccuracy:
-    """Accuracies on the images that the NumPy reference ran on too.
+class OneArithmeticReport:
+    """That x86-64 and arm64 compute the same for every input.
 
     Attributes:
-        images: how many.
-        of_reference: the NumPy reference's.
-        of_float: the float network's.
-        of_file: the file's, on the default kernels.
+        operations: operations that kernels round differently near ties.
+        tried: products and sums that were tried in both forms, all of them.
+        moved: by tensor, float32 steps by which its scale was moved for it.
     """
 
-    images: int
-    of_reference: float
-    of_float: float
-    of_file: float
+    operations: int
+    tried: int
+    moved: dict[str, int]
 
-    def as_dict(self) -> dict[str, float]:
-        """Return the accuracies for JSON."""
-        return {
-            "images": self.images,
-            "reference": self.of_reference,
-            "float": self.of_float,
-            "file": self.of_file,
-        }
+    @classmethod
+    def of(cls, found: OneArithmetic) -> OneArithmeticReport:
+        """Leave out the graph."""
+        return cls(found.operations, found.tried, found.moved)
 
 
 @dataclass(frozen=True)
@@ -69,10 +67,12 @@ class ProofReport:
         operators: of the file, all builtin.
         bytes: size of the file.
         sha256: of the file.
-        equality: reference kernels against the NumPy reference.
-        default_kernels: default kernels against the NumPy reference.
+        equality: the default kernels against XNNPACK's arithmetic.
+        reference_equality: the reference kernels against theirs; None on a runtime whose
+            reference kernels are not known to compute it.
+        runtime: what both were proved with: package, version and architecture.
+        one_arithmetic: that the first is the same on x86-64 and arm64.
         accuracy: of the file against the float network, on all images.
-        reference_accuracy: on those that the NumPy reference ran on.
         golden_pairs: pairs in the file.
         seconds: of the conversion with its proof.
     """
@@ -86,9 +86,10 @@ class ProofReport:
     bytes: int
     sha256: str
     equality: EqualityReport
-    default_kernels: KernelDifference
+    reference_equality: EqualityReport | None
+    runtime: str
+    one_arithmetic: OneArithmeticReport
     accuracy: Accuracies
-    reference_accuracy: ReferenceAccuracy
     golden_pairs: int
     seconds: float
 
@@ -101,7 +102,6 @@ class ProofReport:
         return {
             **asdict(self),
             "accuracy": {**asdict(self.accuracy), "drop_points": self.accuracy.drop},
-            "reference_accuracy": self.reference_accuracy.as_dict(),
             "all_integer": True,
             "builtin_operators_only": True,
         }

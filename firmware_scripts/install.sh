@@ -208,6 +208,13 @@ finish() {
     echo "Nothing was changed."
     return
   fi
+  # An older runtime that pip left in place would compute some convolutions wrongly.
+  local refused
+  refused=$("$prefix/venv/bin/qlvit-edge" --version | sed -n 's/^refused: //p')
+  if [[ -n $refused ]]; then
+    echo "install.sh: $refused; use $prefix/venv/bin/pip, then run it again" >&2
+    exit 1
+  fi
   echo "Ready. Log in again if you were just added to the group video, then, as $user:"
   echo "  qlvit-edge run model.tflite --camera picamera2 --out $data/results.sqlite"
 }

@@ -15,6 +15,7 @@ from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.runtime import worker as worker_module
 from qlvit_edge.runtime.benchmark import _order, measure
+from qlvit_edge.runtime.classifier import Classifier
 from qlvit_edge.runtime.machine import Machine
 from qlvit_edge.runtime.worker import Case, Worker
 
@@ -64,6 +65,10 @@ def test_every_combination_is_a_row_relative_to_the_first(
     assert plot.read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     assert "float" in output
+    assert f"tiny, auto: {rows[0]['arithmetic']}\n" in output
+    assert rows[0]["arithmetic"] == "XNNPACK arithmetic, not proved for a file of another tool"
+    assert rows[1]["arithmetic"] == "reference arithmetic, not proved for a file of another tool"
+    assert rows[2]["arithmetic"] == "XNNPACK arithmetic, not proved for floats"
     assert Machine(**found["machine"]).words.split(";")[0].split("(")[0].strip() in output
 
 
@@ -73,6 +78,7 @@ def test_a_bundled_name_is_a_model_and_threads_are_rows(tmp_path: Path) -> None:
     rows = json.loads(out.read_text())["rows"]
     assert [row["threads"] for row in rows] == [1, 2]
     assert {row["model"] for row in rows} == {"wbc-nano"}
+    assert {row["arithmetic"] for row in rows} == {str(Classifier("wbc-nano").arithmetic)}
 
 
 def test_profile_gives_every_operator_of_our_network_a_part_and_a_time(

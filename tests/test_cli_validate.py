@@ -72,35 +72,6 @@ def test_figures_are_those_counted_by_hand(
         assert text in output
 
 
-@pytest.mark.parametrize("kernels", ["auto", "builtin", "reference"])
-def test_kernels_that_ran_are_named_and_golden_pairs_agree(
-    kernels: str, cells: Path, tmp_path: Path
-) -> None:
-    model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", kernels) == 0
-    report = _report(out)
-    assert report["kernels"]["asked"] == kernels
-    assert report["kernels"]["used"].startswith(
-        {"auto": ("XNNPACK", "builtin"), "builtin": "builtin", "reference": "reference"}[kernels]
-    )
-    assert report["golden"]["compared"] == 3
-    assert report["golden"]["passed"] is (True if kernels == "reference" else None)
-
-
-def test_golden_pair_that_reference_kernels_miss_is_a_failed_check(
-    cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = metadata()
-    wrong = data.golden[0].model_copy(update={"logits": [v + 1 for v in data.golden[0].logits]})
-    data = data.model_copy(update={"golden": [wrong, *data.golden[1:]]})
-    model, out = tmp_path / "tiny.tflite", tmp_path / "report"
-    model.write_bytes(embed(tiny_model(), data))
-    assert _validate(model, "--data", cells, "--out", out, "--kernels", "reference") == 1
-    assert "2 of 3 golden pairs only" in capsys.readouterr().err
-    assert _report(out)["golden"]["largest_difference"] == 1
-    assert _validate(model, "--data", cells, "--out", out) == 0
-
-
 @pytest.mark.parametrize(
     ("gate", "code"), [("91", 0), ("92", 1), ("0.92", 0), ("101", 2), ("-1", 2)]
 )

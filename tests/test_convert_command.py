@@ -17,20 +17,14 @@ from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_fo
 
 from qlvit_edge import bundled
 from qlvit_edge.bundled import CROPS_ORIGIN
-from qlvit_edge.calibration.file import load_calibration
-from qlvit_edge.converters import convert as conversion
-from qlvit_edge.converters import prove
-from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.lower.checkpoint import integer_graph
-from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.preprocess import PREPROCESSING, preprocess
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.
 GENEROUS = ("--max-drop", 100)
@@ -157,12 +151,18 @@ def _convert_few(run: Path, out: Path) -> ModelMetadata:
     return metadata
 
 
-def test_golden_pairs_hold_what_the_reference_kernels_compute(converted: Path) -> None:
+@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
+def test_golden_pairs_hold_what_the_kernels_compute(converted: Path, kernels: Kernels) -> None:
     metadata = read_metadata(converted.read_bytes())
     assert metadata is not None
-    interpreter = Interpreter(converted, kernels=Kernels.REFERENCE)
-    for pair in metadata.golden:
-        assert interpreter.invoke(pair.image())[0].tolist() == pair.logits
+    assert metadata.format_version == 2
+    interpreter = Interpreter(converted, kernels=kernels)
+    report = compare_golden(metadata, interpreter)
+    assert (report.passed, report.compared, report.equal) == (True, 8, 8)
+    assert report.arithmetic == ("xnnpack" if kernels is Kernels.AUTO else "reference")
+    assert interpreter.arithmetic.proved
+    # The two arithmetics can be told apart, so neither test passes by the other's logits.
+    assert any(pair.logits != pair.xnnpack_logits for pair in metadata.golden)
 
 
 def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
@@ -178,8 +178,16 @@ def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
     assert report["max_drop"] == 100
     assert report["bytes"] == converted.stat().st_size
     assert report["sha256"] == sha256(converted.read_bytes())
-    assert 0 <= report["default_kernels"]["changed"] <= 1
-    assert report["default_kernels"]["kernels"]
+    assert report["equality"]["arithmetic"] == "xnnpack"
+    assert report["equality"]["kernels"].startswith("XNNPACK (")
+    assert report["reference_equality"]["unequal"] == {}
+    assert report["reference_equality"]["images"] == images
+    assert report["one_arithmetic"]["operations"] > 3
+    assert report["one_arithmetic"]["tried"] > 10_000
+    metadata = read_metadata(converted.read_bytes())
+    assert metadata is not None
+    assert metadata.tried_forms is not None
+    assert metadata.tried_forms.model_dump() == report["one_arithmetic"]
     assert set(report["accuracy"]["float_recall"]) == set(CLASSES)
     accuracy = report["accuracy"]
     lost = 100 * (accuracy["float_accuracy"] - accuracy["file_accuracy"])
@@ -210,19 +218,12 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    real = prove.default_logits
+    real = accuracy.judge
 
-    def worse(*arguments: Any) -> tuple[Any, str]:
-        logits, kernels = real(*arguments)
-        return -1 - logits, kernels  # the class that was first comes last
+    def worse(labels: Any, _: object, __: object, names: list[str]) -> accuracy.Accuracies:
+        return real(labels, labels, (labels + 1) % len(names), names)
 
-    def right(checkpoint: Any, images: Any, progress: Any) -> Any:
-        answers = real_run(checkpoint, images, progress)
-        return conversion._FloatAnswers(answers.views, answers.labels, answers.labels, {})
-
-    real_run = conversion._run_float_network
-    monkeypatch.setattr(prove, "default_logits", worse)
-    monkeypatch.setattr(conversion, "_run_float_network", right)
+    monkeypatch.setattr(accuracy, "judge", worse)
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     out.write_bytes(b"an older file")
     line = refused(capfd, "convert", run, "--out", out, "--report", report, code=1)
@@ -232,102 +233,6 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
     assert proof["passed"] is False
     assert sum(layer["share"] for layer in proof["blame"]) == pytest.approx(1)
     assert files_below(tmp_path) == {"m.tflite", "proof.json"}
-
-
-@pytest.mark.parametrize(
-    ("after", "recall", "allowed"),
-    [
-        (0.900, 0.90, 0.5),
-        (0.895, 0.90, 0.5),
-        (0.894, 0.90, None),
-        (0.900, 0.885, 0.5),
-        (0.900, 0.884, None),
-        (0.950, 0.99, 0.5),
-    ],
-)
-def test_budget_is_held_overall_and_three_times_for_one_class(
-    after: float, recall: float, allowed: float | None
-) -> None:
-    accuracies = prove.Accuracies(
-        1000, 0.9, after, 0.99, {"A": 0.9, "B": None}, {"A": recall, "B": None}
-    )
-    if allowed is None:
-        with pytest.raises(AccuracyBudgetError, match=r"(0|1)\.5 are allowed"):
-            prove.check_budget(accuracies, 0.5, "m.tflite")
-    else:
-        prove.check_budget(accuracies, allowed, "m.tflite")
-
-
-def test_a_file_that_differs_from_the_specification_is_refused(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    equality = prove.Equality(2, 9, {"block0/out": 2}, np.zeros((2, 4), np.int8), 2)
-    monkeypatch.setattr(prove, "prove_equal", lambda *_: equality)
-    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 2)
-    assert "1 of 9 tensors differ" in line
-    assert "block0/out in 2 images" in line
-    assert files_below(tmp_path) == set()
-
-
-def _built(run: Path) -> tuple[Graph, bytes]:
-    checkpoint = load_checkpoint(run)
-    calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
-    graph = integer_graph(checkpoint, calibration, "fast")
-    return graph, write_tflite(graph)
-
-
-def _changed(graph: Graph, model: bytes) -> bytes:
-    """Return the file with other weights in the stem."""
-    changed = bytearray(model)
-    stem = (t.data for t in graph.tensors() if t.name.startswith("stem") and t.dtype == "int8")
-    weights = max((data for data in stem if data is not None), key=lambda data: data.size)
-    place = model.index(np.ascontiguousarray(weights).tobytes())
-    changed[place : place + 64] = bytes(255 - byte for byte in changed[place : place + 64])
-    return bytes(changed)
-
-
-def test_comparison_finds_a_tensor_that_differs(run: Path) -> None:
-    """The proof can fail: changed weights are seen."""
-    graph, model = _built(run)
-    views = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    assert prove.compare_tensors(graph, model, views).unequal == {}
-    assert prove.compare_tensors(graph, _changed(graph, model), views).unequal != {}
-
-
-def test_some_images_at_every_tensor_and_others_at_the_logits(run: Path) -> None:
-    graph, model = _built(run)
-    generator = np.random.default_rng(1)
-    views = generator.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    all_of_them = prove.prove_equal(graph, model, views)
-    mixed = prove.prove_equal(graph, model, views, np.array([1, 0, 0, 1, 0], bool))
-    assert (all_of_them.at_every_tensor, mixed.at_every_tensor) == (5, 2)
-    assert mixed.images == 5
-    assert mixed.tensors == all_of_them.tensors
-    assert mixed.unequal == all_of_them.unequal == {}
-    np.testing.assert_array_equal(mixed.logits, all_of_them.logits)
-    assert prove.compare_logits(graph, _changed(graph, model), views).unequal == {"logits": 5}
-
-
-def test_the_proof_says_how_far_it_went(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
-    options = ("--images", 3, "--tensor-images", 1, "--accuracy-images", 4)
-    assert run_command("convert", run, "--out", out, "--report", report, *options, *GENEROUS) == 0
-    found = json.loads(report.read_text())
-    assert found["equality"]["images"] == 3
-    assert found["equality"]["at_every_tensor"] == 1
-    assert found["accuracy"]["images"] == 4
-    assert "the logits on 3" in capsys.readouterr().out
-
-
-def test_a_large_network_is_proved_on_fewer_images_by_default() -> None:
-    small, large = 30_000_000, 2_000_000_000
-    assert conversion.Extent().for_network(small, 2500) == (2500, 200, 200)
-    assert conversion.Extent().for_network(large, 2500) == (200, 200, 8)
-    assert conversion.Extent().for_network(large, 5) == (5, 5, 5)
-    assert conversion.Extent(50, 20, 300).for_network(large, 2500) == (300, 50, 20)
-    assert conversion.Extent(200, None, 100).for_network(small, 2500) == (100, 100, 100)
 
 
 def test_a_run_named_by_a_dot_has_the_folders_name(
@@ -361,7 +266,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prove, "default_logits", interrupt)
+    monkeypatch.setattr(equality, "default_logits", interrupt)
     capfd.readouterr()
     assert run_command("convert", run, "--out", tmp_path / "m.tflite", "--images", 1) == 130
     assert capfd.readouterr().err.split() == ["interrupted"]

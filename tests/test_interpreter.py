@@ -18,7 +18,8 @@ from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.evaluation.validation import trial
 from qlvit_edge.runtime import interpreter as module
 from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, TensorInfo
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.runtime.tensor_info import TensorInfo
 
 
 @pytest.mark.parametrize("kernels", Kernels)

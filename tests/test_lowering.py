@@ -10,7 +10,7 @@ from qlvit_edge.converters.idioms.numerics import Float, Int8
 from qlvit_edge.converters.idioms.scales import ScaleRequests, ScaleTable
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
-from qlvit_edge.converters.prove import compare_tensors
+from qlvit_edge.converters.proof.equality import Specification, compare_tensors
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.model.kan import LinearKANLayer
@@ -43,12 +43,15 @@ def test_float_graph_computes_what_the_network_computes(size: tuple[int, int]) -
         )
 
 
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
 @pytest.mark.parametrize("form", ["fast", "exact"])
-def test_every_tensor_of_the_file_equals_the_integer_specification(form: str) -> None:
+def test_every_tensor_of_the_file_equals_the_integer_specification(
+    form: str, arithmetic: Specification
+) -> None:
     config = small_config()
     network = settled_network(config)
     graph = lower(network, Writer("net", Int8(ScaleRequests((-8.0, 8.0), 3), form)))
-    result = compare_tensors(graph, write_tflite(graph), _views(5, config.input_size))
+    result = compare_tensors(graph, write_tflite(graph), _views(5, config.input_size), arithmetic)
     assert result.unequal == {}
     assert result.tensors > 150
     assert len(np.unique(result.logits)) > 1

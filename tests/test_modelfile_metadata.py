@@ -29,6 +29,28 @@ def _with_text(text: str) -> bytes:
     return EMBEDDED[:start] + text.ljust(length).encode() + EMBEDDED[start + length :]
 
 
+def _pair(logits: list[int], xnnpack_logits: list[int] | None) -> dict[str, object]:
+    return {
+        "image_png": "",
+        "logits": logits,
+        "xnnpack_logits": xnnpack_logits,
+        "label": "RED",
+        "source": "",
+    }
+
+
+def test_metadata_of_format_1_are_read() -> None:
+    values = json.loads(metadata(golden=False).model_dump_json()) | {
+        "format_version": 1,
+        "golden": [{"image_png": "", "logits": [1, 2, 3], "label": "RED", "source": ""}],
+    }
+    found = read_metadata(_with_text(json.dumps(values)))
+    assert found is not None
+    assert found.format_version == 1
+    assert found.golden[0].logits == [1, 2, 3]
+    assert found.golden[0].xnnpack_logits is None
+
+
 def test_metadata_come_back_as_they_went_in() -> None:
     assert read_metadata(EMBEDDED) == metadata()
     assert read_metadata(PLAIN) is None
@@ -97,7 +119,13 @@ def test_an_archive_that_contradicts_itself_is_refused() -> None:
 def test_golden_pair_keeps_the_image() -> None:
     image = plain_image("RED")
     image[3, 4] = (1, 2, 3)
-    pair = metadata().golden[0].of(image, plain_logits(image)[None], "RED", "synthetic")
+    pair = (
+        metadata()
+        .golden[0]
+        .of(image, plain_logits(image)[None], plain_logits(image)[None] + 1, "RED", "synthetic")
+    )
+    assert pair.logits == plain_logits(image).tolist()
+    assert pair.xnnpack_logits == [value + 1 for value in pair.logits]
     np.testing.assert_array_equal(pair.image(), image)
 
 
@@ -115,11 +143,15 @@ def test_damaged_golden_image_is_a_model_file_error() -> None:
         {"labels": ["A"]},
         {"labels": ["A", " ", "C"]},
         {"input_size": [0, 8]},
-        {"format_version": 2},
+        {"format_version": 3},
         {"accuracy": {"test": "inf"}},
         {"surprise": 1},
-        {"golden": [{"image_png": "", "logits": [1, 2], "label": "RED", "source": ""}]},
-        {"golden": [{"image_png": "", "logits": [1, 2, 900], "label": "RED", "source": ""}]},
+        {"golden": [_pair([1, 2], [1, 2, 3])]},
+        {"golden": [_pair([1, 2, 3], [1, 2])]},
+        {"golden": [_pair([1, 2, 3], [])]},
+        {"golden": [_pair([1, 2, 900], [1, 2, 3])]},
+        {"golden": [_pair([1, 2, 3], None)]},
+        {"golden": [_pair([1, 2, 3], [1, 2, 3])], "format_version": 1},
     ],
 )
 def test_metadata_that_do_not_hold_together_are_refused(change: dict[str, object]) -> None:

@@ -131,13 +131,13 @@ def test_a_spoiled_layer_is_found_from_either_side(layer: str, run: Path, tmp_pa
 def test_convert_names_the_spoiled_layer_first(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qlvit_edge.converters import prove
+    from qlvit_edge.converters.proof import accuracy
     from qlvit_edge.errors import AccuracyBudgetError
 
     def beyond(_accuracies: object, _drop: float, target: object) -> None:
         raise AccuracyBudgetError(target, "not written: integers lose", "as with trained weights")
 
-    monkeypatch.setattr(prove, "check_budget", beyond)
+    monkeypatch.setattr(accuracy, "check_budget", beyond)
     spoiled = spoil(Path(shutil.copytree(run, tmp_path / "run")), "block2/attention")
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     arguments = ("convert", spoiled, "--out", out, "--report", report)

@@ -21,7 +21,8 @@ from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.softmax import softmax_axes
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
-from qlvit_edge.converters.prove import audit, compare_tensors
+from qlvit_edge.converters.proof.audit import audit
+from qlvit_edge.converters.proof.equality import Specification, compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.integer.log2_softmax import Form
@@ -108,13 +109,16 @@ def test_the_float_graph_computes_what_the_network_computes(member: str) -> None
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
 @pytest.mark.parametrize("form", ["fast", "exact"])
 @pytest.mark.parametrize("member", MEMBERS)
-def test_every_tensor_of_the_file_equals_the_integer_specification(member: str, form: Form) -> None:
+def test_every_tensor_of_the_file_equals_the_integer_specification(
+    member: str, form: Form, arithmetic: Specification
+) -> None:
     network = settled(member)
     graph = calibrated(member).lowered(network, form)
     content = write_tflite(graph)
-    result = compare_tensors(graph, content, views(network.config, 3))
+    result = compare_tensors(graph, content, views(network.config, 3), arithmetic)
     assert result.unequal == {}
     audit(content)
 

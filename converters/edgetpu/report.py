@@ -47,15 +47,13 @@ class ChainEquality:
     Attributes:
         borders: tensors compared per image on the reference kernels, byte for byte.
         reference_images: images of that comparison; all are equal, else there is no chain.
-        default_images: images whose logits were compared on the default kernels.
-        default_unequal_images: of these, with other logits.
+        default_images: images whose logits were compared on the default kernels; equal too.
         default_kernels: what ran, in words.
     """
 
     borders: int
     reference_images: int
     default_images: int
-    default_unequal_images: int
     default_kernels: str
 
 

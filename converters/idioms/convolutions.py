@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.idioms.constants import integers
 from qlvit_edge.converters.idioms.layout import box, pad_map
-from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
+from qlvit_edge.converters.idioms.numerics import Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.concatenation import Concatenation
@@ -130,14 +130,15 @@ def pad(
 def max_pool_3x3_s2(writer: Writer, x: Tensor, *, name: str) -> Tensor:
     """Take the maximum of 3×3 windows, stride 2, padding 1 that never wins (PyTorch's).
 
-    Float and int8: PADV2 with the lowest value. Edge TPU: that is not mapped and zeros could win;
-    the first row and column twice instead, which a maximum does not see.
+    Float: PADV2 with the lowest value. Int8: the first row and column twice instead, which a
+    maximum of a map with even sides does not see; PADV2 would leave the delegate, and the Edge
+    TPU has none.
     """
     match writer.numerics:
-        case EdgeTpu():
+        case Int8():
             tall = _first_twice(writer, x, 1, f"{name}/tall")
             padded = _first_twice(writer, tall, 2, f"{name}/wide")
-        case Float() | Int8() as numerics:
+        case Float() as numerics:
             amounts = integers(f"{name}/padded/amounts", [(0, 0), (1, 1), (1, 1), (0, 0)])
             lowest = numerics.lowest(x, f"{name}/lowest")
             padded = writer.emit(

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.idioms.arithmetic import add, mul
-from qlvit_edge.converters.idioms.constants import integers, stored
+from qlvit_edge.converters.idioms.constants import integer_full, integers
 from qlvit_edge.converters.idioms.convolutions import depthwise, weights
-from qlvit_edge.converters.idioms.layout import box, reshape
-from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
+from qlvit_edge.converters.idioms.layout import box, relabel, reshape
+from qlvit_edge.converters.idioms.maps import mixed_maps
+from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8, MapMixing
 from qlvit_edge.converters.idioms.scales import Range
-from qlvit_edge.converters.idioms.softmax import Probabilities, joined
+from qlvit_edge.converters.idioms.softmax import Probabilities, joined, steps
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.ops.convolution import Conv2D
-from qlvit_edge.converters.ops.elementwise import Mul
-from qlvit_edge.converters.ops.matmul import BatchMatMul
+from qlvit_edge.converters.ops.convolution import Conv2D, DynamicDepthwiseConv2D
+from qlvit_edge.converters.ops.elementwise import Add, Mul, RightShift
+from qlvit_edge.converters.ops.lookup import CastToInt32
+from qlvit_edge.converters.ops.reduction import Sum
+from qlvit_edge.converters.ops.relabel import Vector
 from qlvit_edge.converters.ops.shape import Slice
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.integer.mixture import largest_mixture
+from qlvit_edge.integer.uniform import round_half_away
 
-_GROUP = 8  # channels that the kernels of a dynamic convolution share a group with
+_BIAS_BITS = 7  # kept below a step of the accumulator: what a probability's int8 has
+_LARGEST_BIAS = 2.0**22  # in these steps; with the bits, twice that is in int32
 # Powers of two are rounded in the exponent: any of them together are at most this.
 _LARGEST_SUM = math.sqrt(2.0)
 
@@ -40,11 +47,11 @@ def dynamic_depthwise(
 ) -> Tensor:
     """Return ``Σ_k p_k · (W_k * x + b_k)``, channel by channel, without padding.
 
-    Float: K depthwise convolutions, products and sums, which are fastest. Int8: one grouped
-    convolution and one product, rounded once; the maps ``W_k * x + b_k`` share one range, that of
-    `name`/kernel0 and so on. Edge TPU, which has neither: as float, summed in pairs; rounds 3K - 1
-    times where int8 rounds K + 1 times, but each map has a range of its own. The result is named
-    `name`/mixed in all of them.
+    Float: K depthwise convolutions, products and sums. Int8: the kernels are mixed first and
+    convolve once; rounds the mixed kernel and the result. Edge TPU, which has no kernels that
+    change: as float, summed in pairs; each map ``W_k * x + b_k`` has a range of its own, that of
+    `name`/kernel0 and so on. The result is named `name`/mixed in all of them. What is to be lifted
+    to int16 mixes maps, see :mod:`~qlvit_edge.converters.idioms.maps`.
 
     Args:
         writer: takes the operations.
@@ -63,9 +70,46 @@ def dynamic_depthwise(
             return _one_by_one(writer, x, probabilities, each, offsets, name)
         case EdgeTpu() as numerics:
             return _in_pairs(writer, numerics, x, probabilities, each, offsets, name)
+        case MapMixing() as numerics:
+            return mixed_maps(
+                writer, numerics, x, joined(writer, probabilities), each, offsets, name
+            )
         case Int8() as numerics:
-            maps = _all_maps(writer, numerics, x, each, offsets, name)
-            return _mixed(writer, numerics, maps, probabilities, len(each), name)
+            return _once(writer, numerics, x, probabilities, each, offsets, name)
+
+
+def _once(
+    writer: Writer,
+    int8: Int8,
+    x: Tensor,
+    probabilities: Probabilities,
+    kernels: Array,
+    biases: Array,
+    name: str,
+) -> Tensor:
+    """Mix the kernels, ``(Σ_k p_k W_k) * x + Σ_k p_k b_k``, and convolve once.
+
+    A 1×1 convolution of the probabilities gives the mixed kernel, in steps of what each channel's
+    can reach; the bias is summed in int32.
+    """
+    mixed = int8.activation(f"{name}/mixed")
+    # A step of the accumulator must not be too small for bias and zero point.
+    reach = largest_mixture(kernels).max((0, 1)) / 127
+    least = np.maximum(largest_mixture(biases), 256 * mixed.scale[0]) / _LARGEST_BIAS
+    scales = np.maximum(reach, least / x.scale).astype(np.float32).astype(np.float64)
+    shares, step = steps(writer, probabilities)
+    kernel = _mixed_kernel(writer, shares, step * kernels / scales, scales, name)
+    units = x.scale * scales
+    zero = (mixed.zero_point + 128) * mixed.scale[0] / units
+    bias = _mixed_bias(writer, shares, step * biases / units, zero, units, name)
+    shifted = writer.emit(
+        DynamicDepthwiseConv2D(
+            inputs=(x, kernel, bias),
+            name=f"{name}/shifted",
+            quantisation=Quantisation(mixed.scale, -128),
+        )
+    )
+    return relabel(writer, shifted, shifted.shape, mixed, name=f"{name}/mixed")
 
 
 def _one_by_one(
@@ -91,75 +135,51 @@ def _one_by_one(
     return mixed
 
 
-def _group(channels: int) -> int:
-    return max(size for size in range(1, _GROUP + 1) if channels % size == 0)
-
-
-def _all_maps(
-    writer: Writer, int8: Int8, x: Tensor, kernels: Array, biases: Array, name: str
+def _mixed_kernel(
+    writer: Writer, shares: Tensor, kernels: Array, scales: Array, name: str
 ) -> Tensor:
-    """Convolve with all kernels: (1, H, W, groups · K · group).
-
-    A convolution of 8 channels a group, zero but for each kernel's own channel, gives all K maps
-    of a group side by side, in the time of K depthwise convolutions.
-    """
+    """Return Σ_k q_k W_k, (1, kh, kw, C), from stored values q and kernels (K, kh, kw, C)."""
     count, rows, columns, channels = kernels.shape
-    group = _group(channels)
-    # Outputs in order of group, kernel, channel; each reads the channels of its group.
-    grouped = kernels.reshape(count, rows, columns, -1, group).transpose(3, 0, 4, 1, 2)
-    wide = (grouped[..., None] * np.eye(group)[:, None, None, :]).reshape(
-        count * channels, rows, columns, group
-    )
-    offsets = biases.reshape(count, -1, group).transpose(1, 0, 2).ravel()
-    ranges = [int8.scales.range(f"{name}/kernel{k}") for k in range(count)]
-    shared = min(low for low, _ in ranges), max(high for _, high in ranges)
-    return writer.emit(
+    flat = kernels.reshape(count, -1).T[:, None, None, :] / shares.scale
+    weight, bias = weights(writer, shares, flat, None, 0, f"{name}/kernels")
+    assert weight.data is not None
+    # The convolution takes the zero point off; the bias brings it back.
+    sums = shares.zero_point * weight.data.astype(np.int32).sum((1, 2, 3))
+    codes = writer.emit(
         Conv2D(
-            inputs=(x, *weights(writer, x, wide, offsets, 0, f"{name}/kernels")),
-            name=f"{name}/kernels",
-            quantisation=int8.activation(name, shared),
+            inputs=(shares, weight, replace(bias, data=sums.astype(np.int32))),
+            name=f"{name}/kernel/steps",
+            quantisation=Quantisation((1.0,), 0),
         )
     )
+    per_channel = Quantisation(tuple(scales), 0, 3)
+    return relabel(writer, codes, (1, rows, columns, channels), per_channel, name=f"{name}/kernel")
 
 
-def _mixed(
-    writer: Writer, int8: Int8, maps: Tensor, probabilities: Probabilities, count: int, name: str
+def _mixed_bias(
+    writer: Writer, shares: Tensor, biases: Array, zero: Array, units: Array, name: str
 ) -> Tensor:
-    """Let all groups of all positions, two in a row, meet one matrix of diagonals.
-
-    Multiplying and adding map by map rounds 2K - 1 times, which costs 6 dB where large maps
-    cancel. For 56×56×96 this and the convolution take 0.73 ms, where separate maps, joined and
-    multiplied alike, take 0.93.
-    """
-    _, height, width, every = maps.shape
-    channels = every // count
-    group = _group(channels)
-    groups = height * width * channels // group
-    together = 2 if groups % 2 == 0 else 1  # 16 columns fill the product's registers
-    inner = together * count * group
-    left = reshape(writer, maps, (1, 1, groups // together, inner), name=f"{name}/groups")
-    shares = joined(writer, probabilities)
-    column = reshape(writer, shares, (1, 1, count, 1), name=f"{name}/column")
-    ones = _diagonals(f"{name}/ones", together, count, group)
-    diagonals = writer.emit(
-        Mul(inputs=(ones, column), name=f"{name}/diagonals", quantisation=shares.quantisation)
-    )
-    right = reshape(writer, diagonals, (1, 1, inner, together * group), name=f"{name}/right")
-    product = writer.emit(
-        BatchMatMul(
-            inputs=(left, right),
-            name=f"{name}/product",
-            quantisation=int8.activation(f"{name}/mixed"),
+    """Return Σ_k q_k b_k + zero, int32 (C,), from stored values q, b (K, C) and zero (C,)."""
+    count, channels = biases.shape
+    plain = writer.emit(CastToInt32(inputs=(shares,), name=f"{name}/shares/int32"))
+    column = reshape(writer, plain, (1, count, 1), name=f"{name}/shares/column")
+    finer = round_half_away(biases * 2**_BIAS_BITS)
+    each = integers(f"{name}/biases", finer[None])
+    terms = writer.emit(Mul(inputs=(column, each), name=f"{name}/bias/terms"))
+    axis = integers(f"{name}/bias/axis", [1])
+    total = writer.emit(Sum(inputs=(terms, axis), name=f"{name}/bias/sum"))
+    raised = round_half_away(zero * 2**_BIAS_BITS) + 2 ** (_BIAS_BITS - 1)
+    constant = integers(f"{name}/bias/zero", raised[None, None])
+    summed = writer.emit(Add(inputs=(total, constant), name=f"{name}/bias/raised"))
+    bits = integer_full(f"{name}/bias/bits", _BIAS_BITS, summed)
+    steps = writer.emit(RightShift(inputs=(summed, bits), name=f"{name}/bias/steps"))
+    return writer.emit(
+        Vector(
+            inputs=(steps, integers(f"{name}/bias/shape", [channels])),
+            name=f"{name}/bias",
+            quantisation=Quantisation(tuple(units), 0, 0),
         )
     )
-    return reshape(writer, product, (1, height, width, channels), name=f"{name}/mixed")
-
-
-def _diagonals(name: str, together: int, count: int, group: int) -> Tensor:
-    """Ones where row (g, k, c) meets column (g, c): (1, g, k, c · columns), flat."""
-    rows = np.eye(together * group, dtype=np.int8).reshape(together, 1, group, -1)
-    values = np.tile(127 * rows, (1, count, 1, 1)).reshape(1, together, count, -1)
-    return stored(name, values, Quantisation((1 / 127,), 0))
 
 
 def _in_pairs(

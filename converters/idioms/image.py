@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
-from qlvit_edge.converters.idioms.layout import reshape
+from qlvit_edge.converters.idioms.constants import stored
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.ops.lookup import Bitcast, BitwiseXor, Quantize
+from qlvit_edge.converters.ops.elementwise import Add, Mul, Sub
+from qlvit_edge.converters.ops.lookup import Bitcast, Quantize
 
 _SIGNED = Quantisation((1.0,), -128)
 
@@ -25,10 +26,7 @@ def input_image(writer: Writer, height: int, width: int, channels: int = 3) -> T
         case EdgeTpu():
             return _sign_by_quantize(writer, _unsigned_input(writer, shape))
         case Int8():
-            image = _unsigned_input(writer, shape)
-            if np.prod(shape) % 4:
-                return _sign_by_quantize(writer, image)
-            return _sign_by_words(writer, image)
+            return _sign_by_table(writer, _unsigned_input(writer, shape))
 
 
 def _unsigned_input(writer: Writer, shape: tuple[int, ...]) -> Tensor:
@@ -39,13 +37,18 @@ def _sign_by_quantize(writer: Writer, image: Tensor) -> Tensor:
     return writer.emit(Quantize(inputs=(image,), name="image/int8", quantisation=_SIGNED))
 
 
-def _sign_by_words(writer: Writer, image: Tensor) -> Tensor:
-    """Turn over the highest bit, which is less 128: four bytes at a time, half QUANTIZE's time."""
-    words = int(np.prod(image.shape)) // 4
-    bytes_ = reshape(writer, image, (1, words, 4), name="image/bytes")
-    four = writer.emit(Bitcast(inputs=(bytes_,), name="image/words"))
-    bits = np.full((1, words), 0x80808080, np.uint32).view(np.int32)
-    high = Tensor("image/high_bits", bits.shape, "int32", data=bits)
-    turned = writer.emit(BitwiseXor(inputs=(four, high), name="image/turned"))
-    stored = writer.emit(Bitcast(inputs=(turned,), name="image/int8/bytes", quantisation=_SIGNED))
-    return reshape(writer, stored, image.shape, name="image/int8")
+def _sign_by_table(writer: Writer, image: Tensor) -> Tensor:
+    """Read bytes as int8, and add 256 to what became negative.
+
+    XNNPACK makes one table of the three operations, a seventh of QUANTIZE's time.
+    """
+    plain = Quantisation((1.0,), 0)
+    read = writer.emit(Bitcast(inputs=(image,), name="image/read", quantisation=plain))
+    zero = stored("image/zero", np.zeros((1, 1, 1, 1)), plain)
+    # 1 below zero, which its fine scale saturates at, else 0.
+    unit = Quantisation((1 / 255,), -128)
+    below = writer.emit(Sub(inputs=(zero, read), name="image/below_zero", quantisation=unit))
+    turn = stored("image/turn", np.full((1, 1, 1, 1), 127), Quantisation((256 / 127,), 0))
+    turns = Quantisation((256 / 255,), -128)
+    whole = writer.emit(Mul(inputs=(below, turn), name="image/turns", quantisation=turns))
+    return writer.emit(Add(inputs=(read, whole), name="image/int8", quantisation=_SIGNED))

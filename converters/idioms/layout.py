@@ -7,18 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qlvit_edge.converters.graph import Emitter, Tensor
+from qlvit_edge.converters.graph import Emitter, Quantisation, Tensor
 from qlvit_edge.converters.idioms.constants import integers
+from qlvit_edge.converters.ops.concatenation import Concatenation
+from qlvit_edge.converters.ops.relabel import Relabel
 from qlvit_edge.converters.ops.shape import Pad, Reshape, Slice, Transpose
 from qlvit_edge.errors import ConversionError
 
 Amounts = tuple[int, int]
+
+_MOST_JOINED = 5  # tensors; a CONCATENATION of more is left to the builtin kernel
 
 
 def reshape(writer: Emitter, x: Tensor, shape: Sequence[int], *, name: str) -> Tensor:
     """Give `x` another shape of as many elements; the leading 1 stays."""
     target = integers(f"{name}/shape", shape)
     return writer.emit(Reshape(inputs=(x, target), name=name, quantisation=x.quantisation))
+
+
+def relabel(
+    writer: Emitter, x: Tensor, shape: Sequence[int], quantisation: Quantisation, *, name: str
+) -> Tensor:
+    """Give the bytes of an int8 `x` another shape and another meaning."""
+    target = integers(f"{name}/shape", shape)
+    return writer.emit(Relabel(inputs=(x, target), name=name, quantisation=quantisation))
 
 
 def transpose(writer: Emitter, x: Tensor, permutation: Sequence[int], *, name: str) -> Tensor:
@@ -75,3 +87,17 @@ def _depth(channels: int, heads: int, name: str) -> int:
     if channels % heads:
         raise ConversionError(name, f"{channels} channels, {heads} heads", "must divide")
     return channels // heads
+
+
+def concatenate(writer: Emitter, parts: Sequence[Tensor], axis: int, *, name: str) -> Tensor:
+    """Join tensors of one scale along an axis, as many at a time as XNNPACK takes."""
+    joined = list(parts)
+    while len(joined) > 1:
+        group, rest = joined[:_MOST_JOINED], joined[_MOST_JOINED:]
+        part = f"{name}/first{len(rest)}" if rest else name
+        quantisation = group[0].quantisation
+        operation = Concatenation(
+            inputs=tuple(group), name=part, quantisation=quantisation, axis=axis
+        )
+        joined = [writer.emit(operation), *rest]
+    return joined[0]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.idioms.constants import real, stored
 from qlvit_edge.converters.idioms.scales import Range, Scales
+from qlvit_edge.converters.rewrites.interleave import interleave_columns
 from qlvit_edge.converters.rewrites.padding import absorb_padding, fold_columns, pad_by_rows
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer.log2_softmax import Form
@@ -82,7 +83,12 @@ class Int8:
 
     scales: Scales
     form: Form = "fast"
-    rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
+    rewrites: ClassVar[Rewrites] = (
+        absorb_padding,
+        fold_columns,
+        interleave_columns,
+        pad_by_rows,
+    )
 
     def activation(
         self, name: str, fixed_range: Range | None = None, *, symmetric: bool = False
@@ -150,14 +156,20 @@ class Int8:
 class EdgeTpu(Int8):
     """Int8 in the operators of the Edge TPU, as far as it has them.
 
-    It asks for the same ranges as :class:`Int8`: one calibration serves both. Idioms with a form
-    of their own are those whose int8 form uses what the Edge TPU does not run: words and bits for
-    the image's sign, PADV2, EXP in π's softmax, groups and BATCH_MATMUL in the dynamic
-    convolution, unequal dilation in the KAN. Large tensors are not always reshaped on it, so
-    padding stays that of maps. See `docs/edgetpu.md`.
+    Idioms with a form of their own are those whose int8 form uses what the Edge TPU does not run:
+    words and bits for the image's sign, PADV2, EXP in π's softmax, a kernel that changes in the
+    dynamic convolution, unequal dilation in the KAN. Large tensors are not always reshaped on it,
+    so padding stays that of maps. See `docs/edgetpu.md`.
     """
 
     rewrites: ClassVar[Rewrites] = (absorb_padding,)
+
+
+@dataclass(frozen=True)
+class MapMixing(Int8):
+    """Int8 whose dynamic convolutions mix maps: all their activations can be lifted to int16."""
+
+    rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
 
 
 Numerics = Float | Int8

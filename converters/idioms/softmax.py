@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
-from qlvit_edge.converters.idioms.arithmetic import matmul
-from qlvit_edge.converters.idioms.constants import integer_like, integers, stored
+from qlvit_edge.converters.idioms.arithmetic import matmul, scale_by
+from qlvit_edge.converters.idioms.constants import (
+    integer_full,
+    integer_like,
+    integers,
+    stored,
+)
 from qlvit_edge.converters.idioms.convolutions import conv
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.ops.activation import Exp, Floor, Log
+from qlvit_edge.converters.ops.activation import Elu, Exp, Floor, Log
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather
 from qlvit_edge.converters.ops.matmul import BatchMatMul
@@ -37,10 +42,13 @@ class Probabilities:
     Attributes:
         name: of the softmax.
         parts: one tensor; or levels 0-7 and levels 8-15, which add up.
+        less_one: what one part is made of, its stored values being the same at another scale and
+            zero point; None if there is no such tensor.
     """
 
     name: str
     parts: tuple[Tensor, ...]
+    less_one: Tensor | None = None
 
 
 def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabilities:
@@ -57,7 +65,7 @@ def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabil
         case EdgeTpu() if max(x.shape[:-1]) == 1 and axis == len(x.shape) - 1:
             return Probabilities(name, (_staircase(writer, x, name),))
         case Int8() as int8:
-            return Probabilities(name, _by_codes(writer, int8, x, axis, name))
+            return _by_codes(writer, int8, x, axis, name)
 
 
 def softmax_axes(graph: Graph) -> dict[str, int]:
@@ -79,8 +87,9 @@ def matmul_probabilities(
     adjoint_p: bool = False,
     symmetric: bool = False,
     fixed_range: Range | None = None,
+    factor: float = 1.0,
 ) -> Tensor:
-    """Multiply: ``a @ p``, the probabilities being the right operand.
+    """Multiply: ``factor · (a @ p)``, the probabilities being the right operand.
 
     One product a tensor of the probabilities, added.
 
@@ -93,8 +102,38 @@ def matmul_probabilities(
         adjoint_p: transpose the probabilities' last two dimensions first.
         symmetric: give the product zero point 0, as the right operand of a later
             product needs.
-        fixed_range: range known without calibration.
+        fixed_range: of the product without the factor, known without calibration.
+        factor: positive; the result is then called `name`_scaled.
     """
+    if probabilities.less_one is not None and factor != 1:
+        # One more function of one tensor costs nothing where a product's result would be copied.
+        quantisation = writer.numerics.activation(name, fixed_range, symmetric=symmetric)
+        assert quantisation is not None
+        scaled = Quantisation((quantisation.scale[0] * factor,), quantisation.zero_point)
+        part = scale_by(writer, probabilities.parts[0], factor, name=f"{probabilities.name}/scaled")
+        return writer.emit(
+            BatchMatMul(
+                inputs=(a, part),
+                name=f"{name}_scaled",
+                quantisation=scaled,
+                adjoint_a=adjoint_a,
+                adjoint_b=adjoint_p,
+            )
+        )
+    product = _product(writer, a, probabilities, name, adjoint_a, adjoint_p, symmetric, fixed_range)
+    return product if factor == 1 else scale_by(writer, product, factor, name=f"{name}_scaled")
+
+
+def _product(
+    writer: Writer,
+    a: Tensor,
+    probabilities: Probabilities,
+    name: str,
+    adjoint_a: bool,
+    adjoint_p: bool,
+    symmetric: bool,
+    fixed_range: Range | None,
+) -> Tensor:
     if len(probabilities.parts) == 1:
         return matmul(
             writer,
@@ -130,6 +169,15 @@ def joined(writer: Writer, probabilities: Probabilities) -> Tensor:
     return writer.emit(Add(inputs=probabilities.parts, name=name, quantisation=_IN_127))
 
 
+def steps(writer: Writer, probabilities: Probabilities) -> tuple[Tensor, float]:
+    """Return an int8 tensor whose stored values are the probabilities, and what a step of them is.
+
+    Its own scale and zero point may be others: reading it so leaves functions of it out.
+    """
+    whole = joined(writer, probabilities)
+    return probabilities.less_one or whole, whole.scale
+
+
 # -- float ----------------------------------------------------------------------------------
 
 
@@ -161,43 +209,67 @@ def _in_float(writer: Writer, numerics: Float, x: Tensor, axis: int, name: str) 
 # -- int8 -----------------------------------------------------------------------------------
 
 
-def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, ...]:
-    code = _codes(writer, int8, x, axis, name)
-    anchor = 0 if int8.form == "exact" else _anchor(int8, name)
-    if int8.form == "exact" or anchor == integer.LARGEST_ANCHOR:
-        lowest = _int8_like(f"{name}/lowest", 0, _CODE, x)
-        code = writer.emit(
-            Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE)
-        )
-    if int8.form == "fast":
-        return (_powers(writer, code, anchor, name),)
+def _by_codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Probabilities:
+    if int8.form == "exact":
+        return Probabilities(name, _exact(writer, int8, x, axis, name))
+    anchor = _anchor(int8, name)
+    by_elu = _by_elu(int8) and integer.raises(x.shape[axis], anchor)
+    raised = anchor if by_elu else 0
+    code = _codes(writer, int8, x, axis, raised, name)
+    if anchor == integer.LARGEST_ANCHOR:
+        code = _clipped(writer, code, raised, name)
+    if not by_elu:
+        return Probabilities(name, (_powers(writer, code, anchor, name),))
+    quantisation = Quantisation((integer.POWER_ELU_SCALE,), integer.ELU_ZERO_POINT)
+    less_one = writer.emit(Elu(inputs=(code,), name=f"{name}/less_one", quantisation=quantisation))
+    # Functions of one tensor all of them, and so one table to XNNPACK.
+    largest = Quantisation((integer.power_scale(0),), 0)
+    one = int8.constant(f"{name}/one", 1.0)
+    powers = writer.emit(Add(inputs=(less_one, one), name=f"{name}/powers", quantisation=largest))
+    power = int8.constant(f"{name}/largest", 2.0**-anchor)
+    scale = Quantisation((integer.power_scale(anchor),), 0)
+    whole = writer.emit(Mul(inputs=(powers, power), name=name, quantisation=scale))
+    return Probabilities(name, (whole,), less_one)
+
+
+def _exact(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> tuple[Tensor, Tensor]:
+    code = _clipped(writer, _codes(writer, int8, x, axis, 0, name), 0, name)
     high = _powers(writer, code, 0, f"{name}/high")
     capped = _powers(writer, code, integer.LARGEST_ANCHOR, f"{name}/capped")
     one = _int8_like(f"{name}/one", 127, _IN_127, x)
     small = capped.quantisation
     excess = writer.emit(Mul(inputs=(high, one), name=f"{name}/excess", quantisation=small))
-    low = writer.emit(Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small))
+    # Never below 0 anyway: RELU says so to who bounds what tensors hold.
+    low = writer.emit(
+        Sub(inputs=(capped, excess), name=f"{name}/low", quantisation=small, activation="RELU")
+    )
     return high, low
 
 
-def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, name: str) -> Tensor:
+def _clipped(writer: Writer, code: Tensor, least: int, name: str) -> Tensor:
+    lowest = _int8_like(f"{name}/lowest", least, _CODE, code)
+    return writer.emit(Maximum(inputs=(code, lowest), name=f"{name}/clipped", quantisation=_CODE))
+
+
+def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str) -> Tensor:
     """Write the operations of :func:`qlvit_edge.integer.log2_softmax.log2_codes`."""
     count = x.shape[axis]
     axes = integers(f"{name}/axis", [axis])
     largest = writer.emit(
         ReduceMax(inputs=(x, axes), name=f"{name}/max", quantisation=x.quantisation)
     )
-    shifted = Quantisation((x.scale,), integer.SHIFTED_ZERO_POINT)
+    scale = integer.shifted_scale(x.scale) if _by_elu(int8) else x.scale
+    shifted = Quantisation((scale,), integer.SHIFTED_ZERO_POINT)
     below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted", quantisation=shifted))
     exponential, smallest, offset = _exponentials(writer, int8, below, count, name)
     total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum/int32"))
-    table = integer.log_table(smallest, count)
-    first = integer_like(f"{name}/first", offset - smallest, x)
+    table = integer.log_table(smallest, count, raised)
+    first = integer_full(f"{name}/first", offset - smallest, total)
     index = writer.emit(Add(inputs=(total, first), name=f"{name}/index"))
     if table.shift:
-        bits = integer_like(f"{name}/bits", table.shift, x)
+        bits = integer_full(f"{name}/bits", table.shift, index)
         index = writer.emit(RightShift(inputs=(index, bits), name=f"{name}/index/coarse"))
-    logs = Quantisation((table.scale,), integer.LOG_ZERO_POINT)
+    logs = Quantisation((table.scale,), table.zero_point)
     values = stored(f"{name}/log_table", table.values, logs)
     log = writer.emit(Gather(inputs=(values, index), name=f"{name}/log_sum", quantisation=logs))
     return writer.emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=_CODE))
@@ -208,8 +280,10 @@ def _exponentials(
 ) -> tuple[Tensor, int, int]:
     """Write int32 terms of the sum; with the smallest sum, and what the sum still lacks."""
     if int8.form == "fast":
-        scale = Quantisation((integer.EXP_SCALE,), integer.EXP_ZERO_POINT)
-        exponential = writer.emit(Exp(inputs=(below,), name=f"{name}/exp", quantisation=scale))
+        operation = Elu if _by_elu(int8) else Exp
+        zero_point = integer.ELU_ZERO_POINT if _by_elu(int8) else integer.EXP_ZERO_POINT
+        held = Quantisation((integer.EXP_SCALE,), zero_point)
+        exponential = writer.emit(operation(inputs=(below,), name=f"{name}/exp", quantisation=held))
         plain = writer.emit(CastToInt32(inputs=(exponential,), name=f"{name}/exp/int32"))
         return plain, integer.EXP_ONE, -integer.EXP_ZERO_POINT * count
     plain = writer.emit(CastToInt32(inputs=(below,), name=f"{name}/shifted/int32"))
@@ -219,6 +293,11 @@ def _exponentials(
     table = integers(f"{name}/iexp_table", values)
     exponential = writer.emit(Gather(inputs=(table, index), name=f"{name}/exp/int32"))
     return exponential, int(values[255]), 0
+
+
+def _by_elu(int8: Int8) -> bool:
+    """Whether ELU makes the exponentials: XNNPACK takes it, the Edge TPU runs neither."""
+    return int8.form == "fast" and not isinstance(int8, EdgeTpu)
 
 
 def _anchor(int8: Int8, name: str) -> int:

@@ -9,7 +9,7 @@ from torch import nn
 
 from qlvit_edge.converters.graph import Tensor
 from qlvit_edge.converters.idioms.activations import sigmoid
-from qlvit_edge.converters.idioms.arithmetic import add, matmul, scale_by
+from qlvit_edge.converters.idioms.arithmetic import add, matmul
 from qlvit_edge.converters.idioms.convolutions import conv, depthwise, pad
 from qlvit_edge.converters.idioms.layer_norm import standardise
 from qlvit_edge.converters.idioms.layout import (
@@ -62,9 +62,9 @@ def lower_attention(
         log2_softmax(writer, v, 3, name=f"{name}/softmax_v"),
         adjoint_p=True,
         symmetric=True,
+        factor=1 / math.sqrt(depth),
         name=f"{name}/key_value",
     )
-    key_value = scale_by(writer, key_value, 1 / math.sqrt(depth), name=f"{name}/key_value_scaled")
     attended = heads_to_map(
         writer,
         matmul(writer, q, key_value, name=f"{name}/product"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.numerics import Float, Int8, MapMixing
 from qlvit_edge.converters.idioms.scales import ScaleRequests, Scales
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.network import lower
@@ -47,7 +47,10 @@ def float_graph(network: QLViT, name: str, softmax: SoftmaxForm = "log2") -> Gra
 
 
 def ranges_needed(network: QLViT) -> list[str]:
-    """Return the tensors whose range the integer graph takes from calibration, in order."""
+    """Return the tensors whose range any integer graph takes from calibration, in order.
+
+    Mixing maps asks for each kernel's map, as the Edge TPU does, and for all that int8 needs.
+    """
     asked = ScaleRequests()
-    lower(network, Writer("ranges", Int8(asked)))
+    lower(network, Writer("ranges", MapMixing(asked)))
     return asked.ranges

@@ -10,9 +10,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, rounding_divide_by_pot
-from qlvit_edge.integer.tables import exp, logistic, look_up, lookup_table
+from qlvit_edge.integer.tables import (
+    LEAST_MARGIN,
+    elu,
+    elu_margin,
+    exp,
+    logistic,
+    look_up,
+    lookup_table,
+)
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,6 +41,13 @@ class _Unary(Operation):
         """The table, made once."""
         return self.make_table()
 
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        every = np.arange(ranges[0][0], ranges[0][1] + 1, dtype=np.int64).astype(np.int8)
+        values = self.xnnpack(every)
+        return int(values.min()), int(values.max())
+
     def reference(self, *arrays: Array) -> Array:
         return look_up(self.table, arrays[0])
 
@@ -48,6 +65,16 @@ class Logistic(_Unary):
         x = self.inputs[0]
         return lookup_table(logistic, x.scale, x.zero_point, 1 / 256, -128)
 
+    @cached_property
+    def xnnpack_table(self) -> NDArray[np.int8]:
+        """XNNPACK's table, made once."""
+        x = self.inputs[0]
+        return xnnpack.logistic_table(x.scale, x.zero_point)
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return look_up(self.xnnpack_table, arrays[0])
+
     def encoding(self) -> Encoding:
         return Encoding("LOGISTIC", 2 if self.output.dtype == "int8" else 1)
 
@@ -62,6 +89,31 @@ class Exp(_Unary):
 
     def encoding(self) -> Encoding:
         return Encoding("EXP", 2 if self.output.dtype == "int8" else 1, "ExpOptions")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Elu(_Unary):
+    """e^x - 1 for x below 0, x above; the output's zero point is 127.
+
+    So the stored byte of e^x - 1 at scale s is that of e^x at scale s and zero point 127 - 1/s:
+    it is EXP in an operator that XNNPACK takes, by a table (0.6 instructions a value on arm64,
+    where the builtin EXP executes 5). Kernels round halves in two ways, and e^x in its last bit:
+    refused where an entry is so near a half that these could show.
+    """
+
+    def check(self) -> None:
+        if self.quantisation is None or self.quantisation.zero_point != 127:
+            raise self.refuse("output has another zero point than 127", "use it")
+        x = self.inputs[0]
+        if elu_margin(x.scale, x.zero_point, self.quantisation.scale[0]) < LEAST_MARGIN:
+            raise self.refuse("an entry of the table is nearly half a step", "use EXP")
+
+    def make_table(self) -> NDArray[np.int8]:
+        x = self.inputs[0]
+        return lookup_table(elu, x.scale, x.zero_point, self.output.scale, self.output.zero_point)
+
+    def encoding(self) -> Encoding:
+        return Encoding("ELU", 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,6 +30,12 @@ class Concatenation(Operation):
                 raise self.refuse(f"{tensor.name} differs in scale or type", "give all one scale")
             if self._others(tensor.shape) != self._others(first.shape):
                 raise self.refuse(f"{tensor.shape} beside {first.shape}", "make them fit")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
 
     def _others(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape[: self.axis] + shape[self.axis + 1 :]

@@ -7,26 +7,30 @@ Activations are int8 with an int32 bias, or int16 with an int64 one.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     multiply_64_by_quantized_multiplier,
     quantize_multiplier,
     requantise,
     saturate_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 Activation = Literal["NONE", "RELU"]
 ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
 Padding = Literal["SAME", "VALID"]
 PADDING_CODE = {"SAME": 0, "VALID": 1}
+_LARGEST_DYNAMIC = 2048  # 32-bit sums that the builtin depthwise kernel holds at once
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,6 +53,9 @@ class _WithWeights(Operation):
             return
         if weight.quantisation is None or weight.zero_point != 0 or weight.dtype != "int8":
             raise self.refuse("weights are not symmetric int8", "quantise with zero point 0")
+        if weight.data is not None and (weight.data == -128).any():
+            # Cortex-A72's kernels add two products in int16.
+            raise self.refuse("a weight of -128", "quantise to -127 … 127")
         wanted = "int64" if x.dtype == "int16" else "int32"
         if bias.dtype != wanted or self.quantisation is None:
             raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
@@ -79,11 +86,48 @@ class _WithWeights(Operation):
         ]
         return np.pad(values, ((0, 0), *amounts, (0, 0)))
 
-    def finish(self, accumulator: Array) -> Array:
-        """Add the bias and bring the accumulator (…, O) to the output's type."""
+    @abstractmethod
+    def accumulate(self, *arrays: Array) -> Array:
+        """Return the inner products (B, rows, columns, O) without the bias: exact integers.
+
+        Their type is whatever carries them exactly.
+        """
+
+    def reference(self, *arrays: Array) -> Array:
+        return self.finish(self.accumulate(*arrays).astype(np.int64))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
         x, weight, bias = self.inputs
+        if x.dtype != "int8":
+            return self.reference(*arrays)
         if weight.quantisation is None or bias.data is None:
             raise self.refuse("weights or bias not constant", "give quantised constants")
+        products = self.accumulate(*arrays)
+        if products.dtype == np.float64:  # may leave int32, and wraps there
+            products = products.astype(np.int64)
+        total = products.astype(np.int32) + bias.data
+        factors = xnnpack.channel_factors(x.scale, weight.quantisation.scale, self.output.scale)
+        zero_point = self.output.zero_point
+        low = zero_point if self.activation == "RELU" else -128
+        return xnnpack.requantise(total, factors, zero_point, low)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        low, high = super().stored_range(*ranges)
+        return (self.output.zero_point if self.activation == "RELU" else low), high
+
+    def finish(self, accumulator: Array) -> Array:
+        """Add the bias and bring the accumulator (…, O) to the output's type."""
+        bias = self.inputs[2].data
+        if bias is None:
+            raise self.refuse("bias not constant", "give a quantised constant")
+        return self.finish_biased(accumulator + bias)
+
+    def finish_biased(self, total: Array) -> Array:
+        """Bring an accumulator (…, O) that has its bias to the output's type."""
+        x, weight, _ = self.inputs
+        if weight.quantisation is None:
+            raise self.refuse("weights without scales", "quantise them")
         # The kernels compute these factors in double from the float32 scales of the file.
         pairs = [
             quantize_multiplier(x.scale * scale / self.output.scale)
@@ -91,7 +135,7 @@ class _WithWeights(Operation):
         ]
         multiplier = np.array([pair[0] for pair in pairs], np.int64)
         shift = np.array([pair[1] for pair in pairs], np.int64)
-        total, zero_point = accumulator + bias.data, self.output.zero_point
+        zero_point = self.output.zero_point
         if self.output.dtype == "int16":
             scaled = multiply_64_by_quantized_multiplier(total, multiplier, shift)
             return saturate_16(np.maximum(scaled, 0) if self.activation == "RELU" else scaled)
@@ -124,7 +168,7 @@ class Conv2D(_WithWeights):
     def shape_rule(self) -> tuple[int, ...]:
         return (1, *self.output_size(), self.inputs[1].shape[0])
 
-    def reference(self, *arrays: Array) -> Array:
+    def accumulate(self, *arrays: Array) -> Array:
         x, weight, _ = arrays
         groups = x.shape[3] // weight.shape[3]
         # Per group a matrix (terms, outputs).
@@ -141,8 +185,8 @@ class Conv2D(_WithWeights):
             patches = strided.transpose(0, 1, 2, 4, 5, 3)
         split = patches.reshape(-1, patches.shape[3] * patches.shape[4], groups, weight.shape[3])
         flat = split.transpose(2, 0, 1, 3).reshape(groups, len(split), -1)
-        product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2).reshape(len(split), -1)
-        return self.finish(product.astype(np.int64)).reshape(len(x), *self.output.shape[1:])
+        product = np.matmul(flat, columns.astype(exact)).transpose(1, 0, 2)
+        return np.asarray(product.reshape(len(x), *self.output.shape[1:]))
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape
@@ -165,7 +209,7 @@ class Conv2D(_WithWeights):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DepthwiseConv2D(_WithWeights):
+class _Depthwise(_WithWeights):
     """Depthwise convolution of (1, H, W, C) with weights (1, kh, kw, C·m) and bias (C·m,).
 
     Output channel c·m + j reads input channel c, m being the depth multiplier.
@@ -184,8 +228,8 @@ class DepthwiseConv2D(_WithWeights):
     def shape_rule(self) -> tuple[int, ...]:
         return (1, *self.output_size(), self.inputs[1].shape[3])
 
-    def reference(self, *arrays: Array) -> Array:
-        x, weight, _ = arrays
+    def accumulate(self, *arrays: Array) -> Array:
+        x, weight, *_ = arrays
         _, height, width, _ = self.output.shape
         centred = self.centred(x, np.int32)
         if self.depth_multiplier > 1:
@@ -199,8 +243,8 @@ class DepthwiseConv2D(_WithWeights):
                     i : i + rows * (height - 1) + 1 : rows,
                     j : j + columns * (width - 1) + 1 : columns,
                 ]
-                accumulator += tap * weight[0, i, j].astype(np.int32)
-        return self.finish(accumulator)
+                accumulator += tap * weight[:, None, None, i, j].astype(np.int32)
+        return accumulator
 
     def macs(self) -> int:
         _, height, width, _ = self.output.shape
@@ -221,6 +265,45 @@ class DepthwiseConv2D(_WithWeights):
                 "dilationWFactor": 1,
             },
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthwiseConv2D(_Depthwise):
+    """Depthwise convolution with constant weights and bias."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DynamicDepthwiseConv2D(_Depthwise):
+    """Depthwise convolution of int8 with weights and bias that other operations make.
+
+    XNNPACK leaves it to the builtin kernel, which multiplies twice in fixed point like the
+    reference, but on arm64 rounds negative ties of the second rounding up, not away from zero.
+    With zero point -128 all that is negative saturates: every kernel set gives the same bytes
+    for every input.
+    """
+
+    def check(self) -> None:
+        super().check()
+        if self.inputs[0].dtype != "int8" or self.quantisation is None:
+            raise self.refuse(f"{self.inputs[0].dtype} input", "convolve int8")
+        if self.quantisation.zero_point != -128:
+            raise self.refuse(
+                "negative sums are not clipped, and kernels round them differently",
+                "give the output zero point -128",
+            )
+        channels = self.inputs[1].shape[3]
+        if channels > _LARGEST_DYNAMIC:
+            raise self.refuse(
+                f"{channels} channels", f"the builtin kernel holds {_LARGEST_DYNAMIC} sums"
+            )
+
+    def reference(self, *arrays: Array) -> Array:
+        products = self.accumulate(*arrays).astype(np.int64)
+        return self.finish_biased(products + arrays[2][:, None, None, :])
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return self.reference(*arrays)
 
 
 def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:

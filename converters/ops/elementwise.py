@@ -5,18 +5,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
+from typing import ClassVar
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
+from qlvit_edge.converters.ops.convolution import ACTIVATION_CODE, Activation
+from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     add_parameters,
     add_quantised,
     add_quantised_16,
+    add_quantised_16_by_vectors,
     multiply_quantised,
     multiply_quantised_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,25 +43,60 @@ class _Binary(Operation):
     def shape_rule(self) -> tuple[int, ...]:
         return tuple(np.broadcast_shapes(self.inputs[0].shape, self.inputs[1].shape))
 
+    def scales(self) -> xnnpack.Scales:
+        """Return those of both operands and the output."""
+        return self.inputs[0].scale, self.inputs[1].scale, self.output.scale
+
+    def zero_points(self) -> xnnpack.ZeroPoints:
+        """Return those of both operands and the output."""
+        return self.inputs[0].zero_point, self.inputs[1].zero_point, self.output.zero_point
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        # Monotonous in either operand: extremes are at the ends of both.
+        left, right = (np.array(ends, np.int8) for ends in zip(*product(*ranges), strict=True))
+        values = self.xnnpack(left, right)
+        return int(values.min()), int(values.max())
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Sum(_Binary):
-    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales."""
+    """ADD and SUB: int8 with scales, or plain int32 (which wraps); ADD also int16 with scales.
 
-    sign = 1
+    Attributes:
+        activation: fused; RELU clips at the output's zero point. Where that is -128 it clips
+            nothing, but XNNPACK reads two functions of one tensor and makes one table of them.
+    """
+
+    activation: Activation = "NONE"
+    sign: ClassVar[int] = 1
 
     def reference(self, *arrays: Array) -> Array:
+        return self._activated(self._reference_sum(*arrays))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        return self._activated(self._xnnpack_sum(*arrays))
+
+    def _reference_sum(self, *arrays: Array) -> Array:
         a, b = arrays
         if self.output.dtype == "int32":
             return np.asarray(a + self.sign * b)
-        tensors = (*self.inputs, self.output)
         if self.output.dtype == "int16":
-            return add_quantised_16(a, b, (tensors[0].scale, tensors[1].scale, tensors[2].scale))
-        parameters = add_parameters(
-            (tensors[0].scale, tensors[1].scale, tensors[2].scale),
-            (tensors[0].zero_point, tensors[1].zero_point, tensors[2].zero_point),
-        )
-        return add_quantised(a, b, parameters, self.sign)
+            return add_quantised_16(a, b, self.scales())
+        return add_quantised(a, b, add_parameters(self.scales(), self.zero_points()), self.sign)
+
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
+        if self.output.dtype != "int8" or not xnnpack.takes_sum(self.scales()):
+            return self._reference_sum(*arrays)
+        a, b = arrays
+        return xnnpack.add_quantised(a, b, self.scales(), self.zero_points(), self.sign)
+
+    def _activated(self, total: Array) -> Array:
+        if self.activation == "NONE":
+            return total
+        return np.asarray(np.maximum(total, total.dtype.type(self.output.zero_point)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,8 +115,13 @@ class Add(_Sum):
             # XNNPACK 2.3 takes it and overflows: what should saturate gets the wrong sign.
             raise self.refuse("an operand's scale is 256 times the output's", "widen the output")
 
+    def _xnnpack_sum(self, *arrays: Array) -> Array:
+        if self.output.dtype == "int16":
+            return add_quantised_16_by_vectors(arrays[0], arrays[1], self.scales())
+        return super()._xnnpack_sum(*arrays)
+
     def encoding(self) -> Encoding:
-        fields: dict[str, object] = {"fusedActivationFunction": 0}
+        fields: dict[str, object] = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
         if self.output.dtype == "int16":
             return Encoding("ADD", 3, "AddOptions", {**fields, "potScaleInt16": False})
         version = 2 if self.output.dtype == "int8" else 1
@@ -85,7 +132,7 @@ class Add(_Sum):
 class Sub(_Sum):
     """Difference, first minus second."""
 
-    sign = -1
+    sign: ClassVar[int] = -1
 
     def check(self) -> None:
         super().check()
@@ -94,11 +141,12 @@ class Sub(_Sum):
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1
-        return Encoding("SUB", version, "SubOptions", {"fusedActivationFunction": 0})
+        fields = {"fusedActivationFunction": ACTIVATION_CODE[self.activation]}
+        return Encoding("SUB", version, "SubOptions", fields)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Mul(_Binary):
+class Mul(_Binary, TwoForms):
     """Product: int8 or int16 with scales, or plain int32 (which wraps)."""
 
     def check(self) -> None:
@@ -106,19 +154,43 @@ class Mul(_Binary):
         (a, b), q = self.inputs, self.quantisation
         if a.dtype == "int16" and q is not None and 2 * a.scale * b.scale >= q.scale[0]:
             raise self.refuse("int16 products leave int32 before they saturate", "widen the output")
+        if a.dtype == "int8" and q is not None:
+            factor = xnnpack.product_factor(a.scale, b.scale, q.scale[0])
+            if factor >= 256:
+                # XNNPACK leaves it, and the optimised builtin kernel saturates at the wrong end.
+                raise self.refuse(f"products are {factor:g} steps of the output", "widen it")
 
     def reference(self, *arrays: Array) -> Array:
         if self.output.dtype == "int32":
             return np.asarray(arrays[0] * arrays[1])
-        (a, b), output = self.inputs, self.output
-        if output.dtype == "int16":
-            return multiply_quantised_16(arrays[0], arrays[1], (a.scale, b.scale, output.scale))
-        return multiply_quantised(
-            arrays[0],
-            arrays[1],
-            (a.scale, b.scale, output.scale),
-            (a.zero_point, b.zero_point, output.zero_point),
+        a, b = arrays
+        if self.output.dtype == "int16":
+            return multiply_quantised_16(a, b, self.scales())
+        return multiply_quantised(a, b, self.scales(), self.zero_points())
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        if not self.has_forms():
+            return self.reference(*arrays)
+        left, right = (
+            x.astype(np.int32) - np.int32(tensor.zero_point)
+            for x, tensor in zip(arrays, self.inputs, strict=True)
         )
+        return self.rounded(left * right, form)
+
+    def has_forms(self) -> bool:
+        return self.output.dtype == "int8" and xnnpack.takes_product(self.scales())
+
+    def accumulators(self) -> Array:
+        every = np.arange(-128, 128, dtype=np.int32)
+        left, right = (
+            (every if tensor.data is None else np.unique(tensor.data).astype(np.int32))
+            - np.int32(tensor.zero_point)
+            for tensor in self.inputs
+        )
+        return np.unique(np.multiply.outer(left, right))
+
+    def rounded(self, accumulators: Array, form: Form) -> Array:
+        return xnnpack.scale_products(accumulators, self.scales(), self.output.zero_point, form)
 
     def encoding(self) -> Encoding:
         version = {"int8": 2, "int16": 4}.get(self.output.dtype, 1)
@@ -133,6 +205,9 @@ class _Extremum(_Binary):
         super().check()
         if len({t.quantisation for t in self.inputs} | {self.quantisation}) != 1:
             raise self.refuse("operands and output differ in scale", "give them one scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, DType, Encoding, Operation
+from qlvit_edge.converters.graph import Array, DType, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,45 +35,23 @@ class Quantize(Operation):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Bitcast(Operation):
-    """The same bytes as another type: uint8 (…, 4) as int32 (…), int32 (…) as int8 (…, 4)."""
+    """uint8 read as int8: the same bytes, from 128 on 256 less."""
 
     def check(self) -> None:
-        x = self.inputs[0]
-        if x.dtype not in ("uint8", "int32") or (x.dtype == "uint8" and x.shape[-1] != 4):
-            raise self.refuse(f"{x.dtype} {x.shape}", "give uint8 (…, 4) or int32")
-
-    def shape_rule(self) -> tuple[int, ...]:
-        x = self.inputs[0]
-        return (*x.shape, 4) if x.dtype == "int32" else x.shape[:-1]
-
-    def dtype_rule(self) -> DType:
-        return "int8" if self.inputs[0].dtype == "int32" else "int32"
-
-    def reference(self, *arrays: Array) -> Array:
-        x = np.ascontiguousarray(arrays[0])
-        return x.view(np.dtype(self.output.dtype)).reshape(len(x), *self.output.shape[1:])
-
-    def encoding(self) -> Encoding:
-        return Encoding("BITCAST", 1, "BitcastOptions")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class BitwiseXor(Operation):
-    """Exclusive or of int32 values of equal shapes."""
-
-    def check(self) -> None:
-        a, b = self.inputs
-        if a.dtype != "int32" or b.dtype != "int32" or a.shape != b.shape:
-            raise self.refuse(f"{a.dtype} {a.shape}, {b.dtype} {b.shape}", "give equal int32")
+        if self.inputs[0].dtype != "uint8" or self.quantisation is None:
+            raise self.refuse(f"{self.inputs[0].dtype} or no scale", "give uint8 and a scale")
 
     def shape_rule(self) -> tuple[int, ...]:
         return self.inputs[0].shape
 
+    def dtype_rule(self) -> DType:
+        return "int8"
+
     def reference(self, *arrays: Array) -> Array:
-        return np.asarray(arrays[0] ^ arrays[1])
+        return np.asarray(arrays[0].view(np.int8))
 
     def encoding(self) -> Encoding:
-        return Encoding("BITWISE_XOR", 1, "BitwiseXorOptions")
+        return Encoding("BITCAST", 1, "BitcastOptions")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -103,6 +81,12 @@ class Gather(Operation):
             raise self.refuse("not a constant table and int32 indices", "give these")
         if table.quantisation != self.quantisation:
             raise self.refuse("table and output differ in scale", "give them one scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def shape_rule(self) -> tuple[int, ...]:
         return self.inputs[1].shape + self.inputs[0].shape[1:]

@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     multiply_64_by_quantized_multiplier,
     quantize_multiplier,
     requantise,
     saturate_16,
 )
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,23 +58,49 @@ class BatchMatMul(Operation):
         columns = b.shape[-2 if self.adjoint_b else -1]
         return (*a.shape[:-2], rows, columns)
 
-    def reference(self, *arrays: Array) -> Array:
-        a, b = self.inputs
-        # Exact: float carrying integers, see `carrier`.
+    def accumulate(self, *arrays: Array) -> Array:
+        """Return the inner products of the output's shape: exact integers in a float type."""
         wide = self.output.dtype == "int16"
         exact = carrier(self._inner(0) * (2**30 if wide else 255 * 128))
-        left = arrays[0].astype(exact) - a.zero_point
+        left = arrays[0].astype(exact) - self.inputs[0].zero_point
         right = arrays[1].astype(exact)
         if self.adjoint_a:
             left = left.swapaxes(-1, -2)
         if self.adjoint_b:
             right = right.swapaxes(-1, -2)
+        return np.asarray(np.matmul(left, right))
+
+    def reference(self, *arrays: Array) -> Array:
+        return self._by_reference(self.accumulate(*arrays).astype(np.int64))
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        del form
+        if self.output.dtype != "int8":
+            return self.reference(*arrays)
+        return self._by_xnnpack(self.accumulate(*arrays))
+
+    def _by_reference(self, products: Array) -> Array:
+        a, b = self.inputs
         # The kernel multiplies the scales in float32 and divides in double.
         factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
-        product, multiplier = np.matmul(left, right).astype(np.int64), quantize_multiplier(factor)
-        if wide:
-            return saturate_16(multiply_64_by_quantized_multiplier(product, *multiplier))
-        return requantise(product, *multiplier, self.output.zero_point)
+        multiplier = quantize_multiplier(factor)
+        if self.output.dtype == "int16":
+            return saturate_16(multiply_64_by_quantized_multiplier(products, *multiplier))
+        return requantise(products, *multiplier, self.output.zero_point)
+
+    def _by_xnnpack(self, products: Array) -> Array:
+        a, b = self.inputs
+        factor = xnnpack.product_factor(a.scale, b.scale, self.output.scale)
+        return xnnpack.requantise(products.astype(np.int32), factor, self.output.zero_point)
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        if self.output.dtype != "int8":
+            return super().stored_range(*ranges)
+        zero = self.inputs[0].zero_point
+        terms = [(left - zero) * right for left, right in product(*ranges)]
+        sums = np.array([min(terms), max(terms)], np.int64) * self._inner(0)
+        values = self._by_xnnpack(sums)
+        return int(values.min()), int(values.max())
 
     def macs(self) -> int:
         return int(np.prod(self.output.shape)) * self._inner(0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 from qlvit_edge.converters.ops.convolution import PADDING_CODE
 
 
@@ -27,6 +27,12 @@ class MaxPool2D(Operation):
     def check(self) -> None:
         if self.quantisation != self.inputs[0].quantisation:
             raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def shape_rule(self) -> tuple[int, ...]:
         _, height, width, channels = self.inputs[0].shape

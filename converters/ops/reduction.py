@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
+from qlvit_edge.converters.ops.forms import TwoForms
+from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import quantize_multiplier, requantise
+from qlvit_edge.integer.xnnpack import Form
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +44,12 @@ class ReduceMax(_Reduction):
         if self.quantisation != self.inputs[0].quantisation:
             raise self.refuse("output scale differs from the input's", "keep the scale")
 
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
+
     def reference(self, *arrays: Array) -> Array:
         return np.asarray(arrays[0].max(axis=self.axes, keepdims=True))
 
@@ -66,7 +75,7 @@ class Sum(_Reduction):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Mean(_Reduction):
+class Mean(_Reduction, TwoForms):
     """Average over rows and columns of a map, rounded after the change of scale.
 
     In float32 along any axes.
@@ -81,13 +90,33 @@ class Mean(_Reduction):
 
     def reference(self, *arrays: Array) -> Array:
         x = self.inputs[0]
-        count = x.shape[1] * x.shape[2]
+        count = self.count()
         multiplier, shift = quantize_multiplier(x.scale / self.output.scale)
         # The kernel folds the division into the multiplier, as far as 31 bits have room.
         room = min(count.bit_length() - 1, 32, 31 + shift)
         multiplier = (multiplier << room) // count
         total = arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int64) - count * x.zero_point
         return requantise(total, multiplier, shift - room, self.output.zero_point)
+
+    def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
+        if not self.has_forms():
+            return self.reference(*arrays)
+        return self.rounded(arrays[0].sum(axis=(1, 2), keepdims=True, dtype=np.int32), form)
+
+    def count(self) -> int:
+        """Return how many values an average is over."""
+        return self.inputs[0].shape[1] * self.inputs[0].shape[2]
+
+    def has_forms(self) -> bool:
+        return self.output.dtype == "int8"
+
+    def accumulators(self) -> Array:
+        return np.arange(-128 * self.count(), 127 * self.count() + 1, dtype=np.int32)
+
+    def rounded(self, accumulators: Array, form: Form) -> Array:
+        x, y = self.inputs[0], self.output
+        scales, zero_points = (x.scale, y.scale), (x.zero_point, y.zero_point)
+        return xnnpack.scale_sums(accumulators, self.count(), scales, zero_points, form)
 
     def encoding(self) -> Encoding:
         version = 2 if self.output.dtype == "int8" else 1

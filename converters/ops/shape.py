@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored, Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -18,6 +18,12 @@ class _Move(Operation):
     def check(self) -> None:
         if self.quantisation != self.inputs[0].quantisation:
             raise self.refuse("output scale differs from the input's", "keep the scale")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[:1]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        return ranges[0]
 
     def constant(self) -> list[list[int]]:
         """Return the second input as a list of rows."""
@@ -46,6 +52,10 @@ class Pad(_Move):
     def reference(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], arrays[1], constant_values=self.inputs[0].zero_point)
 
+    def stored_range(self, *ranges: Stored) -> Stored:
+        (low, high), zero = ranges[0], self.output.zero_point
+        return min(low, zero), max(high, zero)
+
     def encoding(self) -> Encoding:
         version = 4 if self.output.dtype == "int16" else self._version()
         return Encoding("PAD", version, "PadOptions")
@@ -59,6 +69,13 @@ class PadV2(Pad):
         super().check()
         if self.inputs[2].quantisation != self.quantisation:
             raise self.refuse("the padding value has another scale", "quantise it alike")
+
+    def sharing(self) -> tuple[Tensor, ...]:
+        return self.inputs[0], self.inputs[2]
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        (low, high), (least, most) = ranges[0], ranges[2]
+        return min(low, least), max(high, most)
 
     def reference(self, *arrays: Array) -> Array:
         return np.pad(arrays[0], arrays[1], constant_values=arrays[2].item())

@@ -13,7 +13,12 @@ import numpy as np
 
 from qlvit_edge.converters.graph import Graph, Operation, Tensor
 from qlvit_edge.converters.idioms.layout import pad_map, reshape
-from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D, same_padding
+from qlvit_edge.converters.ops.convolution import (
+    Conv2D,
+    DepthwiseConv2D,
+    DynamicDepthwiseConv2D,
+    same_padding,
+)
 from qlvit_edge.converters.ops.shape import Pad, PadV2
 from qlvit_edge.converters.rewrites.walk import Rewriting, rewritten
 
@@ -43,7 +48,7 @@ def pad_by_rows(graph: Graph) -> Graph:
 
 
 def _absorbed(operation: Operation, writing: Rewriting) -> Tensor:
-    if not isinstance(operation, Conv2D | DepthwiseConv2D):
+    if not isinstance(operation, Conv2D | DepthwiseConv2D | DynamicDepthwiseConv2D):
         return writing.emit(operation)
     pad = _padding_of(operation.inputs[0], writing)
     if pad is None or operation.padding == "SAME":

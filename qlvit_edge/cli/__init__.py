@@ -51,9 +51,29 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    from qlvit_edge.runtime.arithmetic import installed_runtimes
+
+    click.echo(f"qlvit-edge, version {version('qlvit-edge')}")
+    for line in installed_runtimes():
+        click.echo(line)
+    ctx.exit()
+
+
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
-@click.version_option(package_name="qlvit-edge")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, that of the runtime and whether its arithmetic is proved.",
+)
 def cli(debug: bool) -> None:
     """Cell classification networks as fully-integer models on a microscope.
 

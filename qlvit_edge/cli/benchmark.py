@@ -181,6 +181,10 @@ def _print(found: BenchmarkReport) -> None:
         console.print(f"{found.temperature_after_c:.0f} °C afterwards", highlight=False)
     console.print(_latencies(found))
     console.print(_costs(found.rows))
+    cases = [row.case for row in found.rows]
+    for row in found.rows:
+        line = f"{label_of(row.case, cases)}: {row.facts.arithmetic}"
+        console.print(line, highlight=False, markup=False)
     for name, profile in found.profiles.items():
         console.print(_profile(name, profile))
 

@@ -84,13 +84,12 @@ from qlvit_edge.cli.extras import require
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Test images that are compared with the integer reference (other routes: PyTorch).",
+    help="Test images compared with the integer specification (other routes: with PyTorch).",
 )
 @click.option(
-    "--tensor-images",
+    "--reference-images",
     type=click.IntRange(1),
-    help="Of those, compared at every tensor, not the logits alone  [default: all; above 500 "
-    "MMAC 8]",
+    help="Of those, compared on the reference kernels too  [default: all; above 500 MMAC 8]",
 )
 @click.option(
     "--accuracy-images",
@@ -120,19 +119,20 @@ def command(
     data: Path | None,
     split_path: Path | None,
     images: int,
-    tensor_images: int | None,
+    reference_images: int | None,
     accuracy_images: int | None,
     int16_layers: int | None,
     report: Path | None,
 ) -> None:
     """Convert the trained network RUN (a run folder or a bundled name) and prove the result.
 
-    The proof: every tensor an integer, builtin operators only, every tensor equal to the
-    NumPy reference on the reference kernels, accuracy within --max-drop. A file that fails
-    is not written. Files of the other routes are held against PyTorch's logits. A chain
-    for an Edge TPU goes through the same proof, and must then equal its uncut graph.
-    --int16-layers measures the layers as `sensitivity` does, keeps the activations of the worst
-    in int16 and says what that costs in time; the proof is the same.
+    The proof: every tensor an integer, builtin operators only, every tensor equal to its
+    specification on the default and on the reference kernels, every input the same on x86-64
+    and arm64, accuracy within --max-drop. A file that fails is not written. Files of the other
+    routes are held against PyTorch's logits. A chain for an Edge TPU goes through the same
+    proof, and must then equal its uncut graph. --int16-layers measures the layers as
+    `sensitivity` does, keeps the activations of the worst in int16 and says what that costs in
+    time; the proof is the same.
 
     \b
     Example:
@@ -165,7 +165,7 @@ def command(
         data,
         split_path,
         softmax=cast("Form", softmax),
-        extent=Extent(images, tensor_images, accuracy_images),
+        extent=Extent(images, reference_images, accuracy_images),
         max_drop=max_drop,
         int16_layers=int16_layers,
         chain=(

@@ -70,8 +70,7 @@ def print_chain(report: ChainReport) -> None:
     )
     table.add_row(
         "on the default kernels",
-        f"other logits on {equality.default_unequal_images} of "
-        f"{equality.default_images} images; {equality.default_kernels}",
+        f"the logits, on {equality.default_images} images; {equality.default_kernels}",
     )
     table_console().print(table)
     _print_compiler(cut.compiler)

@@ -69,8 +69,8 @@ def convert_natively(
     from qlvit_edge.converters.convert import convert
     from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
     from qlvit_edge.converters.lower import require_lowerable
+    from qlvit_edge.converters.proof.accuracy import check_budget
     from qlvit_edge.converters.proof_images import proof_images
-    from qlvit_edge.converters.prove import check_budget
     from qlvit_edge.errors import AccuracyBudgetError
     from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
     from qlvit_edge.training.checkpoint import load_checkpoint

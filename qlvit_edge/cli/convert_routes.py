@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _OPTIONS_OF = {
     "softmax": "native",
     "max_drop": "native",
-    "tensor_images": "native",
+    "reference_images": "native",
     "accuracy_images": "native",
     "target": "native",
     "tpu_share": "native",

@@ -119,10 +119,11 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
 
 
 def kernels_used(content: bytes) -> str:
-    """Return in words which kernels the default runtime runs a model with."""
+    """Return in words which kernels the default runtime runs, and whether that is proved."""
     from qlvit_edge.runtime.interpreter import Interpreter
 
-    return Interpreter(content).kernels_used
+    interpreter = Interpreter(content)
+    return f"{interpreter.kernels_used}: {interpreter.arithmetic}"
 
 
 def _kernels_in_child(path: Path, content: bytes) -> str:
@@ -195,15 +196,24 @@ def _metadata(metadata: ModelMetadata) -> Table:
     from qlvit_edge.modelfile.summary import metadata_values
 
     table = _table("Metadata", "property", "value")
-    for name, value in metadata_values(metadata).items():
-        if isinstance(value, dict):
-            text = ", ".join(f"{key} {number:.4g}" for key, number in value.items())
-        elif isinstance(value, list):
-            text = ("×" if name == "input_size" else ", ").join(map(str, value))
-        else:
-            text = "none" if value is None else str(value)
-        table.add_row(name.replace("_", " "), plain(text))
+    in_words = {
+        "input_size": "×".join(map(str, metadata.input_size)),
+        "tried_forms": "none" if metadata.tried_forms is None else str(metadata.tried_forms),
+    }
+    for name, value in (metadata_values(metadata) | in_words).items():
+        table.add_row(name.replace("_", " "), plain(_in_words(value)))
     return table
+
+
+def _in_words(value: object) -> str:
+    """A value of the metadata as text: fractions rounded, lists and objects in a row."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(part)}" for key, part in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_in_words, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)
 
 
 def _verdict(console: Console, audit: AuditResult) -> None:

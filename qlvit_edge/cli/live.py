@@ -133,5 +133,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"{summary.frames} frames in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
+        f"arithmetic: {summary.arithmetic}\n"
         f"results: {summary.results}, run {summary.run_id}"
     )

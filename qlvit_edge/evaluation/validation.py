@@ -23,7 +23,6 @@ from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.evaluation import metrics
-from qlvit_edge.evaluation.golden import compare_golden
 from qlvit_edge.evaluation.quality import Quality, measure_quality
 from qlvit_edge.evaluation.validation_report import (
     DataFacts,
@@ -43,8 +42,10 @@ from qlvit_edge.preprocess import preprocess, recipe
 from qlvit_edge.runtime.chain import ChainInterpreter
 from qlvit_edge.runtime.chain import open_model as load
 from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.classifier import as_input, softmax
+from qlvit_edge.runtime.classifier import softmax
+from qlvit_edge.runtime.golden import compare_golden
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
+from qlvit_edge.runtime.tensor_info import as_input
 
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
@@ -208,12 +209,7 @@ def validate(
     run_in_child(model.path, trial, model.content, kernels.value, runtime)
     before = _peak_memory()
     interpreter = load(model.content, kernels=kernels, runtime=runtime)
-    golden = compare_golden(
-        [] if model.metadata is None else model.metadata.golden,
-        interpreter,
-        model.channels,
-        must_be_equal=kernels is Kernels.REFERENCE,
-    )
+    golden = compare_golden(model.metadata, interpreter)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
     answers = []
     kinds: list[str] = []
@@ -245,6 +241,8 @@ def validate(
             runtime=runtime,
             used=interpreter.kernels_used,
             xnnpack_missing=interpreter.xnnpack_missing,
+            arithmetic=str(interpreter.arithmetic),
+            proved=interpreter.arithmetic.proved,
         ),
         machine=Host(
             processor=platform.machine(),

@@ -190,6 +190,7 @@ def _speed(found: Measurement, answers: Sequence[Answer]) -> str:
     grown = memory.peak - memory.before_model
     entries = [
         ("kernels that ran", f"{kernels.used} (asked for: {kernels.asked})"),
+        ("arithmetic", kernels.arithmetic),
         ("runtime", f"{kernels.runtime}, one thread"),
         (
             "peak memory",

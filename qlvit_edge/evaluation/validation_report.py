@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from qlvit_edge.evaluation.golden import GoldenReport
 from qlvit_edge.evaluation.quality import Quality
+from qlvit_edge.runtime.golden import GoldenReport
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,16 @@ class KernelFacts:
         runtime: that executed it.
         used: the kernels that ran, in words.
         xnnpack_missing: XNNPACK was asked for and took nothing.
+        arithmetic: what they compute, and whether that is proved on this runtime, in words.
+        proved: whether it is.
     """
 
     asked: str
     runtime: str
     used: str
     xnnpack_missing: bool
+    arithmetic: str
+    proved: bool
 
 
 @dataclass(frozen=True)

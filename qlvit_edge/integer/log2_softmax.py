@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -30,7 +31,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.integer.iexp import iexp_table
 from qlvit_edge.integer.requantise import add_parameters, add_quantised
-from qlvit_edge.integer.tables import exp, look_up, lookup_table
+from qlvit_edge.integer.tables import (
+    LEAST_MARGIN,
+    elu,
+    elu_margin,
+    exp,
+    look_up,
+    lookup_table,
+)
 
 Form = Literal["fast", "exact"]
 
@@ -41,9 +49,12 @@ LARGEST_ANCHOR = LEVELS - TABLE_LEVELS
 SHIFTED_ZERO_POINT = 127
 EXP_SCALE, EXP_ZERO_POINT, EXP_ONE = 1 / 255, -128, 255
 LOG_ZERO_POINT = -128
+ELU_ZERO_POINT = 127
+POWER_ELU_SCALE = float(np.float32(1 / 126.999))  # 0.5 gives 64 and 2^-8 gives 0, as EXP does
 CODE_SCALE, CODE_ZERO_POINT = float(np.float32(math.log(2))), TOP_CODE
 LARGEST_AXIS = 2**15
 _LARGEST_LOG_TABLE = 2**16
+_MOST_STEPS = 2000  # of 2^-20 about a scale
 
 
 @dataclass(frozen=True)
@@ -56,17 +67,29 @@ class LogTable:
             at most 65536 entries (an error of at most 2^(k-1) / smallest in the logarithm).
         scale: of the values, ln(N)/255: the sum of N terms is at most N times the smallest, so
             no step is wasted. A coarse logarithm shifts all codes of a column at once.
-        values: int8, ``ln(sum / smallest)`` at that scale, zero point -128.
+        zero_point: -128, more where the codes are raised.
+        values: int8, ``ln(sum / smallest) - raised · ln2`` at that scale and zero point.
     """
 
     smallest: int
     shift: int
     scale: float
+    zero_point: int
     values: NDArray[np.int8]
 
 
-def log_table(smallest: int, count: int) -> LogTable:
+def raises(count: int, anchor: int) -> bool:
+    """Tell whether the codes of `count` values can be raised by `anchor` levels."""
+    return 2**anchor <= count
+
+
+def log_table(smallest: int, count: int, raised: int = 0) -> LogTable:
     """Tabulate ``ln(sum / smallest)`` for sums from `smallest` to ``count · smallest``.
+
+    Args:
+        smallest: sum.
+        count: of values; at least ``2^raised``.
+        raised: levels by which the codes are to be raised; that much less are the logarithms.
 
     Raises:
         ValueError: for more than 32768 values: the sums are proved to fit int32 up to there.
@@ -78,8 +101,11 @@ def log_table(smallest: int, count: int) -> LogTable:
     first = smallest + (np.arange((span >> shift) + 1, dtype=np.int64) << shift)
     middle = first + ((1 << shift) - 1) / 2
     scale = float(np.float32(math.log(max(count, 2)) / 255))
-    stored = np.floor(np.log(middle / smallest) / scale + 0.5) + LOG_ZERO_POINT
-    return LogTable(smallest, shift, scale, np.clip(stored, -128, 127).astype(np.int8))
+    less = raised * math.log(2) / scale
+    zero_point = LOG_ZERO_POINT + round(less)
+    stored = np.floor(np.log(middle / smallest) / scale - less + 0.5) + zero_point
+    values = np.clip(stored, -128, 127).astype(np.int8)
+    return LogTable(smallest, shift, scale, zero_point, values)
 
 
 def power_scale(anchor: int) -> float:
@@ -113,6 +139,7 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
     below = x.astype(np.int32) - x.max(axis=axis, keepdims=True)
     shifted = np.clip(below + SHIFTED_ZERO_POINT, -128, 127).astype(np.int8)
     if form == "fast":
+        scale = shifted_scale(scale)
         exponential = look_up(fast_table(scale), shifted).astype(np.int32) - EXP_ZERO_POINT
         smallest = EXP_ONE
     else:
@@ -129,8 +156,29 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
 
 
 def fast_table(scale: float) -> NDArray[np.int8]:
-    """Tabulate ``round(255 · exp(s · (d - 127))) - 128`` for the bytes d."""
+    """Tabulate ``round(255 · exp(s · (d - 127))) - 128`` for the bytes d; s as `shifted_scale`."""
     return lookup_table(exp, scale, SHIFTED_ZERO_POINT, EXP_SCALE, EXP_ZERO_POINT)
+
+
+@lru_cache
+def shifted_scale(scale: float) -> float:
+    """Return the scale of d for logits of a scale: the same, or up to 0.1 % off it.
+
+    ELU with zero point 127 has the bytes of `fast_table`, and is what XNNPACK takes; moved is the
+    scale where an entry would come too near to half a step for all kernels to agree. So small a
+    change leaves the difference of two int8 values what it is.
+
+    Raises:
+        ValueError: no scale near this one will do.
+    """
+    for step in range(_MOST_STEPS):
+        moved = float(np.float32(scale * (1 + (-1) ** step * ((step + 1) // 2) * 2.0**-20)))
+        if elu_margin(moved, SHIFTED_ZERO_POINT, EXP_SCALE) >= LEAST_MARGIN and np.array_equal(
+            fast_table(moved),
+            lookup_table(elu, moved, SHIFTED_ZERO_POINT, EXP_SCALE, ELU_ZERO_POINT),
+        ):
+            return moved
+    raise ValueError(f"no table of e^x for steps of {scale}")
 
 
 def fast_probabilities(codes: NDArray[np.int8], anchor: int) -> NDArray[np.int8]:

@@ -195,6 +195,42 @@ def add_quantised_16(
     return saturate_16(multiply_by_quantized_multiplier(left + right, *parameters.output))
 
 
+_AT_A_TIME_16 = 16  # int16 values in a step of the optimised kernel
+
+
+def add_quantised_16_by_vectors(
+    a: NDArray[np.int16], b: NDArray[np.int16], scales: tuple[float, float, float]
+) -> NDArray[np.int16]:
+    """Add int16 tensors of zero point 0 as the optimised builtin kernel, the default one, does.
+
+    Sixteen values at a time it shifts operands first and multiplies then, where
+    `add_quantised_16`, which is right for what is left over and for operands that differ in shape,
+    multiplies and then shifts: it rounds once less. Of random sums one in 700 000 is another one.
+
+    Args:
+        a: first operand (B, …), each of the batch a run of its own.
+        b: second operand.
+        scales: of first operand, second operand and output.
+
+    Source: TFLite's ``AddElementwiseInt16`` with NEON, which x86-64 runs in SSE.
+    """
+    total = add_quantised_16(a, b, scales)
+    if a.shape != b.shape:
+        return total
+    parameters = add_parameters(scales, (0, 0, 0), _ADD_HEADROOM_16)
+    flat = total.reshape(len(total), -1)
+    whole = flat.shape[1] // _AT_A_TIME_16 * _AT_A_TIME_16
+    terms = []
+    for x, (multiplier, shift) in ((a, parameters.first), (b, parameters.second)):
+        left = _ADD_HEADROOM_16 + shift
+        wide = x.reshape(len(x), -1)[:, :whole].astype(np.int64)
+        shifted = wide << left if left >= 0 else wide >> -left
+        terms.append(saturating_rounding_doubling_high_mul(shifted, multiplier))
+    sums = multiply_by_quantized_multiplier(terms[0] + terms[1], *parameters.output)
+    flat[:, :whole] = saturate_16(sums)
+    return total
+
+
 def multiply_quantised(
     a: NDArray[np.int8],
     b: NDArray[np.int8],

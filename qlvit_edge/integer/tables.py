@@ -15,6 +15,9 @@ from qlvit_edge.integer.uniform import round_half_away
 
 Float32 = NDArray[np.float32]
 
+LEAST_MARGIN = 1e-4
+"""Steps by which table entries stay off halves, see `elu_margin`."""
+
 
 def lookup_table(
     function: Callable[[Float32], Float32],
@@ -45,6 +48,24 @@ def exp(x: Float32) -> Float32:
     """Compute e^x, correctly rounded to float32."""
     with np.errstate(over="ignore"):
         return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
+def elu(x: Float32) -> Float32:
+    """Compute e^x - 1 below 0, x above, correctly rounded to float32."""
+    low = np.minimum(x, np.float32(0)).astype(np.float64)
+    return np.where(x < 0, np.expm1(low).astype(np.float32), x)
+
+
+def elu_margin(input_scale: float, input_zero_point: int, output_scale: float) -> float:
+    """Return how near an entry of an ELU table comes to half a step, in steps.
+
+    Kernels round halves in two ways and e^x in its last bit. Above `LEAST_MARGIN` no kernel can
+    differ: float32 leaves 3e-5 steps of uncertainty in 255.
+    """
+    stored = np.arange(-128, 128) - input_zero_point
+    real = np.minimum(np.float64(np.float32(input_scale)) * stored, 0.0)
+    steps = np.expm1(real) / np.float64(np.float32(output_scale))
+    return float(np.abs(steps - np.floor(steps) - 0.5).min())
 
 
 def logistic(x: Float32) -> Float32:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import zipfile
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -37,26 +38,41 @@ class _Strict(BaseModel):
 
 
 class GoldenPair(_Strict):
-    """An input and the output that the reference kernels give for it.
+    """An input and the outputs that it must give, one for each arithmetic that is proved.
 
     Attributes:
         image_png: the network's input, (h, w, 3) uint8 RGB or (h, w, 1) grey, as PNG in
             base64.
-        logits: the int8 logits of the reference kernels, one a class.
+        logits: the int8 logits of the reference kernels, one per class.
+        xnnpack_logits: those of XNNPACK's arithmetic; None in files of format 1.
         label: the image's true class.
         source: where the image is from, with its licence (MIT images only).
     """
 
     image_png: str
     logits: list[_Int8]
+    xnnpack_logits: list[_Int8] | None = None
     label: str
     source: str
 
     @classmethod
     def of(
-        cls, image: NDArray[np.uint8], logits: NDArray[np.int8], label: str, source: str
+        cls,
+        image: NDArray[np.uint8],
+        logits: NDArray[np.int8],
+        xnnpack_logits: NDArray[np.int8],
+        label: str,
+        source: str,
     ) -> GoldenPair:
-        """Make a pair from an input, (h, w, 3) RGB or (h, w, 1) grey, and its int8 logits."""
+        """Make a pair from an input, (h, w, 3) RGB or (h, w, 1) grey, and its int8 logits.
+
+        Args:
+            image: uint8.
+            logits: one per class, of the reference arithmetic.
+            xnnpack_logits: the same of XNNPACK's.
+            label: the image's true class.
+            source: where the image is from.
+        """
         import cv2
 
         # Channels from last to first: BGR is what OpenCV writes; grey stays grey.
@@ -66,6 +82,7 @@ class GoldenPair(_Strict):
         return cls(
             image_png=base64.b64encode(content.tobytes()).decode("ascii"),
             logits=[int(value) for value in logits.ravel()],
+            xnnpack_logits=[int(value) for value in xnnpack_logits.ravel()],
             label=label,
             source=source,
         )
@@ -87,11 +104,34 @@ class GoldenPair(_Strict):
             ) from None
 
 
+class TriedForms(_Strict):
+    """That x86-64 and arm64 compute the same: XNNPACK rounds MUL and MEAN differently on them.
+
+    Attributes:
+        operations: how many operations of the file have two forms.
+        tried: products and sums that were tried in both, all that there can be.
+        moved: by tensor, the float32 steps by which its scale was moved so that none differs.
+    """
+
+    operations: int = Field(ge=0)
+    tried: int = Field(ge=0)
+    moved: dict[str, int] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        scales = f"{len(self.moved) or 'no'} scale{'' if len(self.moved) < 2 else 's'} moved"
+        return (
+            f"{self.tried} products and sums of {self.operations} operations tried in the forms of "
+            f"both, {scales}"
+        )
+
+
 class ModelMetadata(_Strict):
     """Everything a model file says about itself.
 
     Attributes:
-        format_version: version of this structure.
+        format_version: version of this structure. Format 2 has the logits of XNNPACK's
+            arithmetic in every golden pair; files of format 1 are read and run, and nothing
+            is claimed of them on XNNPACK.
         name: the model's name.
         labels: class names in the order of the logits.
         input_size: height and width of the input in pixels.
@@ -108,10 +148,11 @@ class ModelMetadata(_Strict):
         unknown_cells: kinds of cells that it was never shown.
         accuracy: measured figures by name, as fractions.
         golden: golden pairs.
+        tried_forms: that the arithmetic is one on all processors; None in files of format 1.
         created_by: the program that wrote the file, with its version.
     """
 
-    format_version: Literal[1] = 1
+    format_version: Literal[1, 2] = 2
     name: str
     labels: list[str] = Field(min_length=2, max_length=1000)
     input_size: tuple[_Side, _Side]
@@ -128,6 +169,7 @@ class ModelMetadata(_Strict):
     unknown_cells: list[str] = Field(default_factory=list)
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
     golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
+    tried_forms: TriedForms | None = None
     created_by: str
 
     @property
@@ -142,8 +184,11 @@ class ModelMetadata(_Strict):
         if any(not label.strip() or "\n" in label for label in self.labels):
             raise ValueError("a label is empty or has more than one line")
         for pair in self.golden:
-            if len(pair.logits) != len(self.labels):
-                raise ValueError("a golden pair has not one logit a label")
+            if (pair.xnnpack_logits is None) != (self.format_version == 1):
+                raise ValueError("a golden pair is of another format")
+            answers = [pair.logits, pair.xnnpack_logits]
+            if any(a is not None and len(a) != len(self.labels) for a in answers):
+                raise ValueError("a golden pair has not one logit per label")
             if pair.label not in self.labels:
                 raise ValueError("a golden pair has a label that the model does not know")
         return self
@@ -172,7 +217,7 @@ def embed(model: bytes, metadata: ModelMetadata) -> bytes:
         tree.buffers.append(generated.BufferT())
         tree.metadata = [*entries, entry]
     tree.buffers[entry.buffer].data = content
-    return _with_labels(_pack(tree), metadata.labels)
+    return _with_labels(pack(tree), metadata.labels)
 
 
 def read_metadata(model: bytes, *, subject: object = "model") -> ModelMetadata | None:
@@ -219,12 +264,16 @@ def _name(entry: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
-def _pack(tree: Any) -> bytes:
+@cache
+def _aligned_builder_class() -> Any:
+    """Return the class of builders that put byte vectors, all tensor values, at multiples of 16.
+
+    One class, not one per file: making and dropping subclasses takes references of None away
+    (seen with CPython 3.11), until the collector of garbage crashes.
+    """
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-        """Puts byte vectors, which hold all tensor values, at multiples of 16."""
-
         def CreateNumpyVector(self, x: NDArray[Any]) -> Any:
             if x.dtype != np.uint8:
                 return super().CreateNumpyVector(x)
@@ -233,7 +282,12 @@ def _pack(tree: Any) -> bytes:
             self.Bytes[self.head : self.head + x.size] = x.tobytes()
             return self.EndVector()
 
-    builder = AlignedBuilder(1024)
+    return AlignedBuilder
+
+
+def pack(tree: Any) -> bytes:
+    """Return the file of an object tree of the schema, buffers aligned to 16 bytes."""
+    builder = _aligned_builder_class()(1024)
     builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

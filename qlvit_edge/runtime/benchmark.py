@@ -19,6 +19,7 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.runtime.arithmetic import arithmetic_of_file
 from qlvit_edge.runtime.machine import Machine, temperature
 from qlvit_edge.runtime.profiler import Profile
 from qlvit_edge.runtime.worker import Case, Worker, bare_peak
@@ -48,6 +49,7 @@ class Facts:
         arena_bytes: memory for the activations, by calculation.
         constant_bytes: of the tensors in the file.
         kernels_used: what really ran, in words.
+        arithmetic: what that computes, and whether that is proved on this runtime, in words.
         partitions: parts of the graph that XNNPACK took over.
         operators_left: operators outside them.
         start_up_s: from the start of a process to the end of its first inference.
@@ -61,6 +63,7 @@ class Facts:
     arena_bytes: int
     constant_bytes: int
     kernels_used: str
+    arithmetic: str
     partitions: int
     operators_left: int
     start_up_s: float
@@ -241,6 +244,12 @@ def _facts(case: Case, document: Document, bare: int | None) -> Facts:
     for _ in range(STARTS):
         with Worker(case) as worker:
             starts.append(worker.first_run)
+    arithmetic = arithmetic_of_file(
+        document,
+        case.runtime,
+        reference=case.kernels == "reference",
+        partitions=starts[0].partitions,
+    )
     peaks = [start.peak_bytes for start in starts if start.peak_bytes is not None]
     peak = int(statistics.median(peaks)) if peaks else None
     return Facts(
@@ -249,6 +258,7 @@ def _facts(case: Case, document: Document, bare: int | None) -> Facts:
         arena_bytes=arena_bytes(document.subgraphs[0]),
         constant_bytes=sum(t.nbytes for t in document.tensors if t.is_constant),
         kernels_used=starts[0].kernels_used,
+        arithmetic=str(arithmetic),
         partitions=starts[0].partitions,
         operators_left=starts[0].operators_left,
         start_up_s=statistics.median(start.seconds for start in starts),

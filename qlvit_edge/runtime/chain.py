@@ -8,6 +8,7 @@ segments run on the Edge TPU: written from its documentation, never tried on har
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,16 @@ from numpy.typing import NDArray
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.modelfile.chain import is_chain, read_chain
 from qlvit_edge.modelfile.chain_description import Border
+from qlvit_edge.runtime.arithmetic import Arithmetic, running_arithmetic
 from qlvit_edge.runtime.interpreter import (
     Interpreter,
     Kernels,
     Runtime,
-    TensorInfo,
     load_native,
-    partitions_of,
+    plan,
     run_native,
 )
+from qlvit_edge.runtime.tensor_info import TensorInfo
 
 
 class ChainInterpreter:
@@ -64,13 +66,14 @@ class ChainInterpreter:
             DeviceError: the runtime or the delegate does not start, or the chain holds no
                 compiled segments for it.
         """
-        chain = read_chain(content, subject=subject)
+        chain = self._chain = read_chain(content, subject=subject)
+        self._runtime: Runtime = runtime
         self.kernels = Kernels(kernels)
         self.input = _info(chain.border(chain.description.input))
         self.output = _info(chain.border(chain.description.output))
         self._segments: list[_LoadedSegment] = []
         self.partitions = rest = 0
-        on_tpu = 0
+        self._on_tpu = 0
         for segment in chain.description.segments:
             library = delegate if segment.device == "tpu" else None
             if library is not None and segment.compiled is None:
@@ -89,20 +92,32 @@ class ChainInterpreter:
                 delegate=library,
             )
             self._segments.append(_LoadedSegment(native))
-            on_tpu += library is not None
+            self._on_tpu += library is not None
             if library is None:
-                parts, left = partitions_of(native)
-                self.partitions, rest = self.partitions + parts, rest + left
+                delegated, left = plan(native)
+                self.partitions, rest = self.partitions + len(delegated), rest + left
         self.xnnpack_missing = (
             self.kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
         )
         kind = "XNNPACK" if self.partitions else self.kernels.value
-        places = f"{on_tpu} on the Edge TPU" if on_tpu else "all on the CPU"
+        places = f"{self._on_tpu} on the Edge TPU" if self._on_tpu else "all on the CPU"
         self.kernels_used = (
             f"{len(self._segments)} segments, {places}: {kind} "
             f"({self.partitions} partitions, {rest} builtin operators)"
         )
         self._kept: dict[str, NDArray[Any]] = {}
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """Which arithmetic the kernels that run compute, and whether that is proved."""
+        return running_arithmetic(
+            self._runtime,
+            reference=self.kernels is Kernels.REFERENCE,
+            partitions=self.partitions,
+            file_format=self._chain.description.model.format_version,
+            operators={op.name for document in self._chain.documents for op in document.operators},
+            delegate=self._on_tpu > 0,
+        )
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
         """Run the chain once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,11 @@ from qlvit_edge.modelfile.chain import metadata_in
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import decode, preprocess, recipe
+from qlvit_edge.runtime.arithmetic import Arithmetic
 from qlvit_edge.runtime.chain import open_model
-from qlvit_edge.runtime.interpreter import Kernels, Runtime, TensorInfo
+from qlvit_edge.runtime.golden import GoldenReport, compare_golden
+from qlvit_edge.runtime.interpreter import Kernels, Runtime
+from qlvit_edge.runtime.tensor_info import as_input
 
 Verdict = Literal["accepted", "uncertain"]
 
@@ -54,6 +57,7 @@ class Classifier:
         metadata: what the model file says about itself.
         sha256: hash of the model file.
         kernels_used: which kernels really run, in words.
+        xnnpack_missing: XNNPACK was to be expected but took no operator.
         accept_at: the probability from which a label is accepted.
     """
 
@@ -118,6 +122,33 @@ class Classifier:
         """Class names in the order of the logits."""
         return tuple(self.metadata.labels)
 
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Which arithmetic the kernels that run compute, and whether that is proved here.
+
+        ``str(classifier.arithmetic)`` is a sentence such as ``"XNNPACK arithmetic, proved for
+        ai-edge-litert 2.3.0 on x86_64"``.
+        """
+        return self._interpreter.arithmetic
+
+    def golden_pairs(self) -> GoldenReport:
+        """Run the golden pairs of the file on the kernels that run, and say how they came out.
+
+        Takes one inference per pair.
+
+        Raises:
+            ModelFileError: a pair's image is damaged.
+            DeviceError: the runtime failed.
+        """
+        return compare_golden(self.metadata, self._interpreter)
+
+    def golden_pairs_hold(self) -> bool | None:
+        """Tell whether every golden pair is equal to the byte; see `golden_pairs`.
+
+        None: nothing is claimed of the kernels that run, or the file holds no pairs for them.
+        """
+        return self.golden_pairs().passed
+
     def classify(self, image: NDArray[np.uint8] | Path | str) -> Classification:
         """Classify the image of one cell.
 
@@ -150,21 +181,6 @@ class Classifier:
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
             verdict="accepted" if probability >= self.accept_at else "uncertain",
         )
-
-
-def as_input(pixels: NDArray[np.uint8], tensor: TensorInfo) -> NDArray[Any]:
-    """Return 0..255 pixels as the values that an input tensor takes; same shape.
-
-    Our models take the bytes themselves; float models and int8 ones take real values of 0
-    to 255, quantised as the tensor says.
-    """
-    if tensor.dtype == np.uint8:
-        return pixels
-    if not tensor.quantised:
-        return pixels.astype(tensor.dtype)
-    steps = np.rint(pixels / tensor.scale) + tensor.zero_point
-    limits = np.iinfo(tensor.dtype)
-    return np.asarray(np.clip(steps, limits.min, limits.max), tensor.dtype)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
+from qlvit_edge.runtime.arithmetic import Arithmetic, arithmetic_of_file, require_version
+from qlvit_edge.runtime.reference_form import needs_reference_form, reference_form
+from qlvit_edge.runtime.tensor_info import TensorInfo
 
 Runtime = Literal["litert", "tflite-runtime"]
 
@@ -50,35 +53,6 @@ _RESOLVERS = {
     Kernels.BUILTIN: "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     Kernels.REFERENCE: "BUILTIN_REF",
 }
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a model.
-
-    Attributes:
-        name: the tensor's name.
-        shape: its shape, batch first.
-        dtype: its element type.
-        scale: real value of one step; 0.0 where the tensor is not quantised.
-        zero_point: the integer that stands for 0.0.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scale: float
-    zero_point: int
-
-    @property
-    def quantised(self) -> bool:
-        """Whether integers of this tensor stand for real values by a scale."""
-        return self.scale != 0.0
-
-    def dequantise(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the real values that ``values`` of this tensor stand for, same shape."""
-        real = np.asarray(values, np.float64)
-        return (real - self.zero_point) * self.scale if self.quantised else real
 
 
 class Interpreter:
@@ -129,24 +103,38 @@ class Interpreter:
             raise ValueError("keep_all_tensors needs builtin or reference kernels")
         subject: object = model if isinstance(model, Path) else "model"
         content = read_bytes(model) if isinstance(model, Path) else model
-        require_allowed(read_document(content, subject=subject), subject)
+        self._document = read_document(content, subject=subject)
+        require_allowed(self._document, subject)
+        if kernels is Kernels.REFERENCE and needs_reference_form(self._document):
+            content = reference_form(content)
         self._native = load_native(
             content, subject, kernels, runtime, threads, keep_all_tensors=keep_all_tensors
         )
         self.kernels = kernels
+        self._runtime: Runtime = runtime
         self._keep = keep_all_tensors
         self._names: list[tuple[str, int]] = []
         self.input = _only(self._native.get_input_details(), "input", subject)
         self.output = _only(self._native.get_output_details(), "output", subject)
         self._input_index: int = self._native.get_input_details()[0]["index"]
         self._output_index: int = self._native.get_output_details()[0]["index"]
-        self.delegated, self.operators_left = _plan(self._native._get_ops_details())
+        self.delegated, self.operators_left = plan(self._native)
         self.partitions = len(self.delegated)
         self.xnnpack_missing = (
             kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
         )
         self.kernels_used = _words(
             kernels, self.partitions, self.operators_left, self.xnnpack_missing
+        )
+
+    @cached_property
+    def arithmetic(self) -> Arithmetic:
+        """Which arithmetic the kernels that run compute, and whether that is proved."""
+        return arithmetic_of_file(
+            self._document,
+            self._runtime,
+            reference=self.kernels is Kernels.REFERENCE,
+            partitions=self.partitions,
         )
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -254,10 +242,9 @@ def run_native(native: Any) -> None:
         ) from error
 
 
-def partitions_of(native: Any) -> tuple[int, int]:
-    """Return the number of parts that a delegate took over and of operators left."""
-    delegated, left = _plan(native._get_ops_details())
-    return len(delegated), left
+def plan(native: Any) -> tuple[list[list[int]], int]:
+    """Return the operators of each part that a delegate took over and the number of those left."""
+    return _plan(native._get_ops_details())
 
 
 _PLUGIN = ("create", "destroy")
@@ -287,10 +274,11 @@ def load_runtime(runtime: Runtime) -> Any:
     """Import a runtime's interpreter module and return it.
 
     Raises:
-        DeviceError: it is not installed or does not start.
+        DeviceError: it is not installed, is too old or does not start.
     """
     if runtime not in _MODULES:
         raise ValueError(f"runtime {runtime!r} is not one of {', '.join(_MODULES)}")
+    require_version(runtime)
     module, package = _MODULES[runtime]
     try:
         with native_stderr_silenced():

@@ -102,6 +102,24 @@ def profile_model(path: Path, rounds: int = ROUNDS) -> Profile:
     )
 
 
+def running_order(path: Path) -> list[tuple[Event, int, bool]]:
+    """Return what one inference on the default kernels runs, in order, in a process of its own.
+
+    Returns:
+        For each event: itself, the number of its operator in the file, and whether that
+        operator is of a fitting kind.
+
+    Raises:
+        ModelFileError: the file is no model, or the runtime crashed on it.
+        DeviceError: the runtime has no profiler that we know.
+    """
+    content = read_bytes(path)
+    document = read_document(content, subject=path)
+    parts, _, runs = run_in_child(path, _run, content, 1)
+    owners = _owners(document.subgraphs[0].operators, parts, runs[0])
+    return [(event, *owner) for event, owner in zip(runs[0], owners, strict=True)]
+
+
 def _run(content: bytes, rounds: int) -> tuple[list[list[int]], list[int], list[list[Event]]]:
     """In the child: the operators of the delegate's parts, and every round's events."""
     interpreter = Interpreter(content)

@@ -79,6 +79,7 @@ class Summary:
         run_id: the run's row there.
         runtime: the TFLite runtime.
         kernels: the kernels that really ran, in words.
+        arithmetic: what they compute, and whether that is proved on this runtime, in words.
         outcome: how it ended.
         frames: frames stored.
         cells: cells found.
@@ -98,6 +99,7 @@ class Summary:
     run_id: int
     runtime: str
     kernels: str
+    arithmetic: str
     outcome: Outcome
     frames: int
     cells: int
@@ -195,6 +197,7 @@ class Session:
             run_id=self._run_id,
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
+            arithmetic=str(self.classifier.arithmetic),
             outcome=self._outcome,
             frames=self.frames,
             cells=self.counts.total(),

@@ -63,15 +63,36 @@ def run_kernels(content: bytes, inputs: dict[str, np.ndarray], kernels: str) -> 
     return np.concatenate(outputs)
 
 
-def outcomes(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what NumPy, the reference kernels and the default kernels make of a case."""
+@dataclass(frozen=True)
+class Outcomes:
+    """What an operation gives: NumPy in an arithmetic, and the kernels that compute it.
+
+    Attributes:
+        reference: the reference arithmetic.
+        on_reference: the reference kernels.
+        xnnpack: XNNPACK's arithmetic.
+        on_default: the default kernels.
+    """
+
+    reference: np.ndarray
+    on_reference: np.ndarray
+    xnnpack: np.ndarray
+    on_default: np.ndarray
+
+
+def outcomes(case: Case) -> Outcomes:
+    """Run a case in both arithmetics and on both kernel sets."""
     activations = {t.name: t for t in case.operation.inputs if t.data is None}
     inputs = tuple(activations.values())
     graph = Graph("one", inputs, (case.operation.output,), (case.operation,))
     content = write_tflite(graph)
-    expected = run_reference(graph, case.inputs)[case.operation.name]
-    return (
-        expected,
+    reference, xnnpack = (
+        run_reference(graph, case.inputs, arithmetic=arithmetic)[case.operation.name]
+        for arithmetic in ("reference", "xnnpack")
+    )
+    return Outcomes(
+        reference,
         run_kernels(content, case.inputs, "BUILTIN_REF"),
+        xnnpack,
         run_kernels(content, case.inputs, "AUTO"),
     )

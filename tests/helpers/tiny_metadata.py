@@ -33,7 +33,8 @@ def metadata(*, size: int = 8, golden: bool = True) -> ModelMetadata:
     pairs = []
     for label in COLOURS if golden else ():
         image = plain_image(label, size=size)
-        pairs.append(GoldenPair.of(image, plain_logits(image), label, "synthetic"))
+        logits = plain_logits(image)
+        pairs.append(GoldenPair.of(image, logits, logits, label, "synthetic"))
     return ModelMetadata(
         name="tiny",
         labels=list(COLOURS),

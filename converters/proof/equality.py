@@ -1,0 +1,168 @@
+"""The specification, in NumPy, against kernels, at every tensor.
+
+The default kernels are compared with XNNPACK's arithmetic, the reference kernels with their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.converters.graph import Array, Graph
+from qlvit_edge.converters.reference import run_reference
+from qlvit_edge.errors import ConversionError
+from qlvit_edge.runtime.child import run_in_child
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.runtime.twin import Twin
+
+Views = NDArray[np.uint8]
+Logits = NDArray[np.int8]
+Specification = Literal["reference", "xnnpack"]
+
+_CHUNK_PIXELS = 20 * 96 * 96  # of the images whose tensors are all held at once
+_PROCESSES = 2
+_MOST_IMAGES = 50  # of one child, which has a time limit; slow machines take seconds an image
+TITLES = {"reference": "the reference kernels", "xnnpack": "the default kernels"}
+
+
+@dataclass(frozen=True)
+class Equality:
+    """An arithmetic, computed by NumPy, against the kernels that are to compute it.
+
+    Attributes:
+        arithmetic: ``"xnnpack"`` on the default kernels, ``"reference"`` on theirs.
+        images: images compared, at every tensor.
+        tensors: activations compared per image.
+        unequal: tensor name → images in which any of its bytes differs; empty if proven.
+        logits: (images, classes) int8, of NumPy.
+        kernels: what ran, in words.
+    """
+
+    arithmetic: Specification
+    images: int
+    tensors: int
+    unequal: dict[str, int]
+    logits: Logits
+    kernels: str
+
+    def require(self) -> None:
+        """Refuse a file of which anything differs.
+
+        Raises:
+            ConversionError: naming the first tensor.
+        """
+        if not self.unequal:
+            return
+        name, count = next(iter(self.unequal.items()))
+        raise ConversionError(
+            "converted model",
+            f"{len(self.unequal)} of {self.tensors} tensors differ from the integer specification "
+            f"on {TITLES[self.arithmetic]}, first {name} in {count} images",
+            "report this as a bug",
+        )
+
+
+def prove_equal(graph: Graph, model: bytes, views: Views, arithmetic: Specification) -> Equality:
+    """Compare a file's tensors with what NumPy makes of its graph, on some images.
+
+    The kernels run in child processes: they abort on models they do not expect.
+
+    Args:
+        graph: the integer graph.
+        model: the file written from it.
+        views: (N, h, w, channels) uint8 inputs.
+        arithmetic: which, on the kernels that are to compute it.
+
+    Raises:
+        ModelFileError: the kernels crashed, or XNNPACK takes other partitions where inner
+            tensors are outputs.
+    """
+    # Dealt out like cards: what is slow comes to every child.
+    hands = min(len(views), max(_PROCESSES, -(-len(views) // _MOST_IMAGES)))
+    parts = [views[n::hands] for n in range(hands)]
+    with ThreadPoolExecutor(_PROCESSES) as pool:
+        results = list(
+            pool.map(
+                lambda part: run_in_child(
+                    "converted model", compare_tensors, graph, model, part, arithmetic
+                ),
+                parts,
+            )
+        )
+    unequal: dict[str, int] = {}
+    for result in results:
+        for name, count in result.unequal.items():
+            unequal[name] = unequal.get(name, 0) + count
+    logits = np.empty((len(views), results[0].logits.shape[1]), np.int8)
+    for n, result in enumerate(results):
+        logits[n::hands] = result.logits
+    first = results[0]
+    return Equality(arithmetic, len(views), first.tensors, unequal, logits, first.kernels)
+
+
+def compare_tensors(
+    graph: Graph, model: bytes, views: Views, arithmetic: Specification
+) -> Equality:
+    """Do the work of `prove_equal` in this process."""
+    kernels = Kernels.REFERENCE if arithmetic == "reference" else Kernels.AUTO
+    interpreter = Interpreter(model, kernels=kernels, keep_all_tensors=kernels != Kernels.AUTO)
+    every = _every_tensor(model, interpreter)
+    given, taken = graph.inputs[0].name, graph.outputs[0].name
+    unequal: dict[str, int] = {}
+    logits: list[Logits] = []
+    compared: set[str] = set()
+    for chunk in _chunks(views):
+        expected = run_reference(graph, {given: chunk}, arithmetic=arithmetic, keep_all=True)
+        del expected[given]
+        logits.append(expected[taken])
+        for index, view in enumerate(chunk):
+            answer, kept = interpreter.invoke(view), every(view)
+            different = {n for n, v in expected.items() if not _same(kept[n], v[index])}
+            if not np.array_equal(answer[0], expected[taken][index]):
+                different.add(taken)
+            for name in different:
+                unequal[name] = unequal.get(name, 0) + 1
+        compared.update(expected)
+    ordered = {name: unequal[name] for name in compared_in_order(graph) if name in unequal}
+    return Equality(
+        arithmetic, len(views), len(compared), ordered, np.concatenate(logits),
+        interpreter.kernels_used,
+    )  # fmt: skip
+
+
+def _same(kept: Array, expected: Array) -> bool:
+    """Compare one image's tensor, whose leading dimension of 1 a vector does not have."""
+    return np.array_equal(kept.reshape(expected.shape), expected)
+
+
+def compared_in_order(graph: Graph) -> list[str]:
+    """Return the names of what operations make, in their order."""
+    return [operation.name for operation in graph.operations]
+
+
+def _every_tensor(model: bytes, interpreter: Interpreter) -> Callable[[Views], dict[str, Array]]:
+    """Return what gives every tensor of the image that the interpreter ran last."""
+    if interpreter.kernels is Kernels.AUTO:
+        return Twin(model, interpreter).tensors
+    return lambda _: interpreter.tensors()
+
+
+def _chunks(views: Views) -> list[Views]:
+    """Split images into parts small enough for all tensors of a part to be held at once."""
+    size = max(1, _CHUNK_PIXELS // (views.shape[1] * views.shape[2]))
+    return [views[start : start + size] for start in range(0, len(views), size)]
+
+
+def default_logits(model: bytes, views: Views, advance: Callable[[], None]) -> tuple[Logits, str]:
+    """Run the file on the default kernels; returns logits (N, classes) and what ran."""
+    interpreter = Interpreter(model)
+    rows = []
+    for view in views:
+        rows.append(interpreter.invoke(view)[0])
+        advance()
+    return np.stack(rows), interpreter.kernels_used

@@ -1,0 +1,134 @@
+"""Golden pairs of a model file against what this device computes.
+
+A pair holds an input and the logits of both proved arithmetics. The kernels that run must give
+those of their own arithmetic, all of them: nearly equal is unequal. About kernels without a
+proved arithmetic (builtin ones, XNNPACK in `tflite-runtime`) nothing is claimed: what they give
+is counted against the logits of the reference kernels and is no verdict.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from qlvit_edge.modelfile.metadata import ModelMetadata
+from qlvit_edge.runtime.arithmetic import Arithmetic, ArithmeticName
+from qlvit_edge.runtime.chain import ChainInterpreter
+from qlvit_edge.runtime.interpreter import Interpreter
+from qlvit_edge.runtime.tensor_info import as_input
+
+_KERNELS: dict[ArithmeticName, str] = {
+    "reference": "reference kernels",
+    "xnnpack": "XNNPACK's kernels",
+}
+
+
+@dataclass(frozen=True)
+class GoldenReport:
+    """How the golden pairs came out.
+
+    Attributes:
+        pairs: how many the file holds.
+        must_be_equal: whether the kernels that ran must give them all, byte for byte.
+        compared: how many were compared.
+        passed: whether they all are equal; None where they need not be, or none was compared.
+        arithmetic: the arithmetic that they were compared with, `reference` or `xnnpack`; None
+            where none was compared.
+        reason: why none was compared or why they need not be equal; None otherwise.
+        equal: pairs that are equal to the byte; None where none was compared, as are the rest.
+        values_that_differ: logits.
+        largest_difference: of a logit, in steps of the output.
+    """
+
+    pairs: int
+    must_be_equal: bool
+    compared: int
+    passed: bool | None = None
+    arithmetic: ArithmeticName | None = None
+    reason: str | None = None
+    equal: int | None = None
+    values_that_differ: int | None = None
+    largest_difference: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The finding."""
+        if self.arithmetic is None:
+            return f"Golden pairs were not compared: {self.reason}."
+        text = f"{self.equal} of {self.compared} golden pairs equal to the byte"
+        if self.largest_difference:
+            text += (
+                f" (logits that differ: {self.values_that_differ}, by at most "
+                f"{self.largest_difference} LSB)"
+            )
+        if not self.must_be_equal:
+            return f"{text}; none must be: {self.reason}."
+        kernels = _KERNELS[self.arithmetic]
+        return f"{text}, {'as' if self.passed else 'but'} {kernels} must give them all."
+
+    @property
+    def failure(self) -> str | None:
+        """The finding where pairs are unequal that must not be; None otherwise."""
+        if self.passed is not False or self.arithmetic is None:
+            return None
+        kernels = _KERNELS[self.arithmetic]
+        return f"{kernels} give {self.equal} of {self.compared} golden pairs only"
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the report for JSON, without what does not apply."""
+        values = asdict(self).items()
+        return {name: value for name, value in values if value is not None or name == "passed"}
+
+
+def compare_golden(
+    metadata: ModelMetadata | None, interpreter: Interpreter | ChainInterpreter
+) -> GoldenReport:
+    """Run every pair's image on the loaded kernels and compare the logits.
+
+    Args:
+        metadata: what the file says about itself; None when another tool wrote it.
+        interpreter: with the file loaded.
+
+    Raises:
+        ModelFileError: a pair's image is damaged.
+        DeviceError: the runtime failed.
+    """
+    if metadata is None or not metadata.golden:
+        return GoldenReport(0, False, 0, reason="the file holds none")
+    pairs = metadata.golden
+    if interpreter.output.dtype != np.int8:
+        return GoldenReport(len(pairs), False, 0, reason="the model's output is not int8")
+    reason = _no_claim(metadata, interpreter.arithmetic)
+    named = interpreter.arithmetic.name if reason is None else None
+    differences = []
+    for pair in pairs:
+        recorded = pair.xnnpack_logits if named == "xnnpack" else pair.logits
+        image = as_input(pair.image(metadata.channels), interpreter.input)
+        logits = interpreter.invoke(image)[0].astype(np.int64)
+        differences.append(np.abs(logits - np.array(recorded, np.int64)))
+    equal = sum(not difference.any() for difference in differences)
+    return GoldenReport(
+        pairs=len(pairs),
+        must_be_equal=reason is None,
+        compared=len(pairs),
+        passed=equal == len(pairs) if reason is None else None,
+        arithmetic=named or "reference",
+        reason=reason,
+        equal=equal,
+        values_that_differ=int(sum((difference > 0).sum() for difference in differences)),
+        largest_difference=max(int(difference.max()) for difference in differences),
+    )
+
+
+def _no_claim(metadata: ModelMetadata, running: Arithmetic) -> str | None:
+    """Return why the kernels that run need not give the pairs; None where they must."""
+    if running.name is None:
+        return f"the file ran on {running}"
+    if running.name == "reference":
+        return None
+    if metadata.format_version == 1:
+        return "the file has no pairs for XNNPACK's kernels (format 1: convert it again)"
+    if running.runtime.package == "tflite-runtime":
+        return f"nothing is proved of XNNPACK in {running.runtime}"
+    return None
