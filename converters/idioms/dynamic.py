@@ -93,6 +93,7 @@ def _once(
     can reach; the bias is summed in int32.
     """
     mixed = int8.activation(f"{name}/mixed")
+    kernels = kernels / x.multiple
     # A step of the accumulator must not be too small for bias and zero point.
     reach = largest_mixture(kernels).max((0, 1)) / 127
     least = np.maximum(largest_mixture(biases), 256 * mixed.scale[0]) / _LARGEST_BIAS
