@@ -79,7 +79,8 @@ def choose_int16_layers(
     ranges = {name: tensor.minmax for name, tensor in calibration.tensors.items()}
     int16 = with_int16_layers(plain, [cost.layer for cost in chosen], ranges)
     after = cost_of(checkpoint, int16.graph, views)
-    return Int16Choice(plain, int16, chosen, skipped, len(views), found.whole, after)
+    before = cost_of(checkpoint, plain, views)
+    return Int16Choice(plain, int16, chosen, skipped, len(views), before, after)
 
 
 def choose_for_run(

@@ -103,7 +103,7 @@ def _is_int8(tensor: Tensor) -> bool:
 
 def _clips(operation: Operation) -> bool:
     """Whether int8 itself may be what clips negative values: its lowest one stands for 0."""
-    if getattr(operation, "activation", "NONE") == "RELU":
+    if isinstance(operation, Conv2D | DepthwiseConv2D) and operation.activation == "RELU":
         return False
     return operation.output.zero_point == -128
 

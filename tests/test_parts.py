@@ -20,13 +20,13 @@ def _graph(*operators: tuple[str, str]) -> Subgraph:
 @pytest.mark.parametrize(
     ("kind", "name", "part"),
     [
-        ("BITWISE_XOR", "image/turned", "stem and skip convolutions"),
+        ("ADD", "image/int8", "stem and skip convolutions"),
         ("CONV_2D", "stem", "stem and skip convolutions"),
         ("CONV_2D", "block1/skip", "stem and skip convolutions"),
-        ("PADV2", "block1/skip_pool/padded/rows/padded", "stem and skip convolutions"),
+        ("CONCATENATION", "block1/skip_pool/wide", "stem and skip convolutions"),
         ("MUL", "block0/norm/squared", "normalisation"),
-        ("EXP", "block0/dynamic/pi/exp", "dynamic convolution"),
-        ("RESHAPE", "block0/dynamic/groups", "dynamic convolution"),
+        ("ELU", "block0/dynamic/pi/exp", "dynamic convolution"),
+        ("DEPTHWISE_CONV_2D", "block0/dynamic/shifted", "dynamic convolution"),
         ("ADD", "block0/activation/gate", "activation"),
         ("LOGISTIC", "block0/attention/sigmoid_k", "activation"),
         ("CONV_2D", "block0/attention/query", "projections"),

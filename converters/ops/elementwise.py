@@ -109,6 +109,8 @@ class Add(_Sum):
         if q is not None:
             largest = max(tensor.scale for tensor in self.inputs)
         if self.inputs[0].dtype == "int16":
+            if self.activation != "NONE":
+                raise self.refuse("int16 with a fused activation", "clip int8")
             if q is not None and 2 * largest >= 2**15 * q.scale[0]:
                 raise self.refuse("an operand's scale dwarfs the output's", "widen the output")
         elif q is not None and max(tensor.scale for tensor in self.inputs) >= 256 * q.scale[0]:
