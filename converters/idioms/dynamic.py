@@ -214,6 +214,6 @@ def _in_pairs(
 def _sum(writer: Writer, pair: list[tuple[Tensor, Range]], name: str) -> tuple[Tensor, Range]:
     (a, first), (b, second) = pair
     low, high = min(first[0], second[0]), max(first[1], second[1])
-    part = a.name.rsplit("/", 1)[-1]
+    part = a.name.removeprefix(f"{name}/")
     extent = (_LARGEST_SUM * low, _LARGEST_SUM * high)
     return add(writer, a, b, name=f"{name}/sum/{part}", fixed_range=extent), (low, high)
