@@ -77,6 +77,16 @@ def test_products_on_arm64_are_exact_halves_upwards(x: int, factor: float, zero_
     assert got[0] == min(max(exact, -128), 127)
 
 
+@pytest.mark.parametrize("power", range(1, 17))
+def test_at_ties_of_products_arm64_rounds_upwards_and_x86_to_even(power: int) -> None:
+    steps = np.arange(-100, 100)
+    ties = (2 * steps + 1) * 2 ** (power - 1)
+    scales = (2.0**-power, 1.0, 1.0)
+    for form, rounded in (("arm64", steps + 1), ("x86", steps + steps % 2)):
+        got = xnnpack.scale_products(ties.astype(np.int32), scales, 3, form)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(got, rounded + 3)
+
+
 def test_the_forms_of_a_product_part_at_ties_only() -> None:
     for operation, products in itertools.islice(parting(near_ties.random_mul, 0), 20):
         factor = Fraction(float(xnnpack.product_factor(*operation.scales())))
