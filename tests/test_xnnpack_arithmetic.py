@@ -123,6 +123,26 @@ def test_means_are_those_of_the_kernels_at_every_sum_where_the_forms_part() -> N
     assert sums > 40
 
 
+def test_means_on_arm64_round_either_multiply_add_once() -> None:
+    """Against fractions, at the ten sums of each operation that are nearest to ties."""
+    twice = 0
+    for operation, _ in itertools.islice(parting(near_ties.random_mean, 4), 30):
+        assert isinstance(operation, Mean)
+        (x, _), y, count = operation.inputs, operation.output, operation.count()
+        ratio = np.float32(x.scale) / np.float32(y.scale)
+        factor = np.float32(ratio * (np.float32(1) / np.float32(count)))
+        exact = Fraction(float(factor))
+        offset = to_float32(y.zero_point - count * x.zero_point * exact)
+        sums = operation.accumulators()
+        places = sums * float(factor) + float(offset)
+        for total in sums[np.argsort(np.abs(places % 1 - 0.5))[:10]].tolist():
+            once = round(to_float32(total * exact + offset))
+            (got,) = operation.rounded(np.array([total], np.int32), "arm64")
+            assert got == min(max(once, -128), 127)
+            twice += once != round(to_float32(to_float32(total * exact) + offset))
+    assert twice > 10
+
+
 def test_random_means_do_not_tell_the_forms_apart() -> None:
     """What the search is for."""
     generator = np.random.default_rng(3)
