@@ -43,11 +43,13 @@ def run_reference(
     values: dict[str, Array] = {}
     for tensor in graph.inputs:
         given = np.ascontiguousarray(inputs[tensor.name])
-        if given.dtype != np.dtype(tensor.dtype) or given.shape[1:] != tensor.shape[1:]:
+        # Of a vector, the one tensor without a dimension for the batch, there are (B, C).
+        shape = tensor.shape[1:] if len(tensor.shape) > 1 else tensor.shape
+        if given.dtype != np.dtype(tensor.dtype) or given.shape[1:] != shape:
             raise ConversionError(
                 tensor.name,
                 f"input is {given.shape} {given.dtype}",
-                f"give (B, {', '.join(map(str, tensor.shape[1:]))}) {tensor.dtype}",
+                f"give (B, {', '.join(map(str, shape))}) {tensor.dtype}",
             )
         values[tensor.name] = given
     last_use = {

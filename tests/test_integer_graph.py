@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -15,7 +17,7 @@ from qlvit_edge.converters.idioms.convolutions import conv, dense, depthwise, pa
 from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
 from qlvit_edge.converters.idioms.image import input_image
 from qlvit_edge.converters.idioms.kan import kan_layer
-from qlvit_edge.converters.idioms.numerics import Float, Int8
+from qlvit_edge.converters.idioms.numerics import Float, Int8, MapMixing
 from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.softmax import log2_softmax, matmul_probabilities
 from qlvit_edge.converters.idioms.writer import Writer
@@ -28,6 +30,7 @@ from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
 from qlvit_edge.integer import log2_softmax as softmax
+from qlvit_edge.integer.log2_softmax import power_scale
 from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 BATCH = images(6)
@@ -282,15 +285,30 @@ def test_a_dynamic_convolution_divides_what_a_hard_swish_holds():
     assert np.abs(tensors["d/mixed"].real(got["d/mixed"]) - wanted).max() < 0.15
 
 
-@pytest.mark.parametrize("form", ["fast", "exact"])
-@pytest.mark.parametrize("channels", [5, 24, 48])
-def test_a_dynamic_convolution_mixes_its_kernels_maps_with_one_rounding(form, channels):
+@dataclass(frozen=True)
+class Mix:
+    """A dynamic convolution of four kernels, what went in and what came of it."""
+
+    graph: Graph
+    got: dict[str, np.ndarray]
+    pi: np.ndarray  # (B, 1, 1, 4), as the graph has it
+    maps: np.ndarray  # (B, 3, 4, 4, channels), of each kernel and bias, in real numbers
+
+    def tensor(self, name: str) -> Tensor:
+        return next(tensor for tensor in self.graph.tensors() if tensor.name == name)
+
+    def clipped(self, values: np.ndarray) -> np.ndarray:
+        output = self.graph.outputs[0]
+        return np.clip(values, output.real(np.array(-128)), output.real(np.array(127)))
+
+
+def mix(form: str, channels: int, numerics: type[Int8]) -> Mix:
     generator = np.random.default_rng(channels)
     weights = generator.normal(0, 0.5, (4, 3, 3, channels))
     biases = generator.normal(0, 0.1, (4, channels))
     ranges = {f"d/kernel{k}": (-3.0 - k, 5.0) for k in range(4)}
     scales = ScaleTable({**ranges, "d/mixed": (-6.0, 5.0)}, {"pi": 0})
-    writer = Writer("mix", Int8(scales, form))
+    writer = Writer("mix", numerics(scales, form))
     z = Tensor("z", (1, 1, 1, 4), "int8", Quantisation((0.02,), 0))
     x = Tensor("x", (1, 3, 4, channels), "int8", Quantisation((0.02,), 7))
     writer.inputs += [z, x]
@@ -302,21 +320,44 @@ def test_a_dynamic_convolution_mixes_its_kernels_maps_with_one_rounding(form, ch
         t.name: generator.integers(-128, 128, (5, *t.shape[1:])).astype(np.int8) for t in [z, x]
     }
     got = run_reference(graph, inputs, keep_all=True)
-    tensors = {tensor.name: tensor for tensor in graph.tensors()}
-    group = max(g for g in range(1, 9) if channels % g == 0)
-    maps = tensors["d/kernels"].real(got["d/kernels"]).reshape(5, 3, 4, -1, 4, group)
     real = np.pad(x.real(inputs["x"]), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(real, (3, 3), (1, 2))
-    exact = np.einsum("bhwcij,kijc->bhwkc", windows, weights) + biases
-    exact = exact.reshape(5, 3, 4, 4, -1, group).swapaxes(3, 4)
-    step = tensors["d/kernels"].scale
-    assert np.abs(maps - np.clip(exact, -6.0, 5.0)).max() < 3 * step
-    pi_real = tensors["pi"].real(got["pi"]).reshape(5, 1, 1, 1, 4, 1)
-    output = graph.outputs[0]
-    wanted = (pi_real * maps).sum(4).reshape(5, 3, 4, channels)
-    wanted = np.clip(wanted, output.real(np.array(-128)), output.real(np.array(127)))
+    maps = np.einsum("bhwcij,kijc->bhwkc", windows, weights) + biases
+    stored, step = (
+        (got["pi/less_one"], power_scale(0)) if "pi/less_one" in got else (got["pi"], 1 / 127)
+    )
+    return Mix(graph, got, stored.reshape(5, 1, 1, 4, 1) * step, maps)
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("channels", [5, 24, 48])
+def test_a_dynamic_convolution_mixes_its_kernels_then_convolves_once(form, channels):
+    found = mix(form, channels, Int8)
+    output = found.graph.outputs[0]
+    assert [type(op).__name__ for op in found.graph.operations].count("DynamicDepthwiseConv2D") == 1
+    # The kernel is rounded to steps of its channel; nine taps of an input of up to 2.7.
+    step = max(found.tensor("d/kernel").quantisation.scale)
+    error = found.tensor("d/mixed").real(found.got["d/mixed"]) - found.clipped(
+        (found.pi * found.maps).sum(3)
+    )
+    assert np.abs(error).max() <= 0.51 * output.scale + 9 * 2.7 * 0.75 * step
+    assert np.sqrt(np.mean(error**2)) <= 0.35 * output.scale + 3 * 1.6 * 0.4 * step
+
+
+@pytest.mark.parametrize("form", ["fast", "exact"])
+@pytest.mark.parametrize("channels", [5, 24, 48])
+def test_a_dynamic_convolution_mixes_maps_with_one_rounding(form, channels):
+    found = mix(form, channels, MapMixing)
+    group = max(g for g in range(1, 9) if channels % g == 0)
+    held = found.tensor("d/kernels")
+    maps = held.real(found.got["d/kernels"]).reshape(5, 3, 4, -1, 4, group)
+    exact = found.maps.reshape(5, 3, 4, 4, -1, group).swapaxes(3, 4)
+    assert np.abs(maps - np.clip(exact, -6.0, 5.0)).max() < 3 * held.scale
+    pi = found.tensor("pi").real(found.got["pi"]).reshape(5, 1, 1, 1, 4, 1)
+    wanted = found.clipped((pi * maps).sum(4).reshape(5, 3, 4, channels))
+    output = found.graph.outputs[0]
     # Rounded twice, by the doubling product and by the shift.
-    assert np.abs(output.real(got["d/mixed"]) - wanted).max() <= 0.51 * output.scale
+    assert np.abs(output.real(found.got["d/mixed"]) - wanted).max() <= 0.51 * output.scale
 
 
 @pytest.mark.parametrize("form", ["fast", "exact"])
@@ -348,9 +389,15 @@ def test_the_softmax_graph_is_its_specification(form, count):
     graph = writer.build()
     gates = np.full((2, *left.shape[1:]), 127, np.int8)
     got = run_reference(graph, {"x": logits, "a": gates}, keep_all=True)
-    np.testing.assert_array_equal(got["s/log"], codes)
+    raised = anchor if form == "fast" else 0
+    raised_codes = softmax.log2_codes(logits, float(np.float32(0.04)), 3, form, raised)
+    np.testing.assert_array_equal(got["s/log"], raised_codes)
     if form == "fast":
-        np.testing.assert_array_equal(got["s"], softmax.fast_probabilities(codes, anchor))
+        assert softmax.raises(count, anchor)
+        expected = softmax.fast_probabilities(raised_codes, anchor, raised)
+        np.testing.assert_array_equal(got["s"], expected)
+        # A logarithm near a half may fall on the other side of it.
+        assert np.mean(expected != softmax.fast_probabilities(codes, anchor)) < 0.05
     else:
         high, low = softmax.exact_probabilities(codes)
         np.testing.assert_array_equal(got["s/high"], high)

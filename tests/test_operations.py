@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from one_operation import Case, activation, constant, int32_tensor, outcomes, quantised
 
-from qlvit_edge.converters.graph import Operation, Tensor
-from qlvit_edge.converters.ops.activation import HardSwish, Logistic
+from qlvit_edge.converters.graph import Operation, Quantisation, Tensor
+from qlvit_edge.converters.ops.activation import Elu, HardSwish, Logistic
+from qlvit_edge.converters.ops.convolution import DynamicDepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add, Maximum, Sub
-from qlvit_edge.converters.ops.lookup import Bitcast, BitwiseXor, Gather, Quantize
+from qlvit_edge.converters.ops.lookup import Bitcast, Gather, Quantize
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import PadV2, Reshape, Transpose
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.integer.log2_softmax import CODE_SCALE, CODE_ZERO_POINT, POWER_ELU_SCALE
 
 
 def ramp(tensor: Tensor) -> np.ndarray:
@@ -61,16 +63,45 @@ def test_uint8_image_to_int8_for_every_value():
     assert np.array_equal(got, every.astype(int) - 128)
 
 
-def test_bytes_turn_signed_as_words():
-    every = np.arange(256).astype(np.uint8).reshape(1, 64, 4)
-    image = Tensor("x", (1, 64, 4), "uint8", quantised(1.0, 0))
-    words = exact(Bitcast(inputs=(image,), name="y"), {"x": every})
-    bits = constant("b", np.full((1, 64), 0x80808080, np.uint32).view(np.int32))
-    plain = int32_tensor("x", (1, 64))
-    turned = exact(BitwiseXor(inputs=(plain, bits), name="y"), {"x": words})
-    cast = Bitcast(inputs=(plain,), name="y", quantisation=quantised(1.0, -128))
-    got = exact(cast, {"x": turned})
-    assert np.array_equal(got, every.astype(int) - 128)
+def test_uint8_read_as_int8_for_every_value():
+    image = Tensor("x", (1, 16, 16), "uint8", quantised(1.0, 0))
+    every = np.arange(256).astype(np.uint8).reshape(1, 16, 16)
+    got = exact(Bitcast(inputs=(image,), name="y", quantisation=quantised(1.0, 0)), {"x": every})
+    assert np.array_equal(got, (every.astype(int) + 128) % 256 - 128)
+
+
+def dynamic_depthwise(zero_point: int, channels: int = 3) -> DynamicDepthwiseConv2D:
+    scales = Quantisation((0.1,) * channels, 0, 3)
+    return DynamicDepthwiseConv2D(
+        inputs=(
+            activation("x", (1, 4, 4, channels)),
+            Tensor("w", (1, 3, 3, channels), "int8", scales),
+            Tensor("b", (channels,), "int32"),
+        ),
+        name="y",
+        quantisation=quantised(0.1, zero_point),
+    )
+
+
+def test_a_depthwise_convolution_with_a_kernel_of_each_image_needs_the_lowest_zero_point():
+    assert dynamic_depthwise(-128).output.shape == (1, 2, 2, 3)
+    with pytest.raises(ConversionError, match="give the output zero point -128"):
+        dynamic_depthwise(-127)
+    with pytest.raises(ConversionError, match="2049 channels; the builtin kernel holds 2048"):
+        dynamic_depthwise(-128, 2049)
+
+
+def test_an_elu_whose_table_hangs_on_a_last_bit_is_refused():
+    # Half of 127 steps is 63.5.
+    code = activation("x", (1, 4), CODE_SCALE, CODE_ZERO_POINT)
+    with pytest.raises(ConversionError, match="nearly half a step"):
+        Elu(inputs=(code,), name="y", quantisation=quantised(1 / 127, 127))
+    with pytest.raises(ConversionError, match="another zero point than 127"):
+        Elu(inputs=(code,), name="y", quantisation=quantised(POWER_ELU_SCALE, 0))
+    table = Elu(inputs=(code,), name="y", quantisation=quantised(POWER_ELU_SCALE, 127)).table
+    assert table[128 + CODE_ZERO_POINT - 9 : 128 + CODE_ZERO_POINT + 2].tolist() == [
+        *(0, 0, 1, 2, 4, 8, 16, 32, 64, 127, 127)
+    ]
 
 
 def test_batch_matmul_refuses_a_right_operand_with_a_zero_point():
@@ -122,7 +153,6 @@ OTHER = quantised(0.3, 9)
         ),
         lambda: Quantize(inputs=(X,), name="y", quantisation=OTHER),
         lambda: Bitcast(inputs=(X,), name="y"),
-        lambda: BitwiseXor(inputs=(X, X), name="y"),
     ],
 )
 def test_what_kernels_would_misread_is_refused_by_name(make):

@@ -50,8 +50,8 @@ def dynamic_depthwise(
     Float: K depthwise convolutions, products and sums. Int8: the kernels are mixed first and
     convolve once; rounds the mixed kernel and the result. Edge TPU, which has no kernels that
     change: as float, summed in pairs; each map ``W_k * x + b_k`` has a range of its own, that of
-    `name`/kernel0 and so on. The result is named `name`/mixed in all of them. What is to be lifted
-    to int16 mixes maps, see :mod:`~qlvit_edge.converters.idioms.maps`.
+    `name`/kernel0 and so on. The result is named `name`/mixed in all of them. What is to
+    hold int16 activations mixes maps, see :mod:`~qlvit_edge.converters.idioms.maps`.
 
     Args:
         writer: takes the operations.
@@ -93,6 +93,7 @@ def _once(
     can reach; the bias is summed in int32.
     """
     mixed = int8.activation(f"{name}/mixed")
+    kernels = kernels / x.multiple
     # A step of the accumulator must not be too small for bias and zero point.
     reach = largest_mixture(kernels).max((0, 1)) / 127
     least = np.maximum(largest_mixture(biases), 256 * mixed.scale[0]) / _LARGEST_BIAS

@@ -167,7 +167,7 @@ class EdgeTpu(Int8):
 
 @dataclass(frozen=True)
 class MapMixing(Int8):
-    """Int8 whose dynamic convolutions mix maps: all their activations can be lifted to int16."""
+    """Int8 whose dynamic convolutions mix maps: all their activations can be int16."""
 
     rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
 

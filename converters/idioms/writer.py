@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qlvit_edge.converters.graph import Graph, Operation, Tensor
 from qlvit_edge.converters.idioms.numerics import Numerics
-from qlvit_edge.converters.ops.convolution import Conv2D
+from qlvit_edge.converters.ops.convolution import Conv2D, DynamicDepthwiseConv2D
 from qlvit_edge.converters.rewrites.walk import without_unused
 
 
@@ -31,7 +31,7 @@ class Writer:
         Raises:
             ConversionError: it reads a multiple of a quantity, which only convolutions undo.
         """
-        if not isinstance(operation, Conv2D):
+        if not isinstance(operation, Conv2D | DynamicDepthwiseConv2D):
             for tensor in operation.inputs:
                 if tensor.multiple != 1:
                     raise operation.refuse(

@@ -80,7 +80,7 @@ class LogTable:
 
 def raises(count: int, anchor: int) -> bool:
     """Tell whether the codes of `count` values can be raised by `anchor` levels."""
-    return 2**anchor <= count
+    return 1 << anchor <= count
 
 
 def log_table(smallest: int, count: int, raised: int = 0) -> LogTable:
@@ -123,7 +123,9 @@ def power_table(anchor: int) -> NDArray[np.int8]:
     return lookup_table(exp, CODE_SCALE, CODE_ZERO_POINT, power_scale(anchor), 0)
 
 
-def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDArray[np.int8]:
+def log2_codes(
+    x: NDArray[np.int8], scale: float, axis: int, form: Form, raised: int = 0
+) -> NDArray[np.int8]:
     """Return the bytes t, eq. 6's codes before clipping.
 
     Args:
@@ -131,9 +133,10 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
         scale: real value of one step, float32-representable.
         axis: along which the softmax runs.
         form: which table is summed.
+        raised: levels by which all codes are more, see `raises`.
 
     Returns:
-        int8, same shape; clipped to 0 … 15 they are the codes.
+        int8, same shape; less `raised` and clipped to 0 … 15 they are the codes.
     """
     count = x.shape[axis]
     below = x.astype(np.int32) - x.max(axis=axis, keepdims=True)
@@ -147,10 +150,10 @@ def log2_codes(x: NDArray[np.int8], scale: float, axis: int, form: Form) -> NDAr
         exponential = table[below + 255]
         smallest = int(table[255])
     total = exponential.sum(axis=axis, keepdims=True, dtype=np.int32)
-    logs = log_table(smallest, count)
+    logs = log_table(smallest, count, raised)
     logarithm = logs.values[(total - np.int32(smallest)) >> logs.shift]
     parameters = add_parameters(
-        (scale, logs.scale, CODE_SCALE), (SHIFTED_ZERO_POINT, LOG_ZERO_POINT, CODE_ZERO_POINT)
+        (scale, logs.scale, CODE_SCALE), (SHIFTED_ZERO_POINT, logs.zero_point, CODE_ZERO_POINT)
     )
     return add_quantised(shifted, logarithm, parameters, sign=-1)
 
@@ -181,7 +184,7 @@ def shifted_scale(scale: float) -> float:
     raise ValueError(f"no table of e^x for steps of {scale}")
 
 
-def fast_probabilities(codes: NDArray[np.int8], anchor: int) -> NDArray[np.int8]:
+def fast_probabilities(codes: NDArray[np.int8], anchor: int, raised: int = 0) -> NDArray[np.int8]:
     """Probabilities at scale ``power_scale(anchor)``, zero point 0, from unclipped codes.
 
     Args:
@@ -189,9 +192,10 @@ def fast_probabilities(codes: NDArray[np.int8], anchor: int) -> NDArray[np.int8]
         anchor: 0 … 8, the smallest level that is kept. With anchor 8 the last level kept is
             15, where codes are clipped; with a smaller one whatever lies below level
             anchor + 7 is 0 anyway, clipped or not.
+        raised: levels by which the codes are more: 0, or as many as `anchor`.
     """
-    clipped = np.maximum(codes, 0) if anchor == LARGEST_ANCHOR else codes
-    return look_up(power_table(anchor), clipped)
+    clipped = np.maximum(codes, raised) if anchor == LARGEST_ANCHOR else codes
+    return look_up(power_table(anchor - raised), clipped)
 
 
 def exact_probabilities(codes: NDArray[np.int8]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:

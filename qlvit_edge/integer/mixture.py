@@ -32,4 +32,4 @@ def largest_mixture(values: ArrayLike) -> NDArray[np.float64]:
     bounds = [
         (weights * -np.sort(-np.maximum(sign * stacked, 0.0), axis=0)).sum(0) for sign in (1, -1)
     ]
-    return np.maximum(*bounds)
+    return np.asarray(np.maximum(*bounds))

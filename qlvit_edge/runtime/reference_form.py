@@ -121,6 +121,6 @@ def _code(tree: Any, schema: Any, name: str) -> int:
             return index
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = number
-    code.version = 2
+    code.version = 1
     tree.operatorCodes.append(code)
     return len(tree.operatorCodes) - 1

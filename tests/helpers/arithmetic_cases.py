@@ -22,12 +22,25 @@ from hypothesis import strategies as st
 from one_operation import Case, activation, constant, int32_tensor, quantised
 
 from qlvit_edge.converters.graph import Operation, Quantisation, Tensor
-from qlvit_edge.converters.ops.activation import Exp, HardSwish, Logistic
-from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
+from qlvit_edge.converters.ops.activation import Elu, Exp, HardSwish, Logistic
+from qlvit_edge.converters.ops.convolution import (
+    Conv2D,
+    DepthwiseConv2D,
+    DynamicDepthwiseConv2D,
+)
 from qlvit_edge.converters.ops.elementwise import Mul, RightShift
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.softmax import Softmax
+from qlvit_edge.integer.log2_softmax import (
+    CODE_SCALE,
+    CODE_ZERO_POINT,
+    ELU_ZERO_POINT,
+    EXP_SCALE,
+    POWER_ELU_SCALE,
+    SHIFTED_ZERO_POINT,
+    shifted_scale,
+)
 
 
 def _constants(
@@ -95,6 +108,30 @@ def depthwise_conv_2d(draw: Draw) -> Case:
     return Case(operation, inputs_of(draw, x))
 
 
+@st.composite
+def dynamic_depthwise_conv_2d(draw: Draw) -> Case:
+    """Weights and bias of each image its own; what is negative saturates."""
+    rows, columns = draw(st.sampled_from([(3, 3), (3, 3), (1, 1), (2, 4)]))
+    channels = draw(st.sampled_from([1, 3, 8, 16, 24, 33]))
+    shape = (1, rows + draw(st.integers(0, 8)), columns + draw(st.integers(0, 8)), channels)
+    x = activation("x", shape, draw(SCALE), draw(ZERO_POINT))
+    stored, offset, scale = _constants(draw, (1, rows, columns, channels), 3, x, draw(FACTOR))
+    weight, bias = (Tensor(t.name, t.shape, t.dtype, t.quantisation) for t in (stored, offset))
+    side = draw(st.integers(1, 3))
+    operation = DynamicDepthwiseConv2D(
+        inputs=(x, weight, bias),
+        name="y",
+        quantisation=quantised(scale, -128),
+        stride=(side, side),
+        padding=draw(PADDING),
+    )
+    generator = np.random.default_rng(draw(SEED))
+    given = inputs_of(draw, x, weight)
+    reach = draw(st.sampled_from([1, 3000, 2**27]))
+    given["b"] = generator.integers(-reach, reach + 1, (BATCH, channels)).astype(np.int32)
+    return Case(operation, given)
+
+
 def _broadcast_shapes(draw: Draw) -> tuple[tuple[int, ...], tuple[int, ...]]:
     shape = tuple(draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
     kept = [draw(st.sampled_from(["both", "both", "first", "second"])) for _ in shape]
@@ -113,7 +150,12 @@ def sums(kind: type[Operation]) -> st.SearchStrategy[Case]:
         a = activation("a", first, scale, draw(ZERO_POINT))
         b = activation("b", second, scale * draw(powers(-12, 12)), draw(ZERO_POINT))
         out = max(a.scale, b.scale) * draw(powers(-7.9, 8))
-        operation = kind(inputs=(a, b), name="y", quantisation=quantised(out, draw(ZERO_POINT)))
+        operation = kind(
+            inputs=(a, b),
+            name="y",
+            quantisation=quantised(out, draw(ZERO_POINT)),
+            activation=draw(st.sampled_from(["NONE", "RELU"])),
+        )
         return Case(operation, inputs_of(draw, a, b))
 
     return make()
@@ -181,6 +223,18 @@ def hard_swish(draw: Draw) -> Case:
     x = activation("x", (1, 256), draw(SCALE), draw(ZERO_POINT))
     out = quantised(x.scale * draw(powers(-6.99, 9)), draw(ZERO_POINT))
     return Case(HardSwish(inputs=(x,), name="y", quantisation=out), {"x": EVERY_BYTE})
+
+
+@st.composite
+def elu(draw: Draw) -> Case:
+    """The two uses that ELU has: the exponential of logits, and powers of two of codes."""
+    if draw(st.booleans()):
+        x = activation("x", (1, 256), shifted_scale(draw(SCALE)), SHIFTED_ZERO_POINT)
+        out = quantised(EXP_SCALE, ELU_ZERO_POINT)
+    else:
+        x = activation("x", (1, 256), CODE_SCALE, CODE_ZERO_POINT)
+        out = quantised(POWER_ELU_SCALE, ELU_ZERO_POINT)
+    return Case(Elu(inputs=(x,), name="y", quantisation=out), {"x": EVERY_BYTE})
 
 
 @st.composite

@@ -7,10 +7,11 @@ from drawing import BATCH, EVERY_BYTE, SCALE, SEED, ZERO_POINT, Draw, inputs_of,
 from hypothesis import strategies as st
 from one_operation import Case, activation, constant, int32_tensor, quantised
 
-from qlvit_edge.converters.graph import Operation, Tensor
+from qlvit_edge.converters.graph import Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.concatenation import Concatenation
-from qlvit_edge.converters.ops.lookup import Bitcast, BitwiseXor, CastToInt32, Gather, Quantize
+from qlvit_edge.converters.ops.lookup import Bitcast, CastToInt32, Gather, Quantize
 from qlvit_edge.converters.ops.pooling import MaxPool2D
+from qlvit_edge.converters.ops.relabel import Relabel, Vector
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
 
 
@@ -107,23 +108,28 @@ def quantize(draw: Draw) -> Case:
 
 @st.composite
 def bitcast(draw: Draw) -> Case:
-    sides = (draw(st.integers(1, 6)), draw(st.integers(1, 6)))
-    given = words(draw, sides)
-    if draw(st.booleans()):
-        plain = int32_tensor("x", (1, *sides))
-        operation = Bitcast(inputs=(plain,), name="y", quantisation=quantised(1.0, -128))
-        return Case(operation, {"x": given})
-    image = Tensor("x", (1, *sides, 4), "uint8", quantised(1.0, 0))
-    given = given.view(np.uint8).reshape(BATCH, *sides, 4)
-    return Case(Bitcast(inputs=(image,), name="y"), {"x": given})
+    image = Tensor("x", (1, 16, 16), "uint8", quantised(draw(SCALE), 0))
+    every = np.arange(256).astype(np.uint8).reshape(1, 16, 16)
+    operation = Bitcast(inputs=(image,), name="y", quantisation=image.quantisation)
+    return Case(operation, {"x": every})
 
 
 @st.composite
-def bitwise_xor(draw: Draw) -> Case:
-    shape = (draw(st.integers(1, 6)), draw(st.integers(1, 6)))
-    bits = constant("b", words(draw, shape)[:1])
-    operation = BitwiseXor(inputs=(int32_tensor("x", (1, *shape)), bits), name="y")
-    return Case(operation, {"x": words(draw, shape)})
+def relabel(draw: Draw) -> Case:
+    rows, channels = draw(st.integers(1, 6)), draw(st.integers(1, 9))
+    x = activation("x", (1, 1, 1, rows * channels), draw(SCALE), draw(ZERO_POINT))
+    per_channel = Quantisation(tuple(draw(SCALE) for _ in range(channels)), 0, 3)
+    target = constant("s", np.array([1, rows, 1, channels], np.int32))
+    operation = Relabel(inputs=(x, target), name="y", quantisation=per_channel)
+    return Case(operation, inputs_of(draw, x))
+
+
+@st.composite
+def vector(draw: Draw) -> Case:
+    channels = draw(st.integers(1, 9))
+    x = int32_tensor("x", (1, 1, channels))
+    target = constant("s", np.array([channels], np.int32))
+    return Case(Vector(inputs=(x, target), name="y"), {"x": words(draw, (1, channels))})
 
 
 @st.composite

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.runtime.reference_form import needs_reference_form, reference_form
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def int32_tensor(name: str, shape: Sequence[int]) -> Tensor:
 
 def run_kernels(content: bytes, inputs: dict[str, np.ndarray], kernels: str) -> np.ndarray:
     """Run a batch image by image; `kernels` is a name of litert's OpResolverType."""
+    if kernels == "BUILTIN_REF" and needs_reference_form(read_document(content)):
+        content = reference_form(content)
     interpreter = Interpreter(
         model_content=content, experimental_op_resolver_type=OpResolverType[kernels], num_threads=1
     )
@@ -57,9 +61,11 @@ def run_kernels(content: bytes, inputs: dict[str, np.ndarray], kernels: str) -> 
     outputs = []
     for image in range(len(next(iter(inputs.values())))):
         for detail in interpreter.get_input_details():
-            interpreter.set_tensor(detail["index"], inputs[detail["name"]][image : image + 1])
+            given = inputs[detail["name"]][image]
+            interpreter.set_tensor(detail["index"], given.reshape(detail["shape"]))
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        outputs.append(found[None] if found.ndim == 1 else found)
     return np.concatenate(outputs)
 
 
