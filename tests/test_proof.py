@@ -18,6 +18,7 @@ from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError, ConversionError
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.
@@ -99,6 +100,16 @@ def test_comparison_finds_a_tensor_that_differs(
     assert (first.startswith("stem"), count) == (True, 2)
     with pytest.raises(ConversionError, match=f"first {first} in 2 images"):
         found.require()
+
+
+def test_without_xnnpack_nothing_is_proved(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /sys is hidden: the runtime silently goes without."""
+    graph, model = _built(run)
+    views = np.zeros((1, 64, 64, 3), np.uint8)
+    without = Interpreter(model, kernels=Kernels.BUILTIN)
+    monkeypatch.setattr(equality, "Interpreter", lambda *_, **__: without)
+    with pytest.raises(ConversionError, match="XNNPACK is off on this machine"):
+        equality.compare_tensors(graph, model, views, "xnnpack")
 
 
 def test_images_are_shared_among_processes_and_put_in_order_again(run: Path) -> None:

@@ -77,6 +77,16 @@ def test_products_on_arm64_are_exact_halves_upwards(x: int, factor: float, zero_
     assert got[0] == min(max(exact, -128), 127)
 
 
+@pytest.mark.parametrize("power", range(1, 17))
+def test_at_ties_of_products_arm64_rounds_upwards_and_x86_to_even(power: int) -> None:
+    steps = np.arange(-100, 100)
+    ties = (2 * steps + 1) * 2 ** (power - 1)
+    scales = (2.0**-power, 1.0, 1.0)
+    for form, rounded in (("arm64", steps + 1), ("x86", steps + steps % 2)):
+        got = xnnpack.scale_products(ties.astype(np.int32), scales, 3, form)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(got, rounded + 3)
+
+
 def test_the_forms_of_a_product_part_at_ties_only() -> None:
     for operation, products in itertools.islice(parting(near_ties.random_mul, 0), 20):
         factor = Fraction(float(xnnpack.product_factor(*operation.scales())))
@@ -113,6 +123,26 @@ def test_means_are_those_of_the_kernels_at_every_sum_where_the_forms_part() -> N
     assert sums > 40
 
 
+def test_means_on_arm64_round_either_multiply_add_once() -> None:
+    """Against fractions, at the ten sums of each operation that are nearest to ties."""
+    twice = 0
+    for operation, _ in itertools.islice(parting(near_ties.random_mean, 4), 30):
+        assert isinstance(operation, Mean)
+        (x, _), y, count = operation.inputs, operation.output, operation.count()
+        ratio = np.float32(x.scale) / np.float32(y.scale)
+        factor = np.float32(ratio * (np.float32(1) / np.float32(count)))
+        exact = Fraction(float(factor))
+        offset = to_float32(y.zero_point - count * x.zero_point * exact)
+        sums = operation.accumulators()
+        places = sums * float(factor) + float(offset)
+        for total in sums[np.argsort(np.abs(places % 1 - 0.5))[:10]].tolist():
+            once = round(to_float32(total * exact + offset))
+            (got,) = operation.rounded(np.array([total], np.int32), "arm64")
+            assert got == min(max(once, -128), 127)
+            twice += once != round(to_float32(to_float32(total * exact) + offset))
+    assert twice > 10
+
+
 def test_random_means_do_not_tell_the_forms_apart() -> None:
     """What the search is for."""
     generator = np.random.default_rng(3)
@@ -144,15 +174,19 @@ def test_convolutions_round_like_the_kernels_at_and_beside_ties(power: int) -> N
 
 @pytest.mark.parametrize("kind", [Add, Sub])
 def test_sums_are_those_of_the_kernels_for_every_pair_of_bytes(kind: type[Operation]) -> None:
-    """Ratios from 2^-10 to 256 and outside of them, where XNNPACK leaves ADD and SUB."""
+    """Ratios from 2^-10 to 256 and outside of them, where XNNPACK leaves ADD and SUB.
+
+    One in four ratios is a power of two: sums are ties there.
+    """
     generator = np.random.default_rng(4)
     taken = 0
     for index in range(40):
         first, second = 2.0 ** generator.uniform(-6, 6, 2)
         zeros = generator.integers(-128, 128, 3).tolist()
         a = activation("a", (1, 256, 1), first, zeros[0])
-        b = activation("b", (1, 1, 256), second if index % 3 else first, zeros[1])
-        scale = max(a.scale, b.scale) * 2.0 ** generator.uniform(-7.9, 8)
+        b = activation("b", (1, 1, 256), second if index % 2 else first, zeros[1])
+        exponent = generator.uniform(-7.9, 8)
+        scale = max(a.scale, b.scale) * 2.0 ** (exponent if index % 4 else round(exponent))
         operation = kind(inputs=(a, b), name="y", quantisation=quantised(scale, zeros[2]))
         exact_outcome(operation, {"a": EVERY.reshape(1, 256, 1), "b": EVERY.reshape(1, 1, 256)})
         taken += xnnpack.takes_sum((a.scale, b.scale, operation.output.scale))
