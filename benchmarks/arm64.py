@@ -6,7 +6,8 @@
 Builds a Bookworm arm64 userland in DIR (about 0.6 GB; needs mmdebstrap and package sources),
 runs `outputs.py` in it under QEMU's user mode and compares with `tests/fixtures/outputs_x86.json`:
 decoded pixels and network inputs, all logits, and every tensor of both kernel sets by checksum.
-Golden pairs must hold. `hazard.py` then runs the directed case of an int8 BATCH_MATMUL. The record
+Golden pairs must hold. `hazard.py` then runs the directed case of an int8 BATCH_MATMUL, `forms.py`
+cases near ties, where x86-64 and arm64 round MUL and MEAN differently. The record
 is made on x86-64 by `make record`.
 
 Exit code 1 if anything differs at all, a golden pair fails, XNNPACK did not run, or the directed
@@ -110,6 +111,15 @@ def hazard(userland: arm64_userland.Userland, cpu: str) -> bool:
     return wraps == (cpu in WRAPPING) and not any(steps.values())
 
 
+def forms(userland: arm64_userland.Userland, cpu: str) -> bool:
+    """Print what cases near ties give; tells whether all of them are arm64's form."""
+    found = json.loads(emulate(userland, cpu, "forms.py"))
+    for kind, counts in found.items():
+        said = ", ".join(f"{what} {count}" for what, count in counts.items())
+        print(f"{cpu}: {kind} near ties: {said}")
+    return all(c["unequal"] == 0 < c["unlike the other form"] for c in found.values())
+
+
 def main() -> int:
     """Build, run, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -135,6 +145,7 @@ def main() -> int:
         found = outputs(userland, cpu, options.limit)
         failed |= not compare(cpu, found, recorded)
         failed |= not hazard(userland, cpu)
+        failed |= not forms(userland, cpu)
         decoded = same(recorded["images"], found["images"])
         seconds = time.perf_counter() - began
         print(f"{cpu}: decoded pixels equal in {decoded} images; {seconds:.0f} s\n")

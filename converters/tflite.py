@@ -6,6 +6,7 @@ aligned to 16 bytes, every operator carries the version its encoding names.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -30,21 +31,26 @@ def write_tflite(graph: Graph) -> bytes:
     return _Writer(graph, schema).write()
 
 
-def _aligned_buffer(schema: Any, content: bytes) -> Any:
-    """Make a buffer whose data the packer puts at a multiple of 16, as kernels like it."""
+@cache
+def _aligned_buffer_class(schema: Any) -> Any:
+    """Return the class of buffers whose data the packer puts at multiples of 16, as kernels like.
+
+    One class, not one per buffer: making and dropping subclasses takes references of None away
+    (seen with CPython 3.11), until the collector of garbage crashes.
+    """
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:
-            builder.StartVector(1, len(content), _ALIGNMENT)
-            start = builder.head - len(content)
+            builder.StartVector(1, len(self.data), _ALIGNMENT)
+            start = builder.head - len(self.data)
             builder.head = start
-            builder.Bytes[start : start + len(content)] = content
+            builder.Bytes[start : start + len(self.data)] = self.data
             data = builder.EndVector()
             schema.BufferStart(builder)
             schema.BufferAddData(builder, data)
             return schema.BufferEnd(builder)
 
-    return AlignedBuffer()
+    return AlignedBuffer
 
 
 class _Writer:
@@ -100,7 +106,8 @@ class _Writer:
         assert tensor.data is not None
         content = np.ascontiguousarray(tensor.data).tobytes()
         if content not in self.buffer_index:
-            buffer = _aligned_buffer(self.schema, content)
+            buffer = _aligned_buffer_class(self.schema)()
+            buffer.data = content
             self.buffer_index[content] = len(self.buffers)
             self.buffers.append(buffer)
         return self.buffer_index[content]

@@ -168,6 +168,25 @@ def test_the_floor_is_that_of_the_package_and_the_tested_version_is_proved() -> 
         assert tuple(map(int, version.split(".")[:2])) >= OLDEST
 
 
+def test_operators_that_arm64_rounds_otherwise_need_not_give_the_pairs(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = metadata()
+    wrong = data.golden[0].model_copy(update={"xnnpack_logits": [0, 0, 0]})
+    data = data.model_copy(update={"golden": [wrong, *data.golden[1:]]})
+    content = embed(tiny_model(), data)
+    assert compare_golden(data, Interpreter(content)).passed is False
+    interpreter = Interpreter(content)
+    installed("aarch64", ai_edge_litert="2.3.0")
+    softmax = _running(operators={"CONV_2D", "SOFTMAX"})
+    monkeypatch.setattr(Interpreter, "arithmetic", softmax)
+    report = compare_golden(data, interpreter)
+    assert report.passed is None
+    assert report.sentence.endswith(
+        "none must be: SOFTMAX may round otherwise in ai-edge-litert 2.3.0 on aarch64."
+    )
+
+
 def test_xnnpack_of_the_fallback_runtime_need_not_give_the_pairs(installed: Installed) -> None:
     """Its kernels are of 2023; what they give is told and is no verdict."""
     data = metadata()

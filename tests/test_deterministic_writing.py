@@ -49,3 +49,40 @@ def test_two_processes_with_other_hash_seeds_write_the_same_bytes() -> None:
     assert len(first) == 4
     assert len(set(first)) == 4
     assert first == second
+
+
+REPEATED = """
+import gc, sys
+import numpy as np
+from tiny_model import tiny_model
+from qlvit_edge.converters.graph import Graph, Tensor
+from qlvit_edge.converters.ops.elementwise import Add
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.runtime.twin import with_all_outputs
+x = Tensor("x", (1, 3), "float32")
+half = Tensor("half", (1, 3), "float32", data=np.full((1, 3), 0.5, np.float32))
+total = Add(inputs=(x, half), name="total")
+graph = Graph("sum", (x,), (total.output,), (total,))
+model = tiny_model()
+for write in (lambda: write_tflite(graph), lambda: with_all_outputs(model)):
+    write()
+    gc.collect()
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        write()
+    gc.collect()
+    print(sys.getrefcount(None) - before)
+"""
+
+
+def test_writing_again_and_again_takes_no_references_of_none_away() -> None:
+    """CPython 3.11 does where subclasses are made anew; it crashed long after."""
+    lost = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", REPEATED],
+        env={**os.environ, "PYTHONPATH": str(HELPERS)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert len(lost) == 2
+    assert all(abs(int(count)) < 300 for count in lost)

@@ -12,11 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_edgetpu_compiler import compiled
-from mini_chain import edited_archive, metadata, mini_chain, packed_archive, unpacked_archive
+from mini_chain import (
+    edgetpu_graph,
+    edited_archive,
+    metadata,
+    mini_chain,
+    packed_archive,
+    unpacked_archive,
+)
 from mini_network import images
 
 from qlvit_edge import Classifier
-from qlvit_edge.converters.edgetpu.chain import ChainFiles, pack
+from qlvit_edge.converters.edgetpu.chain import ChainFiles, compare_chain, pack
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.chain import DESCRIPTION, read_chain, read_model
@@ -49,17 +56,26 @@ def test_a_chain_equals_the_uncut_graph(kernels: Kernels, share: float) -> None:
     assert cut.output == whole.output
 
 
-def test_every_border_equals_the_uncut_graph(made: tuple[ChainFiles, bytes]) -> None:
+@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
+def test_every_border_equals_the_uncut_graph(
+    kernels: Kernels, made: tuple[ChainFiles, bytes]
+) -> None:
     chain, content = made
-    whole = Interpreter(chain.whole, kernels=Kernels.REFERENCE, keep_all_tensors=True)
-    cut = ChainInterpreter(content, kernels=Kernels.REFERENCE)
-    for image in images(2, seed=9):
-        whole.invoke(image)
-        cut.invoke(image)
-        expected = whole.tensors()
-        assert len(cut.borders()) > 5
-        for name, values in cut.borders().items():
-            assert np.array_equal(values, expected[name]), name
+    borders, unequal = compare_chain(content, chain.whole, images(2, seed=9), kernels)
+    assert borders > 5
+    assert unequal == {}
+
+
+@pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
+def test_a_border_that_differs_is_found(kernels: Kernels, made: tuple[ChainFiles, bytes]) -> None:
+    chain, content = made
+    graph = edgetpu_graph()
+    weights = (t.data for t in graph.tensors() if t.data is not None and t.dtype == "int8")
+    stored = np.ascontiguousarray(max(weights, key=lambda data: data.size)).tobytes()
+    changed = chain.whole.replace(stored, bytes(255 - byte for byte in stored))
+    assert changed != chain.whole
+    _, unequal = compare_chain(content, changed, images(2, seed=9), kernels)
+    assert max(unequal.values()) == 2
 
 
 def test_segments_for_the_edge_tpu_break_no_rule(archive: bytes) -> None:

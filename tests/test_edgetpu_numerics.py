@@ -107,6 +107,30 @@ def test_a_dynamic_convolution_of_one_kernel_is_refused() -> None:
         dynamic_depthwise(writer, image, shares, weight, np.zeros((1, 3)), name="d")
 
 
+@pytest.mark.parametrize("count", range(2, 10))
+def test_any_number_of_kernels_from_two_on_is_mixed(count: int) -> None:
+    """Equal shares of kernels that average: every kernel counts, however they are paired."""
+    scales = ScaleTable(
+        {**{f"d/kernel{k}": (0.0, 255.0 * (k + 1)) for k in range(count)}, "d/mixed": (0, 2560)},
+        {"pi": 0},
+    )
+    writer = Writer("many", EdgeTpu(scales))
+    image = input_image(writer, 8, 8)
+    mean = mean_hw(writer, image, name="m", fixed_range=(0, 255))
+    z = dense(writer, mean, np.zeros((count, 3)), name="z", fixed_range=(0, 1))
+    kernels = np.ones((count, 3, 3, 3)) / 9 * np.arange(1, count + 1)[:, None, None, None]
+    shares = log2_softmax(writer, z, 3, name="pi")
+    out = dynamic_depthwise(writer, image, shares, kernels, np.zeros((count, 3)), name="d")
+    writer.output(out)
+    graph = writer.build()
+    view = np.full((1, 8, 8, 3), 200, np.uint8)
+    kept = run_reference(graph, {"image": view}, keep_all=True)
+    share = 2.0 ** -np.floor(np.log2(count) + 0.5)
+    wanted = 200 * share * sum(range(1, count + 1))
+    np.testing.assert_allclose(out.real(kept[out.name]), wanted, rtol=0.03, atol=15)
+    assert all(forecast(read_document(write_tflite(graph))).sure)
+
+
 def _tensor(*shape: int, scale: float = 1.0) -> Tensor:
     return Tensor(f"t{shape}{scale}", shape, "int8", Quantisation((scale,), 0))
 

@@ -235,7 +235,7 @@ def test_what_is_left_of_nano_is_the_least_that_saves_as_much(smallest: float) -
     for count in range(len(runs) + 1):
         for chosen in itertools.combinations(runs.values(), count):
             left = set().union(*chosen)
-            share = net.kept(sum(net.macs[i] for i in left))
+            share = net.kept_share(sum(net.macs[i] for i in left))
             if share < smallest:
                 continue
             sides = [None if i in left else side for i, side in enumerate(net.sides)]

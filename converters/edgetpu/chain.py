@@ -21,7 +21,7 @@ from qlvit_edge.converters.edgetpu.report import (
 )
 from qlvit_edge.converters.edgetpu.segments import Segment, cut
 from qlvit_edge.converters.graph import Graph, Tensor
-from qlvit_edge.converters.proof.equality import Views
+from qlvit_edge.converters.proof.equality import TITLES, Views, every_tensor
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
@@ -199,22 +199,24 @@ def prove_chain(
 ) -> ChainEquality:
     """Compare a chain with the whole graph, byte for byte, on two kernel sets.
 
-    On the reference kernels every tensor that crosses a border is compared, on the images
-    that were compared on them before; on the default kernels the logits of all.
+    On both every tensor that crosses a border is compared, on the images that were compared on
+    the reference kernels before; on the default kernels the logits of all.
 
     Raises:
         ConversionError: a byte differs.
         ModelFileError: kernels crashed on a segment.
     """
     views = conversion.views[conversion.compared]
-    borders, unequal = run_in_child("chain", compare_chain, archive, whole, views)
-    if unequal:
-        name, count = next(iter(unequal.items()))
-        raise ConversionError(
-            "chain",
-            f"{name} differs from the whole model's in {count} images, on the reference kernels",
-            "report this as a bug",
-        )
+    for kernels in (Kernels.REFERENCE, Kernels.AUTO):
+        borders, unequal = run_in_child("chain", compare_chain, archive, whole, views, kernels)
+        if unequal:
+            name, count = next(iter(unequal.items()))
+            title = TITLES["reference" if kernels is Kernels.REFERENCE else "xnnpack"]
+            raise ConversionError(
+                "chain",
+                f"{name} differs from the whole model's in {count} images, on {title}",
+                "report this as a bug",
+            )
     interpreter = ChainInterpreter(archive)
     for view, logits in zip(conversion.views, conversion.logits, strict=True):
         if not np.array_equal(interpreter.invoke(view)[0], logits):
@@ -232,20 +234,23 @@ def prove_chain(
     )
 
 
-def compare_chain(archive: bytes, whole: bytes, views: Views) -> tuple[int, dict[str, int]]:
-    """Run both on the reference kernels, in this process.
+def compare_chain(
+    archive: bytes, whole: bytes, views: Views, kernels: Kernels
+) -> tuple[int, dict[str, int]]:
+    """Run both on the reference or the default kernels, in this process.
 
     Returns:
         Number of tensors compared per image, and by name in how many images one differs.
     """
-    chain = ChainInterpreter(archive, kernels=Kernels.REFERENCE)
-    uncut = Interpreter(whole, kernels=Kernels.REFERENCE, keep_all_tensors=True)
+    chain = ChainInterpreter(archive, kernels=kernels)
+    uncut = Interpreter(whole, kernels=kernels, keep_all_tensors=kernels is Kernels.REFERENCE)
+    every = every_tensor(whole, uncut)
     unequal: dict[str, int] = {}
     compared = 0
     for view in views:
         chain.invoke(view)
         uncut.invoke(view)
-        expected = uncut.tensors()
+        expected = {uncut.input.name: view[np.newaxis]} | every(view)
         borders = chain.borders()
         compared = len(borders)
         for name, values in borders.items():

@@ -45,7 +45,8 @@ class ChainEquality:
     """A chain against its uncut graph, which is proven.
 
     Attributes:
-        borders: tensors compared per image on the reference kernels, byte for byte.
+        borders: tensors compared per image on the reference and on the default kernels, byte
+            for byte.
         reference_images: images of that comparison; all are equal, else there is no chain.
         default_images: images whose logits were compared on the default kernels; equal too.
         default_kernels: what ran, in words.

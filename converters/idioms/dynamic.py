@@ -50,8 +50,8 @@ def dynamic_depthwise(
     Float: K depthwise convolutions, products and sums. Int8: the kernels are mixed first and
     convolve once; rounds the mixed kernel and the result. Edge TPU, which has no kernels that
     change: as float, summed in pairs; each map ``W_k * x + b_k`` has a range of its own, that of
-    `name`/kernel0 and so on. The result is named `name`/mixed in all of them. What is to be lifted
-    to int16 mixes maps, see :mod:`~qlvit_edge.converters.idioms.maps`.
+    `name`/kernel0 and so on. The result is named `name`/mixed in all of them. What is to
+    hold int16 activations mixes maps, see :mod:`~qlvit_edge.converters.idioms.maps`.
 
     Args:
         writer: takes the operations.
@@ -214,6 +214,6 @@ def _in_pairs(
 def _sum(writer: Writer, pair: list[tuple[Tensor, Range]], name: str) -> tuple[Tensor, Range]:
     (a, first), (b, second) = pair
     low, high = min(first[0], second[0]), max(first[1], second[1])
-    part = a.name.rsplit("/", 1)[-1]
+    part = a.name.removeprefix(f"{name}/")
     extent = (_LARGEST_SUM * low, _LARGEST_SUM * high)
     return add(writer, a, b, name=f"{name}/sum/{part}", fixed_range=extent), (low, high)

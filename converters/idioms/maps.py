@@ -1,4 +1,4 @@
-"""Dynamic convolution that mixes maps: what `--mixed` lifts to int16.
+"""Dynamic convolution that mixes maps: what `convert --int16-layers` keeps in int16.
 
 All K maps are made side by side and then mixed, in operations that also compute in int16. In
 int8 it executes two to three times the instructions of mixing the kernels on a Cortex.
@@ -53,7 +53,7 @@ def _all_maps(
 ) -> Tensor:
     """Convolve with all kernels: (1, H, W, groups · K · group).
 
-    A convolution of 8 channels a group, zero but for each kernel's own channel, gives all K maps
+    A convolution of 8 channels per group, zero but for each kernel's own channel, gives all K maps
     of a group side by side, in the time of K depthwise convolutions.
     """
     count, rows, columns, channels = kernels.shape

@@ -157,7 +157,7 @@ class EdgeTpu(Int8):
     """Int8 in the operators of the Edge TPU, as far as it has them.
 
     Idioms with a form of their own are those whose int8 form uses what the Edge TPU does not run:
-    words and bits for the image's sign, PADV2, EXP in π's softmax, a kernel that changes in the
+    BITCAST for the image's sign, PADV2, ELU in π's softmax, a kernel that changes in the
     dynamic convolution, unequal dilation in the KAN. Large tensors are not always reshaped on it,
     so padding stays that of maps. See `docs/edgetpu.md`.
     """
@@ -167,7 +167,7 @@ class EdgeTpu(Int8):
 
 @dataclass(frozen=True)
 class MapMixing(Int8):
-    """Int8 whose dynamic convolutions mix maps: all their activations can be lifted to int16."""
+    """Int8 whose dynamic convolutions mix maps: all their activations can be int16."""
 
     rewrites: ClassVar[Rewrites] = (absorb_padding, fold_columns, pad_by_rows)
 

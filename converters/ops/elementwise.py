@@ -54,7 +54,7 @@ class _Binary(Operation):
     def stored_range(self, *ranges: Stored) -> Stored:
         if self.output.dtype != "int8":
             return super().stored_range(*ranges)
-        # Monotonous in either operand: extremes are at the ends of both.
+        # Monotonic in either operand: extremes are at the ends of both.
         left, right = (np.array(ends, np.int8) for ends in zip(*product(*ranges), strict=True))
         values = self.xnnpack(left, right)
         return int(values.min()), int(values.max())

@@ -1,4 +1,4 @@
-"""Changes of type and tables: QUANTIZE, BITCAST, BITWISE_XOR, CAST, GATHER."""
+"""Changes of type and tables: QUANTIZE, BITCAST, CAST, GATHER."""
 
 # ruff: noqa: D102 - what the methods promise is said once, in Operation.
 

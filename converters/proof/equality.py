@@ -111,7 +111,13 @@ def compare_tensors(
     """Do the work of `prove_equal` in this process."""
     kernels = Kernels.REFERENCE if arithmetic == "reference" else Kernels.AUTO
     interpreter = Interpreter(model, kernels=kernels, keep_all_tensors=kernels != Kernels.AUTO)
-    every = _every_tensor(model, interpreter)
+    if arithmetic == "xnnpack" and not interpreter.partitions:
+        raise ConversionError(
+            "converted model",
+            "XNNPACK is off on this machine, so what it computes cannot be proved",
+            "convert where /sys can be read, on x86-64 or arm64",
+        )
+    every = every_tensor(model, interpreter)
     given, taken = graph.inputs[0].name, graph.outputs[0].name
     unequal: dict[str, int] = {}
     logits: list[Logits] = []
@@ -145,7 +151,7 @@ def compared_in_order(graph: Graph) -> list[str]:
     return [operation.name for operation in graph.operations]
 
 
-def _every_tensor(model: bytes, interpreter: Interpreter) -> Callable[[Views], dict[str, Array]]:
+def every_tensor(model: bytes, interpreter: Interpreter) -> Callable[[Views], dict[str, Array]]:
     """Return what gives every tensor of the image that the interpreter ran last."""
     if interpreter.kernels is Kernels.AUTO:
         return Twin(model, interpreter).tensors

@@ -66,7 +66,7 @@ def print_chain(report: ChainReport) -> None:
     table.add_row(
         "chain equal to the whole",
         f"{equality.borders} tensors, byte for byte, on {equality.reference_images} images "
-        "(reference kernels)",
+        "(reference and default kernels)",
     )
     table.add_row(
         "on the default kernels",

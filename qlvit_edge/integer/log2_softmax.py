@@ -80,7 +80,7 @@ class LogTable:
 
 def raises(count: int, anchor: int) -> bool:
     """Tell whether the codes of `count` values can be raised by `anchor` levels."""
-    return count >> anchor > 0
+    return 1 << anchor <= count
 
 
 def log_table(smallest: int, count: int, raised: int = 0) -> LogTable:

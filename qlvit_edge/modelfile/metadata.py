@@ -12,6 +12,7 @@ import base64
 import binascii
 import io
 import zipfile
+from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -263,13 +264,16 @@ def _name(entry: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
-def pack(tree: Any) -> bytes:
-    """Return the file of an object tree of the schema, buffers aligned to 16 bytes."""
+@cache
+def _aligned_builder_class() -> Any:
+    """Return the class of builders that put byte vectors, all tensor values, at multiples of 16.
+
+    One class, not one per file: making and dropping subclasses takes references of None away
+    (seen with CPython 3.11), until the collector of garbage crashes.
+    """
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-        """Puts byte vectors, which hold all tensor values, at multiples of 16."""
-
         def CreateNumpyVector(self, x: NDArray[Any]) -> Any:
             if x.dtype != np.uint8:
                 return super().CreateNumpyVector(x)
@@ -278,7 +282,12 @@ def pack(tree: Any) -> bytes:
             self.Bytes[self.head : self.head + x.size] = x.tobytes()
             return self.EndVector()
 
-    builder = AlignedBuilder(1024)
+    return AlignedBuilder
+
+
+def pack(tree: Any) -> bytes:
+    """Return the file of an object tree of the schema, buffers aligned to 16 bytes."""
+    builder = _aligned_builder_class()(1024)
     builder.Finish(tree.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

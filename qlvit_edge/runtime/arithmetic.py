@@ -72,11 +72,13 @@ class Arithmetic:
             builtin ones and those of a delegate.
         runtime: the runtime with its version.
         reason: why this is not proved, in words; empty where it is.
+        apart: operators of the file whose kernels here are known to round otherwise.
     """
 
     name: ArithmeticName | None
     runtime: RuntimeVersion
     reason: str
+    apart: tuple[str, ...] = ()
 
     @property
     def proved(self) -> bool:
@@ -139,7 +141,7 @@ def running_arithmetic(
     if not reference and not partitions:
         return Arithmetic(None, here, "builtin kernels, for which no arithmetic is proved")
     name: ArithmeticName = "reference" if reference else "xnnpack"
-    other = sorted(UNPROVED_OPERATORS.get(here.architecture, frozenset()) & set(operators))
+    apart = tuple(sorted(UNPROVED_OPERATORS.get(here.architecture, frozenset()) & set(operators)))
     if not integer:
         reason = "not proved for floats"
     elif file_format is None:
@@ -148,11 +150,11 @@ def running_arithmetic(
         reason = f"not proved for a file of format {file_format} (convert it again)"
     elif (here.package, here.version, here.architecture) not in PROVED:
         reason = f"not proved on this runtime ({here})"
-    elif other:
-        reason = f"not proved on this runtime ({here}) for {' and '.join(other)}"
+    elif apart:
+        reason = f"not proved on this runtime ({here}) for {' and '.join(apart)}"
     else:
         reason = ""
-    return Arithmetic(name, here, reason)
+    return Arithmetic(name, here, reason, apart)
 
 
 @functools.cache

@@ -131,4 +131,6 @@ def _no_claim(metadata: ModelMetadata, running: Arithmetic) -> str | None:
         return "the file has no pairs for XNNPACK's kernels (format 1: convert it again)"
     if running.runtime.package == "tflite-runtime":
         return f"nothing is proved of XNNPACK in {running.runtime}"
+    if running.apart:
+        return f"{' and '.join(running.apart)} may round otherwise in {running.runtime}"
     return None

@@ -10,9 +10,10 @@ from one_operation import activation, constant, quantised
 
 from qlvit_edge.converters.graph import Quantisation, Tensor
 from qlvit_edge.converters.ops.convolution import Conv2D
-from qlvit_edge.converters.ops.elementwise import Mul
+from qlvit_edge.converters.ops.elementwise import Add, Mul
 from qlvit_edge.converters.ops.forms import TwoForms
 from qlvit_edge.converters.ops.reduction import Mean
+from qlvit_edge.integer.requantise import add_quantised_16, add_quantised_16_by_vectors
 from qlvit_edge.integer.xnnpack import Form
 
 THIS_MACHINE: Form = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86"
@@ -61,6 +62,26 @@ def map_of_sum(mean: Mean, total: int) -> np.ndarray:
     column = np.full(count, low, np.int64)
     column[:more] += 1
     return np.repeat(column.reshape(1, height, width, 1), channels, axis=3).astype(np.int8)
+
+
+def wide_sums(seed: int) -> Iterator[tuple[Add, dict[str, np.ndarray]]]:
+    """Sums of int16 values that the optimised kernel rounds otherwise than the reference."""
+    generator = np.random.default_rng(seed)
+    while True:
+        first, second = (2.0 ** generator.uniform(-12, -8, 2)).astype(np.float32).tolist()
+        out = float(np.float32(max(first, second) * 2.0 ** generator.uniform(-1, 2)))
+        scales = (first, second, out)
+        a, b = generator.integers(-32768, 32768, (2, 1, 1 << 18)).astype(np.int16)
+        apart = add_quantised_16(a, b, scales) != add_quantised_16_by_vectors(a, b, scales)
+        if not apart.any():
+            continue
+        # More than a multiple of sixteen: the rest is rounded as the reference does.
+        pair = {"a": np.repeat(a[apart], 21)[None], "b": np.repeat(b[apart], 21)[None]}
+        tensors = (
+            Tensor(name, pair[name].shape, "int16", quantised(scale, 0))
+            for name, scale in zip("ab", scales[:2], strict=True)
+        )
+        yield Add(inputs=tuple(tensors), name="y", quantisation=quantised(out, 0)), pair
 
 
 def convolution_of(accumulators: np.ndarray, factor: float, zero_point: int) -> Conv2D:

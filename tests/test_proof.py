@@ -1,0 +1,161 @@
+"""The proof of a conversion: it can fail, is shared out among processes, says how far it went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import files_below, refused, run_command
+from small_run import small_config, write_folder, write_run
+
+from qlvit_edge.calibration.file import load_calibration
+from qlvit_edge.converters import convert as conversion
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.lower.checkpoint import integer_graph
+from qlvit_edge.converters.proof import accuracy, equality
+from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.errors import AccuracyBudgetError, ConversionError
+from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.training.checkpoint import load_checkpoint
+
+# The small network has random weights: what integers cost it says nothing.
+GENEROUS = ("--max-drop", 100)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A calibrated run folder with its data beside it."""
+    root = tmp_path_factory.mktemp("calibrated")
+    write_run(root / "run", write_folder(root / "data", 5), small_config())
+    assert run_command("calibrate", root / "run", "--images", 8) == 0
+    return root / "run"
+
+
+@pytest.mark.parametrize(
+    ("after", "recall", "allowed"),
+    [
+        (0.900, 0.90, 0.5),
+        (0.895, 0.90, 0.5),
+        (0.894, 0.90, None),
+        (0.900, 0.885, 0.5),
+        (0.900, 0.884, None),
+        (0.950, 0.99, 0.5),
+    ],
+)
+def test_budget_is_held_overall_and_three_times_for_one_class(
+    after: float, recall: float, allowed: float | None
+) -> None:
+    accuracies = accuracy.Accuracies(
+        1000, 0.9, after, 0.99, {"A": 0.9, "B": None}, {"A": recall, "B": None}
+    )
+    if allowed is None:
+        with pytest.raises(AccuracyBudgetError, match=r"(0|1)\.5 are allowed"):
+            accuracy.check_budget(accuracies, 0.5, "m.tflite")
+    else:
+        accuracy.check_budget(accuracies, allowed, "m.tflite")
+
+
+def test_a_file_that_differs_from_the_specification_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logits = np.zeros((2, 4), np.int8)
+    found = equality.Equality("xnnpack", 2, 9, {"block0/out": 2}, logits, "XNNPACK")
+    monkeypatch.setattr(equality, "prove_equal", lambda *_: found)
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 2)
+    assert "1 of 9 tensors differ" in line
+    assert "block0/out in 2 images" in line
+    assert files_below(tmp_path) == set()
+
+
+def _built(run: Path) -> tuple[Graph, bytes]:
+    checkpoint = load_checkpoint(run)
+    calibration = load_calibration(run / "calibration.json", checkpoint.sha256)
+    graph = integer_graph(checkpoint, calibration, "fast")
+    return graph, write_tflite(graph)
+
+
+def _changed(graph: Graph, model: bytes) -> bytes:
+    """Return the file with other weights in the stem."""
+    changed = bytearray(model)
+    stem = (t.data for t in graph.tensors() if t.name.startswith("stem") and t.dtype == "int8")
+    weights = max((data for data in stem if data is not None), key=lambda data: data.size)
+    place = model.index(np.ascontiguousarray(weights).tobytes())
+    changed[place : place + 64] = bytes(255 - byte for byte in changed[place : place + 64])
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
+def test_comparison_finds_a_tensor_that_differs(
+    run: Path, arithmetic: equality.Specification
+) -> None:
+    """The proof can fail: changed weights are seen."""
+    graph, model = _built(run)
+    views = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    assert equality.compare_tensors(graph, model, views, arithmetic).unequal == {}
+    found = equality.compare_tensors(graph, _changed(graph, model), views, arithmetic)
+    first, count = next(iter(found.unequal.items()))
+    assert (first.startswith("stem"), count) == (True, 2)
+    with pytest.raises(ConversionError, match=f"first {first} in 2 images"):
+        found.require()
+
+
+def test_without_xnnpack_nothing_is_proved(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /sys is hidden: the runtime silently goes without."""
+    graph, model = _built(run)
+    views = np.zeros((1, 64, 64, 3), np.uint8)
+    without = Interpreter(model, kernels=Kernels.BUILTIN)
+    monkeypatch.setattr(equality, "Interpreter", lambda *_, **__: without)
+    with pytest.raises(ConversionError, match="XNNPACK is off on this machine"):
+        equality.compare_tensors(graph, model, views, "xnnpack")
+
+
+def test_images_are_shared_among_processes_and_put_in_order_again(run: Path) -> None:
+    graph, model = _built(run)
+    views = np.random.default_rng(1).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    together = equality.prove_equal(graph, model, views, "xnnpack")
+    alone = equality.compare_tensors(graph, model, views, "xnnpack")
+    assert (together.images, together.tensors) == (5, alone.tensors)
+    assert together.unequal == alone.unequal == {}
+    np.testing.assert_array_equal(together.logits, alone.logits)
+
+
+def test_metadata_that_change_the_logits_are_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = equality.default_logits
+
+    def another(*arguments: Any) -> tuple[Any, str]:
+        logits, kernels = real(*arguments)
+        logits[-1, 0] ^= 1
+        return logits, kernels
+
+    monkeypatch.setattr(equality, "default_logits", another)
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3)
+    assert "metadata change its logits" in line
+
+
+def test_the_proof_says_how_far_it_went(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
+    options = ("--images", 3, "--reference-images", 1, "--accuracy-images", 4)
+    assert run_command("convert", run, "--out", out, "--report", report, *options, *GENEROUS) == 0
+    found = json.loads(report.read_text())
+    assert found["equality"]["images"] == 3
+    assert found["reference_equality"]["images"] == 1
+    assert found["accuracy"]["images"] == 4
+    printed = capsys.readouterr().out
+    assert "byte for byte, on 3 images" in printed
+    assert "byte for byte, on 1 images" in printed
+
+
+def test_a_large_network_is_proved_on_fewer_images_by_default() -> None:
+    small, large = 30_000_000, 2_000_000_000
+    assert conversion.Extent().for_network(small, 2500) == (2500, 200, 200)
+    assert conversion.Extent().for_network(large, 2500) == (200, 200, 8)
+    assert conversion.Extent().for_network(large, 5) == (5, 5, 5)
+    assert conversion.Extent(50, 20, 300).for_network(large, 2500) == (300, 50, 20)
+    assert conversion.Extent(200, None, 100).for_network(small, 2500) == (100, 100, 100)
