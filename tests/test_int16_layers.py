@@ -16,8 +16,8 @@ from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.calibration.int16_choice import choose_int16_layers, worst_candidates
 from qlvit_edge.calibration.sensitivity import Cost, LayerCost, Sensitivity, cost_of
 from qlvit_edge.converters.graph import Graph
-from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.idioms.numerics import MapMixing
+from qlvit_edge.converters.int16_layers import int16_candidates, with_int16_layers
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.proof.equality import prove_equal
