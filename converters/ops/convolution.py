@@ -277,9 +277,8 @@ class DynamicDepthwiseConv2D(_Depthwise):
     """Depthwise convolution of int8 with weights and bias that other operations make.
 
     XNNPACK leaves it to the builtin kernel, which multiplies twice in fixed point like the
-    reference, but on arm64 rounds negative ties of the second rounding up, not away from zero.
-    With zero point -128 all that is negative saturates: every kernel set gives the same bytes
-    for every input.
+    reference, but rounds negative ties of the second rounding up, not away from zero. With zero
+    point -128 all that is negative saturates: both give the same bytes for every input.
     """
 
     def check(self) -> None:
@@ -288,7 +287,7 @@ class DynamicDepthwiseConv2D(_Depthwise):
             raise self.refuse(f"{self.inputs[0].dtype} input", "convolve int8")
         if self.quantisation.zero_point != -128:
             raise self.refuse(
-                "negative sums are not clipped, and kernels round them differently",
+                "negative sums are not clipped, and the reference rounds them differently",
                 "give the output zero point -128",
             )
         channels = self.inputs[1].shape[3]
