@@ -21,7 +21,7 @@ from arm64_userland import Userland, fail
 MESON = "meson==1.5.0"
 TOOLS = ("cc", "ninja", "flex", "bison", "pkg-config", "patch", "nm", "apt-get", "dpkg-source")
 SUITE = "trixie"
-_SOURCES = "deb-src [signed-by={keyring}] http://deb.debian.org/debian {suite} main\n"
+_SOURCES = "deb-src [signed-by={keyring}] {mirror} {suite} main\n"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _OPTIONS = (
     *("--target-list=aarch64-linux-user", "--without-default-features", "--enable-plugins"),
@@ -109,7 +109,7 @@ def _build_program(work: Path, program: Path, header: Path) -> None:
 def _unpack_source(work: Path) -> Path:
     """Fetch Debian's source package with package lists of its own; returns the source tree."""
     lists = work / "sources.list"
-    lists.write_text(_SOURCES.format(keyring=_KEYRING, suite=SUITE))
+    lists.write_text(_SOURCES.format(keyring=_KEYRING, mirror=_mirror(), suite=SUITE))
     for folder in ("lists/partial", "cache/archives/partial"):
         (work / folder).mkdir(parents=True)
     apt = (
@@ -122,6 +122,15 @@ def _unpack_source(work: Path) -> Path:
     found = [path for path in work.glob("qemu-*") if path.is_dir()]
     if len(found) != 1:
         fail(f"apt-get source qemu: {len(found)} source trees where one was expected")
+    return found[0]
+
+
+def _mirror() -> str:
+    """Return the address of Debian's archive that this system's own package lists come from."""
+    asked = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+    found = [uri for uri in _run(*asked).split() if uri.rstrip("/").endswith("/debian")]
+    if not found:
+        fail("apt-get: no archive of Debian among its sources; add one and run `apt-get update`")
     return found[0]
 
 
