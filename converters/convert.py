@@ -37,7 +37,7 @@ from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import preprocess, recipe
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.arithmetic import PROVED, runtime_version
+from qlvit_edge.runtime.arithmetic import runtime_version
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -152,8 +152,9 @@ def convert(
     _require_same(logits[chosen], on_default.logits)
     also = chosen[evenly(compared, on_reference)]
     here = runtime_version("litert")
-    known = (here.package, here.version, here.architecture) in PROVED
-    reference = _prove(graph, model, answers.views[also], "reference", progress) if known else None
+    reference = (
+        _prove(graph, model, answers.views[also], "reference", progress) if here.proved else None
+    )
     report = ProofReport(
         reduced_proof=proof.reduced,
         proof_images=proof.origin,

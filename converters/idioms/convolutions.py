@@ -51,16 +51,8 @@ def conv(
         (1, (H - kh) // stride + 1, (W - kw) // stride + 1, O).
     """
     values = np.asarray(weight, np.float64)
-    kernel, offset = weights(writer, x, values, bias, 0, name)
-    return writer.emit(
-        Conv2D(
-            inputs=(x, kernel, offset),
-            name=name,
-            quantisation=convolved(writer, x, kernel, name, fixed_range, relu=relu),
-            stride=_pair(stride),
-            activation="RELU" if relu else "NONE",
-        )
-    )
+    constants = weights(writer, x, values, bias, 0, name)
+    return _convolution(Conv2D, writer, x, constants, stride, relu, name, fixed_range)
 
 
 def depthwise(
@@ -87,12 +79,25 @@ def depthwise(
         fixed_range: range known without calibration.
     """
     values = np.asarray(weight, np.float64)[None]
-    kernel, offset = weights(writer, x, values, bias, 3, name)
+    constants = weights(writer, x, values, bias, 3, name)
+    return _convolution(DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range)
+
+
+def _convolution(
+    kind: type[Conv2D] | type[DepthwiseConv2D],
+    writer: Writer,
+    x: Tensor,
+    constants: tuple[Tensor, Tensor],
+    stride: Stride,
+    relu: bool,
+    name: str,
+    fixed_range: Range | None,
+) -> Tensor:
     return writer.emit(
-        DepthwiseConv2D(
-            inputs=(x, kernel, offset),
+        kind(
+            inputs=(x, *constants),
             name=name,
-            quantisation=convolved(writer, x, kernel, name, fixed_range, relu=relu),
+            quantisation=convolved(writer, x, constants[0], name, fixed_range, relu=relu),
             stride=_pair(stride),
             activation="RELU" if relu else "NONE",
         )

@@ -59,6 +59,11 @@ class RuntimeVersion:
     version: str
     architecture: str
 
+    @property
+    def proved(self) -> bool:
+        """Whether it is one of `PROVED`."""
+        return (self.package, self.version, self.architecture) in PROVED
+
     def __str__(self) -> str:
         return f"{self.package} {self.version} on {self.architecture}"
 
@@ -148,7 +153,7 @@ def running_arithmetic(
         reason = "not proved for a file of another tool"
     elif name == "xnnpack" and file_format < 2:
         reason = f"not proved for a file of format {file_format} (convert it again)"
-    elif (here.package, here.version, here.architecture) not in PROVED:
+    elif not here.proved:
         reason = f"not proved on this runtime ({here})"
     elif apart:
         reason = f"not proved on this runtime ({here}) for {' and '.join(apart)}"
@@ -180,8 +185,7 @@ def installed_runtimes() -> list[str]:
         here = runtime_version(runtime)
         if here.version == _UNKNOWN:
             continue
-        known = (here.package, here.version, here.architecture) in PROVED
-        claim = "its arithmetic is proved" if known else "not proved on this runtime"
+        claim = "its arithmetic is proved" if here.proved else "not proved on this runtime"
         try:
             require_version(runtime)
         except DeviceError as error:
