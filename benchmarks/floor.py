@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from networks import build, gemm, twin, untrained
 
+from qlvit_edge.inference.worker import Case
+from qlvit_edge.measuring.benchmark import Row, measure
+from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.model.cost import count_cost
-from qlvit_edge.runtime.benchmark import Row, measure
-from qlvit_edge.runtime.machine import describe_machine
-from qlvit_edge.runtime.worker import Case
 
 WARM_UP = 3
 

@@ -29,8 +29,8 @@ from operation_cases import CASES
 from qlvit_edge.converters.graph import Graph, Operation
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.runtime.arithmetic import runtime_version
-from qlvit_edge.runtime.interpreter import Kernels, load_native, plan
+from qlvit_edge.inference.arithmetic import runtime_version
+from qlvit_edge.inference.interpreter import Kernels, load_native, plan
 
 Where = Literal["BUILTIN_REF", "XNNPACK", "builtin kernels"]
 KERNELS: tuple[Where, ...] = get_args(Where)

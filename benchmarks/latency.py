@@ -20,10 +20,10 @@ from pathlib import Path
 
 from networks import build, twin, untrained
 
+from qlvit_edge.inference.worker import Case
+from qlvit_edge.measuring.benchmark import measure, report
+from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.model.configs import SIZES
-from qlvit_edge.runtime.benchmark import measure, report
-from qlvit_edge.runtime.machine import describe_machine
-from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 WARM_UP = 3

@@ -18,7 +18,7 @@ import sys
 from kernel_equality import compare_operations
 
 from qlvit_edge import Classifier, bundled
-from qlvit_edge.runtime.arithmetic import runtime_version
+from qlvit_edge.inference.arithmetic import runtime_version
 
 
 def broken_pairs() -> list[str]:

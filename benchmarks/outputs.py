@@ -23,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
+from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.twin import Twin
 from qlvit_edge.modelfile.metadata import read_metadata
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode, preprocess
-from qlvit_edge.runtime.golden import compare_golden
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.twin import Twin
 
 PACKAGES = ("ai-edge-litert", "numpy", "opencv-python-headless")
 SHORT = 8  # hexadecimal digits of a hash that only names the tensor at fault

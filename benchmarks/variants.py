@@ -29,15 +29,15 @@ from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.folder import scan
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.worker import Case
+from qlvit_edge.measuring.benchmark import measure
+from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.model.configs import SIZES
 from qlvit_edge.model.cost import count_cost
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.preprocess import load
-from qlvit_edge.runtime.benchmark import measure
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.machine import describe_machine
-from qlvit_edge.runtime.worker import Case
 from qlvit_edge.training.checkpoint import Checkpoint
 
 MEMBERS: dict[str, Mapping[str, object]] = {

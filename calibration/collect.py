@@ -21,12 +21,11 @@ from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph, r
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.augment import Image
-from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.files import sha256
-from qlvit_edge.preprocess import decode, read_file
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.preprocess import decode, decode_noting, read_file
 from qlvit_edge.training.checkpoint import Checkpoint
 
 VIEWS = ("whole image", "crop around the largest cell")

@@ -13,9 +13,9 @@ from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.observers import OBSERVERS, ObserverName
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.preprocess import load
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.interpreter import Interpreter
 from qlvit_edge.training.checkpoint import Checkpoint
 
 

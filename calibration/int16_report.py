@@ -10,9 +10,9 @@ from pathlib import Path
 from qlvit_edge.calibration.int16_choice import Int16Choice
 from qlvit_edge.calibration.sensitivity import Cost
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.worker import Case, Worker
+from qlvit_edge.measuring.benchmark import take_turns
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.benchmark import take_turns
-from qlvit_edge.runtime.worker import Case, Worker
 
 ROUNDS = 11
 REPEATS = 3

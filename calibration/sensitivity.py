@@ -28,10 +28,10 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.lower.checkpoint import float_graph, ranges_needed
 from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import Checkpoint
 
 Views = NDArray[np.uint8]

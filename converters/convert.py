@@ -28,16 +28,15 @@ from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.choose import evenly
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
-from qlvit_edge.preprocess import preprocess, recipe
+from qlvit_edge.preprocess import decode_noting, preprocess, recipe
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.arithmetic import runtime_version
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 from qlvit_edge.training.loop import to_input
 

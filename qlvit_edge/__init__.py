@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qlvit_edge.errors import QLViTEdgeError
-    from qlvit_edge.runtime.classifier import Classification, Classifier
+    from qlvit_edge.inference.classifier import Classification, Classifier
 
     __version__: str
 
@@ -24,7 +24,7 @@ __all__ = ["Classification", "Classifier", "QLViTEdgeError", "__version__"]
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: `qlvit-edge --help` must not load NumPy.
     if name in ("Classification", "Classifier"):
-        from qlvit_edge.runtime import classifier
+        from qlvit_edge.inference import classifier
 
         return getattr(classifier, name)
     if name == "QLViTEdgeError":
@@ -32,9 +32,9 @@ def __getattr__(name: str) -> Any:
 
         return QLViTEdgeError
     if name == "__version__":
-        from importlib.metadata import version
+        from qlvit_edge.version import installed_version
 
-        return version("qlvit-edge")
+        return installed_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

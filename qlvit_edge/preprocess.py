@@ -9,6 +9,7 @@ every CPU; for networks of one channel then `luminance`, in integers too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,42 @@ def decode(source: Path | bytes, *, name: str | None = None) -> NDArray[np.uint8
     subject = name if name is not None else str(source) if isinstance(source, Path) else "image"
     content = read_file(source) if isinstance(source, Path) else source
     return to_rgb8(read_pixels(content, subject))
+
+
+def decode_noting(path: Path, kinds: list[str]) -> NDArray[np.uint8]:
+    """Decode an image as `decode` does and note what is unusual about it.
+
+    Args:
+        path: the file.
+        kinds: gets the words of `unusual` appended; threads may share it.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: see `decode`.
+    """
+    stored = read_pixels(read_file(path), str(path))
+    kinds.extend(unusual(stored))
+    return to_rgb8(stored)
+
+
+def unusual(stored: Any) -> list[str]:
+    """Say what sets stored pixels apart from 8-bit RGB: ``"grey"``, ``"alpha"``, ``"16 bit"``."""
+    kinds = []
+    if stored.ndim == 2:
+        kinds.append("grey")
+    elif stored.shape[2] == 4:
+        kinds.append("alpha")
+    if stored.dtype.itemsize == 2:
+        kinds.append("16 bit")
+    return kinds
+
+
+def note_on(kinds: Mapping[str, int]) -> str:
+    """Say in one line which unusual images were met, by kind and count."""
+    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return f"note: among the images are {listed}; taken as 8-bit RGB"
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -15,8 +15,7 @@ from tiny_metadata import metadata
 from tiny_model import tiny_model
 
 from qlvit_edge.errors import DeviceError
-from qlvit_edge.modelfile.metadata import embed
-from qlvit_edge.runtime.arithmetic import (
+from qlvit_edge.inference.arithmetic import (
     OLDEST,
     PROVED,
     Arithmetic,
@@ -25,8 +24,9 @@ from qlvit_edge.runtime.arithmetic import (
     running_arithmetic,
     runtime_version,
 )
-from qlvit_edge.runtime.golden import compare_golden
-from qlvit_edge.runtime.interpreter import Interpreter, load_runtime
+from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.interpreter import Interpreter, load_runtime
+from qlvit_edge.modelfile.metadata import embed
 
 ROOT = Path(__file__).parents[1]
 Installed = Callable[..., None]

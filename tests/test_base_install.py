@@ -26,7 +26,16 @@ WORKSTATION = (
     "scipy",
 )
 
-DEVICE_PACKAGES = ("runtime", "camera", "fields", "modelfile", "integer", "bundled")
+DEVICE_PACKAGES = (
+    "inference",
+    "microscope",
+    "measuring",
+    "camera",
+    "fields",
+    "modelfile",
+    "integer",
+    "bundled",
+)
 DEVICE_MODULES = (
     "preprocess",
     "resample",

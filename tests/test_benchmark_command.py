@@ -11,13 +11,13 @@ import pytest
 from command import files_below, refused, run_command
 from tiny_model import tiny_model
 
+from qlvit_edge.inference import worker as worker_module
+from qlvit_edge.inference.classifier import Classifier
+from qlvit_edge.inference.worker import Case, Worker
+from qlvit_edge.measuring.benchmark import _order, measure
+from qlvit_edge.measuring.machine import Machine
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime import worker as worker_module
-from qlvit_edge.runtime.benchmark import _order, measure
-from qlvit_edge.runtime.classifier import Classifier
-from qlvit_edge.runtime.machine import Machine
-from qlvit_edge.runtime.worker import Case, Worker
 
 FEW = ("--rounds", "2", "--warmup", "0")
 

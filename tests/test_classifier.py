@@ -14,9 +14,9 @@ from tiny_model import COLOURS, tiny_model
 
 import qlvit_edge
 from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.inference.classifier import Classifier, softmax
+from qlvit_edge.inference.tensor_info import TensorInfo, as_input
 from qlvit_edge.modelfile.metadata import embed
-from qlvit_edge.runtime.classifier import Classifier, softmax
-from qlvit_edge.runtime.tensor_info import TensorInfo, as_input
 
 
 def test_the_public_face_is_this() -> None:

@@ -18,8 +18,8 @@ from qlvit_edge import bundled
 from qlvit_edge.cli import main
 from qlvit_edge.data.folder import scan
 from qlvit_edge.evaluation import validation
+from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.modelfile.metadata import embed
-from qlvit_edge.runtime.interpreter import Kernels
 
 PER_CLASS = 4
 

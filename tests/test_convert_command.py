@@ -19,12 +19,12 @@ from qlvit_edge import bundled
 from qlvit_edge.bundled import CROPS_ORIGIN
 from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.metadata import ModelMetadata, read_metadata
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.preprocess import PREPROCESSING, preprocess
-from qlvit_edge.runtime.golden import compare_golden
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 # The small network has random weights: what integers cost it says nothing.
 GENEROUS = ("--max-drop", 100)

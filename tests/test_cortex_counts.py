@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from qlvit_edge import bundled
+from qlvit_edge.measuring.litert_c import OPERATOR
+from qlvit_edge.measuring.profiler import running_order
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.litert_c import OPERATOR
-from qlvit_edge.runtime.profiler import running_order
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks" / "cortex"), str(ROOT / "benchmarks")]

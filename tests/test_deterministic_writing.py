@@ -58,7 +58,7 @@ from tiny_model import tiny_model
 from qlvit_edge.converters.graph import Graph, Tensor
 from qlvit_edge.converters.ops.elementwise import Add
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.runtime.twin import with_all_outputs
+from qlvit_edge.inference.twin import with_all_outputs
 x = Tensor("x", (1, 3), "float32")
 half = Tensor("half", (1, 3), "float32", data=np.full((1, 3), 0.5, np.float32))
 total = Add(inputs=(x, half), name="total")

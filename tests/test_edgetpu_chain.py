@@ -26,10 +26,10 @@ from qlvit_edge import Classifier
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, compare_chain, pack
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.chain import ChainInterpreter, open_model
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.modelfile.chain import DESCRIPTION, read_chain, read_model
 from qlvit_edge.modelfile.edgetpu_forecast import forecast
-from qlvit_edge.runtime.chain import ChainInterpreter, open_model
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from command import files_below, refused, run_command
 from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
+from qlvit_edge.inference.chain import ChainInterpreter, open_model
 from qlvit_edge.modelfile.chain import read_chain
-from qlvit_edge.runtime.chain import ChainInterpreter, open_model
 
 # The small network has random weights: what integers cost it says nothing.
 OPTIONS = ("--target", "edgetpu", "--max-drop", 100, "--images", 4)
@@ -182,7 +182,7 @@ def test_the_delegate_path_loads_a_plugin_and_says_when_the_device_is_refused(
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     code = (
         "import sys\n"
-        "from qlvit_edge.runtime.interpreter import Kernels, load_native\n"
+        "from qlvit_edge.inference.interpreter import Kernels, load_native\n"
         "from qlvit_edge.errors import DeviceError\n"
         "from pathlib import Path\n"
         "content = Path(sys.argv[1]).read_bytes()\n"

@@ -12,8 +12,8 @@ from command import run_command
 from tiny_metadata import metadata, plain_image, tiny_file
 from tiny_model import COLOURS, tiny_model
 
+from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.modelfile.metadata import embed
-from qlvit_edge.runtime.classifier import Classifier
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from qlvit_edge.data.loader import (
 )
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.evaluation.validation import open_model
+from qlvit_edge.inference.classifier import Classifier
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.model import configs
 from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed, read_metadata
 from qlvit_edge.preprocess import (
@@ -46,8 +48,6 @@ from qlvit_edge.preprocess import (
     recipe,
 )
 from qlvit_edge.resample import resample
-from qlvit_edge.runtime.classifier import Classifier
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 SIZE = (64, 96)
 

@@ -29,9 +29,9 @@ from qlvit_edge.converters.proof.equality import compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer import log2_softmax as softmax
 from qlvit_edge.integer.log2_softmax import power_scale
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 BATCH = images(6)
 

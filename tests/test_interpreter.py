@@ -16,10 +16,10 @@ from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.evaluation.validation import trial
-from qlvit_edge.runtime import interpreter as module
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.tensor_info import TensorInfo
+from qlvit_edge.inference import interpreter as module
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.tensor_info import TensorInfo
 
 
 @pytest.mark.parametrize("kernels", Kernels)
@@ -167,7 +167,7 @@ def test_errors_of_the_child_come_back_as_they_were() -> None:
 
 def test_the_runtime_is_not_imported_before_it_is_needed() -> None:
     code = (
-        "import sys, qlvit_edge.runtime.interpreter; "
+        "import sys, qlvit_edge.inference.interpreter; "
         "print(any(m.startswith(('ai_edge_litert', 'tflite_runtime', 'torch'))"
         " for m in sys.modules))"
     )

@@ -16,9 +16,9 @@ from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer import layer_norm
 from qlvit_edge.integer.uniform import uniform_parameters
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 EPSILON = 1e-5
 

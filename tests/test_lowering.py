@@ -13,10 +13,10 @@ from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.proof.equality import Specification, compare_tensors
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import CalibrationError, ConversionError
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.model.kan import LinearKANLayer
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.runtime.interpreter import Interpreter
 
 
 def _views(count: int, size: tuple[int, int]) -> np.ndarray:

@@ -11,11 +11,11 @@ from tiny_model import tiny_model
 
 from qlvit_edge import bundled
 from qlvit_edge.errors import ModelFileError
+from qlvit_edge.inference import interpreter as module
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS, EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.modelfile.schema import BUILTIN_OPERATORS
-from qlvit_edge.runtime import interpreter as module
-from qlvit_edge.runtime.interpreter import Interpreter
 
 REFUSED = ["WHILE", "IF", "CALL", "CALL_ONCE", "VAR_HANDLE", "HASHTABLE_FIND", "RANDOM_UNIFORM"]
 REFUSED += ["DELEGATE", "STABLEHLO_CUSTOM_CALL", "EMBEDDING_LOOKUP_SPARSE", "LSH_PROJECTION"]

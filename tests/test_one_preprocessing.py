@@ -14,8 +14,8 @@ from qlvit_edge.calibration import collect
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cell_view, evaluation_batches
 from qlvit_edge.fields.finder import crop, find_cells
+from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.preprocess import decode, load
-from qlvit_edge.runtime.classifier import Classifier
 
 SIZE = (8, 8)  # of the tiny model
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from qlvit_edge.measuring.parts import is_ours, match, part_of
 from qlvit_edge.modelfile.document import Operator, Subgraph, Tensor
-from qlvit_edge.runtime.parts import is_ours, match, part_of
 
 
 def _graph(*operators: tuple[str, str]) -> Subgraph:

@@ -18,7 +18,7 @@ from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import AccuracyBudgetError, ConversionError
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.

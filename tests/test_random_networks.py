@@ -24,11 +24,11 @@ from qlvit_edge.converters.proof.audit import audit
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter
 from qlvit_edge.training.loop import to_input
 
 SEEDS = st.integers(0, 2**31)

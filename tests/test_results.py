@@ -17,9 +17,9 @@ import pytest
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import Cell
-from qlvit_edge.runtime.classifier import Classification
-from qlvit_edge.runtime.pipeline import ClassifiedCell
-from qlvit_edge.runtime.results import Results, RunInfo
+from qlvit_edge.inference.classifier import Classification
+from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.results import Results, RunInfo
 
 INFO = RunInfo("tiny", "ab" * 32, "litert", "reference", "folder", 0.3, 0.4, 0.8, "tests")
 FOUND = ClassifiedCell(
@@ -34,9 +34,9 @@ from pathlib import Path
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import Cell
-from qlvit_edge.runtime.classifier import Classification
-from qlvit_edge.runtime.pipeline import ClassifiedCell
-from qlvit_edge.runtime.results import Results, RunInfo
+from qlvit_edge.inference.classifier import Classification
+from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.results import Results, RunInfo
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -29,13 +29,13 @@ from qlvit_edge.cli.live import LiveView
 from qlvit_edge.cli.run import command
 from qlvit_edge.errors import CameraStalledError
 from qlvit_edge.fields.finder import find_cells
+from qlvit_edge.inference.classifier import Classification
+from qlvit_edge.microscope.annotate import annotate
+from qlvit_edge.microscope.pipeline import ClassifiedCell, Times
+from qlvit_edge.microscope.session import Session, Settings
+from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.modelfile.metadata import embed
 from qlvit_edge.preprocess import decode
-from qlvit_edge.runtime.annotate import annotate
-from qlvit_edge.runtime.classifier import Classification
-from qlvit_edge.runtime.pipeline import ClassifiedCell, Times
-from qlvit_edge.runtime.session import Session, Settings
-from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
 PROGRAM = [sys.executable, "-c", "from qlvit_edge.cli import main; main()"]

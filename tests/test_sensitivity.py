@@ -23,9 +23,9 @@ from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.preprocess import decode, preprocess
-from qlvit_edge.runtime.interpreter import Interpreter
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 

@@ -16,8 +16,8 @@ from qlvit_edge.converters.idioms.splines import cubic_kan_layer
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.integer.spline import bases, spline_table
-from qlvit_edge.runtime.interpreter import Interpreter
 
 
 def exact_layer(u: np.ndarray, intervals: int, reach: float, weight, base, bias) -> np.ndarray:

@@ -7,9 +7,9 @@ import pytest
 
 from qlvit_edge import bundled
 from qlvit_edge.errors import ModelFileError
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.twin import Twin, with_all_outputs
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.twin import Twin, with_all_outputs
 
 MODEL = bundled.resolve_model("wbc-nano").read_bytes()
 

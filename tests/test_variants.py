@@ -25,12 +25,12 @@ from qlvit_edge.converters.proof.audit import audit
 from qlvit_edge.converters.proof.equality import Specification, compare_tensors
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.family import FAMILY
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 MEMBERS: dict[str, Mapping[str, Any]] = {
     **{name: changes for name, changes in FAMILY.items() if changes},

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from qlvit_edge.runtime.writer import MOST_WAITING, Writer
+from qlvit_edge.microscope.writer import MOST_WAITING, Writer
 
 
 def test_everything_is_stored_in_order_before_the_writer_is_left() -> None:

@@ -18,10 +18,10 @@ from record import Record
 from symbols import Symbols
 
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.measuring.litert_c import OPERATOR
+from qlvit_edge.measuring.parts import part_of
+from qlvit_edge.measuring.profiler import running_order
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.litert_c import OPERATOR
-from qlvit_edge.runtime.parts import part_of
-from qlvit_edge.runtime.profiler import running_order
 
 RUNTIME = "runtime"
 """Between operators: the interpreter, the delegate's parts, setting operators up."""

@@ -25,6 +25,9 @@ from qlvit_edge.converters.proof.equality import TITLES, Views, every_tensor
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.chain import ChainInterpreter
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.modelfile.chain import write_chain
 from qlvit_edge.modelfile.chain_description import Border, ChainDescription, ChainSegment
 from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
@@ -32,9 +35,6 @@ from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY, forecast
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.chain import ChainInterpreter
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 SMALLEST_SHARE = 0.85
 """Share of the MACs that stays on the Edge TPU when round trips are saved."""

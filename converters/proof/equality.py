@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.errors import ConversionError
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
-from qlvit_edge.runtime.twin import Twin
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.twin import Twin
 
 Views = NDArray[np.uint8]
 Logits = NDArray[np.int8]

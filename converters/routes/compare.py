@@ -25,10 +25,10 @@ from qlvit_edge.converters.routes.runners import Kind, peak_above_bare, runner
 from qlvit_edge.converters.routes.torch_answers import TorchAnswers, torch_answers
 from qlvit_edge.converters.routes.verdict import judge
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Kernels
+from qlvit_edge.measuring.machine import Machine, describe_machine
 from qlvit_edge.progress import Progress
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Kernels
-from qlvit_edge.runtime.machine import Machine, describe_machine
 from qlvit_edge.training.checkpoint import Checkpoint
 
 REPEATS = 3

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.routes.closeness import Logits
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, load_runtime
-from qlvit_edge.runtime.machine import peak_memory
-from qlvit_edge.runtime.tensor_info import as_input
+from qlvit_edge.inference.interpreter import Interpreter, Kernels, load_runtime
+from qlvit_edge.inference.tensor_info import as_input
+from qlvit_edge.memory import peak_memory
 
 Kind = Literal["tflite", "onnx", "torch"]
 _INFERENCES = 3

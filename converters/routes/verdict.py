@@ -15,10 +15,10 @@ from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, com
 from qlvit_edge.converters.routes.runners import file_logits
 from qlvit_edge.converters.routes.torch_answers import TorchAnswers
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Kernels
 
 _PROCESSES = 2
 

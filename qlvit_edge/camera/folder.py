@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.errors import CameraError
-from qlvit_edge.preprocess import IMAGE_SUFFIXES
+from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode_noting
 
 
 def pictures(folder: Path, name: str) -> list[Path]:
@@ -54,7 +53,7 @@ class PictureCamera:
         name: the source, for messages and results.
         folder: where the images are.
         unusual: images shown that are not plain 8-bit RGB, by kind, see
-            `qlvit_edge.data.checks.unusual`.
+            `qlvit_edge.preprocess.unusual`.
     """
 
     def __init__(self, name: str, folder: Path) -> None:

@@ -56,7 +56,7 @@ def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> No
         return
     from importlib.metadata import version
 
-    from qlvit_edge.runtime.arithmetic import installed_runtimes
+    from qlvit_edge.inference.arithmetic import installed_runtimes
 
     click.echo(f"qlvit-edge, version {version('qlvit-edge')}")
     for line in installed_runtimes():

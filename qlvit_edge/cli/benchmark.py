@@ -14,10 +14,10 @@ from qlvit_edge.cli.extras import require
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from qlvit_edge.runtime.benchmark import BenchmarkReport, Row
-    from qlvit_edge.runtime.interpreter import Runtime
-    from qlvit_edge.runtime.profiler import Profile
-    from qlvit_edge.runtime.worker import Case
+    from qlvit_edge.inference.interpreter import Runtime
+    from qlvit_edge.inference.worker import Case
+    from qlvit_edge.measuring.benchmark import BenchmarkReport, Row
+    from qlvit_edge.measuring.profiler import Profile
 
 _MOST_THREADS = 64
 
@@ -121,10 +121,10 @@ def command(
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
-    from qlvit_edge.runtime.benchmark import measure, report
-    from qlvit_edge.runtime.machine import describe_machine
-    from qlvit_edge.runtime.profiler import profile_model
-    from qlvit_edge.runtime.worker import Case
+    from qlvit_edge.inference.worker import Case
+    from qlvit_edge.measuring.benchmark import measure, report
+    from qlvit_edge.measuring.machine import describe_machine
+    from qlvit_edge.measuring.profiler import profile_model
 
     for target in filter(None, (json_path, plot)):
         require_no_folder(target)

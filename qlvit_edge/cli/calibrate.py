@@ -127,7 +127,7 @@ def command(
 
 
 def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> None:
-    from qlvit_edge.data.checks import note_on
+    from qlvit_edge.preprocess import note_on
 
     worst = min(errors, key=lambda name: errors[name])
     click.echo(

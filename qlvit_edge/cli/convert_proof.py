@@ -17,8 +17,8 @@ def print_proof(report: ProofReport) -> None:
     """Print every claim with what was found."""
     from rich.table import Table
 
-    from qlvit_edge.data.checks import note_on
     from qlvit_edge.modelfile.metadata import TriedForms
+    from qlvit_edge.preprocess import note_on
 
     equality, reference = report.equality, report.reference_equality
     accuracy = report.accuracy

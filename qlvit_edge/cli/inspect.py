@@ -120,7 +120,7 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
 
 def kernels_used(content: bytes) -> str:
     """Return in words which kernels the default runtime runs, and whether that is proved."""
-    from qlvit_edge.runtime.interpreter import Interpreter
+    from qlvit_edge.inference.interpreter import Interpreter
 
     interpreter = Interpreter(content)
     return f"{interpreter.kernels_used}: {interpreter.arithmetic}"
@@ -129,7 +129,7 @@ def kernels_used(content: bytes) -> str:
 def _kernels_in_child(path: Path, content: bytes) -> str:
     """Ask the runtime in a process of its own: odd models can end the process."""
     from qlvit_edge.errors import QLViTEdgeError
-    from qlvit_edge.runtime.child import run_in_child
+    from qlvit_edge.inference.child import run_in_child
 
     try:
         return run_in_child(path, kernels_used, content)

@@ -14,8 +14,8 @@ from qlvit_edge.cli.console import table_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from qlvit_edge.runtime.classifier import Classifier
-    from qlvit_edge.runtime.session import Session, Summary
+    from qlvit_edge.inference.classifier import Classifier
+    from qlvit_edge.microscope.session import Session, Summary
 
 REFRESH_SECONDS = 0.25
 
@@ -40,7 +40,7 @@ def show_start(classifier: Classifier) -> None:
 
 def show_unusual(session: Session) -> None:
     """Say on stderr, in one line, which images were not plain 8-bit RGB."""
-    from qlvit_edge.data.checks import note_on
+    from qlvit_edge.preprocess import note_on
 
     if session.unusual:
         click.echo(note_on(session.unusual), err=True)

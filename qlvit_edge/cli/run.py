@@ -10,8 +10,8 @@ import click
 from qlvit_edge.cli.options import runtime_options
 
 if TYPE_CHECKING:
-    from qlvit_edge.runtime.session import Session
-    from qlvit_edge.runtime.stop_signals import StopRequest
+    from qlvit_edge.microscope.session import Session
+    from qlvit_edge.microscope.stopping import StopRequest
 
 
 @click.command("run")
@@ -83,7 +83,7 @@ def command(
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
       sqlite3 results.sqlite "SELECT label, count(*) FROM cells GROUP BY label"
     """
-    from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
+    from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
     with StopRequest() as stop:
         try:
@@ -108,7 +108,7 @@ def command(
 
 def _prepare(**options: Any) -> Session:
     """Load the model, before anything is opened or written."""
-    from qlvit_edge.runtime.session import Session, Settings
+    from qlvit_edge.microscope.session import Session, Settings
 
     return Session(Settings(**options))
 

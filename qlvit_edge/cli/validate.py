@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qlvit_edge.data.split import Split
     from qlvit_edge.evaluation.validation import Model
     from qlvit_edge.evaluation.validation_report import Gate, ValidationReport
-    from qlvit_edge.runtime.interpreter import Runtime
+    from qlvit_edge.inference.interpreter import Runtime
 
 
 @click.command("validate")
@@ -77,11 +77,11 @@ def command(
     require("validate", "matplotlib")
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.data.checks import note_on
     from qlvit_edge.evaluation import validation, validation_page
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.files import ensure_writable, write_json, write_text
-    from qlvit_edge.runtime.interpreter import Kernels
+    from qlvit_edge.inference.interpreter import Kernels
+    from qlvit_edge.preprocess import note_on
 
     opened = validation.open_model(resolve_model(model))
     folder, images, split, notes = _images(model, data, split_file)

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, require_fit
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile import read_pixels
-from qlvit_edge.preprocess import read_file, to_rgb8
+from qlvit_edge.preprocess import read_file, to_rgb8, unusual
 
 
 class ClassSummary(BaseModel):
@@ -164,42 +161,6 @@ def _finding(error: DataError, image: LabelledImage) -> str:
 
 def _pixel_hash(pixels: Any) -> bytes:
     return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
-
-
-def unusual(stored: Any) -> list[str]:
-    """Say what sets stored pixels apart from 8-bit RGB: ``"grey"``, ``"alpha"``, ``"16 bit"``."""
-    kinds = []
-    if stored.ndim == 2:
-        kinds.append("grey")
-    elif stored.shape[2] == 4:
-        kinds.append("alpha")
-    if stored.dtype.itemsize == 2:
-        kinds.append("16 bit")
-    return kinds
-
-
-def decode_noting(path: Path, kinds: list[str]) -> NDArray[np.uint8]:
-    """Decode an image as `qlvit_edge.preprocess.decode` does and note what is unusual about it.
-
-    Args:
-        path: the file.
-        kinds: gets the words of `unusual` appended; threads may share it.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-
-    Raises:
-        DataError: see `qlvit_edge.preprocess.decode`.
-    """
-    stored = read_pixels(read_file(path), str(path))
-    kinds.extend(unusual(stored))
-    return to_rgb8(stored)
-
-
-def note_on(kinds: Mapping[str, int]) -> str:
-    """Say in one line which unusual images were met, by kind and count."""
-    listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return f"note: among the images are {listed}; taken as 8-bit RGB"
 
 
 def _copies(

@@ -23,10 +23,9 @@ from qlvit_edge.data.augment import (
     geometry,
     stain_jitter,
 )
-from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
-from qlvit_edge.preprocess import decode, in_channels, preprocess, resize
+from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
 
 # Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
 _KEEP = 4
@@ -67,7 +66,7 @@ def cache_images(
         images: the images.
         size: (height, width) of the network's input.
         advance: called once per image, for a progress bar.
-        kinds: gets a word for each unusual image, see `qlvit_edge.data.checks.unusual`.
+        kinds: gets a word for each unusual image, see `qlvit_edge.preprocess.unusual`.
 
     Raises:
         DataError: an image does not decode.
@@ -100,7 +99,7 @@ def check_images(
     Args:
         images: the images.
         advance: called once per image, for a progress bar.
-        kinds: gets a word for each unusual image, see `qlvit_edge.data.checks.unusual`.
+        kinds: gets a word for each unusual image, see `qlvit_edge.preprocess.unusual`.
 
     Raises:
         DataError: an image does not decode.

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.data.checks import decode_noting
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.evaluation import metrics
@@ -34,18 +33,18 @@ from qlvit_edge.evaluation.validation_report import (
 )
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.chain import ChainInterpreter
+from qlvit_edge.inference.chain import open_model as load
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.classifier import softmax
+from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime
+from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.chain import read_model
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
-from qlvit_edge.preprocess import preprocess, recipe
-from qlvit_edge.runtime.chain import ChainInterpreter
-from qlvit_edge.runtime.chain import open_model as load
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.classifier import softmax
-from qlvit_edge.runtime.golden import compare_golden
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime
-from qlvit_edge.runtime.tensor_info import as_input
+from qlvit_edge.preprocess import decode_noting, preprocess, recipe
 
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from qlvit_edge.evaluation.quality import Quality
-from qlvit_edge.runtime.golden import GoldenReport
+from qlvit_edge.inference.golden import GoldenReport
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""."""
+"""Fields of view: where the cells in a frame are."""

@@ -20,7 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from qlvit_edge.data.checks import note_on
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.loader import (
     CachedImage,
@@ -33,6 +32,7 @@ from qlvit_edge.errors import DeviceError
 from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.preprocess import note_on
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,

@@ -23,8 +23,8 @@ from qlvit_edge.converters.idioms.scales import ScaleTable
 from qlvit_edge.converters.idioms.softmax import log2_softmax, matmul_probabilities, softmax_axes
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 
 SIZE, CHANNELS, HEADS, CLASSES = 32, 8, 2, 5
 

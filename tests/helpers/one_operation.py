@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from qlvit_edge.converters.graph import Graph, Operation, Quantisation, Tensor
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.reference_form import needs_reference_form, reference_form
 from qlvit_edge.modelfile.reader import read_document
-from qlvit_edge.runtime.reference_form import needs_reference_form, reference_form
 
 
 @dataclass(frozen=True)

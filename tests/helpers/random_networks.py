@@ -11,13 +11,13 @@ from torch import nn
 from qlvit_edge.converters.idioms.softmax import softmax_axes
 from qlvit_edge.converters.lower.checkpoint import float_graph
 from qlvit_edge.converters.tflite import write_tflite
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer.log2_softmax import LARGEST_ANCHOR
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.family import KAN_BASES, NORMS
 from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels
 from qlvit_edge.training.loop import to_input
 
 _SEEN = 3  # views that the ranges come from

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DeviceError, ModelFileError
+from qlvit_edge.inference.arithmetic import Arithmetic, arithmetic_of_file, require_version
+from qlvit_edge.inference.reference_form import needs_reference_form, reference_form
+from qlvit_edge.inference.tensor_info import TensorInfo
 from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
-from qlvit_edge.runtime.arithmetic import Arithmetic, arithmetic_of_file, require_version
-from qlvit_edge.runtime.reference_form import needs_reference_form, reference_form
-from qlvit_edge.runtime.tensor_info import TensorInfo
 
 Runtime = Literal["litert", "tflite-runtime"]
 
@@ -40,7 +40,7 @@ class Kernels(StrEnum):
         AUTO: the runtime's default, XNNPACK where it is available.
         BUILTIN: the optimised builtin kernels without any delegate.
         REFERENCE: the reference kernels, the same bytes on every machine. They can abort
-            the process on odd models: see `qlvit_edge.runtime.child`.
+            the process on odd models: see `qlvit_edge.inference.child`.
     """
 
     AUTO = "auto"

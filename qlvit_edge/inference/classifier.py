@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.arithmetic import Arithmetic
+from qlvit_edge.inference.chain import open_model
+from qlvit_edge.inference.golden import GoldenReport, compare_golden
+from qlvit_edge.inference.interpreter import Kernels, Runtime
+from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.modelfile.chain import metadata_in
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import decode, preprocess, recipe
-from qlvit_edge.runtime.arithmetic import Arithmetic
-from qlvit_edge.runtime.chain import open_model
-from qlvit_edge.runtime.golden import GoldenReport, compare_golden
-from qlvit_edge.runtime.interpreter import Kernels, Runtime
-from qlvit_edge.runtime.tensor_info import as_input
 
 Verdict = Literal["accepted", "uncertain"]
 

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import cv2
 
-from qlvit_edge import __version__
 from qlvit_edge.camera.base import Camera, Frame
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
 from qlvit_edge.files import ensure_writable, write_bytes
-from qlvit_edge.runtime.annotate import annotate
-from qlvit_edge.runtime.classifier import ACCEPT_AT, Classifier
-from qlvit_edge.runtime.interpreter import Kernels, Runtime
-from qlvit_edge.runtime.pipeline import ClassifiedCell, Pipeline, Times
-from qlvit_edge.runtime.results import Outcome, Results, RunInfo
-from qlvit_edge.runtime.stop_signals import Stopped, StopRequest
-from qlvit_edge.runtime.writer import Writer
+from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
+from qlvit_edge.inference.interpreter import Kernels, Runtime
+from qlvit_edge.microscope.annotate import annotate
+from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Times
+from qlvit_edge.microscope.results import Outcome, Results, RunInfo
+from qlvit_edge.microscope.stopping import Stopped, StopRequest
+from qlvit_edge.microscope.writer import Writer
+from qlvit_edge.version import installed_version
 
 _Found = tuple[Frame, tuple[ClassifiedCell, ...]]
 
@@ -275,7 +275,7 @@ class Session:
             cell_size=self.settings.cell_size,
             crop_margin=CROP_MARGIN,
             accept_at=self.settings.accept_at,
-            program=f"qlvit-edge {__version__}",
+            program=f"qlvit-edge {installed_version()}",
         )
 
 

@@ -32,7 +32,7 @@ _CHILD = [
     sys.executable,
     "-P",
     "-c",
-    "from qlvit_edge.runtime.child import _answer; _answer()",
+    "from qlvit_edge.inference.child import _answer; _answer()",
 ]
 
 

@@ -25,7 +25,7 @@ from typing import Literal, Self
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
-from qlvit_edge.runtime.pipeline import ClassifiedCell
+from qlvit_edge.microscope.pipeline import ClassifiedCell
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""

@@ -15,10 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DeviceError
-from qlvit_edge.modelfile.chain import is_chain, read_chain
-from qlvit_edge.modelfile.chain_description import Border
-from qlvit_edge.runtime.arithmetic import Arithmetic, running_arithmetic
-from qlvit_edge.runtime.interpreter import (
+from qlvit_edge.inference.arithmetic import Arithmetic, running_arithmetic
+from qlvit_edge.inference.interpreter import (
     Interpreter,
     Kernels,
     Runtime,
@@ -26,7 +24,9 @@ from qlvit_edge.runtime.interpreter import (
     plan,
     run_native,
 )
-from qlvit_edge.runtime.tensor_info import TensorInfo
+from qlvit_edge.inference.tensor_info import TensorInfo
+from qlvit_edge.modelfile.chain import is_chain, read_chain
+from qlvit_edge.modelfile.chain_description import Border
 
 
 class ChainInterpreter:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.runtime.pipeline import ClassifiedCell
+from qlvit_edge.microscope.pipeline import ClassifiedCell
 
 # RGB; readable on pink fields and apart for colour-blind eyes (Okabe and Ito 2008).
 COLOURS = (

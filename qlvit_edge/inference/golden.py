@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qlvit_edge.inference.arithmetic import Arithmetic, ArithmeticName
+from qlvit_edge.inference.chain import ChainInterpreter
+from qlvit_edge.inference.interpreter import Interpreter
+from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.modelfile.metadata import ModelMetadata
-from qlvit_edge.runtime.arithmetic import Arithmetic, ArithmeticName
-from qlvit_edge.runtime.chain import ChainInterpreter
-from qlvit_edge.runtime.interpreter import Interpreter
-from qlvit_edge.runtime.tensor_info import as_input
 
 _KERNELS: dict[ArithmeticName, str] = {
     "reference": "reference kernels",

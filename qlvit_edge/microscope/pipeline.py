@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE, Cell, crop, find_cells
-from qlvit_edge.runtime.classifier import Classification, Classifier
+from qlvit_edge.inference.classifier import Classification, Classifier
 
 
 @dataclass(frozen=True)

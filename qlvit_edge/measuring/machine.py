@@ -86,17 +86,6 @@ def temperature() -> float | None:
     return max(readings, default=None)
 
 
-def peak_memory() -> int | None:
-    """Return the most memory this process ever held, in bytes; None if the system hides it.
-
-    From /proc/self/status: `ru_maxrss` of a child begins with what its parent held.
-    """
-    for line in (_read(Path("/proc/self/status")) or "").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for name in _PACKAGES:

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
-from qlvit_edge.runtime.child import ONE_THREAD, cause_of, run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter, Kernels, Runtime, load_runtime
-from qlvit_edge.runtime.machine import peak_memory
+from qlvit_edge.inference.child import ONE_THREAD, cause_of, run_in_child
+from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime, load_runtime
+from qlvit_edge.memory import peak_memory
 
 TIMEOUT = 600.0
 """Seconds after which a worker that does not answer is ended."""
@@ -35,7 +35,7 @@ _WORKER = [
     sys.executable,
     "-P",
     "-c",
-    "from qlvit_edge.runtime.worker import _work; _work()",
+    "from qlvit_edge.inference.worker import _work; _work()",
 ]
 
 

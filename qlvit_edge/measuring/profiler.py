@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from qlvit_edge.errors import DeviceError
+from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.interpreter import Interpreter
+from qlvit_edge.measuring.litert_c import DELEGATED, OPERATOR, Event, ProfiledModel
+from qlvit_edge.measuring.parts import match, part_of
 from qlvit_edge.modelfile.document import Document, Operator
 from qlvit_edge.modelfile.reader import read_bytes, read_document
-from qlvit_edge.runtime.child import run_in_child
-from qlvit_edge.runtime.interpreter import Interpreter
-from qlvit_edge.runtime.litert_c import DELEGATED, OPERATOR, Event, ProfiledModel
-from qlvit_edge.runtime.parts import match, part_of
 
 ROUNDS = 60
 WARM_UP = 5
