@@ -114,12 +114,17 @@ def test_long_names_have_room_for_a_temporary_one(tmp_path: Path) -> None:
         assert (tmp_path / name).read_text() == "whole"
 
 
+def fail_halfway(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "report.json"
     target.write_text("old")
-    with pytest.raises(KeyError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise KeyError
+    with pytest.raises(KeyError):
+        fail_halfway(target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
