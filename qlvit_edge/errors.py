@@ -20,6 +20,8 @@ A message is one line: *what* (a file, a device), what was *found*, and the *rem
 
 from __future__ import annotations
 
+from qlvit_edge.credentials import masked
+
 
 class QLViTEdgeError(Exception):
     """Base of all errors that end a command with one line instead of a traceback.
@@ -31,7 +33,7 @@ class QLViTEdgeError(Exception):
     exit_code = 2
 
     def __init__(self, subject: object, finding: str, remedy: str) -> None:
-        """Say what is wrong in one line.
+        """Say what is wrong in one line; credentials in addresses are hidden.
 
         Args:
             subject: the file, folder or device concerned.
@@ -39,7 +41,7 @@ class QLViTEdgeError(Exception):
             remedy: what the user can do about it.
         """
         text = f"{subject}: {finding}; {remedy}"
-        super().__init__(" ".join(text.split()))
+        super().__init__(masked(" ".join(text.split())))
 
 
 class DataError(QLViTEdgeError):
