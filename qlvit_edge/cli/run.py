@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import runtime_options, white_level_option
 
 if TYPE_CHECKING:
     from qlvit_edge.microscope.session import Session
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     "hardware.",
 )
 @runtime_options
+@white_level_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
