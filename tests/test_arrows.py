@@ -11,7 +11,7 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {"errors", "files", "memory", "progress", "quiet", "version"}
+LEAVES = {"errors", "files", "memory", "progress", "quiet", "text", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "preprocess", "resample"}
@@ -19,7 +19,7 @@ IMAGES = {"imagefile", "preprocess", "resample"}
 
 DEVICE: dict[str, set[str]] = {
     "integer": set(),
-    "bundled": {"errors"},
+    "bundled": {"errors", "text"},
     "modelfile": LEAVES | IMAGES,
     "fields": LEAVES | IMAGES,
     "camera": LEAVES | IMAGES,
@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
     **dict.fromkeys(LEAVES, LEAVES),
     **dict.fromkeys(IMAGES, LEAVES | IMAGES),
-    "model": {"errors", "integer"},
+    "model": {"errors", "integer", "text"},
     "data": LEAVES | IMAGES | {"fields"},
     "evaluation": LEAVES | IMAGES | {"data", "fields", "inference", "measuring", "modelfile"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},

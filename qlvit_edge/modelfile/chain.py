@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.files import sha256
+from qlvit_edge.files import UnreadableFileError, parse_json, sha256
 from qlvit_edge.modelfile.chain_description import (
     MAX_SEGMENTS,
     Border,
@@ -187,14 +187,15 @@ def _describe(content: bytes | None, subject: object) -> ChainDescription:
     if len(content) > MAX_DESCRIPTION_BYTES:
         raise ModelFileError(subject, f"{DESCRIPTION} has {len(content)} bytes", _REMEDY)
     try:
+        parse_json(content)
         return ChainDescription.model_validate_json(content)
+    except UnreadableFileError as error:
+        raise ModelFileError(subject, f"{DESCRIPTION} {error}", _REMEDY) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the text"
         finding = f"{DESCRIPTION} is damaged ({place[:80]}: {first['msg'][:120]})"
         raise ModelFileError(subject, finding, _REMEDY) from None
-    except RecursionError:
-        raise ModelFileError(subject, f"{DESCRIPTION} is nested too deeply", _REMEDY) from None
 
 
 def _require_files(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.files import UnreadableFileError, parse_json
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 
@@ -238,7 +239,10 @@ def metadata_of(document: Document, *, subject: object = "model") -> ModelMetada
     if len(content) > MAX_METADATA_BYTES:
         raise ModelFileError(subject, f"its metadata have {len(content)} bytes", remedy)
     try:
+        parse_json(bytes(content))
         metadata = ModelMetadata.model_validate_json(bytes(content))
+    except UnreadableFileError as error:
+        raise ModelFileError(subject, f"its metadata {error}", remedy) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the text"
