@@ -41,7 +41,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a name with a null byte
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableFileError(f"cannot be read ({reason.lower()})") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
             raise UnreadableFileError("is a folder, not a file")
@@ -49,12 +49,14 @@ def read_regular(path: Path, limit: int) -> bytes:
             raise UnreadableFileError("is not a regular file")
         if status.st_size > limit:
             raise UnreadableFileError(f"has {status.st_size:,} bytes, at most {limit:,} are read")
-        try:
-            # A file of /proc says 0 bytes and has more; one may grow while it is read.
+        # A file of /proc says 0 bytes and has more; one may grow while it is read.
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise UnreadableFileError(f"cannot be read ({reason})") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UnreadableFileError(f"cannot be read ({reason})") from None
+    finally:
+        os.close(descriptor)
     if len(content) > limit:
         raise UnreadableFileError(f"has more than {limit:,} bytes")
     return content

@@ -25,9 +25,7 @@ class _WordChoice(click.Choice[str]):
 
     word = ""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the choice that is ``value``."""
         self.word = str(value)
         chosen: str = super().convert(value, param, ctx)

@@ -87,9 +87,9 @@ def load_split(path: Path) -> Split:
     try:
         return Split.model_validate(read_json(path, MAX_SPLIT_BYTES))
     except FileNotFoundError as error:
-        raise DataError(path, "no such file", "name a split file") from error
+        raise DataError(path, "cannot be read (no such file)", "name a split file") from error
     except UnreadableFileError as error:
-        raise DataError(path, str(error), "name a split file, or make it again") from error
+        raise DataError(path, f"not a valid split: {error}", _REMAKE) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -290,7 +290,7 @@ def read_source_map(path: Path) -> SourceMap:
                 else:
                     weak.add(name)
     except FileNotFoundError as error:
-        raise DataError(path, "no such file", "name a CSV file") from error
+        raise DataError(path, "cannot be read (no such file)", "name a CSV file") from error
     except UnreadableFileError as error:
         raise DataError(path, str(error), "name a CSV file") from error
     except (csv.Error, UnicodeDecodeError) as error:
