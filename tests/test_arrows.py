@@ -11,14 +11,14 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {"errors", "files", "memory", "progress", "quiet", "text", "version"}
+LEAVES = {"choices", "errors", "files", "memory", "progress", "quiet", "text", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "preprocess", "resample"}
 """From an image file to what a network is fed."""
 
 DEVICE: dict[str, set[str]] = {
-    "integer": set(),
+    "integer": {"choices"},
     "bundled": {"errors", "text"},
     "modelfile": LEAVES | IMAGES,
     "fields": LEAVES | IMAGES,
@@ -103,7 +103,14 @@ def test_device_packages_name_no_workstation_package(part: str) -> None:
 
 
 def test_integer_arithmetic_knows_numpy_alone() -> None:
-    allowed = ("numpy", "qlvit_edge.integer", "__future__", "collections", "dataclasses")
+    allowed = (
+        "numpy",
+        "qlvit_edge.integer",
+        "qlvit_edge.choices",
+        "__future__",
+        "collections",
+        "dataclasses",
+    )
     allowed += ("functools", "math", "typing")
     others = [
         f"{path.name}:{line} imports {name}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import DEFAULT_OBSERVER, OBSERVERS
 from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 @click.option("--images", "count", type=click.IntRange(2), default=256, show_default=True)
 @click.option(
     "--observer",
-    type=click.Choice(["minmax", "percentile", "mse", "entropy", "moving"]),
-    default="mse",
+    type=click.Choice(OBSERVERS),
+    default=DEFAULT_OBSERVER,
     show_default=True,
     help="Whose range is used; all are recorded.",
 )
@@ -79,7 +80,7 @@ def command(
     from qlvit_edge.calibration.compare import compare
     from qlvit_edge.calibration.evaluation_images import evaluation_images
     from qlvit_edge.calibration.images import choose_images, files_elsewhere
-    from qlvit_edge.calibration.observers import ObserverName
+    from qlvit_edge.choices import ObserverName
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split

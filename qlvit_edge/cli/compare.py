@@ -9,33 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import ROUTES
 from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import WordList
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from qlvit_edge.converters.routes.compare import RouteComparison, Row
 
-_ROUTES = ("native", "onnx", "onnx2tf")
-
-
-def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Routes, separated by commas."""
-    parts = [part.strip() for part in value.split(",")]
-    for part in parts:
-        if part not in _ROUTES:
-            raise click.BadParameter(f"{part!r} is not one of {', '.join(_ROUTES)}", ctx, param)
-    return tuple(dict.fromkeys(parts))
-
 
 @click.command("compare")
 @click.argument("run")
 @click.option(
     "--routes",
-    callback=_parse_list,
-    metavar="LIST",
-    default="native,onnx,onnx2tf",
+    type=WordList(ROUTES),
+    default=",".join(ROUTES),
     show_default=True,
     help="Routes of `convert`.",
 )

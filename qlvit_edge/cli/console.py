@@ -12,7 +12,8 @@ from qlvit_edge.text import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+
+    from qlvit_edge.cli.plain_table import PlainTable
 
 PIPE_WIDTH = 100
 WIDE = 160
@@ -56,7 +57,7 @@ def _console(stream: Any, **options: Any) -> Console:
     return EscapingConsole(file=getattr(stream, "styled", stream), highlight=False, **options)
 
 
-def plain_table(title: str, *columns: str, **options: Any) -> Table:
+def plain_table(title: str, *columns: str, **options: Any) -> PlainTable:
     """Return a table of plain text.
 
     Cells are texts as they are: `[red]` is a name, not markup, and a line break in a name is
@@ -67,14 +68,9 @@ def plain_table(title: str, *columns: str, **options: Any) -> Table:
         columns: headings; one that ends in `>` is aligned to the right.
         options: of rich's `Table`.
     """
-    from rich.table import Table
     from rich.text import Text
 
-    class PlainTable(Table):
-        """Takes cells as they are."""
-
-        def add_row(self, *cells: Any, **options: Any) -> None:
-            super().add_row(*(Text(plain(str(cell))) for cell in cells), **options)
+    from qlvit_edge.cli.plain_table import PlainTable
 
     table = PlainTable(title=Text(plain(title), style="bold"), title_justify="left", **options)
     for column in columns:

@@ -20,7 +20,7 @@ def command(
     member: dict[str, object],
     as_json: bool,
 ) -> None:
-    """Count what the network SIZE (paper, tiny, nano) costs, with 4 classes.
+    """Count what the network SIZE (nano, tiny or paper) costs, with 4 classes.
 
     `true` counts every parameter and product; `paper-style` counts like the paper's Table 3,
     which leaves out the KAN, the attention products and the dynamic kernels.

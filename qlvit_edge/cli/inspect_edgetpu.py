@@ -8,8 +8,8 @@ from qlvit_edge.cli.inspect_model import file_table, say
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from qlvit_edge.cli.plain_table import PlainTable
     from qlvit_edge.modelfile.edgetpu_report import ForecastReport
 
 MIB = 1024 * 1024
@@ -37,14 +37,14 @@ def print_forecast(console: Console, found: ForecastReport, *, summary: bool) ->
         console.print(_operators(found))
 
 
-def _kinds(found: ForecastReport, title: str) -> Table:
+def _kinds(found: ForecastReport, title: str) -> PlainTable:
     rows = file_table(title, "operator", "count>", "status")
     for kind in found.kinds:
         rows.add_row(kind.name, str(kind.count), _with_doubt(kind.status, kind.remark))
     return rows
 
 
-def _operators(found: ForecastReport) -> Table:
+def _operators(found: ForecastReport) -> PlainTable:
     by_itself = () if found.compiled else ("keeps the rules",)
     rows = file_table(
         "Edge TPU, operator by operator", "#>", "operator", *by_itself, "as one file", "MACs>"
@@ -57,7 +57,7 @@ def _operators(found: ForecastReport) -> Table:
     return rows
 
 
-def _overview(found: ForecastReport) -> Table:
+def _overview(found: ForecastReport) -> PlainTable:
     whole, mapped = found.monolithic, found.mapped
     count = len(found.operators)
     least, most = (size / MIB for size in found.parameter_room_bytes)

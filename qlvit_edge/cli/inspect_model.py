@@ -11,8 +11,8 @@ from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from qlvit_edge.cli.plain_table import PlainTable
     from qlvit_edge.modelfile.metadata import ModelMetadata
     from qlvit_edge.modelfile.summary import GraphSummary, ModelSummary, TensorSummary
 
@@ -49,7 +49,7 @@ def say(console: Console, text: str, style: str) -> None:
     console.print(plain(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def file_table(title: str, *columns: str) -> Table:
+def file_table(title: str, *columns: str) -> PlainTable:
     """Return a table in the style of `inspect`."""
     from rich import box
 
@@ -59,7 +59,7 @@ def file_table(title: str, *columns: str) -> Table:
     return table
 
 
-def metadata_table(metadata: ModelMetadata) -> Table:
+def metadata_table(metadata: ModelMetadata) -> PlainTable:
     """Return what a file says of itself; what nothing in it bears out is marked as claimed."""
     table = file_table("Metadata", "property", "value", "")
     in_words = {
@@ -72,7 +72,7 @@ def metadata_table(metadata: ModelMetadata) -> Table:
     return table
 
 
-def _layers(graph: GraphSummary, not_counted: dict[str, int]) -> Table:
+def _layers(graph: GraphSummary, not_counted: dict[str, int]) -> PlainTable:
     """Operators in execution order, with what their first output is."""
     table = file_table(f"Layers of {graph.name or 'the graph'}", "#>")
     for heading in ("operator", "output", "shape", "type"):
@@ -89,7 +89,7 @@ def _layers(graph: GraphSummary, not_counted: dict[str, int]) -> Table:
     return table
 
 
-def _operators(found: ModelSummary) -> Table:
+def _operators(found: ModelSummary) -> PlainTable:
     """One row per operator kind and version: how often, and its share of the MACs."""
     table = file_table("Operators", "operator", "count>", "MACs>", "share>")
     total = sum(kind.macs for kind in found.kinds)
@@ -102,7 +102,7 @@ def _operators(found: ModelSummary) -> Table:
     return table
 
 
-def _overview(found: ModelSummary, path: Path, digest: str, kernels: str) -> Table:
+def _overview(found: ModelSummary, path: Path, digest: str, kernels: str) -> PlainTable:
     table = file_table("File", "property", "value")
     tensors = [tensor for graph in found.graphs for tensor in graph.tensors]
     types = sorted({tensor.type for tensor in tensors})

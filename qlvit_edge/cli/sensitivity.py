@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import INTEGER_SOFTMAXES
 from qlvit_edge.cli.extras import require
 
 if TYPE_CHECKING:
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     "the bundled crops]",
 )
 @click.option("--images", "count", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--softmax", type=click.Choice(["fast", "exact"]), default="fast", show_default=True)
+@click.option(
+    "--softmax",
+    type=click.Choice(INTEGER_SOFTMAXES),
+    default=INTEGER_SOFTMAXES[0],
+    show_default=True,
+    help="Form of the integer softmax.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option(
     "--plot",

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.files import UnreadableFileError, parse_json
 from qlvit_edge.modelfile.document import Document
@@ -159,7 +160,7 @@ class ModelMetadata(_Strict):
     input_size: tuple[_Side, _Side]
     colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
-    softmax: Literal["fast", "exact"]
+    softmax: IntegerSoftmax
     variant: str
     size_name: str
     checkpoint_sha256: str
