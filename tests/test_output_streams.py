@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from command import run_command
 from tiny_metadata import tiny_file
 
-from qlvit_edge.cli import COMMANDS
+import qlvit_edge.cli
+from qlvit_edge.cli import COMMANDS, cli
 from qlvit_edge.cli.console import next_step, plain_table, table_console
 from qlvit_edge.cli.streams import outlets
 from qlvit_edge.errors import QLViTEdgeError
@@ -25,6 +28,7 @@ from qlvit_edge.text import counted, did_you_mean, plain
 HOSTILE = "\x1b[31m\x9b2J\x07\u202eBLUE\u2028\n\r\udcff"
 SHOWN = "\\u001b[31m\\u009b2J\\u0007\\u202eBLUE\\u2028\\n\\r\\udcff"
 
+CLI = Path(qlvit_edge.cli.__file__).parent
 ALL_COMMANDS = [[name] for name in COMMANDS if name != "data"] + [["data", "check"]]
 ALL_COMMANDS += [["data", "split"], ["data"], []]
 
@@ -290,10 +294,56 @@ def test_words_close_to_a_choice_are_suggested(word: str, meant: str) -> None:
     ],
 )
 def test_wrong_words_get_the_nearest_right_one(
-    command: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert run_command(*command) == 2
     assert f"id you mean '{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_ends_with_what_comes_next(name: str) -> None:
+    """Seen in the source: most commands need a trained network to come to their end."""
+    own = [path for path in CLI.glob(f"{name}*.py") if path.stem.partition("_")[0] == name]
+    assert any("next_step(" in path.read_text(encoding="utf-8") for path in own)
+
+
+def test_only_the_console_writes_to_the_terminal() -> None:
+    """Whatever makes a console of its own, or writes to `sys.stdout`, does not escape."""
+    barred = re.compile(r"\bConsole\(|sys\.stdout|sys\.stderr|\bprint\((?!.*file=)")
+    allowed = {"console.py", "streams.py"}
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(CLI.glob("*.py"))
+        if path.name not in allowed
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if barred.search(line) and "console.print(" not in line and '"""' not in line
+    ]
+    assert found == []
+
+
+def test_every_option_is_explained() -> None:
+    def explained(command: click.Command, name: str) -> list[str]:
+        context = click.Context(command)
+        if isinstance(command, click.Group):
+            subs = {
+                sub: command.get_command(context, sub) for sub in command.list_commands(context)
+            }
+            return [
+                bad for sub, own in subs.items() if own for bad in explained(own, f"{name} {sub}")
+            ]
+        bad = [
+            f"{name} {option.opts[0]}"
+            for option in command.get_params(context)
+            if isinstance(option, click.Option) and not option.help
+        ]
+        return bad if "Example" in (command.help or "") else [*bad, f"{name}: no example"]
+
+    assert explained(cli, "qlvit-edge") == []
 
 
 def test_next_steps_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:

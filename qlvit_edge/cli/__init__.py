@@ -79,12 +79,20 @@ def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     is_eager=True,
     expose_value=False,
     callback=_show_version,
-    help="Show the version, that of the runtime and whether its arithmetic is proved.",
+    help="Show this version, the runtime's, and whether its arithmetic is proved.",
 )
 def cli(debug: bool) -> None:
-    """Cell classification networks as fully-integer models on a microscope.
+    """Train networks that classify cells, convert them to integer models and run them.
 
-    For research use only, not for diagnosis.
+    The models run on a microscope's small computer, byte for byte the same everywhere. For
+    research use only, not for diagnosis.
+
+    Exit codes: 0 done, 1 a check did not pass, 2 wrong use or bad input, 130 interrupted. Every
+    error is one line with a remedy.
+
+    \b
+    Try it without data of your own:
+      qlvit-edge validate wbc-nano --out report/
 
     \b
     Example, from labelled images to a running microscope:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import error_console, table_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,11 +50,10 @@ class LiveView:
     """Counts that are updated in place on a terminal's stderr; nothing elsewhere."""
 
     def __init__(self, session: Session) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         self._session = session
-        console = Console(stderr=True)
+        console = error_console()
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._next = 0.0
 
