@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from qlvit_edge.calibration.observers import ObserverName, Range
 from qlvit_edge.converters.idioms.scales import NO_ANCHOR, NO_RANGE, look_up
 from qlvit_edge.errors import CalibrationError
-from qlvit_edge.files import UnreadableFileError, read_json
+from qlvit_edge.reading import UnreadableFileError, read_json
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 FORMAT: Final = 2

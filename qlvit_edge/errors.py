@@ -4,6 +4,7 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
+    │   └── ResultsLostError      1  a results file taken away under its run
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
@@ -21,6 +22,7 @@ terminal would obey in it is escaped here, whichever file, library or name it co
 
 from __future__ import annotations
 
+from qlvit_edge.credentials import masked
 from qlvit_edge.text import plain
 
 
@@ -34,7 +36,7 @@ class QLViTEdgeError(Exception):
     exit_code = 2
 
     def __init__(self, subject: object, finding: str, remedy: str) -> None:
-        """Say what is wrong in one line.
+        """Say what is wrong in one line; credentials in addresses are hidden.
 
         Args:
             subject: the file, folder or device concerned.
@@ -42,11 +44,17 @@ class QLViTEdgeError(Exception):
             remedy: what the user can do about it.
         """
         text = f"{plain(str(subject))}: {finding}; {remedy}"
-        super().__init__(plain(" ".join(text.split())))
+        super().__init__(plain(masked(" ".join(text.split()))))
 
 
 class DataError(QLViTEdgeError):
     """Images, folders or splits that cannot be used."""
+
+
+class ResultsLostError(DataError):
+    """A results file that was deleted, moved or replaced while a run was writing to it."""
+
+    exit_code = 1
 
 
 class CheckpointError(QLViTEdgeError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command import refused
 
-from qlvit_edge.files import UnreadableFileError, parse_json, read_json, read_regular
+from qlvit_edge.reading import UnreadableFileError, parse_json, read_json, read_regular
 
 HOSTILE = {
     "digits": (b'{"seed": ' + b"1" * 100_000 + b"}", "number of 100,000 digits"),

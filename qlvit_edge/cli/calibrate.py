@@ -10,6 +10,7 @@ import click
 from qlvit_edge.choices import DEFAULT_OBSERVER, OBSERVERS
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     help="With --compare: labelled images for accuracy, none of them calibrated or tested on.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --compare: print JSON.")
+@white_level_option
 def command(
     run: str,
     data: Path | None,
@@ -108,6 +110,7 @@ def command(
         )
     folder = resolve_run(run)
     checkpoint = load_checkpoint(folder)
+    white_level_of(checkpoint.run)
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
     elsewhere = files_elsewhere(data, recorded, splits[0])

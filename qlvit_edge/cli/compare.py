@@ -12,7 +12,7 @@ import click
 from qlvit_edge.choices import ROUTES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import WordList
+from qlvit_edge.cli.options import WordList, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy over latency (PNG).")
+@white_level_option
 def command(
     run: str,
     routes: tuple[str, ...],
@@ -101,6 +102,7 @@ def command(
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     found = compare_routes(

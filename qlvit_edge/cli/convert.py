@@ -8,6 +8,7 @@ import click
 
 from qlvit_edge.choices import INTEGER_SOFTMAXES, ROUTES, TARGETS
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_option
 
 
 @click.command("convert")
@@ -105,6 +106,7 @@ from qlvit_edge.cli.extras import require
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
 @click.pass_context
+@white_level_option
 def command(
     context: click.Context,
     run: str,

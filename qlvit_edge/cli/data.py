@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
+from qlvit_edge.cli.options import white_level_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted
 
@@ -45,6 +46,7 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Also look for copies on both sides of this split.",
 )
+@white_level_option
 def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     """Decode and hash every image in DIRECTORY and list what is wrong.
 
@@ -170,7 +172,7 @@ def _print_report(report: CheckReport, console: Console) -> None:
             "x".join(map(str, entry.smallest or ())),
             "x".join(map(str, entry.largest or ())),
             str(entry.sizes),
-            ", ".join(f"{count} {kind}" for kind, count in entry.kinds.items()),
+            ", ".join(f"{count} {_short(kind)}" for kind, count in entry.kinds.items()),
         ]
         table.add_row(*cells, *([str(entry.train), str(entry.test)] if with_split else []))
     console.print(table)
@@ -181,6 +183,15 @@ def _print_report(report: CheckReport, console: Console) -> None:
         ("warning", _COPY, _COPIES, _lines(report.copies)),
     ):
         _print_list(console, level, (one, many), lines)
+    explained = [
+        f"{entry.name}: {count} {kind}"
+        for entry in report.classes
+        for kind, count in entry.kinds.items()
+        if kind != _short(kind)
+    ]
+    if explained:
+        kinds = ("kind of image to look at", "kinds of images to look at")
+        _print_list(console, "warning", kinds, explained)
     if with_split:
         sides = ("group of copies on both sides", "groups of copies on both sides")
         _print_list(console, "warning", sides, _lines(report.straddling))
@@ -190,6 +201,11 @@ def _print_report(report: CheckReport, console: Console) -> None:
         names = ("name ignored: no image", "names ignored: no images")
         _print_list(console, "warning", names, report.ignored)
     console.print("usable" if report.usable else "not usable as it is: see the errors")
+
+
+def _short(kind: str) -> str:
+    """Return a kind of image without the explanation that follows it in brackets."""
+    return kind.partition(" (")[0]
 
 
 def _lines(groups: list[Copies]) -> list[str]:

@@ -10,6 +10,7 @@ import click
 from qlvit_edge.choices import INTEGER_SOFTMAXES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Picture to write (PNG)  [default: sensitivity.png in RUN, none for a bundled run]",
 )
+@white_level_option
 def command(
     run: str, data: Path | None, count: int, softmax: str, as_json: bool, plot: Path | None
 ) -> None:
@@ -81,6 +83,7 @@ def command(
         require_no_folder(plot)
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
+    white_level_of(checkpoint.run)
     calibration = calibration_of(checkpoint)
     chosen = images_for_layers(checkpoint, calibration, data, count, is_bundled(run))
     views = chosen.views(checkpoint.run.network)

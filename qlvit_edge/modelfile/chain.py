@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.files import UnreadableFileError, parse_json, sha256
+from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.chain_description import (
     MAX_SEGMENTS,
     Border,
@@ -28,6 +28,7 @@ from qlvit_edge.modelfile.document import Document, Tensor
 from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metadata
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
+from qlvit_edge.reading import UnreadableFileError, parse_json
 
 DESCRIPTION = "chain.json"
 MAX_DESCRIPTION_BYTES = 32 * 1024 * 1024

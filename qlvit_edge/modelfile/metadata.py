@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import DataError, ModelFileError
-from qlvit_edge.files import UnreadableFileError, parse_json
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
+from qlvit_edge.reading import UnreadableFileError, parse_json
 
 LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.

@@ -31,16 +31,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from qlvit_edge.errors import CheckpointError
-from qlvit_edge.files import (
-    UnreadableFileError,
-    atomic_path,
-    parse_json,
-    read_json,
-    sha256,
-    write_text,
-)
+from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.reading import UnreadableFileError, parse_json, read_json
 
 FORMAT: Final = 1
 RUN_FILE = "run.json"
@@ -77,6 +71,7 @@ class RunConfig(BaseModel):
         data: folder of the images it was trained on.
         split_fingerprint: of its split.
         training: what else decided the training.
+        white_level: what was white in its images of 16 bits; None: nothing was said.
         unknown_cells: kinds of cells it was never shown; every file made of it says so.
         golden_images: folder of images that may travel in its files, one folder per class,
             relative to the run folder; or ``bundled:crops``, those of the package.
@@ -90,6 +85,7 @@ class RunConfig(BaseModel):
     data: str
     split_fingerprint: str
     training: TrainingSettings
+    white_level: int | None = None
     unknown_cells: list[str] = Field(default_factory=list)
     golden_images: str = BUNDLED_CROPS
 
