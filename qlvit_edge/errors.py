@@ -16,12 +16,14 @@
         ├── CameraError       2  the camera is not there or cannot be opened
         └── CameraStalledError 2  the camera stopped giving frames
 
-A message is one line: *what* (a file, a device), what was *found*, and the *remedy*.
+A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
+terminal would obey in it is escaped here, whichever file, library or name it comes from.
 """
 
 from __future__ import annotations
 
 from qlvit_edge.credentials import masked
+from qlvit_edge.text import plain
 
 
 class QLViTEdgeError(Exception):
@@ -41,8 +43,8 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{subject}: {finding}; {remedy}"
-        super().__init__(masked(" ".join(text.split())))
+        text = f"{plain(str(subject))}: {finding}; {remedy}"
+        super().__init__(plain(masked(" ".join(text.split()))))
 
 
 class DataError(QLViTEdgeError):

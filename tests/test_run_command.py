@@ -104,7 +104,7 @@ def test_the_start_says_what_it_is_for_and_what_it_does_not_know(
     assert "for research use only, not for diagnosis" in done.stderr
     assert "does not know basophils, bands, blasts" in done.stderr
     assert "Run 1 of tiny: finished" in done.stdout
-    assert "1 frames in" in done.stdout
+    assert "1 frame in" in done.stdout
 
 
 def test_frames_stops_an_endless_camera(tmp_path: Path, model: Path, fields: Path) -> None:

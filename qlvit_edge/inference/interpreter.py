@@ -12,11 +12,12 @@ import importlib
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.choices import RuntimeName
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.inference.arithmetic import Arithmetic, arithmetic_of_file, require_version
 from qlvit_edge.inference.reference_form import needs_reference_form, reference_form
@@ -25,7 +26,7 @@ from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 from qlvit_edge.quiet import native_stderr_silenced
 
-Runtime = Literal["litert", "tflite-runtime"]
+Runtime = RuntimeName
 
 _MODULES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
