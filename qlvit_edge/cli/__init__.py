@@ -135,7 +135,7 @@ def _run(arguments: list[str]) -> int:
         return 2
     except Exception as error:
         if debug:
-            return _finish(traceback.format_exc(), _exit_code(error))
+            return _finish(traceback.format_exc().rstrip(), _exit_code(error))
         return _finish(_in_one_line(error), _exit_code(error))
     return code if isinstance(code, int) else 0
 
