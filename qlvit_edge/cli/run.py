@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import allowance_options, runtime_options
 
 if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
 
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     "hardware.",
 )
 @runtime_options
+@allowance_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -70,6 +72,7 @@ def command(
     delegate: str | None,
     kernels: str,
     runtime: str,
+    allowance: Allowance,
     as_json: bool,
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
@@ -100,6 +103,7 @@ def command(
                     kernels=kernels,
                     runtime=runtime,
                     delegate=delegate,
+                    allowance=allowance,
                 )
         except Stopped:
             return

@@ -149,7 +149,7 @@ class Child:
             except BaseException:  # Ctrl-C: an answer that is still to come would be the next one's
                 self.close()
                 raise
-        return self._value(answer)
+        return self._value(answer)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the process; allowed any number of times."""
@@ -196,7 +196,7 @@ class Child:
         limit = self._memory_bytes
         return "no limit" if limit is None else f"{limit / 1e6:.0f} MB"
 
-    def _value(self, answer: bytes) -> Any:
+    def _value(self, answer: memoryview) -> Any:
         try:
             failed, value = _Plain(BytesIO(answer)).load()
         except Exception:
@@ -237,9 +237,27 @@ def run_in_child(
         QLViTEdgeError: the function raised one; other exceptions come back as they are
             where they can be pickled.
     """
-    child = Child()
+    return run_limited(subject, None, DEFAULT_TIMEOUT, function, *arguments, **options)
+
+
+def run_limited(
+    subject: object,
+    memory_bytes: int | None,
+    seconds: float,
+    function: Callable[P, T],
+    /,
+    *arguments: P.args,
+    **options: P.kwargs,
+) -> T:
+    """Do what `run_in_child` does under limits of memory, None for no limit, and time.
+
+    Raises:
+        ModelFileError: the child crashed, took too much memory or did not answer in time.
+        QLViTEdgeError: see `run_in_child`.
+    """
+    child = Child(memory_bytes)
     try:
-        return child.call(DEFAULT_TIMEOUT, function, *arguments, **options)
+        return child.call(seconds, function, *arguments, **options)
     except ChildLostError as error:
         raise ModelFileError(subject, error.finding, "use other kernels") from None
     finally:
@@ -315,9 +333,7 @@ def _wait(pipe: select.poll, deadline: float) -> None:
         raise TimeoutError
 
 
-def _end(
-    owner: int, process: subprocess.Popen[bytes], noise: BinaryIO, lifeline: int
-) -> None:
+def _end(owner: int, process: subprocess.Popen[bytes], noise: BinaryIO, lifeline: int) -> None:
     """Let go of a child; only its owner ends it, not a process forked off the owner."""
     os.close(lifeline)
     if os.getpid() == owner:
@@ -327,4 +343,3 @@ def _end(
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
-

@@ -6,7 +6,8 @@ A model that crashes, hangs or takes too much ends that process only. It can be 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from qlvit_edge.errors import InferenceLostError, ModelFileError
 from qlvit_edge.inference import network
@@ -14,6 +15,9 @@ from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.child import Child, ChildLostError
 from qlvit_edge.inference.network import Array, PartFacts, Settings
 from qlvit_edge.memory import peak_memory
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _WIDER = "give another model, or let it have more (see `docs/limits.md`)"
 _QUESTION_SECONDS = 10.0
@@ -32,9 +36,7 @@ class RemoteNetwork:
     bare_bytes: int | None
     first_seconds: float
 
-    def __init__(
-        self, settings: Settings, subject: object, allowance: Allowance
-    ) -> None:
+    def __init__(self, settings: Settings, subject: object, allowance: Allowance) -> None:
         """Start a process, load the model and run it once on zeros.
 
         Args:
@@ -112,7 +114,9 @@ class RemoteNetwork:
         self._seconds = self._allowance.inference(time.perf_counter() - started)
         return child
 
-    def _ask(self, seconds: float, function: Any, *arguments: Any) -> Any:
+    def _ask(
+        self, seconds: float, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs
+    ) -> T:
         if self._lost is None and not self._child.alive:
             # A process forked off this one, or Ctrl-C in the middle of an answer.
             self._child.close()
@@ -120,7 +124,7 @@ class RemoteNetwork:
         if self._lost is not None:
             raise InferenceLostError(self._subject, self._lost, _WIDER)
         try:
-            return self._child.call(seconds, function, *arguments)
+            return self._child.call(seconds, function, *arguments, **options)
         except ChildLostError as error:
             self._lost = error.finding
             raise InferenceLostError(self._subject, error.finding, _WIDER) from None

@@ -153,9 +153,7 @@ def require_one(count: int, what: str, subject: object) -> None:
         ModelFileError: saying how many.
     """
     if count != 1:
-        raise ModelFileError(
-            subject, f"it has {count} {what}s", f"give a model with one {what}"
-        )
+        raise ModelFileError(subject, f"it has {count} {what}s", f"give a model with one {what}")
 
 
 def require_moderate(tensors: tuple[Tensor, ...], what: str, subject: object) -> None:

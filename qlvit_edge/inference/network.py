@@ -7,7 +7,6 @@ It imports neither our reader nor what explains a model: a child process holds i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -243,5 +242,3 @@ def time_runs(values: Array, times: int) -> list[float]:
         network.run(values)
         found.append(1e3 * (time.perf_counter() - began))
     return found
-
-

@@ -93,12 +93,14 @@ def _lower(kind: int, limit: int) -> None:
 
 def _message(descriptor: int) -> memoryview | None:
     """Read one message; None at the end. Its sender waits for the answer before the next."""
-    received = bytearray()
-    while len(received) < HEADER.size or len(received) < HEADER.size + HEADER.unpack_from(received)[0]:
+    received, wanted = bytearray(), HEADER.size
+    while len(received) < wanted:
         piece = os.read(descriptor, PIECE)
         if not piece:
             return None
         received += piece
+        if wanted == HEADER.size <= len(received):
+            wanted += HEADER.unpack_from(received)[0]
     return memoryview(received)[HEADER.size :]
 
 
