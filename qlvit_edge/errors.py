@@ -21,6 +21,8 @@ A message is one line: *what* (a file, a device), what was *found*, and the *rem
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class QLViTEdgeError(Exception):
     """Base of all errors that end a command with one line instead of a traceback.
@@ -41,6 +43,17 @@ class QLViTEdgeError(Exception):
         """
         text = f"{subject}: {finding}; {remedy}"
         super().__init__(" ".join(text.split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as a class and a text: its parts are not kept."""
+        return restore, (type(self), str(self))
+
+
+def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
+    """Return an error of a class with a text as it is."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error
 
 
 class DataError(QLViTEdgeError):
