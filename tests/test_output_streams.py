@@ -347,4 +347,4 @@ def test_every_command_has_an_example_and_explains_its_options(words: list[str])
 def test_next_steps_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     next_step("qlvit-edge inspect x", "look inside")
     next_step("qlvit-edge inspect x", as_json=True)
-    assert capsys.readouterr().out == "next: qlvit-edge inspect x   (look inside)\n"
+    assert capsys.readouterr().out == "next: qlvit-edge inspect x  # look inside\n"

@@ -90,8 +90,8 @@ def next_step(command: str, why: str = "", *, as_json: bool = False) -> None:
 
     Args:
         command: what to type, or one sentence.
-        why: what it is good for, in a few words.
+        why: what it is good for, in a few words: a comment, so that the line can be pasted.
         as_json: print nothing: the output is for programs.
     """
     if not as_json:
-        click.echo(f"next: {command}{f'   ({why})' if why else ''}")
+        click.echo(f"next: {command}{f'  # {why}' if why else ''}")
