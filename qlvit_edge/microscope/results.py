@@ -37,7 +37,10 @@ OPEN_SECONDS = 30.0
 TRY_SECONDS = 0.25
 """How long SQLite itself waits for a lock; then the caller is told, and tries again."""
 
-LOG_PAGES = 1000
+PAGE_BYTES = 1024
+"""Page size of new files: each transaction writes whole pages, and a group of frames is small."""
+
+LOG_PAGES = 4000
 """Pages in the write-ahead log (4 MB) from which they are moved into the database."""
 
 LOG_BYTES_NOTED = 16 * 2**20
@@ -224,6 +227,8 @@ class Results:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         blank = schema.is_blank(connection)
         version = schema.FORMAT_VERSION if blank else schema.require_ours(connection, self.path)
+        if blank:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise DataError(
