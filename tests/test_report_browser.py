@@ -90,7 +90,7 @@ def test_page_is_whole_on_a_desk_and_narrow_screens(width: int, page: Path, tmp_
     found = re.search(r'data-probe="(\d+) (\d+) (-?\d+) (\d+)"', shown)
     assert found is not None
     pictures, broken, overflow, fetched = map(int, found.groups())
-    assert pictures == 3 + 2
+    assert pictures == 2
     assert broken == 0
     assert overflow <= 0
     assert fetched == 0

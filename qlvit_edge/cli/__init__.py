@@ -28,6 +28,7 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "predict": "Classify image files and list the answers.",
     "run": "Find and classify cells in a camera's frames.",
 }
 
@@ -95,7 +96,9 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     try:
-        code: Any = cli.main(arguments, prog_name="qlvit-edge", standalone_mode=False)
+        code: Any = cli.main(
+            arguments, prog_name="qlvit-edge", standalone_mode=False, obj=tuple(arguments)
+        )
     except click.exceptions.Abort:
         _finish("interrupted", 130)
     except click.exceptions.NoArgsIsHelpError as error:

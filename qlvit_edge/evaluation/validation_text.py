@@ -1,0 +1,215 @@
+"""The validation report in words: notes, what stands on top, and the lines of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from qlvit_edge.evaluation.image_set import ImageSet
+from qlvit_edge.evaluation.measured_model import Model
+from qlvit_edge.evaluation.validation import Answer, Answers
+from qlvit_edge.evaluation.validation_report import (
+    Measurement,
+    Mistake,
+    ModelFacts,
+    ValidationReport,
+)
+from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_gate
+from qlvit_edge.preprocess import note_on
+
+RESEARCH_ONLY = "For research use only, not for diagnosis."
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for besides the measurement.
+
+    Attributes:
+        least_accuracy: 0 to 1.
+        most_ms: latency budget in milliseconds.
+        date: of the measurement, ISO 8601 with the zone.
+        command: the command line.
+    """
+
+    least_accuracy: float | None = None
+    most_ms: float | None = None
+    date: str = ""
+    command: str = ""
+
+
+def compose(
+    model: Model,
+    images: ImageSet,
+    found: Measurement,
+    answers: Sequence[Answers],
+    request: Request,
+) -> ValidationReport:
+    """Judge a measurement and say what has to be said about it."""
+    quality = found.quality
+    gates = Gates(
+        accuracy_gate(request.least_accuracy, quality.accuracy, quality.accuracy_interval_95),
+        latency_gate(request.most_ms, found.latency_ms),
+    )
+    return ValidationReport(
+        found=found,
+        verdict=judge(
+            _summary(found),
+            gates,
+            accuracy=quality.accuracy,
+            golden=found.golden,
+            damaged=len(found.data.damaged),
+            reductions=list(images.reductions()),
+        ),
+        gates=gates,
+        notes=tuple(_notes(model, images, found, gates)),
+        mistakes=tuple(_mistakes(answers[0].known, images.match.labels)),
+        date=request.date,
+        command=request.command,
+    )
+
+
+def _summary(found: Measurement) -> str:
+    low, high = found.quality.accuracy_interval_95
+    return (
+        f"{percent(found.quality.accuracy)} of {_images(found.data.images)} right (95 % interval "
+        f"{percent(low, 1)} to {percent(high, 1)})"
+    )
+
+
+def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> Iterator[str]:
+    yield from images.match.notes
+    if not model.audit.passed:
+        yield _sentence(model.audit.verdict)
+    if model.metadata is None:
+        yield (
+            "The file has no metadata of qlvit-edge: class folders in alphabetical order (or the "
+            "numbers of a class map) are taken for its outputs, and pixels of 0 to 255 for its "
+            "input."
+        )
+    if model.gives_probabilities:
+        yield "The file ends in a softmax: its outputs are taken for probabilities as they are."
+    if gates.accuracy is not None and gates.accuracy.within_interval:
+        yield (
+            f"The gate of {percent(gates.accuracy.least)} lies within the 95 % interval: other "
+            "images of the same kind could have decided the other way."
+        )
+    for name, finding in found.data.damaged.items():
+        yield f"Left out: {name} ({finding})."
+    if found.kernels.xnnpack_missing:
+        yield "XNNPACK took no operator: inference is slower than this device allows."
+    if found.data.unusual:
+        yield _sentence(note_on(found.data.unusual).removeprefix("note: "))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def unknown_cells(model: ModelFacts) -> str:
+    """Say in a sentence which cells the model was never shown."""
+    if model.unknown_cells is None:
+        return "The file does not say which cells the model does not know."
+    if not model.unknown_cells:
+        return "The file names no cells that the model does not know."
+    return (
+        f"The model does not know {', '.join(model.unknown_cells)}: "
+        "it puts them into one of its classes."
+    )
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """Return a fraction as a percentage."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def mebibytes(count: int | None) -> str:
+    """Return a number of bytes in MiB."""
+    return "not shown by this system" if count is None else f"{count / 2**20:.1f} MiB"
+
+
+def evidence(found: Measurement) -> list[tuple[str, str]]:
+    """Return what a reader must know before believing the accuracy: name and finding."""
+    data, quality = found.data, found.quality
+    low, high = quality.accuracy_interval_95
+    same = {
+        True: "yes, the fingerprint matches the model's",
+        False: "no, the model was trained with another split",
+        None: "not known" if data.split_fingerprint else "no split was given",
+    }[data.split_of_training]
+    entries = [
+        ("images", f"{data.images} of the model's classes, {data.input}"),
+        (
+            "95 % interval of the accuracy",
+            f"{percent(low, 1)} to {percent(high, 1)}, from 1000 draws over "
+            f"{quality.interval_drawn_over}",
+        ),
+        ("split of training", same),
+        ("whole test side", "yes" if data.whole_test_side else "no"),
+        ("golden pairs", found.golden.sentence),
+    ]
+    if data.unknown:
+        listed = ", ".join(f"{count} {name}" for name, count in data.unknown.items())
+        entries.insert(1, ("unknown to the model", f"{listed}: not in the accuracy"))
+    return entries
+
+
+def wrong_answers(answers: Sequence[Answer]) -> list[Answer]:
+    """Return the wrong answers, the most confident first."""
+    wrong = [answer for answer in answers if answer.predicted != answer.image.label]
+    return sorted(wrong, key=lambda a: (-a.probability, a.image.relative))
+
+
+def _mistakes(answers: Sequence[Answer], classes: Sequence[str]) -> list[Mistake]:
+    return [
+        Mistake(
+            image=answer.image.relative,
+            true=classes[answer.image.label],
+            predicted=None if answer.predicted is None else classes[answer.predicted],
+            probability=answer.probability,
+        )
+        for answer in wrong_answers(answers)
+    ]
+
+
+def lines(report: ValidationReport) -> list[str]:
+    """Return the report for a terminal; the verdict comes first."""
+    found, verdict = report.found, report.verdict
+    said = [f"{verdict.outcome.upper()}: {verdict.sentence}"]
+    said += [f"note: {note}" for note in report.notes]
+    for number, view in enumerate(found.views):
+        quality = view.quality
+        macro = quality.macro
+        low, high = quality.accuracy_interval_95
+        said += [
+            f"accuracy   {percent(quality.accuracy)} of {_images(view.images)} "
+            f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
+            f"macro      recall {percent(macro.recall)} "
+            f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
+            f"precision {percent(macro.precision)}, "
+            f"F1 {percent(macro.f1)}",
+        ]
+        if number == 0:
+            said += [
+                f"           {name}: recall {percent(own.recall)} of {own.images}"
+                for name, own in quality.classes.items()
+            ]
+        if view.without_cell:
+            said.append(f"no cell    found in {_images(view.without_cell)}: counted as wrong")
+        said += [f"accepted   {sentence}" for sentence in view.acceptance.sentences]
+    said.append(f"golden     {found.golden.sentence}")
+    if found.latency_ms is not None:
+        shown = ("p50", "p90", "p99")
+        times = ", ".join(f"{name} {found.latency_ms[name]:.2f} ms" for name in shown)
+        said.append(f"latency    {times}")
+    said += [
+        f"memory     {mebibytes(found.memory_bytes.peak)} at most",
+        f"kernels    {found.kernels.used} of {found.kernels.runtime}",
+        f"arithmetic {found.kernels.arithmetic}",
+        f"machine    {found.machine.words}",
+        f"{RESEARCH_ONLY} {unknown_cells(found.model)}",
+    ]
+    return said
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
