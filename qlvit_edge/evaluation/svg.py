@@ -131,7 +131,7 @@ class Drawing:
         """Return the drawing as an `<svg>` element that can stand in an HTML page."""
         size = f"{_number(self.width)} {_number(self.height)}"
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" role="img" '
+            f'<svg viewBox="0 0 {size}" role="img" '
             f'style="max-width:{_number(self.width)}px" aria-label="{escape(self._description)}">'
             + "".join(self._shapes)
             + "</svg>"
