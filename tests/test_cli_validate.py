@@ -57,6 +57,7 @@ def test_figures_are_those_counted_by_hand(
     assert _validate(model, "--data", cells, "--out", out) == 0
     report = _report(out)
     assert report["accuracy"] == pytest.approx(11 / 12)
+    assert list(report["views"]) == ["whole_image", "cell_crop"]
     assert report["classes"]["RED"]["recall"] == 0.75
     assert report["classes"]["GREEN"]["precision"] == 0.8
     assert report["macro"]["recall"] == pytest.approx(11 / 12)
@@ -201,6 +202,9 @@ def test_crops_of_the_finder_and_images_without_cells(tmp_path: Path) -> None:
     assert report["data"]["without_cell"] == 3
     assert report["accuracy"] == pytest.approx(1 / 6)
     assert report["confusion"]["columns"][-1] == "(no cell found)"
+    assert list(report["views"]) == ["cell_crop", "whole_image"]
+    assert report["views"]["cell_crop"]["quality"]["accuracy"] == report["accuracy"]
+    assert report["views"]["whole_image"]["without_cell"] == 0
     assert [row[-1] for row in report["confusion"]["counts"]] == [1, 1, 1]
     assert "No cell was found in 3 images" in (out / "index.html").read_text()
 

@@ -107,9 +107,11 @@ def test_damaged_images_are_listed_and_the_others_are_answered(
     assert "error: images: 1 of 4 could not be read; " in capsys.readouterr().err
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [row["label"] for row in rows] == ["", "RED", "RED", "BLUE"]
-    assert "PNG" in rows[0]["remark"]
+    assert "truncated" in rows[0]["remark"]
     assert run_command("predict", cells, "--model", model) == 1
-    assert f"{cells / 'a cut.png'}  cannot be read: PNG" in capsys.readouterr().out
+    assert (
+        f"{cells / 'a cut.png'}  cannot be read: image file is truncated" in capsys.readouterr().out
+    )
     assert run_command("predict", cells, "--model", model, "--json") == 1
     assert json.loads(capsys.readouterr().out)[0]["label"] is None
 

@@ -56,6 +56,11 @@ class View(StrEnum):
     WHOLE = "whole image"
     CROPS = f"crop by the cell finder, margin {CROP_MARGIN}"
 
+    @property
+    def key(self) -> str:
+        """Its name in report.json, as training's metrics.json names it."""
+        return "whole_image" if self is View.WHOLE else "cell_crop"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -236,6 +241,7 @@ def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
     strangers = [answer for group in answers.unknown.values() for answer in group]
     taken = [a for a in strangers if a.predicted is not None and a.probability >= accept_at]
     return ViewFacts(
+        name=answers.view.key,
         input=answers.view.value,
         images=len(known),
         without_cell=int((~found).sum()),

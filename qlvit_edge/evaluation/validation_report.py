@@ -77,6 +77,7 @@ class ViewFacts:
     """How right the answers are when the images are shown in one way.
 
     Attributes:
+        name: `whole_image` or `cell_crop`.
         input: what was shown of each, in words.
         images: of the model's classes.
         without_cell: of these, images in which no cell was found: counted as wrong.
@@ -86,6 +87,7 @@ class ViewFacts:
         calibration_error: mean distance of the two, 0 to 1; None without answers.
     """
 
+    name: str
     input: str
     images: int
     without_cell: int
@@ -210,7 +212,7 @@ class ValidationReport:
             "acceptance": asdict(judged.acceptance),
             "model": asdict(found.model),
             "data": asdict(found.data),
-            "views": [asdict(view) for view in found.views],
+            "views": {view.name: asdict(view) for view in found.views},
             "golden": found.golden.as_dict(),
             "latency_ms": found.latency_ms,
             "memory_bytes": asdict(found.memory_bytes),

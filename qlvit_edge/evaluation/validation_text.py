@@ -145,12 +145,18 @@ def evidence(found: Measurement) -> list[tuple[str, str]]:
         ),
         ("split of training", same),
         ("whole test side", "yes" if data.whole_test_side else "no"),
-        ("golden pairs", found.golden.sentence),
+        ("golden pairs", golden_words(found)),
     ]
     if data.unknown:
         listed = ", ".join(f"{count} {name}" for name, count in data.unknown.items())
         entries.insert(1, ("unknown to the model", f"{listed}: not in the accuracy"))
     return entries
+
+
+def golden_words(found: Measurement) -> str:
+    """Say whether the golden pairs passed, and by what had to hold on the kernels that ran."""
+    outcome = {True: "passed", False: "failed", None: "not judged"}[found.golden.passed]
+    return f"{outcome}: {found.golden.sentence}"
 
 
 def wrong_answers(answers: Sequence[Answer]) -> list[Answer]:
@@ -196,7 +202,7 @@ def lines(report: ValidationReport) -> list[str]:
         if view.without_cell:
             said.append(f"no cell    found in {_images(view.without_cell)}: counted as wrong")
         said += [f"accepted   {sentence}" for sentence in view.acceptance.sentences]
-    said.append(f"golden     {found.golden.sentence}")
+    said.append(f"golden     {golden_words(found)}")
     if found.latency_ms is not None:
         shown = ("p50", "p90", "p99")
         times = ", ".join(f"{name} {found.latency_ms[name]:.2f} ms" for name in shown)
