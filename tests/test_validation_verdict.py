@@ -135,7 +135,9 @@ def test_a_latency_budget_fails(tmp_path: Path, capsys: pytest.CaptureFixture[st
     given = ("wbc-nano", "--out", out, "--one-view", "--max-latency", 0.0001)
     assert run_command("validate", *given) == 1
     assert "latency p90 (" in capsys.readouterr().err
-    assert _report(out)["latency_gate"]["passed"] is False
+    report = _report(out)
+    assert report["latency_gate"]["passed"] is False
+    assert "Only the 28 bundled crops were measured." in report["notes"]
     assert "<b>Failed</b>" in (out / "index.html").read_text()
 
 

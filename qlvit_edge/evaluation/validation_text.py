@@ -50,18 +50,22 @@ def compose(
         accuracy_gate(request.least_accuracy, quality.accuracy, quality.accuracy_interval_95),
         latency_gate(request.most_ms, found.latency_ms),
     )
+    verdict = judge(
+        _summary(found),
+        gates,
+        accuracy=quality.accuracy,
+        golden=found.golden,
+        damaged=len(found.data.damaged),
+        reductions=list(images.reductions()),
+    )
+    notes = list(_notes(model, images, found, gates))
+    if verdict.failures:  # its sentence has no room for them
+        notes = [_sentence(reason) for reason in verdict.reductions] + notes
     return ValidationReport(
         found=found,
-        verdict=judge(
-            _summary(found),
-            gates,
-            accuracy=quality.accuracy,
-            golden=found.golden,
-            damaged=len(found.data.damaged),
-            reductions=list(images.reductions()),
-        ),
+        verdict=verdict,
         gates=gates,
-        notes=tuple(_notes(model, images, found, gates)),
+        notes=tuple(notes),
         mistakes=tuple(_mistakes(answers[0].known, images.match.labels)),
         date=request.date,
         command=request.command,
