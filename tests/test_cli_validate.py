@@ -54,7 +54,7 @@ def test_figures_are_those_counted_by_hand(
     cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
-    assert _validate(model, "--data", cells, "--out", out) == 0
+    assert _validate(model, "--data", cells, "--out", out, "--accept-at", 1) == 0
     report = _report(out)
     assert report["accuracy"] == pytest.approx(11 / 12)
     assert list(report["views"]) == ["whole_image", "cell_crop"]
@@ -70,6 +70,8 @@ def test_figures_are_those_counted_by_hand(
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["memory_bytes"]["peak"] > 10_000_000
     assert report["gate"] is None
+    assert report["acceptance"]["known_accepted"] == 12  # exactly 1.0 reaches a threshold of 1
+    assert report["acceptance"]["known_accepted_right"] == 11
     output = capsys.readouterr().out
     for text in ("91.67 %", "every image of the folder", "basophils, bands, blasts", "research"):
         assert text in output

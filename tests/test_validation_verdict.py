@@ -91,7 +91,7 @@ def test_a_damaged_image_is_left_out_said_and_fails(
     assert list(report["data"]["damaged"]) == [name]
     assert report["data"]["images"] == 5
     assert report["data"]["whole_test_side"] is False
-    assert any(note.startswith(f"Left out: {name}") for note in report["notes"])
+    assert any(note.startswith(f"Left out: {name} (not a JPEG") for note in report["notes"])
 
 
 def test_the_whole_test_side_of_the_models_own_split_passes(

@@ -179,7 +179,7 @@ def _ask(
         try:
             pixels = decode_noting(image.path, kinds)
         except DataError as error:
-            damaged[image.relative] = str(error)
+            damaged[image.relative] = str(error).removeprefix(f"{image.path}: ")
         else:
             for answers in found:
                 picture = model_picture(pixels, answers.view)
