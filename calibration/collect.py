@@ -15,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.file import Calibration, TensorCalibration
-from qlvit_edge.calibration.observers import AnchorObserver, ObserverName, TensorObserver
+from qlvit_edge.calibration.observers import (
+    AnchorObserver,
+    ObserverName,
+    TensorObserver,
+    require_finite,
+)
 from qlvit_edge.converters.idioms.softmax import softmax_axes
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph, ranges_needed
 from qlvit_edge.converters.reference import run_reference
@@ -67,6 +72,7 @@ def calibrate(
     Raises:
         DataError: an image does not decode.
         ConversionError: the network cannot be lowered.
+        CalibrationError: a tensor is infinite or not a number on an image.
     """
     return with_errors(checkpoint, observe(checkpoint, images, advance), observer)
 
@@ -89,6 +95,7 @@ def observe(
             interpreter.invoke(view.astype(np.float32))
             kept = interpreter.tensors()
             for name, watcher in watchers.items():
+                require_finite(name, kept[name], entry.relative)
                 watcher.update(kept[name])
             for name, weigher in anchors.items():
                 weigher.update(kept[name])

@@ -4,6 +4,7 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
+    │   └── ResultsLostError      1  a results file taken away under its run
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
@@ -20,6 +21,8 @@ A message is one line: *what* (a file, a device), what was *found*, and the *rem
 
 from __future__ import annotations
 
+from qlvit_edge.credentials import masked
+
 
 class QLViTEdgeError(Exception):
     """Base of all errors that end a command with one line instead of a traceback.
@@ -31,7 +34,7 @@ class QLViTEdgeError(Exception):
     exit_code = 2
 
     def __init__(self, subject: object, finding: str, remedy: str) -> None:
-        """Say what is wrong in one line.
+        """Say what is wrong in one line; credentials in addresses are hidden.
 
         Args:
             subject: the file, folder or device concerned.
@@ -39,11 +42,17 @@ class QLViTEdgeError(Exception):
             remedy: what the user can do about it.
         """
         text = f"{subject}: {finding}; {remedy}"
-        super().__init__(" ".join(text.split()))
+        super().__init__(masked(" ".join(text.split())))
 
 
 class DataError(QLViTEdgeError):
     """Images, folders or splits that cannot be used."""
+
+
+class ResultsLostError(DataError):
+    """A results file that was deleted, moved or replaced while a run was writing to it."""
+
+    exit_code = 1
 
 
 class CheckpointError(QLViTEdgeError):

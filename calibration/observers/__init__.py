@@ -13,6 +13,7 @@ from qlvit_edge.calibration.observers.tensor import (
     OBSERVERS,
     ObserverName,
     TensorObserver,
+    require_finite,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "entropy_range",
     "mse_range",
     "percentile_range",
+    "require_finite",
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import runtime_options, white_level_option
 from qlvit_edge.errors import GateError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ DEFAULT_MODEL = "wbc-tiny"
     help="List so many of the most probable classes.",
 )
 @runtime_options
+@white_level_option
 def command(
     images: tuple[Path, ...],
     model: str,

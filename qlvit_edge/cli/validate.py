@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     help="Allow folders of classes that the model does not know: count how many it accepts.",
 )
 @runtime_options
+@white_level_option
 @click.option(
     "--find-cells",
     is_flag=True,

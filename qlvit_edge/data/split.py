@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
 
 _REMAKE = "make the split again with `qlvit-edge data split`"
@@ -133,7 +134,7 @@ def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
     sides: dict[bool, list[str]] = {True: [], False: []}
     for label in range(len(folder.classes)):
         names = [image.relative for image in folder.images if image.label == label]
-        names.sort(key=lambda name: _draw(seed, name))
+        names.sort(key=lambda name: draw_key(seed, name))
         tested = min(max(round(test * len(names)), 1), len(names) - 1)
         sides[True] += names[:tested]
         sides[False] += names[tested:]
@@ -175,44 +176,22 @@ def _choose_sources(
     folder: ImageFolder, counts: Mapping[str, Counter[int]], test: float, seed: int
 ) -> set[str]:
     """Return the sources of the test side."""
-    labels = range(len(folder.classes))
-    total: Counter[int] = sum(counts.values(), Counter())
-    for label in labels:
+    for label, name in enumerate(folder.classes):
         owners = [source for source, count in counts.items() if count[label]]
         if len(owners) < 2:
             raise DataError(
-                folder.root / folder.classes[label],
-                f"class {folder.classes[label]!r} comes from {len(owners)} known source(s)",
+                folder.root / name,
+                f"class {name!r} comes from {len(owners)} known source(s)",
                 "a source-disjoint split needs two or more of each class",
             )
-    chosen: set[str] = set()
-    tested: Counter[int] = Counter()
-
-    def cost(extra: Counter[int]) -> float:
-        shares = ((tested[label] + extra[label]) / total[label] for label in labels)
-        return sum((share - test) ** 2 for share in shares)
-
-    def leaves_training(extra: Counter[int]) -> bool:
-        return all(tested[label] + extra[label] < total[label] for label in labels)
-
-    order = sorted(counts, key=lambda source: _draw(seed, source))
-    for source in order:
-        if cost(counts[source]) < cost(Counter()) and leaves_training(counts[source]):
-            chosen.add(source)
-            tested += counts[source]
-    for label in labels:
-        if tested[label]:
-            continue
-        fitting = [s for s in order if counts[s][label] and leaves_training(counts[s])]
-        if not fitting:
+    chosen = draw_sources(counts, test, seed)
+    for label, name in enumerate(folder.classes):
+        if not any(counts[source][label] for source in chosen):
             raise DataError(
                 folder.root,
-                f"class {folder.classes[label]!r} shares all its sources with other classes",
+                f"class {name!r} shares all its sources with other classes",
                 "a source-disjoint split with every class on both sides was not found",
             )
-        best = min(fitting, key=lambda source: cost(counts[source]))
-        chosen.add(best)
-        tested += counts[best]
     return chosen
 
 
@@ -237,10 +216,6 @@ def _make(
         groups=groups,
         fingerprint=fingerprint(train, test, left_out),
     )
-
-
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
 
 
 @dataclass(frozen=True)
