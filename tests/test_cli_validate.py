@@ -134,7 +134,7 @@ def test_a_split_other_than_the_training_one_is_noted(cells: Path, tmp_path: Pat
 def test_unusual_images_are_noted(cells: Path, tmp_path: Path) -> None:
     model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
     cv2.imwrite(str(cells / "RED" / "<0>.png"), np.full((20, 20), 90, np.uint8))
-    cv2.imwrite(str(cells / "RED" / "<1>.png"), np.full((20, 20, 4), 90, np.uint16))
+    cv2.imwrite(str(cells / "RED" / "<1>.png"), np.full((20, 20, 4), 30_000, np.uint16))
     assert _validate(model, "--data", cells, "--out", out) == 0
     report = _report(out)
     assert report["data"]["unusual"] == {"16 bit": 1, "alpha": 1, "grey": 1}
