@@ -13,7 +13,8 @@ from tiny_metadata import metadata, plain_image, tiny_file
 from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge.data.folder import scan
-from qlvit_edge.data.split import stratified_split
+from qlvit_edge.data.split import load_split, select, stratified_split
+from qlvit_edge.data.training_images import list_training_images, write_training_images
 from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_gate
 from qlvit_edge.inference.golden import GoldenReport
 from qlvit_edge.memory import peak_memory
@@ -120,14 +121,37 @@ def test_test_images_that_are_training_images_by_content_reduce_the_proof(tmp_pa
     cells = _folder(tmp_path / "cells", {label: label for label in COLOURS})
     model, split_file = _trained_with(cells, tmp_path)
     split = json.loads(split_file.read_text())
-    for side in ("test", "train"):
-        split[side] = [name for name in split[side] if name.startswith("RED")]
-    (cells / split["test"][0]).write_bytes((cells / split["train"][0]).read_bytes())
+    tested = next(name for name in split["test"] if name.startswith("RED"))
+    trained = next(name for name in split["train"] if name.startswith("RED"))
+    (cells / tested).write_bytes((cells / trained).read_bytes())
     out = tmp_path / "out"
     given = ("--data", cells, "--split", split_file, "--out", out)
     assert run_command("validate", model, *given) == 0
     (reduction,) = _report(out)["verdict"]["reductions"]
-    assert reduction == "1 of the 6 images are the very files of training images"
+    assert reduction == "1 of the 6 images is a training image, by content"
+
+
+def test_renamed_training_images_are_told_by_the_list_beside_the_model(tmp_path: Path) -> None:
+    cells = _folder(tmp_path / "cells", {label: label for label in COLOURS})
+    model, split_file = _trained_with(cells, tmp_path)
+    split = load_split(split_file)
+    trained = select(scan(cells), split.train)
+    listed = list_training_images(trained, split.fingerprint, lambda: None)
+    write_training_images(tmp_path, listed)
+    renamed = tmp_path / "renamed"
+    for number, image in enumerate(trained):
+        (renamed / image.relative).parent.mkdir(parents=True, exist_ok=True)
+        pixels = cv2.imread(str(image.path))
+        cv2.imwrite(str((renamed / image.relative).with_name(f"{number}.bmp")), pixels)
+    out = tmp_path / "out"
+    assert run_command("validate", model, "--data", renamed, "--out", out) == 0
+    report = _report(out)
+    assert report["data"]["training_images"] == len(trained) == 6
+    assert "6 of the 6 images are training images, by content" in report["verdict"]["sentence"]
+    given = ("--data", cells, "--split", split_file, "--out", out)
+    assert run_command("validate", model, *given) == 0
+    assert _report(out)["verdict"]["outcome"] == "passed"
+    assert _report(out)["data"]["training_images"] == 0
 
 
 def test_a_latency_budget_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from qlvit_edge.data.split import Split, load_split, require_fit, select
 from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation.class_match import ClassMap, ClassMatch, match_classes
 from qlvit_edge.evaluation.measured_model import Model
-from qlvit_edge.files import sha256
-from qlvit_edge.preprocess import read_file
+from qlvit_edge.evaluation.seen_images import SeenImages, seen_images
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class ImageSet:
         split_of_training: whether that is the split that the model was trained with; None where
             that is not known.
         bundled: whether they are the few crops that the package brings along.
-        copies_of_training: images that are a training image too, to the byte.
+        seen: tells which of them are training images.
     """
 
     folder: ImageFolder
@@ -53,36 +50,12 @@ class ImageSet:
     split: Split | None
     split_of_training: bool | None
     bundled: bool
-    copies_of_training: int = 0
+    seen: SeenImages
 
     @property
     def groups(self) -> dict[str, str]:
         """Relative name → source, where the split knows it."""
         return {} if self.split is None else self.split.groups
-
-    def reductions(self) -> Iterator[str]:
-        """Say, in parts of a sentence, why these images prove less than a whole test side."""
-        if self.bundled:
-            yield f"only the {len(self.known)} bundled crops were measured"
-        elif self.split is None:
-            yield (
-                "every image of the folder was measured (no --split), and the model may have "
-                "been trained on some of them"
-            )
-        elif self.split_of_training is None:
-            yield "the file does not say which split it was trained with"
-        elif not self.split_of_training:
-            yield (
-                "it is another split than the model was trained with, whose test images may have "
-                "been training images"
-            )
-        if self.copies_of_training:
-            yield (
-                f"{self.copies_of_training} of the {len(self.known)} images are the very files of "
-                "training images"
-            )
-        if self.match.missing:
-            yield f"there is no image of {', '.join(self.match.missing)}"
 
 
 def gather(
@@ -144,25 +117,12 @@ def gather(
         split=split,
         split_of_training=_same_split(model, split),
         bundled=folder.root.resolve() == bundled.CROPS.resolve(),
-        copies_of_training=0 if split is None else _copies(known, select(folder, split.train)),
+        seen=seen_images(
+            None if model.metadata is None else model.metadata.split_fingerprint,
+            [model.path, *([] if split_file is None else [split_file])],
+            None if split is None else select(folder, split.train),
+        ),
     )
-
-
-def _copies(tested: list[LabelledImage], trained: list[LabelledImage]) -> int:
-    """Return how many test images have the bytes of a training image, whatever their names."""
-    sizes: defaultdict[int, list[LabelledImage]] = defaultdict(list)
-    for image in trained:
-        sizes[image.path.stat().st_size].append(image)
-    hashes: dict[int, set[str]] = {}
-    found = 0
-    for image in tested:
-        size = image.path.stat().st_size
-        if size not in sizes:
-            continue
-        if size not in hashes:
-            hashes[size] = {sha256(read_file(other.path)) for other in sizes[size]}
-        found += sha256(read_file(image.path)) in hashes[size]
-    return found
 
 
 def _same_split(model: Model, split: Split | None) -> bool | None:

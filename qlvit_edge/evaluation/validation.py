@@ -141,10 +141,11 @@ def validate(
     interpreter = load(model.content, kernels=kernels, runtime=runtime)
     golden = compare_golden(model.metadata, interpreter)
     interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
-    found, kinds, damaged = _ask(model, interpreter, images, views, advance)
+    asked = _ask(model, interpreter, images, views, advance)
+    found = asked.answers
     measured = Measurement(
         model=_about(model),
-        data=_about_images(images, found[0], kinds, damaged),
+        data=_about_images(images, asked),
         views=tuple(_judge(answers, images, accept_at) for answers in found),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
@@ -162,26 +163,43 @@ def validate(
     return measured, found
 
 
+@dataclass
+class _Asked:
+    """What came of showing the images.
+
+    Attributes:
+        answers: of every view.
+        kinds: what was unusual about images, a word each.
+        damaged: images that cannot be read, with the reason.
+        seen: images that the model was trained on.
+    """
+
+    answers: list[Answers]
+    kinds: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+
+
 def _ask(
     model: Model,
     interpreter: Interpreter | ChainInterpreter,
     images: ImageSet,
     views: Sequence[View],
     advance: Callable[[], None],
-) -> tuple[list[Answers], list[str], dict[str, str]]:
-    """Show every image in every view; return answers, unusual kinds and damaged images."""
-    found = [Answers(view) for view in views]
-    kinds: list[str] = []
-    damaged: dict[str, str] = {}
+) -> _Asked:
+    """Show every image in every view."""
+    asked = _Asked([Answers(view) for view in views])
     shown: list[tuple[LabelledImage, str | None]] = [(image, None) for image in images.known]
     shown += [(entry.image, entry.folder) for entry in images.unknown]
     for image, folder in shown:
         try:
-            pixels = decode_noting(image.path, kinds)
+            pixels = decode_noting(image.path, asked.kinds)
         except DataError as error:
-            damaged[image.relative] = str(error).removeprefix(f"{image.path}: ")
+            asked.damaged[image.relative] = str(error).removeprefix(f"{image.path}: ")
         else:
-            for answers in found:
+            if folder is None and images.seen.has(image, pixels):
+                asked.seen.append(image.relative)
+            for answers in asked.answers:
                 picture = model_picture(pixels, answers.view)
                 answer = _answer(model, interpreter, image, picture, len(images.match.labels))
                 if folder is None:
@@ -189,13 +207,13 @@ def _ask(
                 else:
                     answers.unknown.setdefault(folder, []).append(answer)
         advance()
-    if not found[0].known:
+    if not asked.answers[0].known:
         raise DataError(
             images.folder.root,
-            f"no image can be read ({next(iter(damaged.values()))})",
+            f"no image can be read ({next(iter(asked.damaged.values()))})",
             "give images that decode: see `qlvit-edge data check`",
         )
-    return found, kinds, damaged
+    return asked
 
 
 def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | None:
@@ -294,10 +312,8 @@ def _about(model: Model) -> ModelFacts:
     )
 
 
-def _about_images(
-    images: ImageSet, judged: Answers, kinds: Sequence[str], damaged: dict[str, str]
-) -> DataFacts:
-    labels = images.match.labels
+def _about_images(images: ImageSet, asked: _Asked) -> DataFacts:
+    labels, judged = images.match.labels, asked.answers[0]
     return DataFacts(
         folder=str(images.folder.root),
         images=len(judged.known),
@@ -307,12 +323,13 @@ def _about_images(
         },
         input=judged.view.value,
         without_cell=sum(answer.predicted is None for answer in judged.known),
-        unusual=dict(sorted(Counter(kinds).items())),
-        damaged=damaged,
+        unusual=dict(sorted(Counter(asked.kinds).items())),
+        damaged=asked.damaged,
         unknown={folder: len(group) for folder, group in judged.unknown.items()},
         split_fingerprint=None if images.split is None else images.split.fingerprint,
         split_of_training=images.split_of_training,
-        whole_test_side=images.split is not None and not damaged,
+        whole_test_side=images.split is not None and not asked.damaged,
+        training_images=len(asked.seen) if images.seen.known else None,
     )
 
 

@@ -57,6 +57,8 @@ class DataFacts:
         split_of_training: whether the model was trained with that split; None where that is
             not known.
         whole_test_side: whether all of a split's test side was measured.
+        training_images: how many of them the model was trained on, by content; None where its
+            training images are not known.
     """
 
     folder: str
@@ -70,6 +72,7 @@ class DataFacts:
     split_fingerprint: str | None
     split_of_training: bool | None
     whole_test_side: bool
+    training_images: int | None
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def compose(
         accuracy=quality.accuracy,
         golden=found.golden,
         damaged=len(found.data.damaged),
-        reductions=list(images.reductions()),
+        reductions=list(_reductions(images, found)),
     )
     notes = list(_notes(model, images, found, gates))
     if verdict.failures:  # its sentence has no room for them
@@ -78,6 +78,33 @@ def _summary(found: Measurement) -> str:
         f"{percent(found.quality.accuracy)} of {_images(found.data.images)} right (95 % interval "
         f"{percent(low, 1)} to {percent(high, 1)})"
     )
+
+
+def _reductions(images: ImageSet, found: Measurement) -> Iterator[str]:
+    """Say, in parts of a sentence, why the images prove less than a whole test side."""
+    seen, count = found.data.training_images, found.data.images
+    if images.bundled:
+        yield f"only the {count} bundled crops were measured"
+    elif images.split is None and seen == 0:
+        yield (
+            "every image of the folder was measured (no --split); none is a training image, by "
+            "content"
+        )
+    elif images.split is None:
+        maybe = "" if seen else ", and the model may have been trained on some of them"
+        yield f"every image of the folder was measured (no --split){maybe}"
+    elif images.split_of_training is None:
+        yield "the file does not say which split it was trained with"
+    elif not images.split_of_training:
+        yield (
+            "it is another split than the model was trained with, whose test images may have "
+            "been training images"
+        )
+    if seen:
+        verb = "is a training image" if seen == 1 else "are training images"
+        yield f"{seen} of the {count} images {verb}, by content"
+    if images.match.missing:
+        yield f"there is no image of {', '.join(images.match.missing)}"
 
 
 def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> Iterator[str]:
@@ -149,12 +176,19 @@ def evidence(found: Measurement) -> list[tuple[str, str]]:
         ),
         ("split of training", same),
         ("whole test side", "yes" if data.whole_test_side else "no"),
+        ("training images among them", _seen_words(data.training_images)),
         ("golden pairs", golden_words(found)),
     ]
     if data.unknown:
         listed = ", ".join(f"{count} {name}" for name, count in data.unknown.items())
         entries.insert(1, ("unknown to the model", f"{listed}: not in the accuracy"))
     return entries
+
+
+def _seen_words(count: int | None) -> str:
+    if count is None:
+        return "not known: no list of them lies beside the model, and no split was given"
+    return "none, by content" if count == 0 else f"{count}, by content"
 
 
 def golden_words(found: Measurement) -> str:
