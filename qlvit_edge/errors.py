@@ -14,7 +14,8 @@
     ├── MissingExtraError     2  an optional dependency is not installed
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
-        └── CameraStalledError 2  the camera stopped giving frames
+        ├── CameraStalledError 2  the camera stopped giving frames
+        └── InferenceLostError 2  the process that runs the model is lost
 
 A message is one line: *what* (a file, a device), what was *found*, and the *remedy*.
 """
@@ -97,3 +98,7 @@ class CameraError(DeviceError):
 
 class CameraStalledError(DeviceError):
     """The camera was opened but stopped giving frames."""
+
+
+class InferenceLostError(DeviceError):
+    """The process that runs the model crashed, took too much or did not answer; see `restart`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from command import run_command
 from tiny_metadata import metadata, plain_image, tiny_file
@@ -189,12 +190,12 @@ def test_gates_and_reasons() -> None:
     assert judge("X", Gates(), accuracy=1, golden=GOOD, damaged=0, reductions=[]).sentence == "X."
 
 
-def test_memory_is_asked_in_one_way(tmp_path: Path) -> None:
+def test_memory_is_that_of_the_models_process_alone(tmp_path: Path) -> None:
+    """This process holds far more than the one that runs the model."""
+    ballast = np.ones(200 << 20, np.uint8)
     out = tmp_path / "out"
     assert run_command("validate", "wbc-nano", "--out", out, "--one-view") == 0
-    memory = _report(out)["memory_bytes"]
-    peak = peak_memory()
-    assert peak is not None
-    # The kernel's counters are exact to some pages per thread only.
-    assert memory["peak"] == pytest.approx(peak, abs=8 << 20)
-    assert 0 < memory["before_model"] < memory["peak"] + (8 << 20)
+    memory, own = _report(out)["memory_bytes"], peak_memory()
+    assert own is not None
+    assert own > ballast.nbytes
+    assert 10 << 20 < memory["before_model"] < memory["peak"] < ballast.nbytes

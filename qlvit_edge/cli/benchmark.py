@@ -10,10 +10,12 @@ import click
 
 from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import allowance_options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.inference.worker import Case
     from qlvit_edge.measuring.benchmark import BenchmarkReport, Row
@@ -90,6 +92,7 @@ def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
 @click.option(
     "--warmup", type=click.IntRange(0), default=3, show_default=True, help="Rounds before them."
 )
+@allowance_options
 @click.option("--profile", is_flag=True, help="Also show where the time goes, by part.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw latencies (PNG).")
@@ -103,6 +106,7 @@ def command(
     profile: bool,
     json_path: Path | None,
     plot: Path | None,
+    allowance: Allowance,
 ) -> None:
     """Measure latency, start-up, memory and delegation of MODELs in one run.
 
@@ -141,9 +145,9 @@ def command(
     machine = describe_machine()
     profiles = {}
     if profile:
-        profiles = {name: profile_model(path) for name, path in paths.items()}
+        profiles = {name: profile_model(path, allowance=allowance) for name, path in paths.items()}
     with progress_bar("taking turns", warmup + rounds) as advance:
-        rows = measure(cases, rounds, warmup, advance)
+        rows = measure(cases, rounds, warmup, advance, allowance=allowance)
     found = report(rows, machine, rounds, warmup, profiles)
     _print(found)
     if json_path is not None:

@@ -118,21 +118,20 @@ def _edgetpu(document: Document, summary: bool, as_json: bool) -> None:
     print_forecast(console, found, _table, summary=summary)
 
 
-def kernels_used(content: bytes) -> str:
-    """Return in words which kernels the default runtime runs, and whether that is proved."""
-    from qlvit_edge.inference.interpreter import Interpreter
-
-    interpreter = Interpreter(content)
-    return f"{interpreter.kernels_used}: {interpreter.arithmetic}"
-
-
 def _kernels_in_child(path: Path, content: bytes) -> str:
-    """Ask the runtime in a process of its own: odd models can end the process."""
-    from qlvit_edge.errors import QLViTEdgeError
-    from qlvit_edge.inference.child import run_in_child
+    """Return in words which kernels the default runtime runs, and whether that is proved.
 
+    The runtime is asked in a process of its own: odd models can end the process.
+    """
+    from qlvit_edge.errors import QLViTEdgeError
+    from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.chain import open_isolated
+    from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS
+
+    allowance = Allowance(operators=ALLOWED_OPERATORS)
     try:
-        return run_in_child(path, kernels_used, content)
+        with open_isolated(content, subject=path, allowance=allowance) as model:
+            return f"{model.kernels_used}: {model.arithmetic}"
     except QLViTEdgeError as error:
         return f"not known ({error})"
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from qlvit_edge.cli.options import runtime_options, white_level_option
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import GateError
 
 if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.microscope.prediction import Prediction
 
@@ -65,6 +66,7 @@ DEFAULT_MODEL = "wbc-tiny"
     help="List so many of the most probable classes.",
 )
 @runtime_options
+@allowance_options
 @white_level_option
 def command(
     images: tuple[Path, ...],
@@ -78,6 +80,7 @@ def command(
     top: int,
     kernels: str,
     runtime: str,
+    allowance: Allowance,
 ) -> None:
     """Classify image files and list class, probability and whether it is accepted.
 
@@ -102,7 +105,11 @@ def command(
         require_no_folder(out)
     files = image_files(images)
     classifier = Classifier(
-        model, kernels=kernels, runtime=cast("Runtime", runtime), accept_at=accept_at
+        model,
+        kernels=kernels,
+        runtime=cast("Runtime", runtime),
+        accept_at=accept_at,
+        allowance=allowance,
     )
     show_start(classifier)
     top = min(top, len(classifier.labels))

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from qlvit_edge.cli.options import runtime_options, white_level_option
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
     from qlvit_edge.evaluation.validation import View
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
 
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     help="Allow folders of classes that the model does not know: count how many it accepts.",
 )
 @runtime_options
+@allowance_options
 @white_level_option
 @click.option(
     "--find-cells",
@@ -101,6 +103,7 @@ def command(
     min_accuracy: float | None,
     max_latency: float | None,
     as_json: bool,
+    allowance: Allowance,
 ) -> None:
     """Measure MODEL on labelled images: accuracy, golden pairs, latency, memory.
 
@@ -149,6 +152,7 @@ def command(
             views=_views(find_cells, one_view),
             accept_at=accept_at,
             advance=advance,
+            allowance=allowance,
         )
     request = Request(
         least_accuracy=None if min_accuracy is None else min_accuracy / 100,

@@ -33,15 +33,13 @@ from qlvit_edge.evaluation.validation_report import (
 )
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
-from qlvit_edge.inference.chain import ChainInterpreter
-from qlvit_edge.inference.chain import open_model as load
-from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.allowance import Allowance
+from qlvit_edge.inference.chain import ChainInterpreter, open_isolated
 from qlvit_edge.inference.classifier import softmax
 from qlvit_edge.inference.golden import compare_golden
 from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.measuring.machine import describe_machine
-from qlvit_edge.memory import peak_memory
 from qlvit_edge.preprocess import decode_noting, preprocess
 
 
@@ -99,13 +97,6 @@ class Answers:
     unknown: dict[str, list[Answer]] = field(default_factory=dict)
 
 
-def trial(content: bytes, kernels: str, runtime: Runtime) -> str:
-    """Run a model once on zeros and return the kernels in words; see `validate`."""
-    interpreter = load(content, kernels=Kernels(kernels), runtime=runtime)
-    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))
-    return interpreter.kernels_used
-
-
 def validate(
     model: Model,
     images: ImageSet,
@@ -115,6 +106,7 @@ def validate(
     views: Sequence[View],
     accept_at: float,
     advance: Callable[[], None],
+    allowance: Allowance | None = None,
 ) -> tuple[Measurement, list[Answers]]:
     """Measure a model on labelled images.
 
@@ -126,22 +118,22 @@ def validate(
         views: what to show of every image; the first is judged.
         accept_at: probability from which an answer is accepted.
         advance: called after every image.
+        allowance: what the file may ask for; the default one where None.
 
     Returns:
         What was measured, and the answers of every view in the order of the images.
 
     Raises:
         DataError: no image of a class that the model knows decodes.
-        ModelFileError: the runtime refuses the model or crashes on it.
-        DeviceError: the runtime is not installed.
+        ModelFileError: the file asks for more than it may, or the runtime refuses or crashes on it.
+        DeviceError: the runtime is not installed, or was lost during an inference.
     """
-    # Kernels can end the process on odd models: let a child process try first.
-    run_in_child(model.path, trial, model.content, kernels.value, runtime)
-    before = peak_memory()
-    interpreter = load(model.content, kernels=kernels, runtime=runtime)
-    golden = compare_golden(model.metadata, interpreter)
-    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
-    asked = _ask(model, interpreter, images, views, advance)
+    with open_isolated(
+        model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
+    ) as interpreter:
+        golden = compare_golden(model.metadata, interpreter)
+        asked = _ask(model, interpreter, images, views, advance)
+        memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
     found = asked.answers
     measured = Measurement(
         model=_about(model),
@@ -149,7 +141,7 @@ def validate(
         views=tuple(_judge(answers, images, accept_at) for answers in found),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
-        memory_bytes=Memory(peak=peak_memory(), before_model=before),
+        memory_bytes=memory,
         kernels=KernelFacts(
             asked=kernels.value,
             runtime=runtime,

@@ -77,7 +77,7 @@ def _tiles(validation: ValidationReport) -> str:
         (percent(quality.macro.recall), "macro recall", ""),
         (percent(quality.macro.f1), "macro F1", ""),
         (f"{latency['p50']:.2f} ms" if latency else "–", "median latency", ""),
-        (mebibytes(validation.found.memory_bytes.peak), "peak memory", ""),
+        (mebibytes(validation.found.memory_bytes.peak), "memory of the model", ""),
     ]
     if gates.accuracy is not None:
         outcome, mood = _outcome(gates.accuracy.passed)
@@ -225,7 +225,7 @@ def _speed(validation: ValidationReport, answers: Sequence[Answers]) -> str:
         ("kernels that ran", f"{kernels.used} (asked for: {kernels.asked})"),
         ("arithmetic", kernels.arithmetic),
         ("runtime", f"{kernels.runtime}, one thread"),
-        ("peak memory", _grown(memory.peak, memory.before_model)),
+        ("memory of the model's process", _grown(memory.peak, memory.before_model)),
         ("date", validation.date),
         ("command", validation.command),
     ]

@@ -102,7 +102,9 @@ class ViewFacts:
 
 @dataclass(frozen=True)
 class Memory:
-    """Largest resident size of the process, in bytes; None where the system hides it.
+    """Largest resident size of the process that runs the model and nothing else, in bytes.
+
+    None where the system hides it.
 
     Attributes:
         peak: until the end.
@@ -144,7 +146,7 @@ class Measurement:
         views: what was shown of the images and how right the answers were; the first is judged.
         golden: how the golden pairs came out.
         latency_ms: mean and percentiles of an inference; None where there was none.
-        memory_bytes: of the process.
+        memory_bytes: of the process that ran the model.
         kernels: what ran.
         machine: the device.
     """
