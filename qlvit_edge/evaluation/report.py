@@ -29,7 +29,8 @@ h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .7rem;
   margin-bottom: 1rem; }
 .tile { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
-.tile b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.4rem; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .85rem; }
 .tile.good b { color: #00704f; } .tile.bad b { color: #b34700; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
