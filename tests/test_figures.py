@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from qlvit_edge.evaluation import figures, metrics
-from qlvit_edge.evaluation.svg import COLOURS, Axes, Drawing, ticks
+from qlvit_edge.evaluation.svg import Axes, Drawing, ticks
+from qlvit_edge.palette import COLOURS
 
 MANY = [f"class <{number}> & a rather long name" for number in range(14)]
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import GateError
+from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -122,7 +124,7 @@ def command(
             listing.add(answer)
             advance()
     listing.finish()
-    _close(tally, len(files), out, quiet=form != "text" and out is None)
+    _close(tally, len(files), model, out, quiet=form != "text" and out is None)
 
 
 def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
@@ -193,7 +195,6 @@ class _Listing:
 
 def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
     """One line per cell for people."""
-    from qlvit_edge.cli.console import plain
     from qlvit_edge.microscope.prediction import NO_CELL, ranked
 
     name = plain(str(answer.file)).ljust(width)
@@ -217,11 +218,9 @@ def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
 
 def _progress(total: int, *, shown: bool) -> AbstractContextManager[Callable[[], None]]:
     """A bar where the answers do not scroll past on the same terminal."""
-    import sys
-
     from qlvit_edge.cli.progress import progress_bar
 
-    if shown or not sys.stdout.isatty():
+    if shown or not table_console().is_terminal:
         return progress_bar("classifying", total)
     return nullcontext(_nothing)
 
@@ -230,7 +229,7 @@ def _nothing() -> None:
     """The lines on the terminal are progress enough."""
 
 
-def _close(tally: _Tally, files: int, out: Path | None, *, quiet: bool) -> None:
+def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bool) -> None:
     """Say what came out, and fail where an image could not be read.
 
     Raises:
@@ -241,16 +240,20 @@ def _close(tally: _Tally, files: int, out: Path | None, *, quiet: bool) -> None:
     if tally.kinds:
         click.echo(note_on(tally.kinds), err=True)
     if not quiet:
-        images = "1 image" if files == 1 else f"{files} images"
         parts = [
             f"{tally.verdicts['accepted']} accepted",
             f"{tally.verdicts['uncertain']} not sure",
         ]
         parts += [f"{tally.without_cell} without a cell"] if tally.without_cell else []
         parts += [f"{tally.damaged} not read"] if tally.damaged else []
-        click.echo(f"{images}: {', '.join(parts)}")
+        click.echo(f"{counted(files, 'image')}: {', '.join(parts)}")
         if out is not None:
             click.echo(f"list: {out}")
+    next_step(
+        f"qlvit-edge validate {shell_word(model)} --data FOLDER --out report/",
+        "how often such answers are right",
+        as_json=quiet,
+    )
     if tally.damaged:
         finding = f"{tally.damaged} of {files} could not be read"
         raise GateError("images", finding, "they are named in the list; check them")

@@ -59,7 +59,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Probability from which a label is accepted.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Threads that run the model.",
+)
 @click.option(
     "--delegate",
     metavar="LIBRARY",

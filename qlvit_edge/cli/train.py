@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import DEVICES
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import white_level_option
@@ -85,7 +86,7 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
@@ -169,9 +170,25 @@ def command(
     else:
         for line in [*lines(report), f"report: {out / 'index.html'}"]:
             click.echo(line)
+    _say_next(report.verdict.outcome, model, images.split is not None, out, as_json=as_json)
     if report.verdict.failures:
         reasons = " and ".join(report.verdict.failures)
         raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
+
+
+def _say_next(outcome: str, model: str, split: bool, out: Path, *, as_json: bool) -> None:
+    if outcome == "failed":
+        next_step(f"look at what failed in {shell_word(out / 'index.html')}", as_json=as_json)
+    elif outcome == "reduced proof" and not split:
+        next_step(
+            "give --split with the split that the model was trained with, for its whole test side",
+            as_json=as_json,
+        )
+    else:
+        next_step(
+            f"qlvit-edge run {shell_word(model)} --camera SOURCE --out results.sqlite",
+            as_json=as_json,
+        )
 
 
 def _views(find_cells: bool, one_view: bool) -> list[View]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.reading import UnreadableFileError, parse_json, read_regular
 
 _MAP_BYTES = 1 << 20
 _FORMS = 'write {"folder": "CLASS", "other": null} as JSON, or a CSV with columns folder,class'
@@ -203,19 +203,13 @@ def read_class_map(path: Path) -> dict[str, str | None]:
         DataError: missing, too large, neither of the two, or a folder is named twice.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise DataError(path, "is no file", _FORMS)
-        with path.open("rb") as file:
-            content = file.read(_MAP_BYTES + 1)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "name a class map") from error
-    if len(content) > _MAP_BYTES:
-        raise DataError(path, "is larger than 1 MiB", _FORMS)
-    try:
-        text = content.decode("utf-8-sig")
-        pairs = _csv_pairs(text) if path.suffix.lower() == ".csv" else _json_pairs(text)
-    except (ValueError, RecursionError, csv.Error) as error:
+        content = read_regular(path, _MAP_BYTES)
+        pairs = _csv_pairs(content) if path.suffix.lower() == ".csv" else _json_pairs(content)
+    except FileNotFoundError:
+        raise DataError(path, "no such file", "name a class map") from None
+    except UnreadableFileError as error:
+        raise DataError(path, str(error), _FORMS) from error
+    except (ValueError, csv.Error) as error:
         raise DataError(path, f"is no class map ({error})", _FORMS) from error
     found: dict[str, str | None] = {}
     for folder, label in pairs:
@@ -225,7 +219,8 @@ def read_class_map(path: Path) -> dict[str, str | None]:
     return found
 
 
-def _csv_pairs(text: str) -> list[tuple[str, str | None]]:
+def _csv_pairs(content: bytes) -> list[tuple[str, str | None]]:
+    text = content.decode("utf-8-sig")
     rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if not {"folder", "class"} <= set(rows.fieldnames or ()):
         raise ValueError("line 1 lacks the columns folder,class")
@@ -237,18 +232,11 @@ def _csv_pairs(text: str) -> list[tuple[str, str | None]]:
     return pairs
 
 
-def _json_pairs(text: str) -> list[tuple[str, str | None]]:
-    pairs: list[tuple[str, str | None]] | None = None
-
-    def collect(entries: list[tuple[str, object]]) -> dict[str, object]:
-        nonlocal pairs
-        for _, label in entries:
-            if label is not None and not isinstance(label, str):
-                raise ValueError("a class is neither text nor null")
-        pairs = [(name, label or None) for name, label in entries]  # type: ignore[misc]
-        return dict(entries)
-
-    content = json.loads(text, object_pairs_hook=collect)
-    if not isinstance(content, dict) or pairs is None:
+def _json_pairs(content: bytes) -> list[tuple[str, str | None]]:
+    value = parse_json(content)
+    if not isinstance(value, dict):
         raise ValueError("it is no object")
-    return pairs
+    for label in value.values():
+        if label is not None and not isinstance(label, str):
+            raise ValueError("a class is neither text nor null")
+    return [(folder, label or None) for folder, label in value.items()]

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.evaluation import metrics
 from qlvit_edge.evaluation.svg import (
-    COLOURS,
     DASHES,
     INK,
     PALE,
@@ -20,6 +19,7 @@ from qlvit_edge.evaluation.svg import (
     text_width,
     ticks,
 )
+from qlvit_edge.palette import COLOURS
 
 _FIFTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _MOST_CURVE_POINTS = 400
@@ -122,7 +122,7 @@ def roc(truth: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> str:
     for index, label in enumerate(labels):
         own = known == index
         if own.any() and not own.all():
-            curves.append((label, own, table[:, index]))
+            curves.append((label, _line_style(index), own, table[:, index]))
     rows = 18 * len(curves)
     drawing = Drawing(392, 400 + rows, "ROC curves of one class against the rest.")
     drawing.text(0, 16, "ROC, one class against the rest", size=14, bold=True)
@@ -130,8 +130,7 @@ def roc(truth: ArrayLike, scores: ArrayLike, labels: Sequence[str]) -> str:
     axes.grid(_FIFTHS, _FIFTHS, percent=True)
     axes.names("false positive rate", "true positive rate")
     drawing.line((axes.x(0), axes.y(0)), (axes.x(1), axes.y(1)), "#b3bdc6", dash="4 4")
-    for number, (label, own, values) in enumerate(curves):
-        colour, dash = _line_style(number)
+    for number, (label, (colour, dash), own, values) in enumerate(curves):
         false, true = metrics.roc_curve(own, values)
         keep = _thinned(len(false))
         points = [(axes.x(false[i]), axes.y(true[i])) for i in keep]
@@ -154,6 +153,7 @@ def _thinned(count: int) -> list[int]:
 
 
 def _line_style(number: int) -> tuple[str, str]:
+    """Colour and dashes of a class, by its number among the labels."""
     return COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
 
 

@@ -1,7 +1,7 @@
 """Pictures of training, calibration and routes, as PNG files; validation draws its own.
 
-Drawn with matplotlib without a display, in one plain style; colours are those of Okabe and
-Ito, which colour-blind readers can tell apart.
+Drawn with matplotlib without a display, in one plain style and the colours of
+`qlvit_edge.palette`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.evaluation.svg import COLOURS
 from qlvit_edge.files import atomic_path
+from qlvit_edge.palette import COLOURS
 
 MOST_LAYERS = 60
 _STYLE = {

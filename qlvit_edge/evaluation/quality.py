@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.text import counted
 
 NO_CELL = "(no cell found)"
 
@@ -116,16 +117,19 @@ class Acceptance:
     @property
     def sentences(self) -> tuple[str, ...]:
         """The findings."""
+        are = "is" if self.known_accepted == 1 else "are"
         said = [
-            f"At {self.accept_at:g} and above {self.known_accepted} of {self.known} answers are "
-            f"accepted; {self.known_accepted_right} of these are right."
+            f"At {self.accept_at:g} and above {self.known_accepted} of "
+            f"{counted(self.known, 'answer')} {are} accepted; {self.known_accepted_right} of "
+            "these right."
         ]
         if self.unknown:
-            kinds = ", ".join(
-                f"{count} as {name}" for name, count in self.unknown_accepted_as.items()
-            )
+            taken = self.unknown_accepted_as.items()
+            kinds = ", ".join(f"{count} as {name}" for name, count in taken)
+            were = "was" if self.unknown_accepted == 1 else "were"
             said.append(
-                f"Of {self.unknown} unknown cells {self.unknown_accepted} were accepted"
+                f"Of {counted(self.unknown, 'unknown cell')} {self.unknown_accepted} {were} "
+                "accepted"
                 f"{f' ({kinds})' if kinds else ''}."
             )
         return tuple(said)

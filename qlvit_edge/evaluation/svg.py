@@ -11,22 +11,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Literal
 
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#999933",
-    "#882255",
-    "#6A51A3",
-    "#8C564B",
-    "#44AA99",
-)
-"""Okabe and Ito's colours for colour-blind readers, then some of Tol's that stand apart."""
-
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 """Line patterns: the second dozen of lines differs from the first by its dashes."""
 

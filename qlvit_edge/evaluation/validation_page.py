@@ -26,6 +26,7 @@ from qlvit_edge.evaluation.validation_text import (
     wrong_answers,
 )
 from qlvit_edge.preprocess import decode, resize
+from qlvit_edge.text import counted
 
 MISTAKES_SHOWN = 12
 _CARD_SIDE = 160
@@ -42,12 +43,11 @@ def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
     found, verdict = validation.found, validation.verdict
     model, data = found.model, found.data
     name = model.name or Path(model.file).name
-    images = "image" if data.images == 1 else "images"
     measured = validation.date.replace("T", " ")
     views = list(zip(found.views, answers, strict=True))
     return report.page(
         f"Validation of {name}",
-        f"{data.images} {images} of {data.folder}, measured {measured}",
+        f"{counted(data.images, 'image')} of {data.folder}, measured {measured}",
         [
             report.verdict(verdict.outcome, verdict.sentence, _MOODS[verdict.outcome]),
             report.pairs(evidence(found), boxed=True),
@@ -163,7 +163,7 @@ def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
         *map(report.paragraph, view.acceptance.sentences),
     ]
     if view.without_cell:
-        images = "1 image" if view.without_cell == 1 else f"{view.without_cell} images"
+        images = counted(view.without_cell, "image")
         blocks.insert(1, report.paragraph(f"No cell was found in {images}: counted as wrong."))
     if unknown:
         blocks.append(_strangers(view))

@@ -16,6 +16,7 @@ from qlvit_edge.evaluation.validation_report import (
 )
 from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_gate
 from qlvit_edge.preprocess import note_on
+from qlvit_edge.text import counted
 
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
@@ -75,8 +76,8 @@ def compose(
 def _summary(found: Measurement) -> str:
     low, high = found.quality.accuracy_interval_95
     return (
-        f"{percent(found.quality.accuracy)} of {_images(found.data.images)} right (95 % interval "
-        f"{percent(low, 1)} to {percent(high, 1)})"
+        f"{percent(found.quality.accuracy)} of {counted(found.data.images, 'image')} right (95 % "
+        f"interval {percent(low, 1)} to {percent(high, 1)})"
     )
 
 
@@ -225,7 +226,7 @@ def lines(report: ValidationReport) -> list[str]:
         macro = quality.macro
         low, high = quality.accuracy_interval_95
         said += [
-            f"accuracy   {percent(quality.accuracy)} of {_images(view.images)} "
+            f"accuracy   {percent(quality.accuracy)} of {counted(view.images, 'image')} "
             f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
             f"macro      recall {percent(macro.recall)} "
             f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
@@ -238,7 +239,9 @@ def lines(report: ValidationReport) -> list[str]:
                 for name, own in quality.classes.items()
             ]
         if view.without_cell:
-            said.append(f"no cell    found in {_images(view.without_cell)}: counted as wrong")
+            said.append(
+                f"no cell    found in {counted(view.without_cell, 'image')}: counted as wrong"
+            )
         said += [f"accepted   {sentence}" for sentence in view.acceptance.sentences]
     said.append(f"golden     {golden_words(found)}")
     if found.latency_ms is not None:
@@ -253,7 +256,3 @@ def lines(report: ValidationReport) -> list[str]:
         f"{RESEARCH_ONLY} {unknown_cells(found.model)}",
     ]
     return said
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"

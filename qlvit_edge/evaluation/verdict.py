@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qlvit_edge.inference.golden import GoldenReport
+from qlvit_edge.text import counted
 
 Outcome = Literal["passed", "failed", "reduced proof"]
 
@@ -133,6 +134,5 @@ def _failures(gates: Gates, accuracy: float, golden: GoldenReport, damaged: int)
     if golden.failure is not None:
         failures.append(golden.failure)
     if damaged:
-        images = "1 image" if damaged == 1 else f"{damaged} images"
-        failures.append(f"{images} could not be read")
+        failures.append(f"{counted(damaged, 'image')} could not be read")
     return failures

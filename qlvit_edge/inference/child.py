@@ -204,12 +204,7 @@ class Child:
             raise ChildLostError(_NONSENSE) from None
         if not failed:
             return value
-        if isinstance(value, tuple):
-            kind, text = value
-            error = kind.__new__(kind)
-            Exception.__init__(error, text)
-            raise error
-        if isinstance(value, MemoryError):
+        if isinstance(value, MemoryError) or not isinstance(value, Exception):
             raise ChildLostError(f"it takes more than the {self._allowed()} of memory it may have")
         raise value
 
@@ -308,6 +303,7 @@ _PLAIN = frozenset(
     ("builtins", "bytearray"),
     ("collections", "Counter"),
     ("_codecs", "encode"),
+    ("qlvit_edge.errors", "restore"),
 }
 
 

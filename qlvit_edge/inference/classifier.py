@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.errors import DataError, DeviceError, ModelFileError
+from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
@@ -276,9 +276,7 @@ class Classifier:
         try:
             return self.prepare(image)
         except DataError as error:
-            again = DataError.__new__(DataError)
-            Exception.__init__(again, f"image {number}: {error}")
-            raise again from error
+            raise restore(DataError, f"image {number}: {error}") from error
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

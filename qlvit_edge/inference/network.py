@@ -7,13 +7,15 @@ It imports neither our reader nor what explains a model: a child process holds i
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.errors import ModelFileError
+from qlvit_edge.errors import ModelFileError, QLViTEdgeError
 from qlvit_edge.inference.native import (
     Kernels,
     Runtime,
@@ -143,28 +145,30 @@ class _LoadedPart:
             keep_all_tensors=settings.keep_all_tensors,
             delegate=part.delegate,
         )
-        inputs, outputs = native.get_input_details(), native.get_output_details()
-        delegated, left = plan(native)
         self._subject = part.subject
-        self._inputs = [(str(entry["name"]), int(entry["index"])) for entry in inputs]
-        self._outputs = [(str(entry["name"]), int(entry["index"])) for entry in outputs]
         self._names: list[tuple[str, int]] = []
-        self.facts = PartFacts(
-            tuple(map(_info, inputs)), tuple(map(_info, outputs)), delegated, left
-        )
+        with _foreign_errors(part.subject):
+            inputs, outputs = native.get_input_details(), native.get_output_details()
+            self._inputs = [(str(entry["name"]), int(entry["index"])) for entry in inputs]
+            self._outputs = [(str(entry["name"]), int(entry["index"])) for entry in outputs]
+            infos = tuple(map(_info, inputs)), tuple(map(_info, outputs))
+            self.facts = PartFacts(*infos, *plan(native))
 
     def run_only(self, values: Array) -> Array:
         """Run a part of one input and one output."""
-        self._native.set_tensor(self._inputs[0][1], values)
-        run_native(self._native)
-        return self._value(self._outputs[0][1])
+        with _foreign_errors(self._subject):
+            self._native.set_tensor(self._inputs[0][1], values)
+            run_native(self._native)
+            return np.asarray(self._native.get_tensor(self._outputs[0][1]))
 
     def run_named(self, known: dict[str, Array]) -> dict[str, Array]:
         """Run the part on what is known by name; returns its outputs by name."""
-        for name, index in self._inputs:
-            self._native.set_tensor(index, known[name])
-        run_native(self._native)
-        return {name: self._value(index) for name, index in self._outputs}
+        with _foreign_errors(self._subject):
+            for name, index in self._inputs:
+                self._native.set_tensor(index, known[name])
+            run_native(self._native)
+            get = self._native.get_tensor
+            return {name: np.asarray(get(index)) for name, index in self._outputs}
 
     def tensors(self) -> dict[str, Array]:
         if not self._names:  # listing them takes as long as a small network
@@ -178,13 +182,27 @@ class _LoadedPart:
                 continue
         return found
 
-    def _value(self, index: int) -> Array:
-        try:
-            return np.asarray(self._native.get_tensor(index))
-        except ValueError as error:  # an output that no operator writes has none
-            raise ModelFileError(
-                self._subject, "the runtime has no value for its output", "convert the model again"
-            ) from error
+
+@contextmanager
+def _foreign_errors(subject: str) -> Iterator[None]:
+    """Turn what the runtime's own Python raises on odd models into our error.
+
+    Names that are no UTF-8, shapes that are others when it comes to it, outputs without a value.
+
+    Raises:
+        ModelFileError: the runtime cannot handle the model.
+    """
+    try:
+        yield
+    except (QLViTEdgeError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise ModelFileError(
+            subject,
+            f"the runtime cannot handle it ({type(error).__name__}: {reason})",
+            "convert the model again",
+        ) from error
 
 
 def _info(entry: dict[str, Any]) -> TensorInfo:

@@ -42,15 +42,10 @@ def serve() -> None:
 
 def _answer(message: memoryview) -> bytes:
     """Call what a message asks for; returns whether it failed, and its value or error."""
-    from qlvit_edge.errors import QLViTEdgeError
-
     outcome: tuple[bool, object]
     try:
         function, arguments, options = pickle.loads(message)
         outcome = (False, function(*arguments, **options))
-    except QLViTEdgeError as error:
-        # Their constructor takes three parts of which only the text is kept.
-        outcome = (True, (type(error), str(error)))
     except Exception as error:
         outcome = (True, error)
     try:
