@@ -170,16 +170,22 @@ def command(
     else:
         for line in [*lines(report), f"report: {out / 'index.html'}"]:
             click.echo(line)
-    _say_next(report.verdict.outcome, model, images.split is not None, out, as_json=as_json)
+    _say_next(
+        report.verdict.outcome,
+        model,
+        images.split is None and found.data.training_images != 0,
+        out,
+        as_json=as_json,
+    )
     if report.verdict.failures:
         reasons = " and ".join(report.verdict.failures)
         raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
 
 
-def _say_next(outcome: str, model: str, split: bool, out: Path, *, as_json: bool) -> None:
+def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json: bool) -> None:
     if outcome == "failed":
         next_step(f"look at what failed in {shell_word(out / 'index.html')}", as_json=as_json)
-    elif outcome == "reduced proof" and not split:
+    elif outcome == "reduced proof" and needs_split:
         next_step(
             "give --split with the split that the model was trained with, for its whole test side",
             as_json=as_json,

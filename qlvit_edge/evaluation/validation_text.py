@@ -249,7 +249,7 @@ def lines(report: ValidationReport) -> list[str]:
         times = ", ".join(f"{name} {found.latency_ms[name]:.2f} ms" for name in shown)
         said.append(f"latency    {times}")
     said += [
-        f"memory     {mebibytes(found.memory_bytes.peak)} at most",
+        f"memory     {mebibytes(found.memory_bytes.peak)} at most, of the model's process",
         f"kernels    {found.kernels.used} of {found.kernels.runtime}",
         f"arithmetic {found.kernels.arithmetic}",
         f"machine    {found.machine.words}",
