@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from command import files_below, refused, run_command
 from tiny_model import tiny_model
 
-from qlvit_edge.inference import worker as worker_module
+from qlvit_edge.inference import network
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.worker import Case, Worker
 from qlvit_edge.measuring.benchmark import measure, shuffled_orders
@@ -179,8 +180,7 @@ def test_a_missing_runtime_is_said_in_one_line(
 def test_a_crash_of_the_kernels_is_said_in_one_line(
     tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crashing = [*worker_module._WORKER[:3], "import os; os.abort()"]
-    monkeypatch.setattr(worker_module, "_WORKER", crashing)
+    monkeypatch.setattr(network, "first_run", os.abort)
     line = refused(capfd, "benchmark", tiny, "--kernels", "reference", *FEW)
     assert "SIGABRT" in line
     assert "reference" in line

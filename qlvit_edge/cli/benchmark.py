@@ -11,11 +11,12 @@ import click
 from qlvit_edge.choices import KERNELS, RUNTIMES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import WordList
+from qlvit_edge.cli.options import WordList, allowance_options
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.cli.plain_table import PlainTable
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.inference.worker import Case
     from qlvit_edge.measuring.benchmark import BenchmarkReport, Row
@@ -70,6 +71,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[in
 @click.option(
     "--warmup", type=click.IntRange(0), default=3, show_default=True, help="Rounds before them."
 )
+@allowance_options
 @click.option("--profile", is_flag=True, help="Also show where the time goes, by part.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw latencies (PNG).")
@@ -83,6 +85,7 @@ def command(
     profile: bool,
     json_path: Path | None,
     plot: Path | None,
+    allowance: Allowance,
 ) -> None:
     """Measure latency, start-up, memory and delegation of MODELs in one run.
 
@@ -122,9 +125,9 @@ def command(
     machine = describe_machine()
     profiles = {}
     if profile:
-        profiles = {name: profile_model(path) for name, path in paths.items()}
+        profiles = {name: profile_model(path, allowance=allowance) for name, path in paths.items()}
     with progress_bar("taking turns", warmup + rounds) as advance:
-        rows = measure(cases, rounds, warmup, advance)
+        rows = measure(cases, rounds, warmup, advance, allowance=allowance)
     found = report(rows, machine, rounds, warmup, profiles)
     _print(found)
     if json_path is not None:

@@ -73,7 +73,8 @@ class LiveView:
 
     def start(self) -> None:
         """Say what the model is for, and start drawing."""
-        show_start(self._session.classifier)
+        with suppress(OSError):  # a terminal that is gone must not end the run
+            show_start(self._session.classifier)
         if self._live is not None:
             self._live.start()
 

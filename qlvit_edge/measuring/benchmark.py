@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from qlvit_edge.errors import ModelFileError
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import arithmetic_of_file
 from qlvit_edge.inference.worker import Case, Worker, bare_peak
 from qlvit_edge.measuring.machine import Machine, temperature
@@ -170,6 +171,7 @@ def measure(
     warmup: int,
     advance: Callable[[], None] = lambda: None,
     repeats: int = REPEATS,
+    allowance: Allowance | None = None,
 ) -> list[Row]:
     """Measure the cases in turns.
 
@@ -179,6 +181,7 @@ def measure(
         warmup: rounds before them that do not.
         advance: called after each of ``rounds + warmup`` rounds.
         repeats: timed inferences of a row in one round.
+        allowance: what the files may ask for; the default one where None.
 
     Raises:
         ModelFileError: a file is no model, or a runtime refuses it or crashes on it.
@@ -186,9 +189,9 @@ def measure(
     """
     documents = {case.path: read_document(case.path) for case in cases}
     bare = {runtime: bare_peak(runtime) for runtime in {case.runtime: 0 for case in cases}}
-    facts = [_facts(case, documents[case.path], bare[case.runtime]) for case in cases]
+    facts = [_facts(case, documents[case.path], bare[case.runtime], allowance) for case in cases]
     with ExitStack() as running:
-        workers = [running.enter_context(Worker(case)) for case in cases]
+        workers = [running.enter_context(Worker(case, allowance)) for case in cases]
         times, ratios = take_turns(workers, rounds, warmup, advance, repeats)
     return [Row(*parts) for parts in zip(cases, facts, times, ratios, strict=True)]
 
@@ -244,13 +247,13 @@ def report(
     )
 
 
-def _facts(case: Case, document: Document, bare: int | None) -> Facts:
+def _facts(case: Case, document: Document, bare: int | None, allowance: Allowance | None) -> Facts:
     """Start a case a few times afresh: how long to the first result, and the memory."""
     if not document.subgraphs[0].operators:
         raise ModelFileError(case.path, "it has no operators", "give a model that computes")
     starts = []
     for _ in range(STARTS):
-        with Worker(case) as worker:
+        with Worker(case, allowance) as worker:
             starts.append(worker.first_run)
     arithmetic = arithmetic_of_file(
         document,
