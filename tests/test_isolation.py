@@ -274,9 +274,10 @@ def test_commands_end_in_one_line(
     assert "SIGABRT" in refused(capfd, "run", path, *fields, *limits)
     assert "SIGABRT" in refused(capfd, "benchmark", path, *limits)
     for label in COLOURS:
-        image = tmp_path / "cells" / label / "0.png"
-        image.parent.mkdir(parents=True)
-        cv2.imwrite(str(image), plain_image(label)[:, :, ::-1])
+        folder = tmp_path / "cells" / label
+        folder.mkdir(parents=True)
+        for name in ("0.png", "1.png"):
+            cv2.imwrite(str(folder / name), plain_image(label)[:, :, ::-1])
     arguments = ("validate", path, "--data", tmp_path / "cells", "--out", tmp_path / "report")
     assert "not allowed to run" in refused(capfd, *arguments)
     assert run_command("inspect", path, "--summary") == 0

@@ -1,0 +1,59 @@
+"""What running a model in a process of its own costs: per inference, to start, and in memory.
+
+    python benchmarks/child_overhead.py [MODEL...] [--rounds 300]
+
+The same image is classified with in this process and in a child, in turns, and the difference of
+the medians is the overhead: sending the image, waking two processes, receiving the output.
+Memory is the child's peak with the model, and before the model was loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+
+import numpy as np
+
+from qlvit_edge.bundled import resolve_model
+from qlvit_edge.inference.chain import open_isolated, open_model
+from qlvit_edge.measuring.machine import describe_machine
+
+WARM_UP = 20
+
+
+def main() -> int:
+    """Measure and print one line per model."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*", default=["wbc-nano", "wbc-tiny"])
+    parser.add_argument("--rounds", type=int, default=300)
+    options = parser.parse_args()
+    print(describe_machine().words)
+    for name in options.models:
+        content = resolve_model(name).read_bytes()
+        began = time.perf_counter()
+        remote = open_isolated(content)
+        started = time.perf_counter() - began
+        local = open_model(content)
+        values = np.random.default_rng(0).integers(0, 256, local.input.shape, dtype=np.uint8)
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(WARM_UP + options.rounds):
+            for model in (local, remote):
+                began = time.perf_counter()
+                model.invoke(values)
+                if number >= WARM_UP:
+                    times[model.isolated].append(1e6 * (time.perf_counter() - began))
+        here, there = (statistics.median(times[isolated]) for isolated in (False, True))
+        peak, bare = remote.peak_bytes() or 0, remote.remote.bare_bytes or 0
+        print(
+            f"{name}: {here:.0f} µs here, {there:.0f} µs in a child ({there - here:+.0f} µs for "
+            f"{values.nbytes} bytes); started in {started:.2f} s; {peak / 1e6:.0f} MB in all, "
+            f"{bare / 1e6:.0f} MB of them without the model"
+        )
+        remote.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
