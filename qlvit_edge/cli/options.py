@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from qlvit_edge.choices import KERNELS, RUNTIMES
+from qlvit_edge.text import did_you_mean, plain
+
+if TYPE_CHECKING:
+    from qlvit_edge.training.checkpoint import RunConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -15,19 +21,78 @@ def runtime_options(function: F) -> F:
     """Add `--kernels` and `--runtime`, which choose what executes a model file."""
     kernels = click.option(
         "--kernels",
-        type=click.Choice(["auto", "builtin", "reference"]),
-        default="auto",
+        type=click.Choice(KERNELS),
+        default=KERNELS[0],
         show_default=True,
         help="Implementation of the operators.",
     )
     runtime = click.option(
         "--runtime",
-        type=click.Choice(["litert", "tflite-runtime"]),
-        default="litert",
+        type=click.Choice(RUNTIMES),
+        default=RUNTIMES[0],
         show_default=True,
         help="TFLite runtime that executes the model.",
     )
     return kernels(runtime(function))
+
+
+class WordList(click.ParamType[tuple[str, ...]]):
+    """Words with commas between them, each one of a choice and taken once."""
+
+    name = "list"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = choices
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help shows in place of a value."""
+        return f"[{'|'.join(self.choices)}],..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the words."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        for word in words:
+            if word not in self.choices:
+                choices = ", ".join(self.choices)
+                meant = did_you_mean(word, self.choices)
+                self.fail(f"{plain(word)!r} is not one of {choices}{meant or '.'}", param, ctx)
+        return tuple(dict.fromkeys(words))
+
+
+def white_level_option(function: F) -> F:
+    """Add `--white-level`, which holds for every picture that the command reads."""
+    option = click.option(
+        "--white-level",
+        type=click.IntRange(1, 65535),
+        callback=_use_white_level,
+        expose_value=False,
+        metavar="N",
+        help="Value that is white in pictures of 16 bits, such as 4095 from a camera of 12 bits.",
+    )
+    return option(function)
+
+
+def _use_white_level(ctx: click.Context, param: click.Parameter, value: int | None) -> None:
+    """Read pictures with this white level until the command ends."""
+    if value is None:
+        return
+    from qlvit_edge.preprocess import set_white_level
+
+    set_white_level(value)
+    ctx.call_on_close(lambda: set_white_level(None))
+
+
+def white_level_of(run: RunConfig) -> None:
+    """Read pictures as the run was trained on them, where the user says nothing else."""
+    from qlvit_edge.preprocess import set_white_level, white_level
+
+    if white_level() is None and run.white_level is not None:
+        set_white_level(run.white_level)
+        click.get_current_context().call_on_close(lambda: set_white_level(None))
 
 
 def allowance_options(function: F) -> F:

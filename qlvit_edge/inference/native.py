@@ -10,13 +10,14 @@ from __future__ import annotations
 import ctypes
 import importlib
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
+from qlvit_edge.choices import RuntimeName
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.inference.arithmetic import require_version
 from qlvit_edge.quiet import native_stderr_silenced
 
-Runtime = Literal["litert", "tflite-runtime"]
+Runtime = RuntimeName
 
 _MODULES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),

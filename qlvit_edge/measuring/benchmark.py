@@ -1,14 +1,15 @@
 """Latency, start-up, memory and partitions of models, measured side by side.
 
 All rows are loaded at once, each in a process of its own, and take turns: a round lets every
-row run a few times, in an order that is rotated from round to round, so that whatever slows
-the machine down for a while slows all of them. Ratios are taken within a round.
+row run a few times, in an order that is drawn anew for every round, so that whatever slows the
+machine down for a while slows all of them and no row always follows the same one. Ratios are
+taken within a round.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -27,6 +28,9 @@ from qlvit_edge.modelfile.reader import read_document
 
 REPEATS = 5
 """Timed inferences of a row in one round, after one that is not timed."""
+
+ORDER_SEED = 0
+"""Of the orders in which rows take turns: every run of the benchmark has the same ones."""
 
 STARTS = 3
 """Fresh processes that start-up and peak memory are the median of."""
@@ -133,6 +137,7 @@ class BenchmarkReport:
         rounds: that count.
         repeats: timed inferences of a row in one round.
         warmup: rounds before them.
+        order_seed: of the orders in which rows took turns.
         rows: one per case.
         profiles: by model, where its time goes; of those that were asked for.
     """
@@ -142,6 +147,7 @@ class BenchmarkReport:
     rounds: int
     repeats: int
     warmup: int
+    order_seed: int
     rows: tuple[Row, ...]
     profiles: dict[str, Profile] = field(default_factory=dict)
 
@@ -153,6 +159,7 @@ class BenchmarkReport:
             "rounds": self.rounds,
             "repeats": self.repeats,
             "warmup": self.warmup,
+            "order_seed": self.order_seed,
             "rows": [row.as_dict() for row in self.rows],
             "profiles": {name: asdict(profile) for name, profile in self.profiles.items()},
         }
@@ -204,8 +211,9 @@ def take_turns(
     """
     times: list[list[float]] = [[] for _ in runners]
     ratios: list[list[float]] = [[] for _ in runners]
+    orders = shuffled_orders(len(runners))
     for index in range(-warmup, rounds):
-        turns = {n: runners[n].run(repeats) for n in _order(len(runners), index)}
+        turns = {n: runners[n].run(repeats) for n in next(orders)}
         advance()
         if index < 0:
             continue
@@ -235,7 +243,7 @@ def report(
         repeats: of `measure`.
     """
     return BenchmarkReport(
-        machine, temperature(), rounds, repeats, warmup, tuple(rows), profiles or {}
+        machine, temperature(), rounds, repeats, warmup, ORDER_SEED, tuple(rows), profiles or {}
     )
 
 
@@ -271,8 +279,11 @@ def _facts(case: Case, document: Document, bare: int | None, allowance: Allowanc
     )
 
 
-def _order(count: int, index: int) -> list[int]:
-    """Rows in a rotated order, every second round backwards."""
-    shift = index % count
-    order = [*range(shift, count), *range(shift)]
-    return order[::-1] if index % 2 else order
+def shuffled_orders(count: int, seed: int = ORDER_SEED) -> Iterator[list[int]]:
+    """Yield the numbers below ``count`` in ever new orders; the same ones for the same seed.
+
+    Shuffled, not rotated: with fixed neighbours the row after the slowest would pay for it.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        yield rng.permutation(count).tolist()

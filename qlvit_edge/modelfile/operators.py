@@ -67,8 +67,10 @@ def require_allowed(document: Document, subject: object) -> Document:
         subject: what errors call the file.
 
     Raises:
-        ModelFileError: naming the first operator that is not allowed.
+        ModelFileError: naming the first operator that is not allowed, or what does not fit.
     """
+    if document.misfits:
+        raise ModelFileError(subject, document.misfits[0], "convert the model again")
     for operator in document.operators:
         if operator.name == "CUSTOM":
             if operator.custom_code == EDGETPU_OPERATOR:
