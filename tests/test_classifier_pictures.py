@@ -18,7 +18,7 @@ from tiny_model import COLOURS
 from qlvit_edge import Classifier, QLViTEdgeError
 from qlvit_edge.errors import DataError, InferenceLostError, ModelFileError
 from qlvit_edge.inference.pictures import rgb8
-from qlvit_edge.preprocess import decode
+from qlvit_edge.preprocess import decode, set_white_level
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)
@@ -73,6 +73,18 @@ def test_pictures_become_8_bit_rgb(picture: Any, expected: np.ndarray | None) ->
     found = rgb8(picture)
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected)
+
+
+def test_arrays_of_16_bits_have_the_white_level_that_files_have(tmp_path: Path) -> None:
+    twelve = RGB.astype(np.uint16) * 16
+    cv2.imwrite(str(tmp_path / "x.png"), twelve[:, :, ::-1])
+    set_white_level(4095)
+    try:
+        assert np.array_equal(rgb8(twelve), decode(tmp_path / "x.png"))
+        with pytest.raises(DataError, match="above the white level 4095"):
+            rgb8(np.full_like(twelve, 4096))
+    finally:
+        set_white_level(None)
 
 
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".bmp"])

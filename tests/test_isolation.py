@@ -39,7 +39,7 @@ RED = plain_image("RED")
 
 
 def process_of(model: LoadedModel) -> int:
-    return model.remote._child._process.pid
+    return model.remote.pid
 
 
 def running(pid: int) -> bool:
@@ -149,7 +149,7 @@ def test_a_child_ends_with_its_owner_even_in_the_middle_of_an_inference(tmp_path
         "from qlvit_edge.inference.chain import open_isolated\n"
         "real = isolation.Child\n"
         "def told(memory):\n"
-        "    child = real(memory); print(child._process.pid, flush=True); return child\n"
+        "    child = real(memory); print(child.pid, flush=True); return child\n"
         "isolation.Child = told\n"
         "open_isolated(Path(sys.argv[1]), kernels='builtin')\n"
     )
