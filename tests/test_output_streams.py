@@ -216,8 +216,11 @@ def test_a_fault_of_ours_is_one_line_and_no_failed_check(
     assert line.startswith("internal error: AttributeError: no ")
     assert line.count("\n") == 1
     assert line.strip().isprintable()
-    with pytest.raises(AttributeError):
-        run_command("--debug", "inspect", "wbc-nano")
+    assert run_command("--debug", "inspect", "wbc-nano") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("AttributeError: no ")
+    assert all(line.isprintable() for line in lines)
 
 
 def test_echoed_text_is_escaped_and_signs_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
