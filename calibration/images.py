@@ -61,8 +61,6 @@ def choose_images(
         )
     trained_labels = {image.label for image in allowed if image.relative in trained}
     preferred = [
-        image
-        for image in allowed
-        if image.relative in trained or image.label not in trained_labels
+        image for image in allowed if image.relative in trained or image.label not in trained_labels
     ]
     return of_every_class(preferred, count), len(folder.images) - len(allowed)

@@ -27,9 +27,12 @@ LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
 MOST_GOLDEN_PAIRS = 64
 MAX_METADATA_BYTES = 16 * 1024 * 1024
+IMAGING_FIELDS = ("stain", "camera", "objective")
+"""What is said of the slides and the microscope, where somebody did."""
 
 _Int8 = Annotated[int, Field(ge=-128, le=127)]
 _Side = Annotated[int, Field(ge=1, le=4096)]
+_Described = Annotated[str, Field(min_length=1, max_length=200)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -146,6 +149,10 @@ class ModelMetadata(_Strict):
         training_data: what it was trained on, in words.
         intended_use: what it is for, in words.
         unknown_cells: kinds of cells that it was never shown.
+        stain: of the slides it was trained on, in words; None if it was not said (the field is
+            then left out of the file), as the next two.
+        camera: that took the images.
+        objective: of the microscope.
         accuracy: measured figures by name, as fractions.
         golden: golden pairs.
         tried_forms: that the arithmetic is one on all processors; None in files of format 1.
@@ -167,10 +174,18 @@ class ModelMetadata(_Strict):
     training_data: str
     intended_use: str = "research use only, not for diagnosis"
     unknown_cells: list[str] = Field(default_factory=list)
+    stain: _Described | None = None
+    camera: _Described | None = None
+    objective: _Described | None = None
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
     golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
     tried_forms: TriedForms | None = None
     created_by: str
+
+    def as_json(self) -> str:
+        """Return the text that is embedded."""
+        unsaid = {name for name in IMAGING_FIELDS if getattr(self, name) is None}
+        return self.model_dump_json(exclude=unsaid)
 
     @property
     def channels(self) -> int:
@@ -208,7 +223,7 @@ def embed(model: bytes, metadata: ModelMetadata) -> bytes:
 
     read_document(model)
     tree: Any = generated.ModelT.InitFromObj(generated.Model.GetRootAs(model, 0))
-    content = np.frombuffer(metadata.model_dump_json().encode("utf-8"), np.uint8)
+    content = np.frombuffer(metadata.as_json().encode("utf-8"), np.uint8)
     entries = list(tree.metadata or [])
     entry = next((item for item in entries if _name(item) == OWN_METADATA), None)
     if entry is None:
