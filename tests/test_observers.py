@@ -119,14 +119,15 @@ def test_mse_is_refined_between_the_fiftieths() -> None:
     for values in (rng.laplace(0, 1, 50_000), np.abs(rng.standard_t(3, 50_000))):
         histogram, extremes = observed(values)
         found = expected_error(histogram, mse_range(histogram, extremes))
-        ends = [np.linspace(0.01, 1, 100) * end if end else np.zeros(1) for end in extremes]
         near = mse_range(histogram, extremes)
-        ends = [
-            np.unique(np.clip(end + np.linspace(-0.02, 0.02, 41) * outer, *sorted((0.0, outer))))
+        lows, highs = (
+            np.clip(end + np.linspace(-0.02, 0.02, 41) * outer, *sorted((0.0, outer)))
             for end, outer in zip(near, (min(extremes[0], 0.0), extremes[1]), strict=True)
-        ]
+        )
         best = min(
-            expected_error(histogram, (float(a), float(b))) for a in ends[0] for b in ends[1]
+            expected_error(histogram, (float(low), float(high)))
+            for low in np.unique(lows)
+            for high in highs
         )
         assert found <= 1.0005 * best
 

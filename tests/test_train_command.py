@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import files_below, refused, run_command
-from killed_training import MOMENTS
 from small_run import small_config, write_folder
 
 from qlvit_edge.cli import train as command
@@ -20,8 +17,6 @@ from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import exclusive, write_text
 from qlvit_edge.model import configs
 from qlvit_edge.training.checkpoint import TrainingSettings, read_run_config, write_run_config
-
-KILLED = Path(__file__).parent / "helpers" / "killed_training.py"
 
 
 @pytest.fixture(autouse=True)
@@ -135,29 +130,6 @@ def test_a_run_from_before_the_draw_was_recorded_is_not_resumed_with_another(
     write_run_config(run, recorded.model_copy(update={"training": settings}))
     line = refused(capfd, *arguments(cells, run, "--resume"))
     assert "hold out draw: not recorded there, 2 here" in line
-
-
-def test_an_interrupted_training_says_what_it_keeps_and_how_to_go_on(
-    cells: Path, tmp_path: Path
-) -> None:
-    options = [str(part) for part in arguments(cells, tmp_path, "--epochs", "9")]
-    code = (
-        "import sys; from killed_training import arm; from small_run import small_config;"
-        "from qlvit_edge.model import configs; from qlvit_edge.cli import main;"
-        "configs.SIZES['nano'] = small_config(); arm('Ctrl-C'); main(sys.argv[1:])"
-    )
-    assert "Ctrl-C" in MOMENTS
-    ended = subprocess.run(
-        [sys.executable, "-c", code, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(KILLED.parent), "PATH": ""},
-    )
-    assert ended.returncode == 130
-    *_, kept, last = ended.stderr.splitlines()
-    assert kept.endswith("keeps 2 of 9 epochs; go on with the same command and --resume")
-    assert last == "interrupted"
 
 
 def settings(**changes: Any) -> TrainingSettings:

@@ -111,7 +111,9 @@ def interrupted(cells: Path, split: Path) -> Path:
     ended = subprocess.run(
         [sys.executable, KILLED, folder, *arguments], capture_output=True, check=False
     )
-    assert ended.stderr.splitlines()[-1] == b"interrupted"
+    *_, kept, last = filter(None, ended.stderr.decode().splitlines())
+    assert last == "interrupted"
+    assert re.search(r"Ctrl-C keeps 1 of 3 epochs; go on with .* --resume$", kept)
     codes = json.loads(ended.stdout)
     assert codes == {moment: 130 if moment == "Ctrl-C" else -9 for moment in MOMENTS}
     return folder
