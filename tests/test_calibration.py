@@ -290,7 +290,8 @@ def test_an_infinite_tensor_is_refused_and_named(
     run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tensors, header = load_tensors(run / "best.safetensors")
-    tensors["blocks.1.skip.weight"] = tensors["blocks.1.skip.weight"] * 1e38
+    name = "blocks.1.skip.weight"
+    tensors[name] = torch.full_like(tensors[name], 3e38)
     save_tensors(run / "best.safetensors", tensors, header)
     line = refused(capfd, "calibrate", run)
     assert re.search(r"block1/\w+.*: is infinite or not a number on EOSINOPHIL/\d+\.png; ", line)

@@ -113,7 +113,7 @@ def interrupted(cells: Path, split: Path) -> Path:
     )
     *_, kept, last = filter(None, ended.stderr.decode().splitlines())
     assert last == "interrupted"
-    assert re.search(r"Ctrl-C keeps 1 of 3 epochs; go on with .* --resume$", kept)
+    assert re.search(r"Ctrl-C keeps 2 of 3 epochs; go on with .* --resume$", kept)
     codes = json.loads(ended.stdout)
     assert codes == {moment: 130 if moment == "Ctrl-C" else -9 for moment in MOMENTS}
     return folder
