@@ -12,35 +12,9 @@ import re
 HIDDEN = "***"
 
 HARMLESS = frozenset(
-    [
-        "action",
-        "cam",
-        "camera",
-        "channel",
-        "codec",
-        "compression",
-        "fps",
-        "format",
-        "framerate",
-        "h",
-        "height",
-        "mode",
-        "page",
-        "profile",
-        "quality",
-        "res",
-        "resolution",
-        "rotation",
-        "seed",
-        "size",
-        "stream",
-        "streamtype",
-        "subtype",
-        "type",
-        "video",
-        "w",
-        "width",
-    ]
+    {"action", "cam", "camera", "channel", "codec", "compression", "fps", "format", "framerate"}
+    | {"h", "height", "mode", "page", "profile", "quality", "res", "resolution", "rotation"}
+    | {"seed", "size", "stream", "streamtype", "subtype", "type", "video", "w", "width"}
 )
 """Settings in an address whose values are shown; those of all others are hidden."""
 

@@ -4,6 +4,7 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
+    │   └── ResultsLostError      1  a results file taken away under its run
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
@@ -46,6 +47,12 @@ class QLViTEdgeError(Exception):
 
 class DataError(QLViTEdgeError):
     """Images, folders or splits that cannot be used."""
+
+
+class ResultsLostError(DataError):
+    """A results file that was deleted, moved or replaced while a run was writing to it."""
+
+    exit_code = 1
 
 
 class CheckpointError(QLViTEdgeError):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_of, white_level_option
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.compare import Comparison
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     help="With --compare: labelled images, neither calibration nor test images, for accuracy.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --compare: print JSON.")
+@white_level_option
 def command(
     run: str,
     data: Path | None,
@@ -96,6 +98,7 @@ def command(
         )
     folder = resolve_run(run)
     checkpoint = load_checkpoint(folder)
+    white_level_of(checkpoint.run)
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
     elsewhere = files_elsewhere(data, recorded, splits[0])

@@ -11,6 +11,7 @@ import click
 
 from qlvit_edge.cli.console import table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_of, white_level_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,6 +74,7 @@ def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy over latency (PNG).")
+@white_level_option
 def command(
     run: str,
     routes: tuple[str, ...],
@@ -110,6 +112,7 @@ def command(
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     found = compare_routes(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_option
 
 
 @click.command("convert")
@@ -104,6 +105,7 @@ from qlvit_edge.cli.extras import require
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the proof as JSON.")
 @click.pass_context
+@white_level_option
 def command(
     context: click.Context,
     run: str,

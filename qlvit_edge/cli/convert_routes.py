@@ -73,6 +73,7 @@ def convert_by_route(
     require("onnx", "onnx", "onnxruntime")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
+    from qlvit_edge.cli.options import white_level_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.files import write_onnx, write_onnx2tf
@@ -83,6 +84,7 @@ def convert_by_route(
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, is_bundled(run))
     if route == "onnx":
         report = write_onnx(checkpoint, proof, count, out, progress_bar)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.options import white_level_option
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,6 +42,7 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="Also look for copies on both sides of this split.",
 )
+@white_level_option
 def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     """Decode and hash every image; list what is wrong.
 
@@ -150,7 +153,7 @@ def _print_report(report: CheckReport, console: Console) -> None:
             "x".join(map(str, entry.smallest or ())),
             "x".join(map(str, entry.largest or ())),
             str(entry.sizes),
-            ", ".join(f"{count} {kind}" for kind, count in entry.kinds.items()),
+            ", ".join(f"{count} {_short(kind)}" for kind, count in entry.kinds.items()),
         ]
         table.add_row(*cells, *([str(entry.train), str(entry.test)] if with_split else []))
     console.print(table)
@@ -158,6 +161,14 @@ def _print_report(report: CheckReport, console: Console) -> None:
     _print_list(console, "error", "files do not decode", damaged)
     _print_list(console, "error", "images have two labels", _lines(report.conflicts))
     _print_list(console, "warning", "groups of exact duplicates", _lines(report.copies))
+    explained = [
+        f"{entry.name}: {count} {kind}"
+        for entry in report.classes
+        for kind, count in entry.kinds.items()
+        if kind != _short(kind)
+    ]
+    if explained:
+        _print_list(console, "warning", "kinds of images to look at", explained)
     if with_split:
         straddling = _lines(report.straddling)
         _print_list(console, "warning", "groups of copies on both sides", straddling)
@@ -165,6 +176,11 @@ def _print_report(report: CheckReport, console: Console) -> None:
     if report.ignored:
         _print_list(console, "warning", "names ignored: no images", report.ignored)
     console.print("usable" if report.usable else "not usable as it is: see the errors")
+
+
+def _short(kind: str) -> str:
+    """Return a kind of image without the explanation that follows it in brackets."""
+    return kind.partition(" (")[0]
 
 
 def _lines(groups: list[Copies]) -> list[str]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -76,15 +80,36 @@ class LiveView:
     ) -> None:
         """Draw the last state and leave it on the screen."""
         if self._live is not None and self._live.is_started:
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
+            with self._unless_gone():
+                self._live.update(self._table(), refresh=True)
+            with suppress(OSError):
+                self._live.stop()
 
     def update(self) -> None:
         """Draw, if the last drawing is old enough."""
         if self._live is None or time.monotonic() < self._next:
             return
-        self._live.update(self._table(), refresh=True)
         self._next = time.monotonic() + REFRESH_SECONDS
+        with self._unless_gone():
+            self._live.update(self._table(), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Say what the user should know, above the counts; any thread may."""
+        from rich.text import Text
+
+        with suppress(OSError):
+            if self._live is not None and self._live.is_started:
+                self._live.console.print(Text(f"note: {text}"))
+            else:
+                click.echo(f"note: {text}", err=True)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        """Draw no more once the terminal is closed: the run goes on without it."""
+        try:
+            yield
+        except OSError:
+            self._next = math.inf
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -134,5 +159,12 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
         f"arithmetic: {summary.arithmetic}\n"
-        f"results: {summary.results}, run {summary.run_id}"
+        f"results: {summary.results}, run {summary.run_id}\n"
+        f"next: {next_step(summary)}"
     )
+
+
+def next_step(summary: Summary) -> str:
+    """Return the command that shows the run's results."""
+    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
+    return f'sqlite3 -box {shlex.quote(summary.results)} "{query}"'

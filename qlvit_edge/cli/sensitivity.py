@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import white_level_of, white_level_option
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.sensitivity import Sensitivity
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="The picture to write  [default: sensitivity.png in RUN, none for a bundled run]",
 )
+@white_level_option
 def command(
     run: str, data: Path | None, count: int, softmax: str, as_json: bool, plot: Path | None
 ) -> None:
@@ -64,6 +66,7 @@ def command(
         require_no_folder(plot)
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
+    white_level_of(checkpoint.run)
     calibration = calibration_of(checkpoint)
     chosen = images_for_layers(checkpoint, calibration, data, count, is_bundled(run))
     views = chosen.views(checkpoint.run.network)

@@ -11,6 +11,7 @@ import click
 
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
+from qlvit_edge.cli.options import white_level_option
 from qlvit_edge.model.family import SOFTMAXES
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option("--stain", callback=_line, metavar="TEXT", help="Of the slides; in every file too.")
 @click.option("--camera", callback=_line, metavar="TEXT", help="That took the images; likewise.")
 @click.option("--objective", callback=_line, metavar="TEXT", help="Of the microscope; likewise.")
+@white_level_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds, or extend it.")
 @click.option("--tensorboard", is_flag=True, help="Also write event files, to OUT/tensorboard.")
@@ -174,6 +176,7 @@ def command(**options: Any) -> None:
 def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -> RunConfig:
     """What a run with these options is, if it is a new one."""
     from qlvit_edge.model.configs import size_config
+    from qlvit_edge.preprocess import white_level
     from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig, TrainingSettings
 
     for name in options["unknown_cells"]:
@@ -198,6 +201,7 @@ def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -
             validation=validation,
             **{name: options[name] for name in ("batch", "seed", "settle", "balance", "patience")},
         ),
+        white_level=white_level(),
         **{name: options[name] for name in ("unknown_cells", "stain", "camera", "objective")},
     )
 

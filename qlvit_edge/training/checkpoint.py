@@ -110,6 +110,7 @@ class RunConfig(BaseModel):
         data: folder of the images it was trained on.
         split_fingerprint: of its split.
         training: what else decided the training.
+        white_level: what was white in its images of 16 bits; None: nothing was said.
         unknown_cells: kinds of cells it was never shown; every file made of it says so.
         golden_images: folder of images that may travel in its files, one folder per class,
             relative to the run folder; or ``bundled:crops``, those of the package.
@@ -126,6 +127,7 @@ class RunConfig(BaseModel):
     data: str
     split_fingerprint: str
     training: TrainingSettings
+    white_level: int | None = None
     unknown_cells: list[str] = Field(default_factory=list)
     golden_images: str = BUNDLED_CROPS
     stain: Described | None = None
