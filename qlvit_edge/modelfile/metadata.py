@@ -17,7 +17,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.modelfile.document import Document
@@ -182,10 +190,12 @@ class ModelMetadata(_Strict):
     tried_forms: TriedForms | None = None
     created_by: str
 
-    def as_json(self) -> str:
-        """Return the text that is embedded."""
-        unsaid = {name for name in IMAGING_FIELDS if getattr(self, name) is None}
-        return self.model_dump_json(exclude=unsaid)
+    @model_serializer(mode="wrap")
+    def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what nobody said, so that such files are as they were before it could be."""
+        fields: dict[str, Any] = serialise(self)
+        unsaid = [name for name in IMAGING_FIELDS if fields.get(name, "") is None]
+        return {name: value for name, value in fields.items() if name not in unsaid}
 
     @property
     def channels(self) -> int:
@@ -223,7 +233,7 @@ def embed(model: bytes, metadata: ModelMetadata) -> bytes:
 
     read_document(model)
     tree: Any = generated.ModelT.InitFromObj(generated.Model.GetRootAs(model, 0))
-    content = np.frombuffer(metadata.as_json().encode("utf-8"), np.uint8)
+    content = np.frombuffer(metadata.model_dump_json().encode("utf-8"), np.uint8)
     entries = list(tree.metadata or [])
     entry = next((item for item in entries if _name(item) == OWN_METADATA), None)
     if entry is None:
