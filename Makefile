@@ -101,6 +101,7 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 
 fuzz: $(PACKAGE_STAMP)  ## 100 000 hostile inputs through the model file reader
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
+	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then

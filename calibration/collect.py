@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from qlvit_edge.calibration.observers import (
     TensorObserver,
     require_finite,
 )
+from qlvit_edge.choices import DEFAULT_OBSERVER
 from qlvit_edge.converters.idioms.softmax import softmax_axes
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph, ranges_needed
 from qlvit_edge.converters.reference import run_reference
@@ -35,7 +36,6 @@ from qlvit_edge.training.checkpoint import Checkpoint
 
 VIEWS = ("whole image", "crop around the largest cell")
 ERROR_IMAGES = 16
-DEFAULT_OBSERVER: Final[ObserverName] = "mse"  # measured: docs/calibration.md
 
 
 @dataclass(frozen=True)

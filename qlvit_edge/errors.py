@@ -14,14 +14,19 @@
     ├── MissingExtraError     2  an optional dependency is not installed
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
-        └── CameraStalledError 2  the camera stopped giving frames
+        ├── CameraStalledError 2  the camera stopped giving frames
+        └── InferenceLostError 2  the process that runs the model is lost
 
-A message is one line: *what* (a file, a device), what was *found*, and the *remedy*.
+A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
+terminal would obey in it is escaped here, whichever file, library or name it comes from.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from qlvit_edge.credentials import masked
+from qlvit_edge.text import plain
 
 
 class QLViTEdgeError(Exception):
@@ -41,8 +46,19 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{subject}: {finding}; {remedy}"
-        super().__init__(masked(" ".join(text.split())))
+        text = f"{plain(str(subject))}: {finding}; {remedy}"
+        super().__init__(plain(masked(" ".join(text.split()))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as a class and a text: its parts are not kept."""
+        return restore, (type(self), str(self))
+
+
+def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
+    """Return an error of a class with a text as it is."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error
 
 
 class DataError(QLViTEdgeError):
@@ -97,3 +113,7 @@ class CameraError(DeviceError):
 
 class CameraStalledError(DeviceError):
     """The camera was opened but stopped giving frames."""
+
+
+class InferenceLostError(DeviceError):
+    """The process that runs the model crashed, took too much or did not answer; see `restart`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.text import plain
 
 _LOCK_FILE = ".qlvit-edge.lock"
 
@@ -167,8 +168,7 @@ def json_text(content: Any) -> str:
     Letters of any language stay as they are; characters that a terminal would obey (escapes,
     C1 controls, changes of writing direction) are written as ``\\uXXXX``, whoever named them.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return plain(json.dumps(content, indent=2, ensure_ascii=False), keep="\n")
 
 
 def sha256(content: bytes) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.observers.clipping import entropy_range, mse_range, percentile_range
 from qlvit_edge.calibration.observers.histogram import Histogram, Range
+from qlvit_edge.choices import ObserverName
 from qlvit_edge.errors import CalibrationError
 
-ObserverName = Literal["minmax", "percentile", "mse", "entropy", "moving"]
-OBSERVERS: Final[tuple[ObserverName, ...]] = get_args(ObserverName)
 MOMENTUM: Final = 0.99
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qlvit_edge.cli.options import runtime_options, white_level_option
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 
 if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
 
@@ -58,7 +59,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Probability from which a label is accepted.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Threads that run the model.",
+)
 @click.option(
     "--delegate",
     metavar="LIBRARY",
@@ -67,6 +75,7 @@ if TYPE_CHECKING:
 )
 @runtime_options
 @white_level_option
+@allowance_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -81,6 +90,7 @@ def command(
     delegate: str | None,
     kernels: str,
     runtime: str,
+    allowance: Allowance,
     as_json: bool,
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
@@ -113,6 +123,7 @@ def command(
                     kernels=kernels,
                     runtime=runtime,
                     delegate=delegate,
+                    allowance=allowance,
                 )
         except Stopped:
             pass

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qlvit_edge.choices import DEVICES
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import white_level_option
@@ -129,7 +130,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option("--tensorboard", is_flag=True, help="Also write event files, to OUT/tensorboard.")
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
 )

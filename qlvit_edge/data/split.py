@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
+from qlvit_edge.reading import UnreadableFileError, read_json, read_regular
+
+MAX_SPLIT_BYTES = 256 * 1024 * 1024
+"""A million images take about 150 MB."""
 
 _REMAKE = "make the split again with `qlvit-edge data split`"
 
@@ -81,10 +86,11 @@ def load_split(path: Path) -> Split:
         DataError: missing, not JSON, of another version, or inconsistent.
     """
     try:
-        return Split.model_validate_json(path.read_bytes())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "name a split file") from error
+        return Split.model_validate(read_json(path, MAX_SPLIT_BYTES))
+    except FileNotFoundError as error:
+        raise DataError(path, "cannot be read (no such file)", "name a split file") from error
+    except UnreadableFileError as error:
+        raise DataError(path, f"not a valid split: {error}", _REMAKE) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -241,7 +247,8 @@ def read_source_map(path: Path) -> SourceMap:
     sources: dict[str, str] = {}
     weak: set[str] = set()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        text = read_regular(path, MAX_SPLIT_BYTES).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             rows = csv.DictReader(file, strict=True)
             missing = {"class", "file", "source"} - set(rows.fieldnames or ())
             if missing:
@@ -257,9 +264,10 @@ def read_source_map(path: Path) -> SourceMap:
                     sources[name] = source
                 else:
                     weak.add(name)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "name a CSV file") from error
+    except FileNotFoundError as error:
+        raise DataError(path, "cannot be read (no such file)", "name a CSV file") from error
+    except UnreadableFileError as error:
+        raise DataError(path, str(error), "name a CSV file") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(path, f"not a CSV file in UTF-8 ({error})", "check the file") from error
     return SourceMap(sources, frozenset(weak))

@@ -37,7 +37,6 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})  # Huffman, arithmetic, quantisation, restart
 _READ = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # frames of 8 bits that libjpeg reads
 _PROGRESSIVE = {0xC2, 0xCA}
-_JFIF = b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"
 _SURPLUS = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _LOSS = re.compile(rb"Corrupt JPEG|Premature end|Inconsistent progression")
 _PADDING = 9  # bytes of any value before the end marker that harm nothing; many mean lost data
@@ -148,7 +147,7 @@ def _add_segment(parts: _Parts, marker: int, body: bytes) -> None:
         if parts.frame is None:
             sampling = {body[at]: divmod(body[at + 1], 16) for at in range(6, 6 + 3 * count, 3)}
             parts.frame = _Frame(marker, precision, width, height, sampling)
-    elif marker == 0xE0 and body.startswith(b"JFIF\0"):
+    elif marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14:
         parts.jfif = True
     elif marker == 0xE1 and body.startswith(b"Exif\0\0") and parts.orientation == 1:
         parts.orientation = orientation_in(body[6:])
@@ -174,13 +173,13 @@ def _segment(marker: int, body: bytes) -> bytes:
 def _plain_copy(parts: _Parts, transform: int | None) -> bytes:
     """Return a JPEG of the segments that the pixels need."""
     assert parts.frame is not None
-    said = parts.transform if transform is None else transform
+    # As libjpeg does: JFIF settles it, else Adobe's word; unknown words stand for YCbCr, which
+    # it says in its only complaint.
+    said = 1 if parts.jfif else parts.transform
+    said = said if transform is None else transform
     head = [MAGIC]
     if said is not None and len(parts.frame.sampling) == 3:
-        # libjpeg takes unknown transforms for YCbCr, and says so in its only complaint.
         head.append(_segment(0xEE, b"Adobe\0\x64" + bytes(4) + bytes([said if said < 2 else 1])))
-    elif parts.jfif:
-        head.append(_JFIF)
     return b"".join([*head, *parts.kept, b"\xff\xd9"])
 
 

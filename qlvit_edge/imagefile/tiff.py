@@ -187,8 +187,8 @@ def _in_eight_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 def _coloured(indices: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
     """Look indices up: (H, W, 3) BGR."""
     colours = np.array(layout.palette, np.int64).reshape(3, -1).T[:, ::-1]
-    if colours.max() > 255:  # some writers fill 8 of the 16 bits
-        colours = (colours + 128) // 257
+    if colours.max() > 255:  # else the writer filled 8 of the 16 bits
+        colours >>= 8  # 8 bits become 16 by times 256 in some writers, by 257 in others
     return look_up(colours.astype(np.uint8), indices)
 
 

@@ -93,12 +93,7 @@ def unpacker(compression: int, name: str, size: int) -> Callable[[bytes, int], A
     if compression not in _EXTRA:
         raise DataError(name, f"TIFF is compressed with {method}, which is not read", PLAIN)
     codec, decode = _EXTRA[compression]
-    try:
-        module = importlib.import_module("imagecodecs")
-        available = getattr(module, codec).available
-    except (ImportError, AttributeError):
-        available = False
-    if available:
+    if _extra_has(codec):
         return decode
     slow = _SLOW.get(compression)
     if slow is None:
@@ -108,6 +103,15 @@ def unpacker(compression: int, name: str, size: int) -> Callable[[bytes, int], A
             name, f"TIFF of {size / 1e6:.0f} MB is compressed with {method}, slow to read", EXTRA
         )
     return slow
+
+
+def _extra_has(codec: str) -> bool:
+    """Whether imagecodecs is installed and was built with a codec."""
+    try:
+        module = importlib.import_module("imagecodecs")
+    except ImportError:
+        return False
+    return bool(getattr(getattr(module, codec, None), "available", False))
 
 
 def _inflate(data: bytes, most: int) -> bytes:

@@ -232,7 +232,6 @@ class Results:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * 4096}")
         if blank:
             schema.make(connection)
         elif version < schema.FORMAT_VERSION:

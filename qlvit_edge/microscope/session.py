@@ -21,6 +21,7 @@ from qlvit_edge.credentials import masked
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
 from qlvit_edge.files import ensure_writable, write_bytes
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.annotate import annotate
@@ -54,6 +55,7 @@ class Settings:
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
         delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
+        allowance: what the model file may ask for; None: the default.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Settings:
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
     delegate: str | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Session:
             threads=settings.threads,
             accept_at=settings.accept_at,
             delegate=settings.delegate,
+            allowance=settings.allowance,
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
