@@ -71,6 +71,14 @@ def test_a_rare_class_is_validated_without_holding_out_its_only_source() -> None
         assert sum(image.label == 0 for image in held) <= 20
 
 
+def test_the_only_source_of_a_class_is_trained_even_where_it_would_fit_the_other() -> None:
+    cells = [(0, patient) for patient in (1, 1, 2, 2)] + [(1, 1)]
+    for seed in range(10):
+        kept, _, trained, validated = _sides(cells, 0.5, seed)
+        assert (trained, validated) == ({"patient 1"}, {"patient 2"})
+        assert {image.label for image in kept} == {0, 1}
+
+
 def test_about_the_fraction_of_each_class_is_held_out() -> None:
     images, split = _sourced([(label, 40 * label + i) for label in range(2) for i in range(40)])
     kept, held = hold_out(images, split, 0.1, 0)

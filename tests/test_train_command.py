@@ -42,7 +42,8 @@ def test_a_finished_run_is_extended_and_stays_extended(
 ) -> None:
     run = tmp_path / "run"
     assert run_command(*arguments(cells, run, "--epochs", 1, "--tensorboard")) == 0
-    assert "next: " not in capfd.readouterr().err
+    *_, last = capfd.readouterr().out.splitlines()
+    assert last.startswith(f"next: qlvit-edge calibrate {run}  # ")
     more = arguments(cells, run, "--resume", "--tensorboard")
     assert run_command(*more, "--epochs", 2) == 0
     assert read_run_config(run).training.cycle_ends == (1, 2)
@@ -138,7 +139,7 @@ def settings(**changes: Any) -> TrainingSettings:
 
 
 def test_help_and_settings_agree() -> None:
-    from qlvit_edge.training.checkpoint import BALANCES
+    from qlvit_edge.choices import BALANCES
 
     options = {option.name: option for option in command.command.params}
     assert list(options["balance"].type.choices) == list(BALANCES)  # type: ignore[attr-defined]

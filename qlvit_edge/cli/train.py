@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.choices import DEVICES
+from qlvit_edge.choices import BALANCES, DEVICES
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import white_level_option
 from qlvit_edge.model.family import SOFTMAXES
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -99,8 +101,8 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--balance",
-    type=click.Choice(["none", "loss", "sampling"]),
-    default="none",
+    type=click.Choice(BALANCES),
+    default=BALANCES[0],
     show_default=True,
     help="For classes of unequal size: weigh rare ones more in the loss, or draw all classes "
     "equally often. The best epoch is then the one with the highest mean recall.",
@@ -262,5 +264,6 @@ def _train(
         )
     click.echo(
         f"test accuracy {found.whole_image:.2%} (whole images), {found.cell_crop:.2%} (cell crops) "
-        f"on {found.test_images} images; run folder: {out}"
+        f"on {counted(found.test_images, 'image')}; run folder: {out}"
     )
+    next_step(f"qlvit-edge calibrate {shell_word(out)}", "find the ranges of its integers")

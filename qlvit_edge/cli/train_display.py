@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import error_console
 from qlvit_edge.training.listener import Listener
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 @contextmanager
 def display() -> Iterator[Listener]:
     """Yield what shows a session on stderr."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -30,7 +30,7 @@ def display() -> Iterator[Listener]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = error_console()
     if not console.is_terminal:
         yield EpochLog()
         return

@@ -23,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,6 +31,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from qlvit_edge.choices import Balance
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -47,8 +48,6 @@ BUNDLED_CROPS: Final = "bundled:crops"
 DESCRIPTION_FIELDS: Final = ("unknown_cells", "golden_images", "stain", "camera", "objective")
 """Fields of run.json that describe the model and decide nothing in training."""
 
-Balance = Literal["none", "loss", "sampling"]
-BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
 HOLD_OUT_DRAW: Final = 2
 """How `hold_out` draws; recorded, since the images it drew are drawn again when they are needed."""
 
