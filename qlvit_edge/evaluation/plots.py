@@ -36,13 +36,16 @@ _STYLE = {
 }
 
 
-def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+def plot_curves(
+    history: Sequence[Mapping[str, float]], path: Path, *, best: int | None = None
+) -> None:
     """Draw loss and accuracy over the epochs.
 
     Args:
         history: one mapping an epoch. Keys with `loss` in them go to the left picture, keys
             with `accuracy` or `recall` to the right one; `epoch`, if present, is the x axis.
         path: PNG to write.
+        best: number of the epoch whose weights are kept; it gets a line.
     """
     epochs = [row.get("epoch", number) for number, row in enumerate(history, start=1)]
     with _picture(path, (9, 3.4), columns=2) as axes:
@@ -61,6 +64,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
                 )
             axis.set(title=title if factor == 1 else f"{title} (%)", xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
+            if best is not None:
+                axis.axvline(best, color="#888888", ls="--", lw=1, label=f"best epoch: {best}")
             if keys:
                 axis.legend()
 
