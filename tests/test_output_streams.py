@@ -308,7 +308,7 @@ def test_wrong_words_get_the_nearest_right_one(
     assert f"id you mean '{meant}'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"train", "validate"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"train"}))
 def test_every_command_ends_with_what_comes_next(name: str) -> None:
     """Seen in the source: most commands need a trained network to come to their end."""
     own = [path for path in CLI.glob("*.py") if path.stem.partition("_")[0] == name]

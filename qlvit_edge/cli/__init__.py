@@ -34,6 +34,7 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "predict": "Classify image files and list the answers.",
     "run": "Find and classify cells in a camera's frames.",
 }
 
@@ -125,7 +126,9 @@ def _run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code, after one line about what went wrong."""
     debug = "--debug" in arguments
     try:
-        code: Any = cli.main(arguments, prog_name="qlvit-edge", standalone_mode=False)
+        code: Any = cli.main(
+            arguments, prog_name="qlvit-edge", standalone_mode=False, obj=tuple(arguments)
+        )
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _finish("interrupted", 130)
     except click.ClickException as error:
