@@ -14,7 +14,7 @@ PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"errors", "files", "memory", "progress", "quiet", "version"}
 """Modules that import none of the package but one another."""
 
-IMAGES = {"imagefile", "preprocess", "resample"}
+IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
 """From an image file to what a network is fed."""
 
 DEVICE: dict[str, set[str]] = {

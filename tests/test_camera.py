@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
-from qlvit_edge.camera.opencv import StreamCamera, VideoFileCamera
 from qlvit_edge.camera.picamera2 import PiCamera
 from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
 from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.camera.stream import StreamCamera
+from qlvit_edge.camera.video import VideoFileCamera
 from qlvit_edge.errors import CameraError, CameraStalledError, DataError
 from qlvit_edge.preprocess import decode
 

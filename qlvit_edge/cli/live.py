@@ -46,6 +46,19 @@ def show_unusual(session: Session) -> None:
         click.echo(note_on(session.unusual), err=True)
 
 
+def show_lost(summary: Summary) -> None:
+    """Say on stderr which frames or images were left out because they are damaged."""
+    if summary.damaged:
+        count = f"{len(summary.damaged)} images were" if len(summary.damaged) > 1 else "1 image was"
+        click.echo(f"error: {count} damaged and left out:", err=True)
+        for name, finding in summary.damaged.items():
+            click.echo(f"  {name}: {finding}", err=True)
+    elif summary.dropped_frames:
+        many = summary.dropped_frames > 1
+        count = f"{summary.dropped_frames} frames were" if many else "1 frame was"
+        click.echo(f"warning: {count} damaged and left out", err=True)
+
+
 class LiveView:
     """Counts that are updated in place on a terminal's stderr; nothing elsewhere."""
 
@@ -78,6 +91,13 @@ class LiveView:
         if self._live is not None and self._live.is_started:
             self._live.update(self._table(), refresh=True)
             self._live.stop()
+
+    def notice(self, text: str) -> None:
+        """Show a line above the counts; from any thread."""
+        if self._live is not None and self._live.is_started:
+            self._live.console.print(f"note: {text}", markup=False, highlight=False)
+        else:
+            click.echo(f"note: {text}", err=True)
 
     def update(self) -> None:
         """Draw, if the last drawing is old enough."""
@@ -130,9 +150,25 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     table_console().print(table)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
+        f"{lost_in_words(summary)}"
         f"{summary.frames} frames in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
         f"arithmetic: {summary.arithmetic}\n"
         f"results: {summary.results}, run {summary.run_id}"
     )
+
+
+def lost_in_words(summary: Summary) -> str:
+    """Return a line on cut cells, dropped frames and reconnections, "" without any."""
+    counts = (
+        (summary.cut, "cell", "cells", "cut by the frame's edge"),
+        (summary.dropped_frames, "frame", "frames", "damaged and left out"),
+        (summary.reconnections, "reconnection", "reconnections", "to the camera"),
+    )
+    parts = [
+        f"{count} {one if count == 1 else many} {what}"
+        for count, one, many, what in counts
+        if count
+    ]
+    return f"{'; '.join(parts)}\n" if parts else ""

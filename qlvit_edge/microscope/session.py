@@ -15,8 +15,10 @@ from pathlib import Path
 
 import cv2
 
-from qlvit_edge.camera.base import Camera, Frame
+from qlvit_edge.camera.address import masked
+from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
+from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
@@ -85,6 +87,10 @@ class Summary:
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
+        cut: cells cut by the frame's edge, which are counted all the same.
+        dropped_frames: frames, or images of a folder, that came damaged and were left out.
+        damaged: name → finding, of a folder's images that were left out.
+        reconnections: times a stream was lost and came back.
         seconds: wall time, from opening the camera.
         frames_per_second: frames by that time.
         time_shares: share of the time by work; "capture" is waiting and decoding, "store"
@@ -105,6 +111,10 @@ class Summary:
     cells: int
     counts: dict[str, int]
     verdicts: dict[str, int]
+    cut: int
+    dropped_frames: int
+    damaged: dict[str, str]
+    reconnections: int
     seconds: float
     frames_per_second: float
     time_shares: dict[str, float]
@@ -122,6 +132,9 @@ class Session:
         verdicts: cells by verdict so far.
         times: where the time goes.
         unusual: images seen that are not plain 8-bit RGB, by kind; of folders only.
+        report: what the camera lost, and what else happened to it.
+        incomplete: whether a folder or video was not seen whole: parts of it are damaged.
+        cut: cells cut by the frame's edge so far.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -145,11 +158,24 @@ class Session:
         self.verdicts = Counter({"accepted": 0, "uncertain": 0})
         self.times = Times()
         self.unusual: Counter[str] = Counter()
+        self.report = CameraReport()
+        self.cut = 0
+        self._stored_source = False
         self._run_id: int | None = None
         self._outcome: Outcome = "running"
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether damaged parts of a folder or video were left out; a live camera goes on."""
+        return self._stored_source and self.report.dropped > 0
+
     def run(
-        self, stop: StopRequest, *, opened: Callable[[], None], after_frame: Callable[[], None]
+        self,
+        stop: StopRequest,
+        *,
+        opened: Callable[[], None],
+        after_frame: Callable[[], None],
+        notice: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Go on until the source ends, enough frames were seen or a stop was asked for.
 
@@ -157,16 +183,19 @@ class Session:
             stop: the user's wish to stop.
             opened: called once, when camera and results file are open.
             after_frame: called after every frame.
+            notice: called with what happens to the camera meanwhile, from its thread too.
 
         Raises:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
-            DataError: an image is damaged, the results file cannot be written, or pictures
+            DataError: the results file cannot be written, or pictures
                 would be saved among the source's own.
             OSError: a picture cannot be saved.
         """
         settings, self.times = self.settings, Times()
         source = open_camera(settings.source)
+        self.report, source.report.listener = source.report, notice
+        self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         if settings.save is not None:
@@ -192,7 +221,7 @@ class Session:
         return Summary(
             model=self.classifier.metadata.name,
             model_sha256=self.classifier.sha256,
-            camera=self.settings.source,
+            camera=masked(self.settings.source),
             results=str(self.settings.out),
             run_id=self._run_id,
             runtime=self.settings.runtime,
@@ -203,6 +232,10 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            cut=self.cut,
+            dropped_frames=self.report.dropped,
+            damaged=dict(self.report.damaged),
+            reconnections=self.report.reconnections,
             seconds=seconds,
             frames_per_second=self.frames / seconds if seconds else 0.0,
             time_shares=shares,
@@ -253,6 +286,7 @@ class Session:
         self.frames += 1
         self.counts.update(cell.classification.label for cell in cells)
         self.verdicts.update(cell.classification.verdict for cell in cells)
+        self.cut += sum(cell.cell.cut for cell in cells)
 
     def _save(
         self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
@@ -271,7 +305,7 @@ class Session:
             model_sha256=self.classifier.sha256,
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
-            camera=self.settings.source,
+            camera=masked(self.settings.source),
             cell_size=self.settings.cell_size,
             crop_margin=CROP_MARGIN,
             accept_at=self.settings.accept_at,
