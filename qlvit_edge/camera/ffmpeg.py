@@ -28,6 +28,9 @@ _LEANING_CODECS = frozenset({b"FFV1", b"ffv1"})
 _LINE = re.compile(rb"^\[[\w ,.+-]+ @ (?:0x)?[0-9a-fA-F]+\] *")
 _MOST_TEXT = 80
 
+MOST_REFUSED = 100
+"""Packets refused one after the other before a video counts as over."""
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -70,6 +73,7 @@ class Capture:
         self._leaning = self._codec() in _LEANING_CODECS
         self._turns = round(self._capture.get(cv2.CAP_PROP_ORIENTATION_META) / 90) % 4
         self._spoilt = ""
+        self._refused = 0
         self.opened = bool(self._capture.isOpened())
         self.promised = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
 
@@ -101,9 +105,15 @@ class Capture:
             good = self._capture.grab()
             printed.seek(0)
             complaint = sorted_out(printed.read())
-        if not good:
-            return None
         position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        if not good:
+            # The end is silent; a packet that is refused is complained of, and others follow.
+            self._refused = self._refused + 1 if complaint else MOST_REFUSED
+            if self._refused >= MOST_REFUSED:
+                return None
+            self._spoilt = complaint
+            return Taken(None, complaint, position)
+        self._refused = 0
         if complaint:
             self._spoilt = complaint
         elif self._stands_alone():

@@ -6,8 +6,11 @@ No proxy is used: a camera is in the house.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import (
     HTTPBasicAuthHandler,
@@ -41,6 +44,35 @@ _REFUSALS = {
 """What an HTTP status means for a camera, and the remedy."""
 
 
+class _Basic(HTTPBasicAuthHandler):
+    """Answers a challenge, and closes the answer that was one (urllib leaves it open)."""
+
+    def http_error_401(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        with _closed_if_used(fp) as used:
+            used.append(super().http_error_401(req, fp, code, msg, headers))
+        return used[0]
+
+
+class _Digest(HTTPDigestAuthHandler):
+    """The same for Digest."""
+
+    def http_error_401(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        with _closed_if_used(fp) as used:
+            used.append(super().http_error_401(req, fp, code, msg, headers))
+        return used[0]
+
+
+@contextmanager
+def _closed_if_used(fp: Any) -> Iterator[list[Any]]:
+    """Close ``fp`` unless what was put into the list says that the next handler needs it."""
+    used: list[Any] = []
+    try:
+        yield used
+    finally:
+        if used != [None]:
+            fp.close()
+
+
 def open_url(address: Address, seconds: float) -> HTTPResponse:
     """Return the answer to a GET, after redirects and authentication (Basic, Digest).
 
@@ -65,8 +97,8 @@ def open_url(address: Address, seconds: float) -> HTTPResponse:
         root = "/".join([*address.url.split("/")[:3], ""])
         # No realm: whatever the camera calls itself.
         passwords.add_password(None, root, address.user, address.password)  # type: ignore[arg-type]
-        opener.add_handler(HTTPDigestAuthHandler(passwords))
-        opener.add_handler(HTTPBasicAuthHandler(passwords))
+        opener.add_handler(_Digest(passwords))
+        opener.add_handler(_Basic(passwords))
     headers = {"User-Agent": "qlvit-edge", "Accept": "multipart/x-mixed-replace, image/jpeg, */*"}
     try:
         response = opener.open(Request(address.url, headers=headers), timeout=seconds)

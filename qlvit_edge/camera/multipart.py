@@ -194,8 +194,9 @@ def _closing_boundary(buffer: _Buffer, line: re.Pattern[bytes]) -> bool:
     while True:
         found = line.search(buffer.data)
         if found:
+            last = found.group(1) == b"--"  # what is taken below, the match would not find again
             buffer.take(found.end())
-            return found.group(1) == b"--"
+            return last
         buffer.take(len(buffer.data) - len(line.pattern) - 64)
         if not buffer.more():
             raise buffer.interrupted()
