@@ -120,18 +120,17 @@ class PictureCamera:
             CameraError: see `pictures`.
         """
         found = pictures(folder, name)
-        self._hold(name, folder, found.images)
-        self._notes = notes_on(found.passed_over)
+        self._hold(name, folder, found.images, notes_on(found.passed_over))
         for unread, finding in found.unread.items():
             self.report.drop(finding, unread)
 
-    def _hold(self, name: str, folder: Path, paths: list[Path]) -> None:
+    def _hold(self, name: str, folder: Path, paths: list[Path], notes: list[str]) -> None:
         self.name = name
         self.folder = folder
         self.report = CameraReport()
         self.unusual: Counter[str] = Counter()
         self._paths = paths
-        self._notes: list[str] = []
+        self._notes = notes
         self._seen: set[int] = set()
 
     def __enter__(self) -> Self:
@@ -197,7 +196,7 @@ class ImageCamera(FolderCamera):
             str(path).encode()
         except UnicodeEncodeError as error:
             raise CameraError(ascii(str(path)), "its name is not UTF-8", "rename it") from error
-        self._hold(str(path), path, [path])
+        self._hold(str(path), path, [path], [])
 
     def _relative(self, number: int) -> str:
         return self._paths[number].name

@@ -96,7 +96,7 @@ def open_url(address: Address, seconds: float) -> HTTPResponse:
     if address.user is not None:
         root = "/".join([*address.url.split("/")[:3], ""])
         # No realm: whatever the camera calls itself.
-        passwords.add_password(None, root, address.user, address.password)  # type: ignore[arg-type]
+        passwords.add_password(None, root, address.user, address.password)
         opener.add_handler(_Digest(passwords))
         opener.add_handler(_Basic(passwords))
     headers = {"User-Agent": "qlvit-edge", "Accept": "multipart/x-mixed-replace, image/jpeg, */*"}

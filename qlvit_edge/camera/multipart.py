@@ -127,9 +127,9 @@ def _first_boundary(buffer: _Buffer, named: bytes) -> bytes:
 def _head(buffer: _Buffer, line: re.Pattern[bytes]) -> bytes:
     """Return a part's headers and drop the blank line after them."""
     while True:
-        # A second boundary instead of headers: an empty part.
-        if buffer.data[:2] in (b"\r\n", b"\n") or buffer.data[:1] == b"\n":
-            buffer.take(2 if buffer.data[:1] == b"\r" else 1)
+        # No headers; or a second boundary in their place: an empty part.
+        if buffer.data.startswith((b"\r\n", b"\n")):
+            buffer.take(2 if buffer.data.startswith(b"\r") else 1)
             return b""
         if line.match(buffer.data):
             return b""
