@@ -36,7 +36,7 @@ class Kind:
     Attributes:
         one: what one is called, with its article.
         many: what several are called.
-        remedy: what the user can do.
+        remedy: what the user can do, of one or many; "" where nothing needs doing.
     """
 
     one: str
@@ -44,36 +44,36 @@ class Kind:
     remedy: str
 
 
-def _convert(name: str, remedy: str = "convert them to PNG or JPEG") -> Kind:
+def _convert(name: str, remedy: str = "convert to PNG or JPEG") -> Kind:
     article = "an" if name[0] in "AEIOaeio" else "a"
     return Kind(f"{article} {name} image", f"{name} images", remedy)
 
 
 VIDEO = Kind("a video", "videos", "`run` takes one as --camera VIDEO")
-HIDDEN = Kind("a hidden image", "hidden images", "rename them without the dot to use them")
-HIDDEN_FOLDER = Kind("a hidden folder", "hidden folders", "rename them without the dot to use them")
-LOOSE = Kind(
-    "an image in no class folder", "images in no class folder", "move them into their class's"
-)
+HIDDEN = Kind("a hidden image", "hidden images", "rename without the dot to use")
+HIDDEN_FOLDER = Kind("a hidden folder", "hidden folders", "rename without the dot to use")
+LOOSE = Kind("an image in no class folder", "images in no class folder", "move into a class folder")
 NESTED = Kind(
-    "a folder inside a class", "folders inside a class", "move their images into the class's folder"
+    "a folder inside a class",
+    "folders inside a class",
+    "move the images up into the class's folder",
 )
 SEEN = Kind("a folder met before", "folders met before", "links to one folder count once")
-DEAD_LINK = Kind("a link to nothing", "links to nothing", "mend or remove them")
-NO_FILE = Kind("not a file", "names that are no files", "remove them")
-OTHER = Kind("another file", "other files", "they are no images")
+DEAD_LINK = Kind("a link to nothing", "links to nothing", "mend or remove")
+NO_FILE = Kind("a name that is no file", "names that are no files", "remove")
+OTHER = Kind("another file", "other files", "")
 
 _MICROSCOPE = Kind(
     "a microscope program's file",
     "files of a microscope's program",
-    "export them as TIFF or PNG there",
+    "export as TIFF or PNG there",
 )
 _SLIDE = Kind("a whole-slide image", "whole-slide images", "export fields of view as PNG or TIFF")
-_RAW = Kind("a camera's raw image", "raw images of a camera", "develop them to TIFF or PNG")
-_DRAWING = Kind("a drawing or document", "drawings or documents", "export the images as PNG")
-_ARCHIVE = Kind("an archive", "archives", "unpack them")
-_ARRAY = Kind("a data file", "data files", "write their images as PNG or TIFF")
-_JPEG = Kind("a JPEG by another ending", "JPEGs by another ending", "rename them to .jpg")
+_RAW = Kind("a camera's raw image", "raw images of a camera", "develop to TIFF or PNG")
+_DRAWING = Kind("a drawing or document", "drawings or documents", "export its images as PNG")
+_ARCHIVE = Kind("an archive", "archives", "unpack first")
+_ARRAY = Kind("a data file", "data files", "write the images as PNG or TIFF")
+_JPEG = Kind("a JPEG by another ending", "JPEGs by another ending", "rename to .jpg")
 
 _KINDS: dict[Kind, str] = {
     _convert("WebP"): "webp",
@@ -156,7 +156,10 @@ def notes_on(passed_over: Iterable[PassedOver]) -> list[str]:
     names: dict[Kind, list[str]] = {}
     for entry in passed_over:
         names.setdefault(entry.kind, []).append(entry.name)
-    return [f"passed over: {summary(kind, found)}; {kind.remedy}" for kind, found in names.items()]
+    return [
+        f"passed over: {summary(kind, found)}{f'; {kind.remedy}' if kind.remedy else ''}"
+        for kind, found in names.items()
+    ]
 
 
 def summary(kind: Kind, names: list[str]) -> str:

@@ -130,7 +130,7 @@ def test_what_is_passed_over_is_named_with_its_remedy(tmp_path: Path) -> None:
     with camera:
         pass
     said = "\n".join(notices)
-    assert "2 WebP images (1.webp, 2.WEBP); convert them to PNG or JPEG" in said
+    assert "2 WebP images (1.webp, 2.WEBP); convert to PNG or JPEG" in said
     assert "a microscope program's file (scan.czi); export" in said
     assert "a whole-slide image (slide.svs); export fields" in said
     assert "a hidden image (.b.png); rename" in said

@@ -86,8 +86,8 @@ def test_unusual_but_usable_images_are_accepted_and_said(
 
 def test_damaged_files_fail_the_check(cells: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whole = (cells / "eo" / "0.png").read_bytes()
-    (cells / "eo" / "half.png").write_bytes(whole[: len(whole) // 2])
-    (cells / "mono" / "empty.jpg").touch()
+    aged(cells / "eo" / "half.png", whole[: len(whole) // 2])
+    aged(cells / "mono" / "empty.jpg", b"")
     assert run("data", "check", cells) == 1
     out, err = capfd.readouterr()
     assert "error: 2 files do not decode" in out
@@ -240,7 +240,7 @@ def test_what_is_passed_over_is_named_with_its_remedy(
     assert code == 0
     said = "\n".join(report["passed_over"])
     for part in (
-        "2 WebP images (eo/1.webp, eo/2.webp); convert them to PNG or JPEG",
+        "2 WebP images (eo/1.webp, eo/2.webp); convert to PNG or JPEG",
         "a microscope program's file (mono/scan.czi); export",
         "an image in no class folder (loose.png); move",
         "a hidden image (eo/.hidden.png); rename",

@@ -96,6 +96,7 @@ class LiveCamera(ABC):
         self.name = name
         self.report = CameraReport()
         self._stall_seconds = stall_seconds
+        self._leave_seconds = 2.0
         self._fresh = threading.Condition()
         self._newest: Frame | None = None
         self._trouble: str | None = None
@@ -141,7 +142,7 @@ class LiveCamera(ABC):
     ) -> None:
         """Stop reading and release the camera, unless its driver hangs."""
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=self._leave_seconds)
         if not self._thread.is_alive():
             self._close()
 

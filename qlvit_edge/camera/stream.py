@@ -80,6 +80,8 @@ class StreamCamera(LiveCamera):
             self._start_ffmpeg()
 
     def _start_ffmpeg(self) -> None:
+        # While FFmpeg waits, the standard error is looked at: it must be given back first.
+        self._leave_seconds = OPEN_SECONDS + 2
         limits = (
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(OPEN_SECONDS * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(min(OPEN_SECONDS, self._stall_seconds) * 1000)),

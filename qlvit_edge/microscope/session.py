@@ -166,8 +166,8 @@ class Session:
 
     @property
     def incomplete(self) -> bool:
-        """Whether damaged parts of a folder or video were left out; a live camera goes on."""
-        return self._stored_source and self.report.dropped > 0
+        """Whether damaged parts of a folder or video, or all there was, were left out."""
+        return self.report.dropped > 0 and (self._stored_source or self.frames == 0)
 
     def run(
         self,
