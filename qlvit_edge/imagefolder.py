@@ -166,11 +166,8 @@ def summary(kind: Kind, names: list[str]) -> str:
     """Return e.g. ``"2 WebP images (a/1.webp, a/2.webp)"``."""
     shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
     more = ", …" if len(names) > _NAMES_SHOWN else ""
-    return (
-        f"{len(names)} {kind.many}" * (len(names) > 1)
-        + kind.one * (len(names) == 1)
-        + (f" ({shown}{more})")
-    )
+    counted = kind.one if len(names) == 1 else f"{len(names)} {kind.many}"
+    return f"{counted} ({shown}{more})"
 
 
 def printable(name: str) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -369,6 +370,27 @@ def test_a_chunked_answer_and_bare_jpegs_are_read() -> None:
 
     with server(one) as url:
         assert means(taken(url)[1]) == [120]
+
+
+def test_a_video_on_a_server_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"XVID"), 10, (64, 48))
+    for grey in range(0, 240, 8):
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    content = path.read_bytes()
+
+    def answer(request: Any, number: int) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "video/x-msvideo")
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    with server(answer) as url:
+        camera, frames, _ = taken(url)
+    assert frames
+    assert camera.report.dropped == camera.report.reconnections == 0
 
 
 @pytest.mark.parametrize(

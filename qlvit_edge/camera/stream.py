@@ -51,7 +51,7 @@ class StreamCamera(LiveCamera):
         self._response: HTTPResponse | None = None
         self._pictures: Iterator[bytes] = iter(())
         self._capture: Capture | None = None
-        self._one_picture = False
+        self._finite = False
         self._wait = FIRST_WAIT
 
     def _start(self) -> None:
@@ -61,13 +61,13 @@ class StreamCamera(LiveCamera):
         self._response = open_url(self._address, min(OPEN_SECONDS, self._stall_seconds))
         kind = self._response.headers.get_content_type()
         named = self._response.headers.get("Content-Type", "")
-        self._one_picture = False
+        self._finite = self._response.headers.get("Content-Length") is not None
         if kind.startswith("multipart/"):
             self._pictures = parts(self._response.read1, boundary_of(named))
         elif kind in _RAW_MJPEG:
             self._pictures = jpegs(self._response.read1)
         elif kind.startswith("image/"):
-            self._pictures, self._one_picture = jpegs(self._response.read1), True
+            self._pictures, self._finite = jpegs(self._response.read1), True
         elif kind in ("text/html", "text/plain", "application/json", "application/xml") and named:
             self._close()
             raise CameraError(
@@ -101,6 +101,8 @@ class StreamCamera(LiveCamera):
             if self._capture is not None:
                 taken = self._capture.read()
                 if taken is None:
+                    if self._finite:  # a video file on a server, which is over
+                        raise SourceEndedError
                     return None
                 image, finding = taken.image, taken.finding
             else:
@@ -117,7 +119,7 @@ class StreamCamera(LiveCamera):
         try:
             content = next(self._pictures, None)
         except OSError:
-            if self._one_picture and (self.report.size or self.report.dropped):
+            if self._finite and (self.report.size or self.report.dropped):
                 raise SourceEndedError from None
             raise
         if content is None:
