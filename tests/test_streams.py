@@ -112,6 +112,11 @@ def test_a_cut_part_costs_none_of_the_others(length: int | None) -> None:
     assert bodies(content) == [PICTURES[0], cut, PICTURES[2], PICTURES[0]]
 
 
+def test_a_length_is_believed_where_the_boundary_follows() -> None:
+    png = b"\x89PNG\r\n\x1a\n" + b"text\r\n--frame\r\n" + bytes(300)
+    assert bodies(part(png) + part(PICTURES[0]), piece=50) == [png, PICTURES[0]]
+
+
 def test_a_picture_is_given_before_the_next_boundary_comes() -> None:
     content = part(PICTURES[0])
     source = Bytes(content, len(content))
@@ -303,6 +308,28 @@ def test_a_stream_that_stays_away_ends_the_run_after_the_stated_time() -> None:
             next(frames)
         assert 0.4 < time.monotonic() - began < 3
     assert caught.value.exit_code == 2
+
+
+def test_a_camera_that_is_away_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(stream, "LAST_WAIT", 10.0)
+    requests: list[int] = []
+
+    def answer(request: Any, number: int) -> None:
+        requests.append(number)
+        if number:
+            request.send_error(503)
+        else:
+            begin(request)
+            send(request, part(PICTURES[0]))
+
+    with (
+        server(answer) as url,
+        StreamCamera(url, stall_seconds=0.6) as camera,
+        pytest.raises(CameraStalledError),
+    ):
+        list(camera.frames())
+    assert 4 <= len(requests) <= 9
 
 
 def test_a_stream_that_falls_silent_is_noticed() -> None:

@@ -166,11 +166,7 @@ def _body(buffer: _Buffer, line: re.Pattern[bytes], length: int) -> bytes:
                 return buffer.take(end)
         if length and _boundary_at(buffer.data, line, length):
             return buffer.take(length)
-        if near and (
-            len(buffer.data) > length
-            or near.group(1) == b"--"
-            or _HEADER.match(buffer.data, near.end())
-        ):
+        if near and (len(buffer.data) > length or _HEADER.match(buffer.data, near.end())):
             return _without_newline(buffer.take(near.start()))
         # What lies in the last bytes may be half a boundary.
         searched = max(0, len(buffer.data) - len(line.pattern) - 64)
