@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qlvit_edge import bundled
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.images import choose_images, files_elsewhere
-from qlvit_edge.data.choose import evenly
+from qlvit_edge.data.choose import evenly, of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
 from qlvit_edge.data.split import Split, load_split, select
 from qlvit_edge.errors import CalibrationError, DataError
@@ -82,8 +82,7 @@ def evaluation_images(
             f"has classes {', '.join(folder.classes)}, the run {', '.join(run.classes)}",
             "compare on the data of this run",
         )
-    everything = len(folder.images) * len(folder.classes)
-    allowed, _ = choose_images(folder, splits, everything, test_files)
+    allowed, _ = choose_images(folder, splits, len(folder.images), test_files)
     used = set(calibration.images.values())
     unused = [image for image in allowed if sha256(read_file(image.path)) not in used]
     trained_on = {*splits[0].train}
@@ -100,13 +99,7 @@ def evaluation_images(
         raise CalibrationError(
             folder.root, "no image is left to judge by", "calibrate on fewer with --images"
         )
-    chosen: list[LabelledImage] = []
-    share = -(-count // len(folder.classes))
-    for label in range(len(folder.classes)):
-        own = [image for image in unused if image.label == label]
-        wanted = min(share, len(own))
-        chosen += [own[index * len(own) // wanted] for index in range(wanted)]
-    return EvaluationImages([chosen[index] for index in evenly(len(chosen), count)], origin)
+    return EvaluationImages(of_every_class(unused, count), origin)
 
 
 def images_for_layers(

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from qlvit_edge.errors import DataError, QLViTEdgeError
 from qlvit_edge.preprocess import IMAGE_SUFFIXES
+from qlvit_edge.text import plain
 
 T = TypeVar("T")
 
@@ -164,18 +165,10 @@ def notes_on(passed_over: Iterable[PassedOver]) -> list[str]:
 
 def summary(kind: Kind, names: list[str]) -> str:
     """Return e.g. ``"2 WebP images (a/1.webp, a/2.webp)"``."""
-    shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
+    shown = ", ".join(plain(name) for name in names[:_NAMES_SHOWN])
     more = ", …" if len(names) > _NAMES_SHOWN else ""
     counted = kind.one if len(names) == 1 else f"{len(names)} {kind.many}"
     return f"{counted} ({shown}{more})"
-
-
-def printable(name: str) -> str:
-    """Return a name as a terminal may show it: control characters and odd bytes escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in name
-    )
 
 
 def nfc(name: str) -> str:

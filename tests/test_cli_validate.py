@@ -294,7 +294,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         out.write_text("mine")
     else:
         monkeypatch.setitem(__import__("sys").modules, "tflite_runtime.interpreter", None)
-        monkeypatch.setattr("qlvit_edge.evaluation.validation.run_in_child", lambda *_: "")
         arguments += ["--runtime", "tflite-runtime"]
     assert _validate(*arguments) == 2
     captured = capsys.readouterr()

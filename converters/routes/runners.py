@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.routes.closeness import Logits
-from qlvit_edge.inference.interpreter import Interpreter, Kernels, load_runtime
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.native import load_runtime
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.memory import peak_memory
 

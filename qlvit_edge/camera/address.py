@@ -1,4 +1,4 @@
-"""Addresses of cameras: their parts, and how they are shown without their secrets."""
+"""Addresses of cameras in the network, taken apart."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError
-
-HIDDEN = "***"
-
-_USER = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#]*@")
-_SECRET = re.compile(
-    r"(?i)([?&;](?:[^=&;#]*(?:pass|pwd|token|secret|key|auth|user|login|sig)[^=&;#]*)=)[^&;#]*"
-)
 
 
 @dataclass(frozen=True)
@@ -22,7 +16,7 @@ class Address:
 
     Attributes:
         url: without user, password and fragment.
-        shown: for messages and results, see `masked`.
+        shown: for messages and results, see `qlvit_edge.credentials.masked`.
         user: the user's name, None where the address names none.
         password: may be empty.
     """
@@ -31,13 +25,6 @@ class Address:
     shown: str
     user: str | None
     password: str
-
-
-def masked(source: str) -> str:
-    """Return what a user wrote after `--camera` without user, password and secret settings."""
-    if "://" not in source:
-        return source
-    return _SECRET.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", source))
 
 
 def read_address(source: str) -> Address:

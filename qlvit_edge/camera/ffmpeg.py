@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.imagefolder import finding_in, printable
+from qlvit_edge.imagefolder import finding_in
 from qlvit_edge.preprocess import decode
 from qlvit_edge.quiet import native_stderr_silenced
+from qlvit_edge.text import plain
 
 _JPEG_CODECS = frozenset({b"MJPG", b"mjpg", b"JPEG", b"jpeg", b"AVRN", b"LJPG"})
 # Its frames all call themselves intra frames, but lean on those before them.
@@ -143,4 +144,4 @@ def sorted_out(printed: bytes) -> str:
     text = _LINE.sub(b"", ours[0]).decode("ascii", "replace").strip()
     # Numbers and places differ from frame to frame; the kind of damage is what counts.
     kind = re.sub(r"-?\b(?:0x)?[0-9A-Fa-f]*\d[0-9A-Fa-f]*\b", "N", text)
-    return f"FFmpeg says: {printable(kind)[:_MOST_TEXT]}"
+    return f"FFmpeg says: {plain(kind)[:_MOST_TEXT]}"

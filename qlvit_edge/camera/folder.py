@@ -24,10 +24,10 @@ from qlvit_edge.imagefolder import (
     is_clutter,
     kind_of,
     notes_on,
-    printable,
     when_settled,
 )
 from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode_noting
+from qlvit_edge.text import plain
 
 
 @dataclass
@@ -178,7 +178,7 @@ class FolderCamera(PictureCamera):
             try:
                 image = self._decode(index)
             except DataError as error:
-                self.report.drop(finding_in(error, str(path)), printable(relative))
+                self.report.drop(finding_in(error, str(path)), plain(relative))
                 continue
             yield Frame(image, index, time.time(), relative)
 

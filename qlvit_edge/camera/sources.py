@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from qlvit_edge.camera.address import masked
 from qlvit_edge.camera.base import Camera
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError
 from qlvit_edge.imagefolder import VIDEO, begins_as_image, foreign_kind
 from qlvit_edge.preprocess import IMAGE_SUFFIXES

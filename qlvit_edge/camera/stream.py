@@ -14,11 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.camera.address import masked, read_address
+from qlvit_edge.camera.address import read_address
 from qlvit_edge.camera.base import LiveCamera, SourceEndedError
 from qlvit_edge.camera.ffmpeg import Capture
 from qlvit_edge.camera.http_request import OPEN_SECONDS, open_url
 from qlvit_edge.camera.multipart import boundary_of, jpegs, parts
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError, DataError
 from qlvit_edge.imagefolder import finding_in
 from qlvit_edge.preprocess import decode

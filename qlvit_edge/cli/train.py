@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import DEVICES
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
+from qlvit_edge.cli.options import white_level_option
 from qlvit_edge.model.family import SOFTMAXES
 
 if TYPE_CHECKING:
@@ -79,11 +81,12 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     help="Kinds of cells that no class stands for, separated by commas; every file made of the "
     "run says so.",
 )
+@white_level_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
 @click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
 )
@@ -119,6 +122,7 @@ def command(
     from qlvit_edge.data.split import load_split
     from qlvit_edge.files import ensure_writable, remove_leftovers
     from qlvit_edge.model.configs import size_config
+    from qlvit_edge.preprocess import white_level
     from qlvit_edge.training.checkpoint import LAST_FILE, RUN_FILE, RunConfig, TrainingSettings
     from qlvit_edge.training.session import choose_device, run_training
 
@@ -144,6 +148,7 @@ def command(
             seed=seed,
             settle=settle,
         ),
+        white_level=white_level(),
         unknown_cells=unknown_cells,
     )
     chosen_device = choose_device(device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Folder for report.json and index.html.",
 )
 @runtime_options
+@white_level_option
 @click.option(
     "--find-cells",
     is_flag=True,

@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, require_fit
 from qlvit_edge.errors import DataError
-from qlvit_edge.imagefile import read_pixels
-from qlvit_edge.imagefolder import finding_in, notes_on, when_settled
-from qlvit_edge.preprocess import read_file, to_rgb8, unusual
+from qlvit_edge.imagefile import REPLACE
+from qlvit_edge.imagefolder import notes_on, when_settled
+from qlvit_edge.preprocess import decode_stored, read_file
 
 _NAMED = 3  # images that an error names
 
@@ -148,14 +148,14 @@ def check_folder(
     file_hashes: dict[str, bytes] = {}
     for image in folder.images:
         try:
-            content, stored = when_settled(image.path, _read)
+            content, pixels, found = when_settled(image.path, _read)
         except DataError as error:
-            damaged[image.relative] = finding_in(error, str(image.path))
+            damaged[image.relative] = _finding(error, image)
         else:
             file_hashes[image.relative] = hashlib.sha256(content).digest()
-            same_pixels[_pixel_hash(to_rgb8(stored))].append(image)
-            sizes[image.label][stored.shape[1], stored.shape[0]] += 1
-            kinds[image.label].update(unusual(stored))
+            same_pixels[_pixel_hash(pixels)].append(image)
+            sizes[image.label][pixels.shape[1], pixels.shape[0]] += 1
+            kinds[image.label].update(found)
         advance()
     copies = [
         _copies(folder, group, file_hashes, side)
@@ -177,10 +177,16 @@ def check_folder(
     )
 
 
-def _read(path: Path) -> tuple[bytes, Any]:
-    """Return an image's bytes, and its pixels as stored."""
+def _read(path: Path) -> tuple[bytes, Any, list[str]]:
+    """Return an image's bytes, its pixels as 8-bit RGB, and what is unusual about it."""
     content = read_file(path)
-    return content, read_pixels(content, str(path))
+    return content, *decode_stored(content, str(path))
+
+
+def _finding(error: DataError, image: LabelledImage) -> str:
+    """Return "finding; remedy" of "subject: finding; remedy"; replacing the file goes unsaid."""
+    text = str(error).removeprefix(f"{image.path}: ")
+    return text.removesuffix(f"; {REPLACE}")
 
 
 def _first(findings: Iterable[str]) -> str:

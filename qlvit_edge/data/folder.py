@@ -20,8 +20,8 @@ from qlvit_edge.imagefolder import (
     kind_of,
     nfc,
     notes_on,
-    printable,
 )
+from qlvit_edge.text import plain
 
 _LAYOUT = "give a folder that holds one folder of images per class"
 
@@ -97,7 +97,7 @@ def scan(root: Path) -> ImageFolder:
             raise _too_few(root, folders, folder, len(found), passed_over)
         images += found
     if len(folders) == 1:
-        finding = f"holds one class only ({printable(folders[0].name)!r})"
+        finding = f"holds one class only ({plain(folders[0].name)!r})"
         raise DataError(root, finding, _remedy(passed_over, _LAYOUT))
     classes = tuple(nfc(folder.name) for folder in folders)
     return ImageFolder(root, classes, tuple(images), tuple(passed_over))
@@ -124,7 +124,7 @@ def _too_few(
     """What to say of a class with no image, or one."""
     inner = [name for name in map(_first_class_in, folders) if name]
     if count == 0 and len(inner) == len(folders):
-        names = ", ".join(printable(entry.name) for entry in folders[:4])
+        names = ", ".join(plain(entry.name) for entry in folders[:4])
         return DataError(
             root,
             f"its folders ({names}) hold folders of images themselves, as {inner[0]}",
@@ -145,7 +145,7 @@ def _first_class_in(folder: Path) -> str:
         if inner.is_dir() and kind_of(inner) is None:
             for entry in _entries(inner):
                 if kind_of(entry) is None and not entry.is_dir():
-                    return printable(f"{folder.name}/{inner.name}")
+                    return plain(f"{folder.name}/{inner.name}")
     return ""
 
 

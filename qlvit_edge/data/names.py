@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from qlvit_edge.data.folder import ImageFolder
 from qlvit_edge.errors import DataError
-from qlvit_edge.imagefolder import printable
+from qlvit_edge.text import plain
 
 _WORDS = "patient|subject|donor|case|slide|smear|sample|specimen|person|fall|pat|subj|pid|sub"
 _HINTS = (
@@ -56,7 +56,7 @@ def groups_from_names(folder: ImageFolder, expression: str) -> dict[str, str]:
     Raises:
         DataError: no regular expression, one without a group, or no name matches.
     """
-    subject = f"--groups-from-name {printable(expression)!r}"
+    subject = f"--groups-from-name {plain(expression)!r}"
     try:
         pattern = re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
@@ -70,7 +70,7 @@ def groups_from_names(folder: ImageFolder, expression: str) -> dict[str, str]:
     found = _read(folder, pattern)
     if not found:
         first = folder.images[0].relative.partition("/")[2]
-        raise DataError(subject, f"it matches no name, such as {printable(first)!r}", "correct it")
+        raise DataError(subject, f"it matches no name, such as {plain(first)!r}", "correct it")
     return found
 
 

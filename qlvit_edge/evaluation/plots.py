@@ -1,7 +1,7 @@
 """Pictures of training, calibration and validation, as PNG files.
 
-Drawn with matplotlib without a display, in one plain style; colours are those of Okabe and
-Ito, which colour-blind readers can tell apart.
+Drawn with matplotlib without a display, in one plain style and the colours of
+`qlvit_edge.palette`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.evaluation import metrics
 from qlvit_edge.files import atomic_path
+from qlvit_edge.palette import COLOURS
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MOST_LAYERS = 60
 _STYLE = {
     "font.size": 10,

@@ -33,9 +33,7 @@ from qlvit_edge.evaluation.validation_report import (
 )
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
-from qlvit_edge.inference.chain import ChainInterpreter
-from qlvit_edge.inference.chain import open_model as load
-from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.chain import ChainInterpreter, open_isolated
 from qlvit_edge.inference.classifier import softmax
 from qlvit_edge.inference.golden import compare_golden
 from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime
@@ -164,13 +162,6 @@ def class_order(model: Model, folder: ImageFolder) -> list[int]:
     return [model.labels.index(name) for name in folder.classes]
 
 
-def trial(content: bytes, kernels: str, runtime: Runtime) -> str:
-    """Run a model once on zeros and return the kernels in words; see `validate`."""
-    interpreter = load(content, kernels=Kernels(kernels), runtime=runtime)
-    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))
-    return interpreter.kernels_used
-
-
 def validate(
     model: Model,
     folder: ImageFolder,
@@ -204,12 +195,9 @@ def validate(
         ModelFileError: the runtime refuses the model or crashes on it.
         DeviceError: the runtime is not installed.
     """
-    # Kernels can end the process on odd models: let a child process try first.
-    run_in_child(model.path, trial, model.content, kernels.value, runtime)
     before = _peak_memory()
-    interpreter = load(model.content, kernels=kernels, runtime=runtime)
+    interpreter = open_isolated(model.content, kernels=kernels, runtime=runtime, subject=model.path)
     golden = compare_golden(model.metadata, interpreter)
-    interpreter.invoke(np.zeros(interpreter.input.shape, interpreter.input.dtype))  # warm up
     answers = []
     kinds: list[str] = []
     for image in images:

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
+from qlvit_edge.reading import UnreadableFileError, parse_json
 
 LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
@@ -158,7 +160,7 @@ class ModelMetadata(_Strict):
     input_size: tuple[_Side, _Side]
     colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
-    softmax: Literal["fast", "exact"]
+    softmax: IntegerSoftmax
     variant: str
     size_name: str
     checkpoint_sha256: str
@@ -238,7 +240,10 @@ def metadata_of(document: Document, *, subject: object = "model") -> ModelMetada
     if len(content) > MAX_METADATA_BYTES:
         raise ModelFileError(subject, f"its metadata have {len(content)} bytes", remedy)
     try:
+        parse_json(bytes(content))
         metadata = ModelMetadata.model_validate_json(bytes(content))
+    except UnreadableFileError as error:
+        raise ModelFileError(subject, f"its metadata {error}", remedy) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the text"

@@ -34,6 +34,7 @@ from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.reading import UnreadableFileError, parse_json, read_json
 
 FORMAT: Final = 1
 RUN_FILE = "run.json"
@@ -70,6 +71,7 @@ class RunConfig(BaseModel):
         data: folder of the images it was trained on.
         split_fingerprint: of its split.
         training: what else decided the training.
+        white_level: what was white in its images of 16 bits; None: nothing was said.
         unknown_cells: kinds of cells it was never shown; every file made of it says so.
         golden_images: folder of images that may travel in its files, one folder per class,
             relative to the run folder; or ``bundled:crops``, those of the package.
@@ -83,6 +85,7 @@ class RunConfig(BaseModel):
     data: str
     split_fingerprint: str
     training: TrainingSettings
+    white_level: int | None = None
     unknown_cells: list[str] = Field(default_factory=list)
     golden_images: str = BUNDLED_CROPS
 
@@ -119,13 +122,13 @@ def read_run_config(folder: Path) -> RunConfig:
     if not folder.is_dir():
         raise CheckpointError(folder, "is not a run folder", "name a folder that `train` wrote")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise CheckpointError(
             folder, f"holds no {RUN_FILE}", "name a folder that `train` wrote"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(path, f"is not JSON ({error})", "train again") from None
+    except UnreadableFileError as error:
+        raise CheckpointError(path, str(error), "train again") from None
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise CheckpointError(
@@ -167,10 +170,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(path, "is missing", "train again or restore it")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("qlvit_edge", "{}"))
+            header = parse_json((file.metadata() or {}).get("qlvit_edge", "{}").encode())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, UnreadableFileError, OSError) as error:
         raise CheckpointError(path, f"cannot be read ({error})", "train again") from None
+    if not isinstance(header, dict):
+        raise CheckpointError(path, "has a header that is no object", "train again")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             path,
