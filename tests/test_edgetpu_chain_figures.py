@@ -118,6 +118,7 @@ def test_inspect_counts_in_the_files_and_says_where_the_description_is_wrong(
     honest, forged = (values(c) for c in (archive, path.read_bytes()))
     assert honest["contradictions"] == ()
     assert any(finding in said for said in forged["contradictions"])
+    assert forged["witness"] == (honest["witness"] if forged["witness_holds"] else [])
     if edit is not _attention_on_the_edge_tpu:
         told = {"contradictions", "witness", "witness_holds"}
         assert {k: v for k, v in forged.items() if k not in told} == {

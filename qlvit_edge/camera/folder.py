@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -150,7 +151,7 @@ class PictureCamera:
     def _decode(self, number: int) -> NDArray[np.uint8]:
         """Return image ``number`` as (H, W, 3) uint8 RGB; counts what is unusual about it."""
         kinds: list[str] = []
-        image = when_settled(self._paths[number], lambda path: decode_noting(path, kinds))
+        image = when_settled(self._paths[number], partial(decode_noting, kinds=kinds))
         if number not in self._seen:
             self._seen.add(number)
             self.unusual.update(kinds)

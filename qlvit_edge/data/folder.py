@@ -68,12 +68,17 @@ class ImageFolder:
         )
 
 
-def scan(root: Path) -> ImageFolder:
+def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageFolder:
     """List the classes and images below ``root``.
 
+    Args:
+        root: the folder of class folders.
+        least_classes: 1 or 2; a network learns from two classes, one can be measured.
+        least_images: 1 or 2 of each class.
+
     Raises:
-        DataError: the folder is missing, unreadable or empty, holds one class only, a class
-            has fewer than two images, a name is not UTF-8, or two names are one in Unicode's
+        DataError: the folder is missing, unreadable or empty, holds too few classes, a class
+            has too few images, a name is not UTF-8, or two names are one in Unicode's
             composed form.
     """
     if not root.exists():
@@ -93,10 +98,11 @@ def scan(root: Path) -> ImageFolder:
     images: list[LabelledImage] = []
     for label, folder in enumerate(folders):
         found = _images_of(folder, label, passed_over)
-        if len(found) < 2:
-            raise _too_few(root, folders, folder, len(found), passed_over)
+        if len(found) < least_images:
+            remedy = f"give each class at least {'two' if least_images == 2 else 'one'}"
+            raise _too_few(root, folders, folder, len(found), passed_over, remedy)
         images += found
-    if len(folders) == 1:
+    if len(folders) < least_classes:
         finding = f"holds one class only ({plain(folders[0].name)!r})"
         raise DataError(root, finding, _remedy(passed_over, _LAYOUT))
     classes = tuple(nfc(folder.name) for folder in folders)
@@ -119,7 +125,12 @@ def _images_of(folder: Path, label: int, passed_over: list[PassedOver]) -> list[
 
 
 def _too_few(
-    root: Path, folders: list[Path], folder: Path, count: int, passed_over: list[PassedOver]
+    root: Path,
+    folders: list[Path],
+    folder: Path,
+    count: int,
+    passed_over: list[PassedOver],
+    remedy: str,
 ) -> DataError:
     """What to say of a class with no image, or one."""
     inner = [name for name in map(_first_class_in, folders) if name]
@@ -135,7 +146,7 @@ def _too_few(
     return DataError(
         folder,
         f"class {folder.name!r} has {counted}",
-        _remedy(own, "give each class at least two"),
+        _remedy(own, remedy),
     )
 
 
