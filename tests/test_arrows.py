@@ -15,7 +15,7 @@ LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "pro
 LEAVES |= {"reading", "text", "version"}
 """Modules that import none of the package but one another."""
 
-IMAGES = {"imagefile", "preprocess", "resample"}
+IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
 """From an image file to what a network is fed."""
 
 DEVICE: dict[str, set[str]] = {

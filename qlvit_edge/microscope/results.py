@@ -61,6 +61,8 @@ class Results:
         path: the file.
         run_id: this run's row in `runs`.
         outcome: what that row says.
+        dropped_frames: frames that came damaged so far; stored with the frames that follow,
+            and at the end, however the run ends.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class Results:
         """
         self.path = path
         self.outcome: Outcome = "running"
+        self.dropped_frames = 0
+        self._dropped_noted = 0
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -163,6 +167,12 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [self._insert(connection, record) for record in records]
+                dropped = self.dropped_frames
+                if dropped != self._dropped_noted:
+                    connection.execute(
+                        "UPDATE runs SET dropped_frames = ? WHERE id = ?", (dropped, self.run_id)
+                    )
+            self._dropped_noted = dropped
             self._watch_log()
             return numbers
 
@@ -174,12 +184,11 @@ class Results:
         """Return the size of the write-ahead log in bytes."""
         return self._claim.log_bytes()
 
-    def finish(self, outcome: Outcome, *, dropped_frames: int = 0) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Note how the run ended, unless that was noted before.
 
         Args:
             outcome: how it ended.
-            dropped_frames: frames that came damaged and were left out.
 
         Raises:
             ResultsLostError: the file was taken away; it says "failed", wherever it is now.
@@ -195,7 +204,7 @@ class Results:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
                     "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ? WHERE id = ?",
-                    (time.time(), outcome, dropped_frames, self.run_id),
+                    (time.time(), outcome, self.dropped_frames, self.run_id),
                 )
 
         try:
