@@ -11,7 +11,7 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {"errors", "files", "memory", "progress", "quiet", "version"}
+LEAVES = {"errors", "files", "memory", "progress", "quiet", "statistics", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "preprocess", "resample"}
