@@ -28,6 +28,11 @@ from qlvit_edge.data.loader import (
     check_images,
 )
 from qlvit_edge.data.split import Split, require_fit, select
+from qlvit_edge.data.training_images import (
+    list_training_images,
+    read_training_images,
+    write_training_images,
+)
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
@@ -85,6 +90,9 @@ def run_training(
         if not (resume and (out / RUN_FILE).exists()):
             write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
             write_run_config(out, run)
+        listed = read_training_images(out)
+        if listed is None or listed.split_fingerprint != split.fingerprint:
+            _list_training_images(out, split, [*training, *validation], progress)
         report = _reporter(progress, run.training.epochs, len(cached))
         log = _log_to(sys.stderr, run.training.epochs) if progress.disable else _no_log
         state = loop.train(run, out, cached, validation, device, resume, report, log)
@@ -122,6 +130,16 @@ def _prepare(
     if kinds:
         print(note_on(Counter(kinds)))
     return cached
+
+
+def _list_training_images(
+    out: Path, split: Split, images: Sequence[LabelledImage], progress: Progress
+) -> None:
+    """Write what is trained on into the run folder, so that it is known again by content."""
+    task = progress.add_task("listing the training images", total=len(images), figures="")
+    listed = list_training_images(images, split.fingerprint, lambda: progress.advance(task))
+    write_training_images(out, listed)
+    progress.remove_task(task)
 
 
 def _reporter(progress: Progress, epochs: int, images: int) -> Callable[[loop.Progress], None]:
