@@ -19,7 +19,7 @@ from qlvit_edge.converters.proof import equality
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
-from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.
@@ -99,29 +99,33 @@ def test_images_are_shared_among_processes_and_put_in_order_again(run: Path) -> 
     np.testing.assert_array_equal(together.logits, alone.logits)
 
 
-def _spoil(model: bytes, tensor: str) -> bytes:
-    """Return a file with zeros for the weights of one layer."""
-    weights = next(
-        t for t in read_document(model).tensors if t.name.startswith(tensor) and t.data is not None
-    )
-    content = bytes(weights.data)
-    assert model.count(content) == 1
-    return model.replace(content, bytes(len(content)))
+@pytest.fixture
+def _embedding_zeroes_the_head(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata go in, and the weights of the last layer become zeros."""
+    graph, _ = _built(run)
+    head = (t.data for t in graph.tensors() if t.name.startswith("head/logits"))
+    weights = max((data for data in head if data is not None), key=lambda data: data.nbytes)
+    content, real = np.ascontiguousarray(weights).tobytes(), conversion.embed
+
+    def spoil(model: bytes, metadata: ModelMetadata) -> bytes:
+        written = real(model, metadata)
+        assert written.count(content) == 1
+        return written.replace(content, bytes(len(content)))
+
+    monkeypatch.setattr(conversion, "embed", spoil)
 
 
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
 def test_metadata_that_change_the_weights_are_refused(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What is proved are the bytes that are written: here with a head of zeros."""
-    real = conversion.embed
-    monkeypatch.setattr(
-        conversion, "embed", lambda model, metadata: _spoil(real(model, metadata), "head/logits")
-    )
     line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3, *GENEROUS)
     assert "metadata change its logits" in line
     assert files_below(tmp_path) == set()
 
 
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
 @pytest.mark.parametrize(
     ("check", "finding"),
     [
@@ -138,23 +142,16 @@ def test_written_bytes_are_proved_twice_over(
     finding: str,
 ) -> None:
     """By all judged images' logits and by every tensor: either alone would find it."""
-    real = conversion.embed
-    monkeypatch.setattr(
-        conversion, "embed", lambda model, metadata: _spoil(real(model, metadata), "head/logits")
-    )
     monkeypatch.setattr(conversion, check, lambda *_: None)
     line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3, *GENEROUS)
     assert finding in line
 
 
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
 def test_accuracy_is_that_of_the_written_bytes(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """With every other check off, the report still shows what a head of zeros costs."""
-    real = conversion.embed
-    monkeypatch.setattr(
-        conversion, "embed", lambda model, metadata: _spoil(real(model, metadata), "head/logits")
-    )
     same = conversion._prove
     good: list[Any] = []
 

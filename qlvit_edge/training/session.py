@@ -197,7 +197,8 @@ def _finish(
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "test_images": len(test),
+        "test_images": len(test),  # the whole test side
+        "split_fingerprint": run.split_fingerprint,
         "test_accuracy_whole_image": whole,
         "test_accuracy_cell_crop": crop,
         "confusion_matrix": confusion.tolist(),
