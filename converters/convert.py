@@ -261,6 +261,9 @@ def _metadata(
         split_fingerprint=run.split_fingerprint,
         training_data=Path(run.data).name,
         unknown_cells=run.unknown_cells,
+        stain=run.stain,
+        camera=run.camera,
+        objective=run.objective,
         accuracy={
             f"float, {sample.words}": accuracies.float_accuracy,
             f"integer, {sample.words}": accuracies.file_accuracy,

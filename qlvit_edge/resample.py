@@ -17,10 +17,13 @@ WEIGHT_BITS = 16
 """Each row of weights sums to 2 to this power."""
 
 _BLOCK = 8  # output rows a matrix product makes; a few rows share most of their input
+_PART = 1 << 21  # samples that are copied as float64 at a time
 
 
 @lru_cache(maxsize=64)
-def triangle_weights(length_in: int, length_out: int) -> NDArray[np.int64]:
+def triangle_weights(
+    length_in: int, length_out: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the weights that turn ``length_in`` samples into ``length_out``.
 
     Output i sits at (i + ½)·in/out; the weight of input j falls linearly from there and
@@ -33,16 +36,17 @@ def triangle_weights(length_in: int, length_out: int) -> NDArray[np.int64]:
         length_out: samples along the output axis, at least 1.
 
     Returns:
-        (length_out, length_in) int64, read-only, non-negative.
+        (length_out,) int64, the first input of each output; and (length_out, taps) int64,
+        non-negative, the weights of it and the inputs after it. Both are read-only.
     """
     total = 1 << WEIGHT_BITS
-    weights = np.zeros((length_out, length_in), dtype=np.int64)
     outputs = np.arange(length_out, dtype=np.int64)[:, None]
     reach = max(length_in, length_out)
     # Only taps nearer than `reach` / out have a weight: a window of them, the same for all rows.
     first = np.maximum(0, ((2 * outputs + 1) * length_in - 2 * reach) // (2 * length_out))
     window = min(length_in, 2 * reach // length_out + 3)
-    inputs = np.minimum(first, length_in - window) + np.arange(window)
+    first = np.minimum(first, length_in - window)
+    inputs = first + np.arange(window)
     # Distances in units of 1/(2·out) input samples, so that all are integers.
     distance = np.abs((2 * inputs + 1) * length_out - (2 * outputs + 1) * length_in)
     height = np.maximum(0, 2 * reach - distance)
@@ -55,9 +59,10 @@ def triangle_weights(length_in: int, length_out: int) -> NDArray[np.int64]:
     np.put_along_axis(
         rows, order, np.take_along_axis(rows, order, 1) + (np.arange(window) < lost), 1
     )
-    np.put_along_axis(weights, inputs, rows, 1)
-    weights.setflags(write=False)
-    return weights
+    first = first[:, 0]
+    first.setflags(write=False)
+    rows.setflags(write=False)
+    return first, rows
 
 
 def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -101,18 +106,29 @@ def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 def _along_first_axis(
     values: NDArray[np.uint8] | NDArray[np.float64], length: int
 ) -> NDArray[np.float64]:
-    """Resample axis 0 of (N, M, C) to ``length``; integers × 2¹⁶, carried in float64."""
-    weights = triangle_weights(values.shape[0], length)
-    rest = values.shape[1:]
-    flat = np.ascontiguousarray(values).reshape(values.shape[0], -1)
-    result = np.empty((length, flat.shape[1]), dtype=np.float64)
+    """Resample axis 0 of (N, M, C) to ``length``; integers × 2¹⁶, carried in float64.
+
+    Only a part of ``values`` is copied at a time, so that a large image costs no more
+    memory than a small one.
+    """
+    first, rows = triangle_weights(values.shape[0], length)
+    _, wide, channels = values.shape
+    result = np.empty((length, wide, channels), dtype=np.float64)
     for start in range(0, length, _BLOCK):
-        block = weights[start : start + _BLOCK]
-        used = np.flatnonzero(block.any(axis=0))
-        taps = slice(int(used[0]), int(used[-1]) + 1)
-        np.matmul(
-            block[:, taps].astype(np.float64),
-            flat[taps].astype(np.float64),
-            out=result[start : start + _BLOCK],
-        )
-    return result.reshape(length, *rest)
+        block, taps = _block(first[start : start + _BLOCK], rows[start : start + _BLOCK])
+        step = max(1, _PART // (block.shape[1] * channels))
+        for left in range(0, wide, step):
+            part = values[taps, left : left + step].astype(np.float64, order="C")
+            made = block @ part.reshape(len(part), -1)
+            result[start : start + len(block), left : left + step] = made.reshape(
+                len(block), -1, channels
+            )
+    return result
+
+
+def _block(first: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], slice]:
+    """Return the weights of a few outputs as a matrix, and the inputs that its columns are."""
+    begin, end = int(first.min()), int(first.max()) + rows.shape[1]
+    block = np.zeros((len(first), end - begin))
+    np.put_along_axis(block, first[:, None] - begin + np.arange(rows.shape[1]), rows, 1)
+    return block, slice(begin, end)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from qlvit_edge import imagefile
+from qlvit_edge.imagefile import native
 from qlvit_edge.preprocess import decode
 from qlvit_edge.quiet import native_stderr_silenced
 
@@ -31,7 +31,7 @@ def test_decoding_beside_a_silenced_block_leaves_stderr_where_it_was(
         go_on.wait(5)
         return plain(*arguments)
 
-    monkeypatch.setattr(imagefile.cv2, "imdecode", slow)
+    monkeypatch.setattr(native.cv2, "imdecode", slow)
     before = _where()
     other = threading.Thread(target=decode, args=(image,))
     with native_stderr_silenced():

@@ -9,33 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.choices import ROUTES
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import WordList, white_level_of, white_level_option
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from qlvit_edge.cli.plain_table import PlainTable
     from qlvit_edge.converters.routes.compare import RouteComparison, Row
-
-_ROUTES = ("native", "onnx", "onnx2tf")
-
-
-def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Routes, separated by commas."""
-    parts = [part.strip() for part in value.split(",")]
-    for part in parts:
-        if part not in _ROUTES:
-            raise click.BadParameter(f"{part!r} is not one of {', '.join(_ROUTES)}", ctx, param)
-    return tuple(dict.fromkeys(parts))
 
 
 @click.command("compare")
 @click.argument("run")
 @click.option(
     "--routes",
-    callback=_parse_list,
-    metavar="LIST",
-    default="native,onnx,onnx2tf",
+    type=WordList(ROUTES),
+    default=",".join(ROUTES),
     show_default=True,
     help="Routes of `convert`.",
 )
@@ -80,6 +70,7 @@ def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy over latency (PNG).")
+@white_level_option
 def command(
     run: str,
     routes: tuple[str, ...],
@@ -92,11 +83,12 @@ def command(
     json_path: Path | None,
     plot: Path | None,
 ) -> None:
-    """Convert RUN by every route and show what each file answers, takes and costs.
+    """Convert RUN by every route and show what each file answers and what it costs.
 
-    A route that cannot do something is a row with its error; a file that is not the network
-    is a row with the accuracy it has. All run on one thread and take turns; memory is above
-    the bare runtime, in a process of its own each.
+    RUN is a run folder or the name of a bundled model. A route that fails is a row with its
+    error; a file that is not the network is a row with the accuracy it has. All files run on one
+    thread and take turns, in a new order every round; memory is counted above the bare runtime's,
+    each in a process of its own. Exit code 0 even if a route fails.
 
     \b
     Example:
@@ -105,7 +97,7 @@ def command(
     """
     require("onnx", "torch", "safetensors", "onnx", "onnxruntime")
     if plot is not None:
-        require("validate", "matplotlib")
+        require("plots", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
@@ -118,6 +110,7 @@ def command(
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, is_bundled(run), progress_bar)
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     found = compare_routes(
@@ -145,6 +138,9 @@ def command(
             if row.latency_ms is not None and row.accuracy is not None
         ]
         plot_routes(points, plot)
+    next_step(
+        f"qlvit-edge convert {shell_word(run)} --out model.tflite", "write the file of one route"
+    )
 
 
 def _print(found: RouteComparison) -> None:
@@ -158,18 +154,15 @@ def _print(found: RouteComparison) -> None:
     console.print(found.machine.words, highlight=False, markup=False)
 
 
-def _answers(rows: Sequence[Row], title: str) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title))
+def _answers(rows: Sequence[Row], title: str) -> PlainTable:
+    table = plain_table(title)
     table.add_column("file", overflow="fold")
     for heading in ("accuracy", "same class", "no delegate", "median off", "worst off", "verdict"):
         table.add_column(heading, justify="right")
     for row in rows:
         close = row.closeness
         table.add_row(
-            Text(row.name),
+            row.name,
             _percent(row.accuracy),
             _percent(row.agreement),
             _percent(row.agreement_builtin),
@@ -181,17 +174,14 @@ def _answers(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def _costs(rows: Sequence[Row], rounds: int) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"Costs, one thread, {rounds} rounds in turns")
+def _costs(rows: Sequence[Row], rounds: int) -> PlainTable:
+    table = plain_table(f"Costs, one thread, {counted(rounds, 'round')} in turns")
     table.add_column("file", overflow="fold")
     for heading in ("ms", "peak MB", "file kB", "float tensors", "partitions", "convert s"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            Text(row.name),
+            row.name,
             _number(row.latency_ms, ".2f"),
             _number(row.peak_bytes, ".1f", 1e6),
             _number(row.bytes, ".0f", 1e3),

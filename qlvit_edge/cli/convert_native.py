@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def convert_natively(
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.convert_proof import print_proof
+    from qlvit_edge.cli.options import white_level_of
     from qlvit_edge.converters.convert import convert
     from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
     from qlvit_edge.converters.lower import require_lowerable
@@ -78,6 +80,7 @@ def convert_natively(
         require_no_folder(path)
         ensure_writable(path.absolute().parent)
     checkpoint, bundled = load_checkpoint(resolve_run(run)), is_bundled(run)
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, bundled, progress_bar)
     choice = _choose_int16(checkpoint, softmax, data, split_path, int16_layers, bundled)
     require_lowerable(checkpoint.network)
@@ -106,6 +109,10 @@ def convert_natively(
     verdict.require(out)
     write_bytes(out, model)
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
+    next_step(
+        f"qlvit-edge validate {shell_word(out)} --data FOLDER --out report/",
+        "measure it on the device",
+    )
 
 
 def _choose_int16(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.errors import ConversionError, GateError
 
@@ -42,7 +43,7 @@ def require_options_of_route(context: click.Context, route: str) -> None:
             raise ConversionError(
                 option,
                 f"belongs to --route {' or '.join(owners)}, not {route}",
-                f"leave {option} away",
+                f"leave {option} out",
             )
 
 
@@ -78,6 +79,7 @@ def convert_by_route(
     require("onnx", "onnx", "onnxruntime")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
+    from qlvit_edge.cli.options import white_level_of
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.files import write_onnx, write_onnx2tf
@@ -88,12 +90,16 @@ def convert_by_route(
         require_no_folder(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
+    white_level_of(checkpoint.run)
     proof = proof_images(checkpoint, data, split_path, is_bundled(run), progress_bar)
     if route == "onnx":
         report = write_onnx(checkpoint, proof, count, out, progress_bar)
         _print_onnx(report, out)
         if report_path is not None:
             write_json(report_path, report.as_dict())
+        next_step(
+            f"qlvit-edge compare {shell_word(run)} --routes native,onnx", "both files side by side"
+        )
         return
     files = write_onnx2tf(
         checkpoint,
@@ -116,6 +122,7 @@ def convert_by_route(
             "network",
             "use the files that were written, or the native route",
         )
+    next_step(f"qlvit-edge compare {shell_word(run)}", "all routes side by side")
 
 
 def _print_onnx(report: OnnxReport, out: Path) -> None:

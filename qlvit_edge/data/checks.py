@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, require_fit
 from qlvit_edge.errors import DataError
-from qlvit_edge.imagefile import read_pixels
-from qlvit_edge.preprocess import read_file, to_rgb8, unusual
+from qlvit_edge.imagefile import REPLACE
+from qlvit_edge.preprocess import decode_stored, read_file
 
 
 class ClassSummary(BaseModel):
@@ -123,14 +123,14 @@ def check_folder(
     for image in folder.images:
         try:
             content = read_file(image.path)
-            stored = read_pixels(content, image.relative)
+            pixels, found = decode_stored(content, image.relative)
         except DataError as error:
             damaged[image.relative] = _finding(error, image)
         else:
             file_hashes[image.relative] = hashlib.sha256(content).digest()
-            same_pixels[_pixel_hash(to_rgb8(stored))].append(image)
-            sizes[image.label][stored.shape[1], stored.shape[0]] += 1
-            kinds[image.label].update(unusual(stored))
+            same_pixels[_pixel_hash(pixels)].append(image)
+            sizes[image.label][pixels.shape[1], pixels.shape[0]] += 1
+            kinds[image.label].update(found)
         advance()
     copies = [
         _copies(folder, group, file_hashes, side)
@@ -152,11 +152,11 @@ def check_folder(
 
 
 def _finding(error: DataError, image: LabelledImage) -> str:
-    """Return the middle of "subject: finding; remedy"."""
+    """Return "finding; remedy" of "subject: finding; remedy"; replacing the file goes unsaid."""
     text = str(error)
     for subject in (image.relative, str(image.path)):
         text = text.removeprefix(f"{subject}: ")
-    return text.rpartition("; ")[0]
+    return text.removesuffix(f"; {REPLACE}")
 
 
 def _pixel_hash(pixels: Any) -> bytes:
