@@ -12,7 +12,7 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"reading", "text", "version"}
+LEAVES |= {"reading", "statistics", "text", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
