@@ -136,6 +136,8 @@ def train(
         CheckpointError: ``resume`` and the folder's last state does not fit this run.
     """
     settings: dict[str, object] = run.model_dump(mode="json", exclude=set(DESCRIPTION_FIELDS))
+    if run.white_level is None:
+        del settings["white_level"]  # runs begun before there was one can be resumed
     torch.manual_seed(run.training.seed)
     network = QLViT(run.network).to(device)
     average = copy.deepcopy(network)
