@@ -30,13 +30,24 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
 	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
+.PHONY: help env wheel demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
 	cortex clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3.13)
+
+# Built aside and moved, so that a build that is cut short leaves no wheel behind.
+wheel: $(PACKAGE_STAMP)  ## build dist/*.whl, what firmware_scripts/install.sh installs, and the sdist
+	@rm -rf build dist.new
+	mkdir dist.new
+	"$(BIN)/python" -c 'import setuptools.build_meta as b; b.build_sdist("dist.new"); b.build_wheel("dist.new")' \
+		>dist.new/log 2>&1 || { cat dist.new/log >&2; exit 1; }
+	rm dist.new/log
+	rm -rf build dist *.egg-info
+	mv dist.new dist
+	ls -sh1 dist
 
 demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
 	@mkdir -p demo
@@ -88,8 +99,10 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
-fuzz: $(PACKAGE_STAMP)  ## 100 000 hostile inputs through the model file reader
+fuzz: $(PACKAGE_STAMP)  ## hostile models: 100 000 for the reader, 10 000 for all that runs them
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
+	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
+	"$(BIN)/python" tests/attacks/fuzz_native.py --inputs 10000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then
@@ -132,7 +145,7 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	.venv-nightly/bin/python benchmarks/nightly.py
 
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-nightly build demo *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
@@ -147,7 +160,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,validate,tiff,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,dev]"
 	rm -rf build
 	touch "$@"
 

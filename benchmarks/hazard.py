@@ -20,7 +20,8 @@ from qlvit_edge.converters.graph import Graph, Quantisation, Tensor
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.inference.interpreter import Kernels, load_native, plan, run_native
+from qlvit_edge.inference.interpreter import Kernels
+from qlvit_edge.inference.native import load_native, plan, run_native
 
 ROWS, DEPTH, COLUMNS = 6, 32, 8
 

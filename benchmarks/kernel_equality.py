@@ -30,7 +30,8 @@ from qlvit_edge.converters.graph import Graph, Operation
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.inference.arithmetic import runtime_version
-from qlvit_edge.inference.interpreter import Kernels, load_native, plan
+from qlvit_edge.inference.interpreter import Kernels
+from qlvit_edge.inference.native import load_native, plan
 
 Where = Literal["BUILTIN_REF", "XNNPACK", "builtin kernels"]
 KERNELS: tuple[Where, ...] = get_args(Where)

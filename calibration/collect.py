@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.file import Calibration, TensorCalibration
-from qlvit_edge.calibration.observers import AnchorObserver, ObserverName, TensorObserver
+from qlvit_edge.calibration.observers import (
+    AnchorObserver,
+    ObserverName,
+    TensorObserver,
+    require_finite,
+)
+from qlvit_edge.choices import DEFAULT_OBSERVER
 from qlvit_edge.converters.idioms.softmax import softmax_axes
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph, ranges_needed
 from qlvit_edge.converters.reference import run_reference
@@ -30,7 +36,6 @@ from qlvit_edge.training.checkpoint import Checkpoint
 
 VIEWS = ("whole image", "crop around the largest cell")
 ERROR_IMAGES = 16
-DEFAULT_OBSERVER: Final[ObserverName] = "mse"  # measured: docs/calibration.md
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def calibrate(
     Raises:
         DataError: an image does not decode.
         ConversionError: the network cannot be lowered.
+        CalibrationError: a tensor is infinite or not a number on an image.
     """
     return with_errors(checkpoint, observe(checkpoint, images, advance), observer)
 
@@ -89,6 +95,7 @@ def observe(
             interpreter.invoke(view.astype(np.float32))
             kept = interpreter.tensors()
             for name, watcher in watchers.items():
+                require_finite(name, kept[name], entry.relative)
                 watcher.update(kept[name])
             for name, weigher in anchors.items():
                 weigher.update(kept[name])

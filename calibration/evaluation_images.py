@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from qlvit_edge import bundled
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.images import choose_images, files_elsewhere
-from qlvit_edge.data.choose import evenly
+from qlvit_edge.data.choose import evenly, of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
 from qlvit_edge.data.split import Split, load_split, select
 from qlvit_edge.errors import CalibrationError, DataError
 from qlvit_edge.files import sha256
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.preprocess import load, read_file
-from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, SPLIT_FILE, Checkpoint
 from qlvit_edge.training.holdout import hold_out
 
 
@@ -82,14 +82,14 @@ def evaluation_images(
             f"has classes {', '.join(folder.classes)}, the run {', '.join(run.classes)}",
             "compare on the data of this run",
         )
-    everything = len(folder.images) * len(folder.classes)
-    allowed, _ = choose_images(folder, splits, everything, test_files)
+    allowed, _ = choose_images(folder, splits, len(folder.images), test_files)
     used = set(calibration.images.values())
     unused = [image for image in allowed if sha256(read_file(image.path)) not in used]
     trained_on = {*splits[0].train}
     known = any(image.relative in trained_on for image in unused)
     origin = f"{'training images' if known else 'images'} that calibration did not use"
-    if run.training.validation > 0 and {*splits[0].train} <= {i.relative for i in folder.images}:
+    drawn = run.training.validation > 0 and run.training.hold_out_draw == HOLD_OUT_DRAW
+    if drawn and {*splits[0].train} <= {i.relative for i in folder.images}:
         trained = select(folder, splits[0].train)
         _, held = hold_out(trained, splits[0], run.training.validation, run.training.seed)
         names = {image.relative for image in held}
@@ -100,13 +100,7 @@ def evaluation_images(
         raise CalibrationError(
             folder.root, "no image is left to judge by", "calibrate on fewer with --images"
         )
-    chosen: list[LabelledImage] = []
-    share = -(-count // len(folder.classes))
-    for label in range(len(folder.classes)):
-        own = [image for image in unused if image.label == label]
-        wanted = min(share, len(own))
-        chosen += [own[index * len(own) // wanted] for index in range(wanted)]
-    return EvaluationImages([chosen[index] for index in evenly(len(chosen), count)], origin)
+    return EvaluationImages(of_every_class(unused, count), origin)
 
 
 def images_for_layers(

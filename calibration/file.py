@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from qlvit_edge.calibration.observers import ObserverName, Range
 from qlvit_edge.converters.idioms.scales import NO_ANCHOR, NO_RANGE, look_up
 from qlvit_edge.errors import CalibrationError
+from qlvit_edge.reading import UnreadableFileError, read_json
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 FORMAT: Final = 2
@@ -121,13 +121,13 @@ def load_calibration(path: Path, checkpoint_sha256: str) -> Calibration:
         CalibrationError: missing, damaged, of another version, or of another checkpoint.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise CalibrationError(
             path, "is missing", f"run `qlvit-edge calibrate {path.parent}` first"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CalibrationError(path, f"is not JSON ({error})", "calibrate again") from None
+    except UnreadableFileError as error:
+        raise CalibrationError(path, str(error), "calibrate again") from None
     version = content.get("format") if isinstance(content, dict) else None
     if version not in _READ:
         known = " and ".join(map(str, _READ))

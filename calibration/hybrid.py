@@ -18,7 +18,8 @@ from qlvit_edge.converters.names import layer_of, layers_of
 from qlvit_edge.converters.rewrites.parts import part, read_from_outside
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
-from qlvit_edge.inference.interpreter import Kernels, load_native, run_native
+from qlvit_edge.inference.interpreter import Kernels
+from qlvit_edge.inference.native import load_native, run_native
 from qlvit_edge.integer.uniform import round_half_away
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split
 from qlvit_edge.errors import CalibrationError
@@ -22,6 +23,8 @@ def choose_images(
     folder: ImageFolder, splits: Sequence[Split], count: int, test_files: Iterable[Path] = ()
 ) -> tuple[list[LabelledImage], int]:
     """Choose ``count`` images, evenly over the classes and over each class's names.
+
+    Every class is there: of more classes than ``count`` one image each is taken.
 
     An image is refused if any of the splits has it on its test side, by name or by content,
     or if a source-disjoint split leaves it out (its photograph may be a test photograph).
@@ -56,12 +59,8 @@ def choose_images(
             "holds test images of the split only",
             "calibrate on training images: accuracy measured on calibration images is worthless",
         )
-    labels = sorted({image.label for image in allowed})
-    share = -(-count // len(labels))
-    chosen: list[LabelledImage] = []
-    for label in labels:
-        own = [image for image in allowed if image.label == label]
-        group = [image for image in own if image.relative in trained] or own
-        wanted = min(share, len(group))
-        chosen += [group[index * len(group) // wanted] for index in range(wanted)]
-    return chosen[:count], len(folder.images) - len(allowed)
+    trained_labels = {image.label for image in allowed if image.relative in trained}
+    preferred = [
+        image for image in allowed if image.relative in trained or image.label not in trained_labels
+    ]
+    return of_every_class(preferred, count), len(folder.images) - len(allowed)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.hybrid import Hybrid
-from qlvit_edge.calibration.observers import AnchorObserver, Range
+from qlvit_edge.calibration.observers import AnchorObserver, Range, require_finite
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
 from qlvit_edge.converters.idioms.scales import ScaleTable
@@ -119,7 +119,7 @@ def measure(
 
     Raises:
         ConversionError: the network cannot be lowered.
-        CalibrationError: a tensor has no range.
+        CalibrationError: a tensor has no range, or is infinite on an image.
     """
     network = checkpoint.network
     float_run = _FloatRun.on(network, views)
@@ -200,10 +200,11 @@ class _FloatRun:
         high = dict.fromkeys(needed, -np.inf)
         anchors = {name: AnchorObserver(axis) for name, axis in softmax_axes(graph).items()}
         logits = []
-        for view in views:
+        for number, view in enumerate(views, start=1):
             logits.append(model.invoke(view.astype(np.float32))[0].astype(np.float64))
             kept = model.tensors()
             for name in needed:
+                require_finite(name, kept[name], f"measured image {number}")
                 low[name] = min(low[name], float(kept[name].min()))
                 high[name] = max(high[name], float(kept[name].max()))
             for name, observer in anchors.items():

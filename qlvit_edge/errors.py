@@ -4,6 +4,7 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
+    │   └── ResultsLostError      1  a results file taken away under its run
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
@@ -13,12 +14,19 @@
     ├── MissingExtraError     2  an optional dependency is not installed
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
-        └── CameraStalledError 2  the camera stopped giving frames
+        ├── CameraStalledError 2  the camera stopped giving frames
+        └── InferenceLostError 2  the process that runs the model is lost
 
-A message is one line: *what* (a file, a device), what was *found*, and the *remedy*.
+A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
+terminal would obey in it is escaped here, whichever file, library or name it comes from.
 """
 
 from __future__ import annotations
+
+from typing import Any
+
+from qlvit_edge.credentials import masked
+from qlvit_edge.text import plain
 
 
 class QLViTEdgeError(Exception):
@@ -31,19 +39,36 @@ class QLViTEdgeError(Exception):
     exit_code = 2
 
     def __init__(self, subject: object, finding: str, remedy: str) -> None:
-        """Say what is wrong in one line.
+        """Say what is wrong in one line; credentials in addresses are hidden.
 
         Args:
             subject: the file, folder or device concerned.
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{subject}: {finding}; {remedy}"
-        super().__init__(" ".join(text.split()))
+        text = f"{plain(str(subject))}: {finding}; {remedy}"
+        super().__init__(plain(masked(" ".join(text.split()))))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as a class and a text: its parts are not kept."""
+        return restore, (type(self), str(self))
+
+
+def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
+    """Return an error of a class with a text as it is."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error
 
 
 class DataError(QLViTEdgeError):
     """Images, folders or splits that cannot be used."""
+
+
+class ResultsLostError(DataError):
+    """A results file that was deleted, moved or replaced while a run was writing to it."""
+
+    exit_code = 1
 
 
 class CheckpointError(QLViTEdgeError):
@@ -88,3 +113,7 @@ class CameraError(DeviceError):
 
 class CameraStalledError(DeviceError):
     """The camera was opened but stopped giving frames."""
+
+
+class InferenceLostError(DeviceError):
+    """The process that runs the model crashed, took too much or did not answer; see `restart`."""

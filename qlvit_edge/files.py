@@ -4,52 +4,146 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from qlvit_edge.errors import DataError
+from qlvit_edge.text import plain
+
+_LOCK_FILE = ".qlvit-edge.lock"
+
+# `.NAME.qlvit-edge-PID-RANDOM.tmp.SUFFIX`: nobody else's files are called so.
+_TEMPORARY = re.compile(r"\..*\.qlvit-edge-([0-9]+)-[a-z0-9_]+\.tmp(\..*)?", re.DOTALL)
+
+# A name has 255 bytes at most, and a letter up to 4: the mark must still fit behind it.
+_MOST_LETTERS = 40
+
+_in_use: set[str] = set()
+"""Temporary files that this process is writing."""
+
+_tidied: set[Path] = set()
+"""Folders that this process has already looked through for leftovers."""
+
+_held: set[int] = set()
+"""Descriptors of locks; a forked child closes them, or the lock would outlive its owner."""
+
+
+def _leave_locks_to_the_parent() -> None:
+    for descriptor in _held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+    _in_use.clear()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over.
 
-    On any exception the temporary file is removed and ``target`` is untouched.
+    On any exception the temporary file is removed and ``target`` is untouched. What killed
+    commands left in the folder is removed first, see `remove_leftovers`.
 
     Raises:
         OSError: the folder cannot be written, the disk is full, …
     """
+    _tidy(target.parent)
+    prefix = f".{target.name[:_MOST_LETTERS]}.qlvit-edge-{os.getpid()}-"
     try:
         handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=f".tmp{target.suffix}", dir=target.parent
+            prefix=prefix, suffix=f".tmp{target.suffix}", dir=target.parent
         )
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(target)) from error
-    os.close(handle)
     temporary = Path(name)
+    _in_use.add(temporary.name)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
+        with _locked_while_written(handle):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(target)
         _sync_folder(target.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
             raise OSError(error.errno, error.strerror or str(error), str(target)) from error
         raise
+    finally:
+        _in_use.discard(temporary.name)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that `atomic_path` left in ``folder`` when it was killed."""
-    for leftover in folder.glob(".*.????????.tmp*"):
-        leftover.unlink(missing_ok=True)
+    """Remove the temporary files of `atomic_path` whose commands were killed.
+
+    A file goes if its name has our form, the process named there is gone, and nobody holds
+    it locked (a process in another container has a number that means nothing here).
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found is None or entry.name in _in_use or _lives(int(found[1])):
+                continue
+            if entry.is_file(follow_symlinks=False) and not _is_locked(entry.path):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keep other commands out of ``folder`` for this block.
+
+    The kernel releases the lock when the process ends, however it ends; forked children do
+    not hold it on. Nothing is left in the folder, except on network disks that cannot lock
+    folders: there a hidden, empty file stays.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        DataError: another command holds the folder, or its file system has no locks.
+        OSError: the folder cannot be opened.
+    """
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        close_locked_file(descriptor)
+
+
+def lock_open_file(descriptor: int) -> bool:
+    """Lock an open file for this process; False where another process has it.
+
+    Held until the descriptor is closed or the process ends; forked children do not hold it
+    on. Locks of this kind (``flock``) and those of databases (``fcntl``) do not see each other.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    _held.add(descriptor)
+    return True
+
+
+def close_locked_file(descriptor: int) -> None:
+    """Close a file that `lock_open_file` locked, and so release it."""
+    _held.discard(descriptor)
+    os.close(descriptor)
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -74,8 +168,7 @@ def json_text(content: Any) -> str:
     Letters of any language stay as they are; characters that a terminal would obey (escapes,
     C1 controls, changes of writing direction) are written as ``\\uXXXX``, whoever named them.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return plain(json.dumps(content, indent=2, ensure_ascii=False), keep="\n")
 
 
 def sha256(content: bytes) -> str:
@@ -92,6 +185,7 @@ def ensure_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _tidy(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"\0" * 4096)
     except OSError as error:
@@ -106,6 +200,62 @@ def require_no_folder(target: Path) -> None:
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+
+
+def _tidy(folder: Path) -> None:
+    """Look for leftovers, once in a folder: it may hold the pictures of a whole night."""
+    if folder not in _tidied:
+        _tidied.add(folder)
+        remove_leftovers(folder)
+
+
+@contextlib.contextmanager
+def _locked_while_written(handle: int) -> Iterator[None]:
+    try:
+        # Where there are no locks, the process's number in the name has to do.
+        with contextlib.suppress(OSError):
+            lock_open_file(handle)
+        yield
+    finally:
+        close_locked_file(handle)
+
+
+def _lock(folder: Path) -> int:
+    for place, flags in ((folder, os.O_RDONLY), (folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT)):
+        descriptor = os.open(place, flags, 0o666)
+        try:
+            if lock_open_file(descriptor):
+                return descriptor
+            raise DataError(
+                folder, "another command is writing there", "wait for it or choose another folder"
+            )
+        except OSError:  # network disks lock no folders, some lock nothing
+            os.close(descriptor)
+        except DataError:
+            os.close(descriptor)
+            raise
+    raise DataError(folder, "its file system has no locks", "choose a local disk")
+
+
+def _lives(process: int) -> bool:
+    """Tell whether a process with this number goes on; this one's old files are not its own."""
+    return process != os.getpid() and Path(f"/proc/{process}").exists()
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _about(error: OSError, target: Path) -> OSError:

@@ -32,7 +32,7 @@ def native_stderr_silenced() -> Iterator[BinaryIO]:
     Yields:
         The file, where what was written can be read from inside the block.
     """
-    with _lock, _memory_file() as capture:
+    with _lock, memory_file() as capture:
         if sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.flush()
@@ -49,7 +49,8 @@ def native_stderr_silenced() -> Iterator[BinaryIO]:
             os.close(saved)
 
 
-def _memory_file() -> BinaryIO:
+def memory_file() -> BinaryIO:
+    """Return a new file that is open for reading and writing and has no name."""
     if sys.platform == "linux":  # works with a full disk too
         return os.fdopen(os.memfd_create("stderr"), "w+b")
     return tempfile.TemporaryFile()

@@ -25,7 +25,8 @@ from qlvit_edge.inference.arithmetic import (
     runtime_version,
 )
 from qlvit_edge.inference.golden import compare_golden
-from qlvit_edge.inference.interpreter import Interpreter, load_runtime
+from qlvit_edge.inference.interpreter import Interpreter
+from qlvit_edge.inference.native import load_runtime
 from qlvit_edge.modelfile.metadata import embed
 
 ROOT = Path(__file__).parents[1]

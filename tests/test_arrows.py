@@ -11,15 +11,16 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {"errors", "files", "memory", "progress", "quiet", "version"}
+LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
+LEAVES |= {"reading", "text", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "preprocess", "resample"}
 """From an image file to what a network is fed."""
 
 DEVICE: dict[str, set[str]] = {
-    "integer": set(),
-    "bundled": {"errors"},
+    "integer": {"choices"},
+    "bundled": {"errors", "text"},
     "modelfile": LEAVES | IMAGES,
     "fields": LEAVES | IMAGES,
     "camera": LEAVES | IMAGES,
@@ -31,9 +32,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
     **dict.fromkeys(LEAVES, LEAVES),
     **dict.fromkeys(IMAGES, LEAVES | IMAGES),
-    "model": {"errors", "integer"},
+    "model": {"errors", "integer", "text"},
     "data": LEAVES | IMAGES | {"fields"},
-    "evaluation": LEAVES | IMAGES | {"data", "fields", "inference", "measuring", "modelfile"},
+    "evaluation": LEAVES
+    | IMAGES
+    | {"bundled", "data", "fields", "inference", "measuring", "modelfile"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES
@@ -103,7 +106,14 @@ def test_device_packages_name_no_workstation_package(part: str) -> None:
 
 
 def test_integer_arithmetic_knows_numpy_alone() -> None:
-    allowed = ("numpy", "qlvit_edge.integer", "__future__", "collections", "dataclasses")
+    allowed = (
+        "numpy",
+        "qlvit_edge.integer",
+        "qlvit_edge.choices",
+        "__future__",
+        "collections",
+        "dataclasses",
+    )
     allowed += ("functools", "math", "typing")
     others = [
         f"{path.name}:{line} imports {name}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,10 @@ import pytest
 from command import files_below, refused, run_command
 from tiny_model import tiny_model
 
-from qlvit_edge.inference import worker as worker_module
+from qlvit_edge.inference import network
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.worker import Case, Worker
-from qlvit_edge.measuring.benchmark import _order, measure
+from qlvit_edge.measuring.benchmark import measure, shuffled_orders
 from qlvit_edge.measuring.machine import Machine
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.reader import read_document
@@ -61,10 +63,12 @@ def test_every_combination_is_a_row_relative_to_the_first(
     assert rows[1]["partitions"] == 0
     assert rows[1]["operators_left"] == 4
     assert found["machine"]["cores"] >= 1
+    assert found["order_seed"] == 0
     assert "ai-edge-litert" in found["machine"]["packages"]
     assert plot.read_bytes().startswith(b"\x89PNG")
     output = capsys.readouterr().out
     assert "float" in output
+    assert "shuffled every round (seed 0)" in " ".join(output.split())
     assert f"tiny, auto: {rows[0]['arithmetic']}\n" in output
     assert rows[0]["arithmetic"] == "XNNPACK arithmetic, not proved for a file of another tool"
     assert rows[1]["arithmetic"] == "reference arithmetic, not proved for a file of another tool"
@@ -176,8 +180,7 @@ def test_a_missing_runtime_is_said_in_one_line(
 def test_a_crash_of_the_kernels_is_said_in_one_line(
     tiny: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crashing = [*worker_module._WORKER[:3], "import os; os.abort()"]
-    monkeypatch.setattr(worker_module, "_WORKER", crashing)
+    monkeypatch.setattr(network, "first_run", os.abort)
     line = refused(capfd, "benchmark", tiny, "--kernels", "reference", *FEW)
     assert "SIGABRT" in line
     assert "reference" in line
@@ -189,10 +192,13 @@ def test_a_worker_runs_as_often_as_it_is_told(tiny: Path) -> None:
         assert all(value > 0 for value in worker.run(2))
 
 
-def test_rounds_have_every_row_once_in_changing_order() -> None:
-    orders = [_order(3, index) for index in range(6)]
+def test_rounds_have_every_row_once_and_every_neighbour_in_turn() -> None:
+    orders = list(islice(shuffled_orders(3), 40))
     assert all(sorted(order) == [0, 1, 2] for order in orders)
-    assert {order[0] for order in orders} == {0, 1, 2}
+    neighbours = {pair for order in orders for pair in pairwise(order)}
+    assert neighbours == {(a, b) for a in range(3) for b in range(3) if a != b}
+    assert orders == list(islice(shuffled_orders(3), 40))
+    assert orders != list(islice(shuffled_orders(3, seed=1), 40))
 
 
 def test_measuring_counts_only_the_rounds_after_the_warm_up(tiny: Path) -> None:

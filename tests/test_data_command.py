@@ -119,7 +119,7 @@ def test_one_image_under_two_labels_fails_the_check(
     write(cells / "mono" / "copy.bmp", image(3))
     assert run("data", "check", cells) == 1
     out = capsys.readouterr().out
-    assert "error: 1 images have two labels\n  eo/3.png = mono/copy.bmp\n" in out
+    assert "error: 1 image has two labels\n  eo/3.png = mono/copy.bmp\n" in out
 
 
 def test_copies_that_straddle_a_split_are_a_warning(
@@ -175,7 +175,7 @@ def test_split_by_groups_leaves_unsure_images_out_and_says_so(
     assert split.left_out == ["eo/5.png", "mono/4.bmp", "mono/5.bmp"]
     assert split.grouped
     printed = capsys.readouterr().out
-    assert "left out: 1 images whose source is not sure" in printed
+    assert "left out: 1 image whose source is not sure" in printed
     assert "left out: 2 images without a row" in printed
 
 

@@ -183,7 +183,7 @@ def test_files_that_are_no_split_are_refused(tmp_path: Path, content: bytes) -> 
 def test_missing_split_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         load_split(tmp_path / "gone.json")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, not a file"):
         load_split(tmp_path)
 
 

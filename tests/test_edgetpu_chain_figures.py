@@ -12,10 +12,10 @@ from mini_chain import edited_archive, metadata, mini_chain
 from operator_file import BIAS, KERNEL, Described, operator_file
 
 from qlvit_edge.cli.inspect import command
-from qlvit_edge.cli.inspect_chain import chain_values
 from qlvit_edge.modelfile.chain import Chain, read_chain
 from qlvit_edge.modelfile.chain_description import Border, ChainDescription, ChainSegment
 from qlvit_edge.modelfile.chain_figures import chain_figures
+from qlvit_edge.modelfile.chain_report import chain_values
 from qlvit_edge.modelfile.reader import read_document
 
 
@@ -118,8 +118,9 @@ def test_inspect_counts_in_the_files_and_says_where_the_description_is_wrong(
     honest, forged = (values(c) for c in (archive, path.read_bytes()))
     assert honest["contradictions"] == ()
     assert any(finding in said for said in forged["contradictions"])
+    assert forged["witness"] == (honest["witness"] if forged["witness_holds"] else [])
     if edit is not _attention_on_the_edge_tpu:
-        told = {"contradictions", "witness"}
+        told = {"contradictions", "witness", "witness_holds"}
         assert {k: v for k, v in forged.items() if k not in told} == {
             k: v for k, v in honest.items() if k not in told
         }

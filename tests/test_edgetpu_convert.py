@@ -182,7 +182,7 @@ def test_the_delegate_path_loads_a_plugin_and_says_when_the_device_is_refused(
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     code = (
         "import sys\n"
-        "from qlvit_edge.inference.interpreter import Kernels, load_native\n"
+        "from qlvit_edge.inference.native import Kernels, load_native\n"
         "from qlvit_edge.errors import DeviceError\n"
         "from pathlib import Path\n"
         "content = Path(sys.argv[1]).read_bytes()\n"

@@ -36,7 +36,7 @@ esac""",
     + """mkdir -p "$5/bin"
 cp "$STUBS/pip" "$5/bin/pip"
 """,
-    "pip": LOG + 'cp "$STUBS/qlvit-edge" "${0%/*}/qlvit-edge"',
+    "pip": LOG + 'cp "$STUBS/qlvit-edge" "${0%/*}/qlvit-edge"; exit "${FAKE_PIP_CODE:-0}"',
     "qlvit-edge": 'echo qlvit-edge, version 0.1.0; echo "${FAKE_RUNTIME:-ai-edge-litert 2.3.0}"',
     # The real one, without changing owners.
     "install": LOG + '[ "$2" = -m ] && [ "$4" = -o ] && set -- -d "$8"; exec /usr/bin/install "$@"',
@@ -56,6 +56,10 @@ class Device:
         for name, body in STUBS.items():
             (stubs / name).write_text(f"#!/bin/bash\n{body}\n")
             (stubs / name).chmod(0o755)
+        self.script.parent.mkdir()
+        shutil.copy(SCRIPT, self.script)  # away from wheels that may lie beside the real one
+        self.wheel.parent.mkdir()
+        self.wheel.write_bytes(b"one")
         (self.root / "packages").write_text("python3\n")
         (self.root / "groups").write_text("pi\nsudo\n")
         self.system("bookworm")
@@ -89,10 +93,20 @@ class Device:
         log.unlink(missing_ok=True)
         return lines
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def script(self) -> Path:
+        return self.root / "scripts" / "install.sh"
+
+    @property
+    def wheel(self) -> Path:
+        return self.root / "a wheel" / "qlvit_edge-0.1.0-py3-none-any.whl"
+
+    def run(self, *arguments: str, wheel: bool = True) -> subprocess.CompletedProcess[str]:
         places = ["--prefix", str(self.prefix), "--data", str(self.data)]
+        if wheel:
+            places += ["--wheel", str(self.wheel)]
         return subprocess.run(
-            [str(SCRIPT), *places, *arguments],
+            [str(self.script), *places, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -109,7 +123,7 @@ def device(tmp_path: Path) -> Device:
 
 
 def test_a_fresh_device_is_made_ready(device: Device) -> None:
-    done = device.run("qlvit-edge==0.1.0")
+    done = device.run()
     assert (done.returncode, done.stderr) == (0, "")
     assert device.calls() == [
         "apt-get update",
@@ -117,8 +131,9 @@ def test_a_fresh_device_is_made_ready(device: Device) -> None:
         "usermod --append --groups video pi",
         f"install -d -m 0755 {device.prefix}",
         f"python3 -m venv --clear --system-site-packages {device.prefix}/venv",
-        "pip install --quiet --upgrade qlvit-edge==0.1.0 numpy>=1.26,<2 "
+        f"pip install --quiet --upgrade {device.wheel} numpy>=1.26,<2 "
         "opencv-python-headless>=4.9,<4.12",
+        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
         f"install -d -m 0750 -o pi -g pi {device.data}",
     ]
     assert device.data.is_dir()
@@ -128,17 +143,15 @@ def test_a_fresh_device_is_made_ready(device: Device) -> None:
 
 
 def test_a_second_run_changes_nothing(device: Device) -> None:
-    wheel = device.root / "qlvit_edge-0.1.0-py3-none-any.whl"
-    wheel.write_bytes(b"one")
-    assert device.run(str(wheel)).returncode == 0
+    assert device.run().returncode == 0
     device.calls()
     before = device.files()
-    done = device.run(str(wheel))
+    done = device.run()
     assert (done.returncode, done.stderr) == (0, "")
     assert device.calls() == []
     assert device.files() == before
-    wheel.write_bytes(b"two")  # rebuilt under the same version
-    assert device.run(str(wheel)).returncode == 0
+    device.wheel.write_bytes(b"two")  # rebuilt under the same version
+    assert device.run().returncode == 0
     assert [call.split()[0] for call in device.calls()] == ["pip", "pip"]
 
 
@@ -151,8 +164,20 @@ def test_only_what_is_missing_is_installed(device: Device) -> None:
     assert not any(call.startswith("usermod") for call in calls)
 
 
+def test_the_wheel_that_lies_in_dist_is_taken(device: Device) -> None:
+    (device.root / "dist").mkdir()
+    shutil.copy(device.wheel, device.root / "dist")
+    assert device.run(wheel=False).returncode == 0
+    assert any("dist/qlvit_edge-0.1.0-py3-none-any.whl" in call for call in device.calls())
+    shutil.copy(device.wheel, device.root / "dist" / "qlvit_edge-0.2.0-py3-none-any.whl")
+    done = device.run(wheel=False)
+    assert done.returncode == 2
+    assert "there are 2 wheels; name one with --wheel" in done.stderr
+
+
 def test_an_interrupted_environment_is_made_again(device: Device) -> None:
     (device.prefix / "venv" / "bin").mkdir(parents=True)
+    (device.prefix / ".qlvit-edge").touch()
     assert device.run().returncode == 0
     assert any(call.startswith("python3 -m venv --clear") for call in device.calls())
 
@@ -162,7 +187,10 @@ def test_trixie_takes_numpy_2(device: Device) -> None:
     device.environment["FAKE_PYTHON"] = "3.13"
     assert device.run().returncode == 0
     pip = [call for call in device.calls() if call.startswith("pip")]
-    assert pip == ["pip install --quiet --upgrade qlvit-edge"]
+    assert pip == [
+        f"pip install --quiet --upgrade {device.wheel}",
+        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
+    ]
 
 
 def test_32_bit_uses_tflite_runtime_and_the_systems_numpy(device: Device) -> None:
@@ -173,7 +201,7 @@ def test_32_bit_uses_tflite_runtime_and_the_systems_numpy(device: Device) -> Non
     pip = [call for call in calls if call.startswith("pip")]
     assert pip[1:] == [
         "pip install --quiet --no-deps tflite-runtime==2.14.0",
-        "pip install --quiet --no-deps --upgrade --force-reinstall qlvit-edge",
+        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
     ]
     assert "numpy" not in pip[0]
     assert "opencv" not in pip[0]
@@ -195,10 +223,77 @@ def test_dry_run_prints_every_command_and_changes_nothing(
         "+ python3 -m venv",
         "/venv/bin/pip install",
         "+ ln -sfn",
-        "+ tee",
+        "+ record the wheel's SHA-256",
     ):
         assert command in done.stdout
     assert done.stdout.endswith("Nothing was changed.\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "codename", "finding"),
+    [
+        ({"FAKE_SYSTEM": "Darwin"}, "bookworm", "this is Darwin"),
+        ({"FAKE_ARCHITECTURE": "amd64"}, "bookworm", "the system is amd64"),
+        ({}, "sid", "the system is 'sid'"),
+        ({"FAKE_PYTHON": "3.9"}, "bookworm", "python3 is 3.9"),
+    ],
+)
+def test_a_dry_run_shows_the_plan_on_any_machine(
+    device: Device, environment: dict[str, str], codename: str, finding: str
+) -> None:
+    device.environment |= environment
+    device.system(codename)
+    plan = device.root / "plan.txt"
+    with plan.open("w") as stream:
+        stream.write("kept: \n")
+        stream.flush()
+        done = subprocess.run(
+            [str(device.script), "--prefix", str(device.prefix), "--dry-run"],
+            env=device.environment,
+            stdout=stream,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    text = plan.read_text()
+    assert text.startswith(f"kept: \nnote: {finding}")
+    assert "note: no wheel yet; build one with 'make wheel'" in text
+    assert "+ apt-get update" in text
+    assert text.endswith("Nothing was changed.\n")
+    assert device.calls() == []
+
+
+def test_a_run_that_was_cut_short_is_not_taken_for_complete(device: Device) -> None:
+    assert device.run().returncode == 0
+    device.wheel.write_bytes(b"two")
+    device.environment["FAKE_PIP_CODE"] = "1"
+    assert device.run().returncode == 1
+    device.wheel.write_bytes(b"one")  # back to what was complete before
+    device.environment["FAKE_PIP_CODE"] = "0"
+    device.calls()
+    assert device.run().returncode == 0
+    assert [call.split()[0] for call in device.calls()] == ["pip", "pip"]
+
+
+@pytest.mark.parametrize("place", ["file as prefix", "folder as prefix", "data", "link", "folder"])
+def test_what_others_made_is_never_replaced(device: Device, place: str) -> None:
+    taken = {
+        "file as prefix": device.prefix,
+        "folder as prefix": device.prefix / "venv" / "pyvenv.cfg",
+        "data": device.data,
+        "link": device.root / "link",
+        "folder": device.root / "link" / "qlvit-edge",
+    }[place]
+    taken.parent.mkdir(parents=True, exist_ok=True)
+    taken.write_text("mine")
+    before = device.files()
+    done = device.run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert taken.read_text() == "mine"
+    assert device.files() == before
+    assert device.calls() == []
 
 
 @pytest.mark.parametrize(
@@ -235,14 +330,15 @@ def test_other_systems_are_refused_in_one_line(
         (["--user"], "--user needs a value"),
         (["--user", "nobody-here"], "there is no user nobody-here"),
         (["--data", "here"], "not an absolute path"),
-        (["a", "b"], "more than one package"),
-        (["./gone.whl"], "no such file"),
-        (["/etc/passwd"], "not a wheel"),
-        (["x; reboot"], "not a package's name"),
+        (["qlvit-edge==0.1.0"], "unexpected argument qlvit-edge==0.1.0"),
+        (["--wheel"], "--wheel needs a value"),
+        (["--wheel", "./gone.whl"], "no such file"),
+        (["--wheel", "/etc/passwd"], "not a wheel"),
+        ([], "there is no wheel"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(device: Device, arguments: list[str], finding: str) -> None:
-    done = device.run(*arguments)
+    done = device.run(*arguments, wheel=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert finding in done.stderr
     assert done.stderr.count("\n") == 1
@@ -260,7 +356,7 @@ def test_a_failing_step_is_named_and_stops_the_rest(device: Device) -> None:
 def test_help_shows_the_options(device: Device) -> None:
     done = device.run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ("--dry-run", "--user", "--prefix", "--data", "PACKAGE"):
+    for option in ("--dry-run", "--user", "--prefix", "--data", "--wheel"):
         assert option in done.stdout
     assert device.calls() == []
 

@@ -15,8 +15,9 @@ from tiny_metadata import plain_image, plain_logits
 from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge.errors import DeviceError, ModelFileError
-from qlvit_edge.evaluation.validation import trial
-from qlvit_edge.inference import interpreter as module
+from qlvit_edge.inference import native as module
+from qlvit_edge.inference import network
+from qlvit_edge.inference.chain import open_isolated
 from qlvit_edge.inference.child import run_in_child
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.tensor_info import TensorInfo
@@ -110,7 +111,9 @@ def test_wrong_inputs_are_refused() -> None:
 def test_damaged_files_never_reach_native_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "load_runtime", lambda _: pytest.fail("native code was loaded"))
+    monkeypatch.setattr(
+        network, "load_native", lambda *_, **__: pytest.fail("native code was loaded")
+    )
     whole = tiny_model()
     path = tmp_path / "cut.tflite"
     path.write_bytes(whole[: len(whole) // 2])
@@ -148,8 +151,13 @@ def test_loading_says_nothing_on_stderr(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_a_child_gives_the_same_answers() -> None:
-    used = run_in_child("m", trial, tiny_model(), "reference", "litert")
-    assert used == trial(tiny_model(), "reference", "litert") == "reference (4 operators)"
+    with open_isolated(tiny_model(), kernels=Kernels.REFERENCE) as model:
+        here = Interpreter(tiny_model(), kernels=Kernels.REFERENCE)
+        assert model.kernels_used == here.kernels_used == "reference (4 operators)"
+        assert (model.input, model.output) == (here.input, here.output)
+        for label in COLOURS:
+            image = plain_image(label)
+            assert np.array_equal(model.invoke(image), here.invoke(image))
     assert np.array_equal(run_in_child("m", np.roll, np.arange(5), shift=2), [3, 4, 0, 1, 2])
 
 
@@ -160,9 +168,9 @@ def test_a_crash_in_the_child_is_a_model_file_error() -> None:
 
 def test_errors_of_the_child_come_back_as_they_were() -> None:
     with pytest.raises(ModelFileError, match="TFL3"):
-        run_in_child("m", trial, b"\0" * 64, "builtin", "litert")
+        run_in_child("m", Interpreter, b"\0" * 64)
     with pytest.raises(ValueError, match="not a valid Kernels"):
-        run_in_child("m", trial, tiny_model(), "none", "litert")
+        run_in_child("m", Kernels, "none")
 
 
 def test_the_runtime_is_not_imported_before_it_is_needed() -> None:

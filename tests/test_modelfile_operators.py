@@ -11,7 +11,7 @@ from tiny_model import tiny_model
 
 from qlvit_edge import bundled
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.inference import interpreter as module
+from qlvit_edge.inference import network as module
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS, EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import read_document
@@ -36,7 +36,7 @@ def no_native_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_runtime(*_arguments: object, **_options: object) -> None:
         pytest.fail("native code was reached")
 
-    monkeypatch.setattr(module, "load_runtime", load_runtime)
+    monkeypatch.setattr(module, "load_native", load_runtime)
 
 
 @pytest.mark.usefixtures("no_native_code")

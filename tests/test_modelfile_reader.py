@@ -20,7 +20,9 @@ from tiny_model import tiny_model
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile import reader, schema
-from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.document import Document, Tensor
+from qlvit_edge.modelfile.macs import count_macs, is_counted
+from qlvit_edge.modelfile.operators import require_allowed
 from qlvit_edge.modelfile.reader import read_document
 
 GOOD = tiny_model()
@@ -71,7 +73,7 @@ def test_float_file_is_read() -> None:
 def test_hostile_file_is_refused_in_one_line(name: str) -> None:
     content, finding = HOSTILE[name]
     with pytest.raises(ModelFileError) as caught:
-        read_document(content, subject="bad.tflite")
+        require_allowed(read_document(content, subject="bad.tflite"), "bad.tflite")
     message = str(caught.value)
     assert message.startswith("bad.tflite: ")
     assert "\n" not in message
@@ -205,4 +207,45 @@ def test_multiply_accumulates(
     adjoint: bool,
     expected: int,
 ) -> None:
-    assert reader._macs(name, inputs, outputs, adjoint) == expected
+    reads, makes = ([_tensor(shape) for shape in shapes] for shapes in (inputs, outputs))
+    assert count_macs(name, reads, makes, adjoint_x=adjoint) == expected
+
+
+def _tensor(shape: tuple[int, ...], *, variable: bool = False) -> Tensor:
+    return Tensor("t", shape, "INT8", (), (), None, False, variable, 0)
+
+
+SEQUENCE = [(7, 1, 10), *[(6, 10)] * 4, *[(6, 4)] * 4, *[(6,)] * 3, *[(6,)] * 4, (4, 6)]
+"""Of an LSTM with 10 inputs, 6 cells and 4 outputs that runs 7 steps: all of its weights."""
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "states", "expected"),
+    [
+        ("SVDF", [(2, 8), (6, 8), (6, 3), (6,)], [(2, 18)], 2 * 6 * (8 + 3)),
+        ("RNN", [(2, 8), (5, 8), (5, 5), (5,)], [(2, 5)], 2 * 5 * (8 + 5)),
+        ("UNIDIRECTIONAL_SEQUENCE_RNN", [(3, 1, 8), (5, 8), (5, 5), (5,)], [(1, 5)], 3 * 65),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", SEQUENCE, [(1, 4), (1, 6)], 7 * (240 + 96 + 24)),
+        ("LSTM", [(1, 8), (1, 4), (16, 12), (16,), (1, 4)], [], 16 * 12),
+    ],
+)
+def test_recurrent_operators_multiply_with_each_matrix_at_each_step(
+    name: str, inputs: list[tuple[int, ...]], states: list[tuple[int, ...]], expected: int
+) -> None:
+    reads = [*map(_tensor, inputs), *(_tensor(shape, variable=True) for shape in states)]
+    assert count_macs(name, reads, [_tensor((1, 4))]) == expected
+
+
+def test_convolutions_over_volumes_are_counted() -> None:
+    reads = [_tensor((1, 4, 4, 4, 2)), _tensor((3, 3, 3, 2, 5))]
+    assert count_macs("CONV_3D", reads, [_tensor((1, 4, 4, 4, 5))]) == 64 * 5 * 27 * 2
+
+
+@pytest.mark.parametrize("name", ["WHILE", "STABLEHLO_DOT_GENERAL", "CUSTOM", "UNKNOWN_250"])
+def test_what_may_multiply_and_is_not_counted_is_known(name: str) -> None:
+    assert not is_counted(name)
+
+
+def test_what_multiplies_nothing_counts_as_nothing() -> None:
+    assert is_counted("RELU")
+    assert count_macs("RELU", [_tensor((4, 4))], [_tensor((4, 4))]) == 0

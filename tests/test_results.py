@@ -11,21 +11,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from results_rows import FOUND, INFO, frame, rows
 
-from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
-from qlvit_edge.fields.finder import Cell
-from qlvit_edge.inference.classifier import Classification
-from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.microscope.results import Results, RunInfo
-
-INFO = RunInfo("tiny", "ab" * 32, "litert", "reference", "folder", 0.3, 0.4, 0.8, "tests")
-FOUND = ClassifiedCell(
-    Cell(1, 2, 30, 40, 500.0),
-    Classification("RED", 0.75, {"RED": 0.75, "BLUE": 0.25}, "uncertain"),
-)
+from qlvit_edge.microscope.results import Results
 
 WRITER = """
 import resource, signal, sys
@@ -36,7 +26,8 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import Cell
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.microscope.results import Results, RunInfo
+from qlvit_edge.microscope.records import RunInfo
+from qlvit_edge.microscope.results import Results
 limit = int(sys.argv[2])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -53,18 +44,6 @@ except DataError as error:
     print(error, file=sys.stderr)
     sys.exit(2)
 """
-
-
-def frame(index: int = 0) -> Frame:
-    return Frame(np.zeros((480, 640, 3), np.uint8), index, 1000.0 + index, f"{index}.png")
-
-
-def rows(path: Path, query: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(path)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
 
 
 def test_frames_and_cells_are_stored_as_they_come(tmp_path: Path) -> None:
@@ -132,8 +111,11 @@ def test_a_kill_loses_no_acknowledged_row(tmp_path: Path) -> None:
     # No frame is there in part.
     assert rows(path, "SELECT count(*) FROM cells") == [(3 * len(stored),)]
     assert rows(path, "SELECT outcome FROM runs") == [("running",)]
-    with Results(path, INFO) as results:
+    said: list[str] = []
+    with Results(path, INFO, note=said.append) as results:
         assert results.run_id == 2
+    assert rows(path, "SELECT outcome FROM runs") == [("did not end",), ("finished",)]
+    assert [text.partition(" (")[0] for text in said] == [f"{path}: run 1 did not end"]
 
 
 def test_a_full_disk_is_said_and_keeps_what_was_stored(tmp_path: Path) -> None:
@@ -150,6 +132,7 @@ def test_a_full_disk_is_said_and_keeps_what_was_stored(tmp_path: Path) -> None:
     acknowledged = {int(line) for line in done.stdout.split()}
     assert len(acknowledged) > 5
     assert {row[0] for row in rows(path, "SELECT id FROM frames")} == acknowledged
+    assert rows(path, "SELECT outcome FROM runs") == [("failed",)]
 
 
 def test_a_disk_full_from_the_start_leaves_no_file(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -33,7 +32,6 @@ from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.annotate import annotate
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Times
 from qlvit_edge.microscope.session import Session, Settings
-from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.modelfile.metadata import embed
 from qlvit_edge.preprocess import decode
 
@@ -106,7 +104,7 @@ def test_the_start_says_what_it_is_for_and_what_it_does_not_know(
     assert "for research use only, not for diagnosis" in done.stderr
     assert "does not know basophils, bands, blasts" in done.stderr
     assert "Run 1 of tiny: finished" in done.stdout
-    assert "1 frames in" in done.stdout
+    assert "1 frame in" in done.stdout
 
 
 def test_frames_stops_an_endless_camera(tmp_path: Path, model: Path, fields: Path) -> None:
@@ -280,7 +278,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_stored(
 ) -> None:
     out = tmp_path / "r.sqlite"
     limited = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150000, 150000));"
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (70000, 70000));"
         "from qlvit_edge.cli import main; main()"
     )
     source = f"simulated:{fields}?fps=0"
@@ -297,41 +295,6 @@ def test_a_disk_that_fills_up_ends_the_run_and_keeps_what_was_stored(
     assert summary["outcome"] == "failed"
     assert rows(out, "SELECT count(*) FROM frames") == [(summary["frames"],)]
     assert summary["frames"] > 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_stop_cleanly(
-    tmp_path: Path, model: Path, fields: Path, number: signal.Signals
-) -> None:
-    out = tmp_path / "r.sqlite"
-    source = f"simulated:{fields}?fps=20"
-    child = subprocess.Popen(
-        [*PROGRAM, "run", str(model), "--camera", source, "--out", str(out), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if out.exists() and out.stat().st_size and rows_or_none(out):
-            break
-        time.sleep(0.05)
-    child.send_signal(number)
-    stdout, stderr = child.communicate(timeout=30)
-    assert child.returncode == 0, stderr
-    summary = json.loads(stdout)
-    assert summary["outcome"] == "stopped"
-    assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [
-        (summary["frames"], "stopped")
-    ]
-    assert "Traceback" not in stderr
-
-
-def rows_or_none(path: Path) -> list[tuple[Any, ...]]:
-    try:
-        return rows(path, "SELECT id FROM frames")
-    except sqlite3.OperationalError:
-        return []
 
 
 def test_a_terminal_shows_live_counts(tmp_path: Path, model: Path, fields: Path) -> None:
@@ -353,30 +316,6 @@ def test_a_terminal_shows_live_counts(tmp_path: Path, model: Path, fields: Path)
     assert child.wait() == 0
     assert b"fps" in shown
     assert b"uncertain" in shown
-
-
-def test_a_stop_request_interrupts_only_where_the_program_waits() -> None:
-    with StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.requested
-        with pytest.raises(Stopped), stop.interruptible():
-            pytest.fail("it went on")
-    with StopRequest() as stop:
-        began = time.monotonic()
-        child = subprocess.Popen(
-            ["sh", "-c", f"sleep 0.2; kill -INT {os.getpid()}"], stdin=subprocess.DEVNULL
-        )
-        with pytest.raises(Stopped), stop.interruptible():
-            time.sleep(10)
-        assert time.monotonic() - began < 5
-        child.wait()
-
-
-def test_signals_are_given_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest():
-        assert signal.getsignal(signal.SIGTERM) != before
-    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_times_add_up() -> None:

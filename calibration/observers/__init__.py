@@ -8,12 +8,8 @@ the softmax's.
 from qlvit_edge.calibration.observers.anchor import AnchorObserver
 from qlvit_edge.calibration.observers.clipping import entropy_range, mse_range, percentile_range
 from qlvit_edge.calibration.observers.histogram import Histogram, Range
-from qlvit_edge.calibration.observers.tensor import (
-    MOMENTUM,
-    OBSERVERS,
-    ObserverName,
-    TensorObserver,
-)
+from qlvit_edge.calibration.observers.tensor import MOMENTUM, TensorObserver, require_finite
+from qlvit_edge.choices import OBSERVERS, ObserverName
 
 __all__ = [
     "MOMENTUM",
@@ -26,4 +22,5 @@ __all__ = [
     "entropy_range",
     "mse_range",
     "percentile_range",
+    "require_finite",
 ]

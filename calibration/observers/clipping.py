@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.observers.histogram import BINS, Histogram, Range
-from qlvit_edge.integer.uniform import dequantise, quantise, uniform_parameters
+from qlvit_edge.integer.uniform import UniformParameters, quantise, uniform_parameters
 
 TAIL: Final = 0.05
 _LEVELS = 256
-_SHRUNK = np.linspace(0.02, 1.0, 50)
+_COARSE = np.linspace(0.02, 1.0, 50)
+_STEPS: Final = (0.004, 0.0008)
+"""Shares of an end by which the fine searches go, around the best of the coarse one."""
+
 _SWEEPS = 3
+_SMOOTHING: Final = 1e-4
+"""Share of the reference that a bin has at least in the quantised distribution."""
 
 
 def percentile_range(histogram: Histogram, tail: float = TAIL) -> Range:
@@ -32,7 +37,10 @@ def percentile_range(histogram: Histogram, tail: float = TAIL) -> Range:
 
 
 def expected_error(histogram: Histogram, candidate: Range) -> float:
-    """Return the mean squared error of the 8-bit uniform quantiser, taken at the bins' centres.
+    """Return the mean squared error of the 8-bit uniform quantiser.
+
+    The values of a bin are taken as spread evenly over it and the error is integrated, so
+    that ranges which differ by less than a bin differ in their error too.
 
     Args:
         histogram: the values.
@@ -40,8 +48,20 @@ def expected_error(histogram: Histogram, candidate: Range) -> float:
     """
     centres, counts = histogram.occupied()
     parameters = uniform_parameters(*candidate)
-    error = dequantise(quantise(centres, parameters), parameters) - centres
-    return float((np.square(error) * counts).sum() / counts.sum())
+    half = 0.5 * histogram.width
+    error = _integral(centres + half, parameters) - _integral(centres - half, parameters)
+    return float((error * counts).sum() / (counts.sum() * histogram.width))
+
+
+def _integral(x: NDArray[np.float64], parameters: UniformParameters) -> NDArray[np.float64]:
+    """Return the integral of the squared quantisation error up to ``x``, but for a constant.
+
+    With u = x / s and k its level, of the squared distance from the nearest level that is
+    ``s³ · (k / 12 + (u - k)³ / 3)``: each whole level adds a twelfth.
+    """
+    scaled = x / parameters.scale
+    level = quantise(x, parameters) - parameters.zero_point
+    return np.asarray(parameters.scale**3 * (level / 12 + (scaled - level) ** 3 / 3))
 
 
 def mse_range(histogram: Histogram, extremes: Range) -> Range:
@@ -58,44 +78,62 @@ def divergence(histogram: Histogram, candidate: Range) -> float:
     """Return what is lost of the values' distribution in 256 levels over ``candidate``.
 
     TensorRT's measure (Migacz, "8-bit Inference with TensorRT", GTC 2017) with two ends: the
-    Kullback-Leibler divergence of P, the counts with those outside added to the outermost
-    bins inside, from Q, where the counts inside are spread evenly over the occupied bins of
-    their level. TensorRT moves one threshold of a symmetric range; here both ends move.
+    Kullback-Leibler divergence of the reference P, the counts of the bins inside with those
+    outside folded into the edge bins, from Q, where the counts inside are spread evenly over
+    the occupied bins of their level. Four things keep it from rewarding ranges that hold
+    next to nothing, and one from fearing for what is kept anyway:
+
+    - What is outside goes to the bin at the *edge of the range*, occupied or not, not to the
+      outermost occupied one.
+    - Q is divided by the count of all values, so clipping a share costs at least
+      ``-log(1 - share)``, even where all that is left is one bin.
+    - A bin of which Q holds nothing has `_SMOOTHING` of what P has there, as in MXNet.
+    - Zeros, half the values behind an activation, are exact in any range: their bin counts no
+      more than its neighbours, as in TensorRT.
 
     Args:
         histogram: the values.
         candidate: range that the quantiser is given.
     """
-    centres, counts = histogram.occupied()
     parameters = uniform_parameters(*candidate)
-    low, high = (parameters.scale * (code - parameters.zero_point) for code in (0, _LEVELS - 1))
-    half = 0.5 * parameters.scale
-    inside = (centres >= low - half) & (centres <= high + half)
-    if not inside.any():
-        return float("inf")
-    kept = counts[inside].astype(np.float64)
-    codes = quantise(centres[inside], parameters)
-    spread = (
-        np.bincount(codes, kept, _LEVELS) / np.maximum(np.bincount(codes, minlength=_LEVELS), 1)
-    )[codes]
-    clipped = kept.copy()
-    clipped[0] += counts[centres < low - half].sum()
-    clipped[-1] += counts[centres > high + half].sum()
-    p: NDArray[np.float64] = clipped / clipped.sum()
-    q: NDArray[np.float64] = spread / spread.sum()
+    first, last = (
+        _bin(histogram, parameters.scale * (code - parameters.zero_point))
+        for code in (0, _LEVELS - 1)
+    )
+    counts = histogram.counts.astype(np.float64)
+    counts[BINS // 2] = min(counts[BINS // 2], max(counts[BINS // 2 - 1], counts[BINS // 2 + 1]))
+    total = counts.sum()
+    if total == 0:
+        return 0.0
+    kept = counts[first : last + 1]
+    reference = kept.copy()
+    reference[0] += counts[:first].sum()
+    reference[-1] += counts[last + 1 :].sum()
+    (occupied,) = np.nonzero(reference)
+    centres = (occupied + first + 0.5) * histogram.width - histogram.span
+    codes = quantise(centres, parameters)
+    holding = kept[occupied] > 0
+    bins = np.bincount(codes, holding, _LEVELS)
+    spread = np.bincount(codes, kept[occupied], _LEVELS) / np.maximum(bins, 1)
+    p = reference[occupied] / total
+    q = np.maximum(np.where(holding, spread[codes], 0.0) / total, _SMOOTHING * p)
     return float((p * np.log(p / q)).sum())
+
+
+def _bin(histogram: Histogram, value: float) -> int:
+    """Return the bin that holds a value, the outermost one if none does."""
+    return int(np.clip((value + histogram.span) // histogram.width, 0, BINS - 1))
 
 
 def entropy_range(histogram: Histogram, extremes: Range) -> Range:
     """Return the range with the smallest `divergence`.
 
-    Ranges with fewer bins than levels lose nothing by this measure and are not tried.
+    Ranges with fewer bins than levels lose nothing inside by this measure and are not tried.
 
     Args:
         histogram: the values.
         extremes: smallest and largest value.
     """
-
     whole = _with_zero(extremes)
 
     def cost(candidate: Range) -> float:
@@ -112,24 +150,25 @@ def _with_zero(extremes: Range) -> Range:
 
 
 def _search(extremes: Range, cost: Callable[[Range], float]) -> Range:
-    """Shrink one end, then the other, to the cheapest fiftieth, until neither moves.
+    """Shrink one end, then the other, to the cheapest fiftieth; then finer, around that.
 
     An end on the far side of zero stays: the quantiser holds zero whatever it is given.
     """
-    best = low, high = _with_zero(extremes)
-    if low == high:
-        return best
-    found = cost(best)
-    for _ in range(_SWEEPS):
-        before = best
-        for candidates in (
-            [(low * share, best[1]) for share in _SHRUNK if low < 0],
-            [(best[0], high * share) for share in _SHRUNK if high > 0],
-        ):
-            for candidate in candidates:
-                tried = cost((float(candidate[0]), float(candidate[1])))
-                if tried < found:
-                    best, found = (float(candidate[0]), float(candidate[1])), tried
-        if best == before:
-            break
-    return best
+    whole = _with_zero(extremes)
+    ends = [end for end, value in enumerate(whole) if value != 0]
+    best = np.ones(2)
+    found = cost(whole)
+    for step in (None, *_STEPS):
+        for _ in range(_SWEEPS):
+            before = found
+            for end in ends:
+                around = _COARSE if step is None else best[end] + step * np.arange(-5, 6)
+                for share in around[(around > 0) & (around <= 1)]:
+                    shares = best.copy()
+                    shares[end] = share
+                    tried = cost((whole[0] * float(shares[0]), whole[1] * float(shares[1])))
+                    if tried < found:
+                        best, found = shares, tried
+            if found == before:
+                break
+    return whole[0] * float(best[0]), whole[1] * float(best[1])

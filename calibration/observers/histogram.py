@@ -28,9 +28,15 @@ class Histogram:
         self.counts = np.zeros(BINS, np.int64)
 
     def update(self, values: NDArray[Any]) -> None:
-        """Count one image's values, any shape, float32."""
+        """Count one image's values, any shape, float32.
+
+        Raises:
+            ValueError: a value is infinite or not a number.
+        """
         flat = values.ravel()
-        while np.abs(flat).max() >= self.span:
+        if not np.isfinite(flat).all():
+            raise ValueError("holds values that are infinite or not numbers")
+        while float(np.abs(flat).max()) >= self.span:  # as float32 the span may overflow
             merged = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.pad(merged, BINS // 4)
             self.span *= 2

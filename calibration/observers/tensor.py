@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.observers.clipping import entropy_range, mse_range, percentile_range
 from qlvit_edge.calibration.observers.histogram import Histogram, Range
+from qlvit_edge.choices import ObserverName
+from qlvit_edge.errors import CalibrationError
 
-ObserverName = Literal["minmax", "percentile", "mse", "entropy", "moving"]
-OBSERVERS: Final[tuple[ObserverName, ...]] = get_args(ObserverName)
 MOMENTUM: Final = 0.99
+
+
+def require_finite(tensor: str, values: NDArray[Any], image: str) -> None:
+    """Refuse a tensor that overflows on an image.
+
+    Raises:
+        CalibrationError: a value is infinite or not a number.
+    """
+    if not np.isfinite(values).all():
+        raise CalibrationError(
+            tensor,
+            f"is infinite or not a number on {image}",
+            "the network has diverged: train it again with a lower --rate",
+        )
 
 
 class TensorObserver:
@@ -37,10 +51,14 @@ class TensorObserver:
         self._weights = 0.0
 
     def update(self, values: NDArray[Any]) -> None:
-        """See one image's values, any shape, float32."""
+        """See one image's values, any shape, float32.
+
+        Raises:
+            ValueError: a value is infinite or not a number; the observer is as before.
+        """
+        self.histogram.update(values)
         low, high = float(values.min()), float(values.max())
         self.low, self.high = min(self.low, low), max(self.high, high)
-        self.histogram.update(values)
         self._average = MOMENTUM * self._average + (1 - MOMENTUM) * np.array([low, high])
         self._weights = MOMENTUM * self._weights + (1 - MOMENTUM)
 

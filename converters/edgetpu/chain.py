@@ -217,7 +217,7 @@ def prove_chain(
                 f"{name} differs from the whole model's in {count} images, on {title}",
                 "report this as a bug",
             )
-    interpreter = ChainInterpreter(archive)
+    interpreter = ChainInterpreter(archive, isolated=True)
     for view, logits in zip(conversion.views, conversion.logits, strict=True):
         if not np.array_equal(interpreter.invoke(view)[0], logits):
             raise ConversionError(
@@ -226,6 +226,7 @@ def prove_chain(
                 "report this as a bug",
             )
         advance()
+    interpreter.close()
     return ChainEquality(
         borders=borders,
         reference_images=len(views),

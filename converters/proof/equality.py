@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.inference.chain import open_isolated
 from qlvit_edge.inference.child import run_in_child
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.twin import Twin
@@ -166,9 +167,9 @@ def _chunks(views: Views) -> list[Views]:
 
 def default_logits(model: bytes, views: Views, advance: Callable[[], None]) -> tuple[Logits, str]:
     """Run the file on the default kernels; returns logits (N, classes) and what ran."""
-    interpreter = Interpreter(model)
     rows = []
-    for view in views:
-        rows.append(interpreter.invoke(view)[0])
-        advance()
+    with open_isolated(model, subject="converted model") as interpreter:
+        for view in views:
+            rows.append(interpreter.invoke(view)[0])
+            advance()
     return np.stack(rows), interpreter.kernels_used

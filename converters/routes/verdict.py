@@ -15,7 +15,8 @@ from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, com
 from qlvit_edge.converters.routes.runners import file_logits
 from qlvit_edge.converters.routes.torch_answers import TorchAnswers
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
-from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.allowance import Allowance
+from qlvit_edge.inference.child import DEFAULT_TIMEOUT, run_limited
 from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.reader import read_document
@@ -104,8 +105,9 @@ def judge(
 
 def _run(name: str, content: bytes, kernels: Kernels, answers: TorchAnswers) -> KernelRun:
     try:
-        logits, words, partitions = run_in_child(
-            f"{name} file", file_logits, content, kernels, answers.views
+        memory = Allowance().memory(len(content) + answers.views.nbytes, 1)
+        logits, words, partitions = run_limited(
+            f"{name} file", memory, DEFAULT_TIMEOUT, file_logits, content, kernels, answers.views
         )
     except QLViTEdgeError as error:
         return KernelRun(str(error), 0, None, None)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qlvit_edge.errors import CheckpointError, ModelFileError
+from qlvit_edge.text import did_you_mean
 
 FOLDER = Path(__file__).parent
 FIELDS = FOLDER / "fields"
@@ -38,8 +39,14 @@ def resolve_model(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    finding = "a folder, not a model file" if path.is_dir() else "no such model file"
-    remedy = f"name a .tflite file or a bundled model {_choice(_files())}"
+    meant = ""
+    if path.is_dir():
+        finding = "a folder, not a model file"
+    elif path.exists():
+        finding = "not a regular file"
+    else:
+        finding, meant = "no such model file", did_you_mean(str(name), _files())
+    remedy = f"name a .tflite file or a bundled model {_choice(_files())}{meant}"
     raise ModelFileError(name, finding, remedy)
 
 
@@ -58,8 +65,10 @@ def resolve_run(name: str | Path) -> Path:
         return FOLDER / str(name)
     if path.is_dir():
         return path
-    finding = "a file, not a run folder" if path.is_file() else "no such run folder"
-    raise CheckpointError(name, finding, f"name a run folder or a bundled model {_choice(names())}")
+    finding = "a file, not a run folder" if path.exists() else "no such run folder"
+    meant = "" if path.exists() else did_you_mean(str(name), names())
+    remedy = f"name a run folder or a bundled model {_choice(names())}{meant}"
+    raise CheckpointError(name, finding, remedy)
 
 
 def _files() -> set[str]:

@@ -1,21 +1,27 @@
-"""The command line: one module a command, imported only when that command is used.
+"""The command line: one module per command, imported only when that command is used.
 
 `qlvit-edge --help` must answer at once on a Raspberry Pi, so this module knows the
 commands by name and one-line description only. Errors end here: one line, no traceback
-(`--debug` shows it), exit code 0 done, 1 a check failed, 2 wrong use or bad input,
-130 interrupted.
+(`--debug` shows it), exit code 0 done, 1 a check failed, 2 wrong use, bad input or a fault of
+ours, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
 
+from qlvit_edge.cli.streams import outlets
+from qlvit_edge.cli.suggestions import SuggestingGroup
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.text import plain
 
 COMMANDS = {
     "data": "Check a folder of labelled images and split it.",
@@ -28,17 +34,19 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "predict": "Classify image files and list the answers.",
     "run": "Find and classify cells in a camera's frames.",
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(SuggestingGroup):
     """A group whose commands live in modules of the same name."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def find_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"qlvit_edge.cli.{cmd_name}")
@@ -64,7 +72,10 @@ def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+# color: click would remove escapes from texts that are not for a terminal; ours are shown.
+@click.group(
+    cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "color": True}
+)
 @click.option("--debug", is_flag=True, help="Show a traceback when something goes wrong.")
 @click.option(
     "--version",
@@ -72,12 +83,20 @@ def _show_version(ctx: click.Context, param: click.Parameter, asked: bool) -> No
     is_eager=True,
     expose_value=False,
     callback=_show_version,
-    help="Show the version, that of the runtime and whether its arithmetic is proved.",
+    help="Show this version, the runtime's, and whether its arithmetic is proved.",
 )
 def cli(debug: bool) -> None:
-    """Cell classification networks as fully-integer models on a microscope.
+    """Train networks that classify cells, convert them to integer models and run them.
 
-    For research use only, not for diagnosis.
+    The models run on a microscope's small computer, byte for byte the same everywhere. For
+    research use only, not for diagnosis.
+
+    Exit codes: 0 done, 1 a check did not pass, 2 wrong use or bad input, 130 interrupted. Every
+    error is one line with a remedy.
+
+    \b
+    Try it without data of your own:
+      qlvit-edge validate wbc-nano --out report/
 
     \b
     Example, from labelled images to a running microscope:
@@ -93,34 +112,60 @@ def cli(debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit the process with the documented code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    with outlets() as out:
+        code = _run(arguments)
+        out.flush()
+        if out.lost is not None:
+            reason = out.lost.strerror or str(out.lost)
+            click.echo(f"error: standard output: {reason}; {_remedy(out.lost)}", err=True)
+            code = code or 2
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code, after one line about what went wrong."""
     debug = "--debug" in arguments
     try:
-        code: Any = cli.main(arguments, prog_name="qlvit-edge", standalone_mode=False)
-    except click.exceptions.Abort:
-        _finish("interrupted", 130)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
+        code: Any = cli.main(
+            arguments, prog_name="qlvit-edge", standalone_mode=False, obj=tuple(arguments)
+        )
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        return _finish("interrupted", 130)
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except KeyboardInterrupt:
-        _finish("interrupted", 130)
-    except QLViTEdgeError as error:
+        said = io.StringIO()
+        error.show(said)
+        click.echo(masked(said.getvalue()), err=True, nl=False)
+        return 2
+    except Exception as error:
         if debug:
-            raise
-        _finish(f"error: {error}", error.exit_code)
-    except BrokenPipeError:
-        # The reader (`| head`) went away: not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if debug:
-            raise
+            return _finish(traceback.format_exc().rstrip(), _exit_code(error))
+        return _finish(_in_one_line(error), _exit_code(error))
+    return code if isinstance(code, int) else 0
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, QLViTEdgeError) else 2
+
+
+def _in_one_line(error: Exception) -> str:
+    """What went wrong, found and to be done."""
+    if isinstance(error, QLViTEdgeError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
         subject = error.filename if error.filename is not None else "the operating system"
         reason = error.strerror or str(error)
-        _finish(f"error: {subject}: {reason}; {_remedy(error)}", 2)
-    sys.exit(code if isinstance(code, int) else 0)
+        return f"error: {_in_words(subject)}: {reason}; {_remedy(error)}"
+    if isinstance(error, MemoryError):
+        return "error: memory: not enough of it; use a smaller input or more memory"
+    finding = plain(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+    return (
+        f"internal error: {finding}; this is a fault of qlvit-edge: run the command with "
+        "`qlvit-edge --debug` and report what it shows"
+    )
+
+
+def _in_words(name: object) -> str:
+    return plain(os.fsdecode(name) if isinstance(name, bytes | str) else str(name))
 
 
 def _remedy(error: OSError) -> str:
@@ -139,6 +184,6 @@ def _remedy(error: OSError) -> str:
     }.get(error.errno or 0, "check the path and the disk")
 
 
-def _finish(message: str, code: int) -> None:
-    click.echo(message, err=True)
-    sys.exit(code)
+def _finish(message: str, code: int) -> int:
+    click.echo(masked(message), err=True)
+    return code

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.choices import KERNELS, RUNTIMES
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
+from qlvit_edge.cli.options import WordList, allowance_options
+from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from qlvit_edge.cli.plain_table import PlainTable
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.inference.worker import Case
     from qlvit_edge.measuring.benchmark import BenchmarkReport, Row
@@ -22,35 +25,15 @@ if TYPE_CHECKING:
 _MOST_THREADS = 64
 
 
-def _parse_list(value: str, param: click.Parameter) -> list[str]:
-    parts = [part.strip() for part in value.split(",")]
-    if not all(parts):
-        raise click.BadParameter("an empty entry between commas", param=param)
-    return list(dict.fromkeys(parts))
-
-
 def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
     """Numbers of threads, separated by commas."""
-    parts = _parse_list(value, param)
+    parts = [part.strip() for part in value.split(",")]
     for part in parts:
-        if not (part.isascii() and part.isdigit() and 1 <= int(part) <= _MOST_THREADS):
-            raise click.BadParameter(
-                f"{part!r} is not a number from 1 to {_MOST_THREADS}", ctx, param
-            )
-    return tuple(map(int, parts))
-
-
-def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, str], Any]:
-    """Names from a choice, separated by commas."""
-
-    def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-        parts = _parse_list(value, param)
-        for part in parts:
-            if part not in choice:
-                raise click.BadParameter(f"{part!r} is not one of {', '.join(choice)}", ctx, param)
-        return tuple(parts)
-
-    return names
+        if not (part.isascii() and part.isdigit() and len(part) < 6 and part.strip("0")):
+            raise click.BadParameter(f"{plain(part)!r} is not a number of threads", ctx, param)
+        if int(part) > _MOST_THREADS:
+            raise click.BadParameter(f"{part} is more than {_MOST_THREADS}", ctx, param)
+    return tuple(dict.fromkeys(map(int, parts)))
 
 
 @click.command("benchmark")
@@ -66,30 +49,29 @@ def _from(choice: tuple[str, ...]) -> Callable[[click.Context, click.Parameter, 
 @click.option(
     "--runtime",
     "runtimes",
-    callback=_from(("litert", "tflite-runtime")),
-    metavar="LIST",
-    default="litert",
+    type=WordList(RUNTIMES),
+    default=RUNTIMES[0],
     show_default=True,
-    help="Runtimes: litert, tflite-runtime.",
+    help="TFLite runtimes that execute the models.",
 )
 @click.option(
     "--kernels",
-    callback=_from(("auto", "builtin", "reference")),
-    metavar="LIST",
-    default="auto",
+    type=WordList(KERNELS),
+    default=KERNELS[0],
     show_default=True,
-    help="Kernel sets: auto, builtin, reference.",
+    help="Implementations of the operators.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(1),
     default=40,
     show_default=True,
-    help="Rounds that count; each runs every row 5 times.",
+    help="Rounds that count; each runs every row 5 times, in a new order.",
 )
 @click.option(
     "--warmup", type=click.IntRange(0), default=3, show_default=True, help="Rounds before them."
 )
+@allowance_options
 @click.option("--profile", is_flag=True, help="Also show where the time goes, by part.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw latencies (PNG).")
@@ -103,13 +85,15 @@ def command(
     profile: bool,
     json_path: Path | None,
     plot: Path | None,
+    allowance: Allowance,
 ) -> None:
     """Measure latency, start-up, memory and delegation of MODELs in one run.
 
-    A MODEL is a .tflite file or a bundled name. Every combination with --threads, --runtime
-    and --kernels (comma-separated lists) is a row. All rows take turns, each in a process of
-    its own; ratios are to the first row, within a round. --profile asks the runtime's own
-    profiler, on the default kernels with one thread.
+    A MODEL is a .tflite file or the name of a bundled model. Each combination with --threads,
+    --runtime and --kernels (lists with commas) is one row. All rows take turns, each in a process
+    of its own and in a new order every round, so that whatever slows the device down for a while
+    slows all of them; ratios are to the first row, within a round. --profile asks the runtime's
+    own profiler, on the default kernels with one thread.
 
     \b
     Example:
@@ -117,7 +101,7 @@ def command(
       qlvit-edge benchmark wbc-nano --profile
     """
     if plot is not None:
-        require("validate", "matplotlib")
+        require("plots", "matplotlib")
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json
@@ -141,9 +125,9 @@ def command(
     machine = describe_machine()
     profiles = {}
     if profile:
-        profiles = {name: profile_model(path) for name, path in paths.items()}
+        profiles = {name: profile_model(path, allowance=allowance) for name, path in paths.items()}
     with progress_bar("taking turns", warmup + rounds) as advance:
-        rows = measure(cases, rounds, warmup, advance)
+        rows = measure(cases, rounds, warmup, advance, allowance=allowance)
     found = report(rows, machine, rounds, warmup, profiles)
     _print(found)
     if json_path is not None:
@@ -153,6 +137,7 @@ def command(
 
         labels = [label_of(case, cases) for case in cases]
         plot_latencies(labels, [row.milliseconds for row in rows], plot)
+    next_step(f"qlvit-edge validate {shell_word(models[0])} --data FOLDER", "accuracy beside speed")
 
 
 def _name(model: str, models: Sequence[str]) -> str:
@@ -166,7 +151,7 @@ def label_of(case: Case, cases: Sequence[Case]) -> str:
     """Return a row's name: the model and whatever differs between the rows."""
     parts = [case.model]
     if len({other.threads for other in cases}) > 1:
-        parts.append(f"{case.threads} thread{'' if case.threads == 1 else 's'}")
+        parts.append(counted(case.threads, "thread"))
     if len({other.runtime for other in cases}) > 1:
         parts.append(case.runtime)
     if len({other.kernels for other in cases}) > 1:
@@ -189,11 +174,12 @@ def _print(found: BenchmarkReport) -> None:
         console.print(_profile(name, profile))
 
 
-def _latencies(found: BenchmarkReport) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"Latency in ms, {found.rounds} rounds of {found.repeats}")
+def _latencies(found: BenchmarkReport) -> PlainTable:
+    title = (
+        f"Latency in ms, {counted(found.rounds, 'round')} of {found.repeats}, in an order shuffled "
+        f"every round (seed {found.order_seed})"
+    )
+    table = plain_table(title)
     for heading in ("model", "threads", "kernels"):
         table.add_column(heading, overflow="fold")
     for heading in ("p50", "p90", "p99", "images/s", "ratio", "p10–p90"):
@@ -202,7 +188,7 @@ def _latencies(found: BenchmarkReport) -> Table:
         case = row.case
         ran = case.kernels if case.runtime == "litert" else f"{case.runtime} {case.kernels}"
         table.add_row(
-            Text(case.model),
+            case.model,
             str(case.threads),
             ran,
             *(_three(row.percentile(p)) for p in (50, 90, 99)),
@@ -213,11 +199,8 @@ def _latencies(found: BenchmarkReport) -> Table:
     return table
 
 
-def _costs(rows: Sequence[Row]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title="What it takes")
+def _costs(rows: Sequence[Row]) -> PlainTable:
+    table = plain_table("Cost")
     for heading in ("model", "runs on"):
         table.add_column(heading, overflow="fold")
     for heading in ("start s", "peak MB", "arena MB", "file kB", "MMAC", "GMAC/s"):
@@ -226,7 +209,7 @@ def _costs(rows: Sequence[Row]) -> Table:
         facts = row.facts
         above = facts.peak_above_bare_bytes
         table.add_row(
-            Text(row.case.model),
+            row.case.model,
             facts.kernels_used,
             f"{facts.start_up_s:.2f}",
             "unknown" if above is None else f"{above / 1e6:.1f}",
@@ -239,18 +222,15 @@ def _costs(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _profile(name: str, profile: Profile) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
+def _profile(name: str, profile: Profile) -> PlainTable:
     title = f"Where the time of {name} goes ({profile.milliseconds:.3g} ms with the profiler)"
-    table = Table(title=Text(title))
+    table = plain_table(title)
     table.add_column("part")
     for heading in ("share", "ms", "operators", "MMAC"):
         table.add_column(heading, justify="right")
     for part in profile.parts:
         table.add_row(
-            Text(part.part),
+            part.part,
             f"{part.share:.1%}",
             f"{part.milliseconds:.3f}",
             str(part.operators),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import DEFAULT_OBSERVER, OBSERVERS
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.compare import Comparison
@@ -27,28 +29,37 @@ if TYPE_CHECKING:
     "--split",
     "split_path",
     type=click.Path(path_type=Path),
-    help="Another split whose test images are refused; the run's own always are.",
+    help="Another split whose test images are left out; those of the run's own always are.",
 )
-@click.option("--images", "count", type=click.IntRange(2), default=256, show_default=True)
+@click.option(
+    "--images",
+    "count",
+    type=click.IntRange(2),
+    metavar="N",
+    default=256,
+    show_default=True,
+    help="Images that the ranges are found on.",
+)
 @click.option(
     "--observer",
-    type=click.Choice(["minmax", "percentile", "mse", "entropy", "moving"]),
-    default="mse",
+    type=click.Choice(OBSERVERS),
+    default=DEFAULT_OBSERVER,
     show_default=True,
-    help="Whose range is used; all are recorded.",
+    help="The observer whose ranges are used; those of all are recorded.",
 )
 @click.option(
     "--compare",
     "comparing",
     is_flag=True,
-    help="Measure every observer instead; calibration.json stays as it is.",
+    help="Measure every observer instead, and leave calibration.json as it is.",
 )
 @click.option(
     "--judge-images",
     type=click.IntRange(1),
+    metavar="N",
     default=1000,
     show_default=True,
-    help="With --compare: labelled images, neither calibration nor test images, for accuracy.",
+    help="With --compare: labelled images for accuracy, none of them calibrated or tested on.",
 )
 @click.option("--json", "as_json", is_flag=True, help="With --compare: print JSON.")
 @white_level_option
@@ -64,9 +75,10 @@ def command(
 ) -> None:
     """Find the integer range of every tensor of the trained network in RUN.
 
-    Writes calibration.json and calibration.png into RUN: ranges, hashes of the images used,
-    and the error of the integer network against the float one, tensor by tensor. With
-    --compare: tries every observer, prints what each costs, writes calibration_compare.png.
+    RUN is a folder that `train` wrote. Images of its test side are never used. Written into RUN:
+    calibration.json (ranges, hashes of the images, and how far the integer network is from the
+    float one, tensor by tensor) and calibration.png. With --compare every observer is tried, what
+    each costs is printed, and calibration_compare.png is written instead.
 
     \b
     Example:
@@ -81,7 +93,7 @@ def command(
     from qlvit_edge.calibration.compare import compare
     from qlvit_edge.calibration.evaluation_images import evaluation_images
     from qlvit_edge.calibration.images import choose_images, files_elsewhere
-    from qlvit_edge.calibration.observers import ObserverName
+    from qlvit_edge.choices import ObserverName
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
@@ -107,7 +119,8 @@ def command(
     scanned = scan(data or recorded)
     images, refused = choose_images(scanned, splits, count, elsewhere)
     if refused and not as_json:
-        click.echo(f"{refused} test images (or of uncertain source) left out of calibration")
+        images_left = counted(refused, "image")
+        click.echo(f"{images_left} of the test side, or of uncertain source, left out")
     ensure_writable(folder)
     if comparing:
         with progress_bar("calibrating", len(images)) as advance:
@@ -119,6 +132,11 @@ def command(
         layers = {str(row.observer): row.sqnr_db for row in found.rows}
         plots.plot_layer_errors(layers, folder / "calibration_compare.png")
         _print_comparison(found, as_json)
+        next_step(
+            f"qlvit-edge calibrate {shell_word(run)} --observer {found.best.observer}",
+            "use the best",
+            as_json=as_json,
+        )
         return
     with progress_bar("calibrating", len(images)) as advance:
         calibration = calibrate(checkpoint, images, cast("ObserverName", observer), advance)
@@ -127,6 +145,11 @@ def command(
     write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
     _print_calibration(calibration, errors)
     click.echo(f"wrote {folder / CALIBRATION_FILE}")
+    out = shell_word(f"{folder.resolve().name}.tflite")
+    next_step(
+        f"qlvit-edge convert {shell_word(run)} --out {out}",
+        "make the integer file and prove it",
+    )
 
 
 def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> None:
@@ -134,8 +157,8 @@ def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> No
 
     worst = min(errors, key=lambda name: errors[name])
     click.echo(
-        f"{len(calibration.tensors)} tensors, {len(calibration.images)} images, range by "
-        f"{calibration.observer}; "
+        f"{counted(len(calibration.tensors), 'tensor')}, "
+        f"{counted(len(calibration.images), 'image')}, ranges by {calibration.observer}; "
         f"lowest signal to noise {errors[worst]:.1f} dB at {worst}; "
         f"top-1 agreement {calibration.agreement:.1%} on the images held for measuring error"
     )
@@ -146,18 +169,15 @@ def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> No
 def _print_comparison(found: Comparison, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from qlvit_edge.files import json_text
+
     if as_json:
-        click.echo(json.dumps({**asdict(found), "best": found.best.observer}, indent=1))
+        click.echo(json_text({**asdict(found), "best": found.best.observer}))
         return
-    from rich.table import Table
-
-    from qlvit_edge.cli.console import table_console
-
-    table = Table(title=f"Observers on {found.images} images: {found.origin}")
-    table.add_column("observer")
-    for column in ("accuracy", "same class", "mean SQNR", "worst"):
-        table.add_column(column, justify="right")
-    table.add_column("at")
+    table = plain_table(
+        f"Observers on {counted(found.images, 'image')}: {found.origin}",
+        *("observer", "accuracy>", "same class>", "mean SQNR>", "worst>", "at"),
+    )
     table.add_row("float network", f"{found.float_accuracy:.2%}", "", "", "", "")
     for row in found.rows:
         table.add_row(

@@ -9,34 +9,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.choices import ROUTES
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.cli.options import WordList, white_level_of, white_level_option
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from qlvit_edge.cli.plain_table import PlainTable
     from qlvit_edge.converters.routes.compare import RouteComparison, Row
-
-_ROUTES = ("native", "onnx", "onnx2tf")
-
-
-def _parse_list(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Routes, separated by commas."""
-    parts = [part.strip() for part in value.split(",")]
-    for part in parts:
-        if part not in _ROUTES:
-            raise click.BadParameter(f"{part!r} is not one of {', '.join(_ROUTES)}", ctx, param)
-    return tuple(dict.fromkeys(parts))
 
 
 @click.command("compare")
 @click.argument("run")
 @click.option(
     "--routes",
-    callback=_parse_list,
-    metavar="LIST",
-    default="native,onnx,onnx2tf",
+    type=WordList(ROUTES),
+    default=",".join(ROUTES),
     show_default=True,
     help="Routes of `convert`.",
 )
@@ -86,11 +75,12 @@ def command(
     json_path: Path | None,
     plot: Path | None,
 ) -> None:
-    """Convert RUN by every route and show what each file answers, takes and costs.
+    """Convert RUN by every route and show what each file answers and what it costs.
 
-    A route that cannot do something is a row with its error; a file that is not the network
-    is a row with the accuracy it has. All run on one thread and take turns; memory is above
-    the bare runtime, in a process of its own each.
+    RUN is a run folder or the name of a bundled model. A route that fails is a row with its
+    error; a file that is not the network is a row with the accuracy it has. All files run on one
+    thread and take turns, in a new order every round; memory is counted above the bare runtime's,
+    each in a process of its own. Exit code 0 even if a route fails.
 
     \b
     Example:
@@ -99,7 +89,7 @@ def command(
     """
     require("onnx", "torch", "safetensors", "onnx", "onnxruntime")
     if plot is not None:
-        require("validate", "matplotlib")
+        require("plots", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar
@@ -139,16 +129,21 @@ def command(
             if row.latency_ms is not None and row.accuracy is not None
         ]
         plot_routes(points, plot)
+    next_step(
+        f"qlvit-edge convert {shell_word(run)} --out model.tflite", "write the file of one route"
+    )
 
 
 def _print(found: RouteComparison) -> None:
     console = table_console()
     if found.reduced:
         click.echo(
-            f"note: measured on the {found.images} bundled crops only, too few for a figure of "
-            "accuracy; give a data set with --data."
+            f"note: measured on {counted(found.images, 'bundled crop')} only, too few for a figure "
+            "of accuracy; give a data set with --data."
         )
-    console.print(_answers(found.rows, f"Answers on {found.images} images, {found.origin}"))
+    console.print(
+        _answers(found.rows, f"Answers on {counted(found.images, 'image')}, {found.origin}")
+    )
     console.print(_costs(found.rows, found.rounds))
     for row in found.rows:
         if row.failure is not None:
@@ -157,18 +152,15 @@ def _print(found: RouteComparison) -> None:
     console.print(found.machine.words, highlight=False, markup=False)
 
 
-def _answers(rows: Sequence[Row], title: str) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title))
+def _answers(rows: Sequence[Row], title: str) -> PlainTable:
+    table = plain_table(title)
     table.add_column("file", overflow="fold")
     for heading in ("accuracy", "same class", "no delegate", "median off", "worst off", "verdict"):
         table.add_column(heading, justify="right")
     for row in rows:
         close = row.closeness
         table.add_row(
-            Text(row.name),
+            row.name,
             _percent(row.accuracy),
             _percent(row.agreement),
             _percent(row.agreement_builtin),
@@ -180,17 +172,14 @@ def _answers(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def _costs(rows: Sequence[Row], rounds: int) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=f"Costs, one thread, {rounds} rounds in turns")
+def _costs(rows: Sequence[Row], rounds: int) -> PlainTable:
+    table = plain_table(f"Costs, one thread, {counted(rounds, 'round')} in turns")
     table.add_column("file", overflow="fold")
     for heading in ("ms", "peak MB", "file kB", "float tensors", "partitions", "convert s"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
-            Text(row.name),
+            row.name,
             _number(row.latency_ms, ".2f"),
             _number(row.peak_bytes, ".1f", 1e6),
             _number(row.bytes, ".0f", 1e3),

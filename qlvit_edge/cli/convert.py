@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from qlvit_edge.choices import INTEGER_SOFTMAXES, ROUTES, TARGETS
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.options import white_level_option
 
@@ -20,8 +21,8 @@ from qlvit_edge.cli.options import white_level_option
 )
 @click.option(
     "--route",
-    type=click.Choice(["native", "onnx", "onnx2tf"]),
-    default="native",
+    type=click.Choice(ROUTES),
+    default=ROUTES[0],
     show_default=True,
     help="Our own integer file, an ONNX file, or TensorFlow's files by onnx2tf.",
 )
@@ -33,8 +34,8 @@ from qlvit_edge.cli.options import white_level_option
 )
 @click.option(
     "--target",
-    type=click.Choice(["cpu", "edgetpu"]),
-    default="cpu",
+    type=click.Choice(TARGETS),
+    default=TARGETS[0],
     show_default=True,
     help="One file for CPUs, or a chain of segments for an Edge TPU and the CPU.",
 )
@@ -57,8 +58,8 @@ from qlvit_edge.cli.options import white_level_option
 )
 @click.option(
     "--softmax",
-    type=click.Choice(["fast", "exact"]),
-    default="fast",
+    type=click.Choice(INTEGER_SOFTMAXES),
+    default=INTEGER_SOFTMAXES[0],
     show_default=True,
     help="Keep 8 levels of the 4-bit log2 code, or all 16.",
 )

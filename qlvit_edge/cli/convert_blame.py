@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.text import counted
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,8 +26,8 @@ def print_blame(blame: Blame, folder: Path, int16_layers: int | None = None) -> 
     """
     before = ", before any was in int16" if int16_layers else ""
     click.echo(
-        f"Layers that cost most, alone in integers in the float network{before}, on {blame.images} "
-        "images:"
+        f"Layers that cost most, alone in integers in the float network{before}, on "
+        f"{counted(blame.images, 'image')}:"
     )
     for layer in blame.layers[:NAMED]:
         click.echo(

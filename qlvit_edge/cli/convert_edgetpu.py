@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import plain_table, table_console
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.converters.edgetpu.compiler import CompilerLog
@@ -28,24 +29,20 @@ def require_options_of_target(context: click.Context, target: str) -> None:
         if given and target != "edgetpu":
             option = f"--{name.replace('_', '-')}"
             raise ConversionError(
-                option, "belongs to --target edgetpu", f"add that, or leave {option} away"
+                option, "belongs to --target edgetpu", f"add that, or leave {option} out"
             )
     source = context.get_parameter_source("int16_layers")
     if source is click.core.ParameterSource.COMMANDLINE and target == "edgetpu":
         raise ConversionError(
             "--int16-layers",
             "makes int16 tensors, which an Edge TPU does not run",
-            "leave --int16-layers away",
+            "leave --int16-layers out",
         )
 
 
 def print_chain(report: ChainReport) -> None:
     """Print how a chain was cut, and its proof."""
-    from rich.table import Table
-
-    table = Table(title="Edge TPU")
-    table.add_column("what")
-    table.add_column("finding")
+    table = plain_table("Edge TPU", "what", "finding")
     cut = report.cut
     segments = cut.segments
     on_tpu = sum(segment.device == "tpu" for segment in segments)
@@ -65,20 +62,19 @@ def print_chain(report: ChainReport) -> None:
     equality = report.equality
     table.add_row(
         "chain equal to the whole",
-        f"{equality.borders} tensors, byte for byte, on {equality.reference_images} images "
+        f"{equality.borders} tensors, byte for byte, on "
+        f"{counted(equality.reference_images, 'image')} "
         "(reference and default kernels)",
     )
     table.add_row(
         "on the default kernels",
-        f"the logits, on {equality.default_images} images; {equality.default_kernels}",
+        f"the logits, on {counted(equality.default_images, 'image')}; {equality.default_kernels}",
     )
     table_console().print(table)
     _print_compiler(cut.compiler)
 
 
 def _print_compiler(log: CompilerLog | None) -> None:
-    from rich.table import Table
-
     from qlvit_edge.converters.edgetpu.compiler import MAPPED
 
     if log is None:
@@ -87,9 +83,8 @@ def _print_compiler(log: CompilerLog | None) -> None:
             "rules, and this chain runs on CPUs only"
         )
         return
-    table = Table(title=f"edgetpu_compiler {log.version}")
-    for heading in ("segment", "operators", "not mapped", "on chip", "streamed"):
-        table.add_column(heading)
+    headings = ("segment", "operators>", "not mapped>", "on chip>", "streamed>")
+    table = plain_table(f"edgetpu_compiler {log.version}", *headings)
     reasons: dict[str, int] = {}
     for model in log.models:
         table.add_row(
@@ -105,4 +100,5 @@ def _print_compiler(log: CompilerLog | None) -> None:
                 reasons[key] = reasons.get(key, 0) + row.count
     table_console().print(table)
     for reason, count in sorted(reasons.items()):
-        click.echo(f"note: the compiler left {count} operators to the CPU: {reason}")
+        left = counted(count, "operator")
+        click.echo(f"note: the compiler left {left} to the CPU: {reason}")

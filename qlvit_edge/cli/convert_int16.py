@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import plain_table, table_console
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.int16_report import Int16Report
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
 
 def print_int16(report: Int16Report) -> None:
     """Print the int16 layers, what they gain and what they cost."""
-    from rich.table import Table
-
-    table = Table(title=f"Layers in int16, the worst on {report.images} images")
-    for heading in ("layer", "share of the noise", "activations in int16"):
-        table.add_column(heading)
+    table = plain_table(
+        f"Layers in int16, the worst on {counted(report.images, 'image')}",
+        *("layer", "share of the noise>", "activations in int16"),
+    )
     for layer in report.layers:
         names = (name.removeprefix(f"{layer.layer}/") for name in layer.int16)
         table.add_row(layer.layer, f"{layer.share:.1%}", ", ".join(names))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -113,6 +114,10 @@ def convert_natively(
         raise failed
     write_bytes(out, model)
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
+    next_step(
+        f"qlvit-edge validate {shell_word(out)} --data FOLDER --out report/",
+        "measure it on the device",
+    )
 
 
 def _choose_int16(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import plain_table, table_console
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.converters.report import EqualityReport, ProofReport
@@ -15,17 +16,14 @@ if TYPE_CHECKING:
 
 def print_proof(report: ProofReport) -> None:
     """Print every claim with what was found."""
-    from rich.table import Table
-
     from qlvit_edge.modelfile.metadata import TriedForms
     from qlvit_edge.preprocess import note_on
 
     equality, reference = report.equality, report.reference_equality
     accuracy = report.accuracy
-    table = Table(title="Proof (reduced proof)" if report.reduced_proof else "Proof")
-    table.add_column("claim")
-    table.add_column("finding")
-    table.add_row("proved on", f"{accuracy.images} images, {report.proof_images}")
+    title = "Proof (reduced proof)" if report.reduced_proof else "Proof"
+    table = plain_table(title, "claim", "finding")
+    table.add_row("proved on", f"{counted(accuracy.images, 'image')}, {report.proof_images}")
     table.add_row("every tensor an integer", f"{report.tensors} of {report.tensors}")
     table.add_row("builtin operators only", f"{report.operators} of {report.operators}")
     table.add_row(
@@ -52,4 +50,4 @@ def print_proof(report: ProofReport) -> None:
 
 
 def _extent(found: EqualityReport) -> str:
-    return f"{found.tensors} tensors, byte for byte, on {found.images} images"
+    return f"{counted(found.tensors, 'tensor')}, byte for byte, on {counted(found.images, 'image')}"

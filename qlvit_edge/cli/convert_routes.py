@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.errors import ConversionError, GateError
 
@@ -39,7 +40,7 @@ def require_options_of_route(context: click.Context, route: str) -> None:
         if given and owner != route:
             option = f"--{name.replace('_', '-')}"
             raise ConversionError(
-                option, f"belongs to --route {owner}, not {route}", f"leave {option} away"
+                option, f"belongs to --route {owner}, not {route}", f"leave {option} out"
             )
 
 
@@ -91,6 +92,9 @@ def convert_by_route(
         _print_onnx(report, out)
         if report_path is not None:
             write_json(report_path, report.as_dict())
+        next_step(
+            f"qlvit-edge compare {shell_word(run)} --routes native,onnx", "both files side by side"
+        )
         return
     files = write_onnx2tf(
         checkpoint,
@@ -112,6 +116,7 @@ def convert_by_route(
             "network",
             "use the files that were written, or the native route",
         )
+    next_step(f"qlvit-edge compare {shell_word(run)}", "all routes side by side")
 
 
 def _print_onnx(report: OnnxReport, out: Path) -> None:

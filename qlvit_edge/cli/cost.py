@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 
@@ -20,10 +18,10 @@ def command(
     member: dict[str, object],
     as_json: bool,
 ) -> None:
-    """Count what the network SIZE (paper, tiny, nano) costs, with 4 classes.
+    """Count what the network SIZE (nano, tiny or paper) costs, with 4 classes.
 
-    `true` counts every parameter and product; `paper-style` counts like the paper's Table 3,
-    which leaves out the KAN, the attention products and the dynamic kernels.
+    The row `true` counts every parameter and product; `paper-style` counts as Table 3 of the
+    paper does, which leaves out the KAN, the attention products and the dynamic kernels.
 
     \b
     Example:
@@ -31,19 +29,19 @@ def command(
       qlvit-edge cost paper --variant v3 --kv-pool 4,2,1,1
     """
     require("train", "torch")
+    from qlvit_edge.files import json_text
     from qlvit_edge.model.configs import size_config
     from qlvit_edge.model.cost import count_cost
 
     config = size_config(size, **member)
     cost = count_cost(config)
     if as_json:
-        click.echo(json.dumps(cost.as_dict()))
+        click.echo(json_text(cost.as_dict()))
         return
-    from rich.table import Table
-
-    table = Table(title=f"QLViT {config.variant.upper()} {size}, one image, 4 classes")
-    for heading in ("part", "parameters", "MMAC"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
+    table = plain_table(
+        f"QLViT {config.variant.upper()} {size}, one image, 4 classes",
+        *("part", "parameters>", "MMAC>"),
+    )
     rows = [*cost.parts.items(), ("true", cost.true), ("paper-style", cost.paper_style)]
     for name, count in rows:
         if count.parameters or count.macs:
@@ -51,3 +49,7 @@ def command(
                 table.add_section()
             table.add_row(name, f"{count.parameters:,}", f"{count.macs / 1e6:.2f}")
     table_console().print(table)
+    next_step(
+        f"qlvit-edge train --data FOLDER --split SPLIT --model {shell_word(size)} --out RUN",
+        "train it",
+    )

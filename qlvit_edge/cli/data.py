@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
 from qlvit_edge.cli.options import white_level_option
+from qlvit_edge.cli.suggestions import SuggestingGroup
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,10 +19,11 @@ if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder
     from qlvit_edge.data.split import Split
 
+_COPY, _COPIES = "group of exact duplicates", "groups of exact duplicates"
 _SHOWN = 10  # findings of one sort that are printed; --json has them all
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def command() -> None:
     """Check a folder of labelled images and split it.
 
@@ -44,7 +48,7 @@ def command() -> None:
 )
 @white_level_option
 def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
-    """Decode and hash every image; list what is wrong.
+    """Decode and hash every image in DIRECTORY and list what is wrong.
 
     Exit code 1 when files do not decode or the same pixels have two labels. Duplicates,
     copies on both sides of a split and ignored files are warnings: exit code 0.
@@ -53,7 +57,6 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     Example:
       qlvit-edge data check cells/ --split split.json
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from qlvit_edge.data.checks import check_folder
@@ -63,7 +66,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
 
     folder = scan(directory)
     split = load_split(split_file) if split_file is not None else None
-    errors = Console(stderr=True)
+    errors = error_console()
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("decoding", total=len(folder.images))
         report = check_folder(folder, split, lambda: progress.advance(task))
@@ -74,8 +77,13 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
         fields["usable"] = report.usable
         click.echo(json_text(fields))
     else:
-        _print_report(report, Console(soft_wrap=True, highlight=False))
-    if not report.usable:
+        _print_report(report, table_console(wrap=False))
+    if report.usable:
+        next_step(
+            f"qlvit-edge data split {shell_word(directory)} --out split.json", as_json=as_json
+        )
+    else:
+        next_step("correct or remove what is listed as an error, and check again", as_json=as_json)
         click.get_current_context().exit(1)
 
 
@@ -91,25 +99,31 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     show_default=True,
     help="Share of each class on the test side.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Another draw.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Number of the draw: another one gives another split.",
+)
 @click.option(
     "--groups",
     type=click.Path(path_type=Path),
     help="CSV (class,file,source,confident): keep all copies of one source on one side.",
 )
 def split_command(directory: Path, out: Path, test: float, seed: int, groups: Path | None) -> None:
-    """Divide the images into a training and a test side.
+    """Divide the images in DIRECTORY into a training and a test side.
 
-    Without --groups each class is divided at random, as in the paper; copies of one
-    photograph then land on both sides. With it the sides share no source, and images
-    whose source is not sure (confident = 0, or no row) are left out of both.
+    Without --groups each class is divided at random, as in the paper, and copies of one
+    photograph can land on both sides: the test then looks better than it is. With --groups no
+    source (a photograph, a patient) is on both sides, and images whose source is not sure
+    (confident = 0, or no row) are left out of both.
 
     \b
     Example:
       qlvit-edge data split cells/ --out split.json --groups source_map.csv
     """
-    from rich.console import Console
-
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import grouped_split, read_source_map, stratified_split
     from qlvit_edge.files import ensure_writable, write_text
@@ -122,15 +136,20 @@ def split_command(directory: Path, out: Path, test: float, seed: int, groups: Pa
         known = read_source_map(groups)
         split = grouped_split(folder, test, seed, known.sources)
         weak = sum(name in known.weak for name in split.left_out)
-        notes.append(f"left out: {weak} images whose source is not sure")
-        notes.append(f"left out: {len(split.left_out) - weak} images without a row in {groups}")
+        without = counted(len(split.left_out) - weak, "image")
+        notes.append(f"left out: {counted(weak, 'image')} whose source is not sure")
+        notes.append(f"left out: {without} without a row in {groups}")
     ensure_writable(out.parent)
     write_text(out, split.model_dump_json(indent=1) + "\n")
-    console = Console(soft_wrap=True, highlight=False)
+    console = table_console(wrap=False)
     _print_split(split, folder, console)
     for note in notes:
         console.print(note, markup=False)
     console.print(f"{out}: fingerprint {split.fingerprint[:12]}", markup=False)
+    next_step(
+        f"qlvit-edge train --data {shell_word(directory)} --split {shell_word(out)} --model nano "
+        "--out runs/first"
+    )
 
 
 def _print_report(report: CheckReport, console: Console) -> None:
@@ -158,9 +177,12 @@ def _print_report(report: CheckReport, console: Console) -> None:
         table.add_row(*cells, *([str(entry.train), str(entry.test)] if with_split else []))
     console.print(table)
     damaged = [f"{name}: {finding}" for name, finding in report.damaged.items()]
-    _print_list(console, "error", "files do not decode", damaged)
-    _print_list(console, "error", "images have two labels", _lines(report.conflicts))
-    _print_list(console, "warning", "groups of exact duplicates", _lines(report.copies))
+    for level, one, many, lines in (
+        ("error", "file does not decode", "files do not decode", damaged),
+        ("error", "image has two labels", "images have two labels", _lines(report.conflicts)),
+        ("warning", _COPY, _COPIES, _lines(report.copies)),
+    ):
+        _print_list(console, level, (one, many), lines)
     explained = [
         f"{entry.name}: {count} {kind}"
         for entry in report.classes
@@ -168,13 +190,16 @@ def _print_report(report: CheckReport, console: Console) -> None:
         if kind != _short(kind)
     ]
     if explained:
-        _print_list(console, "warning", "kinds of images to look at", explained)
+        kinds = ("kind of image to look at", "kinds of images to look at")
+        _print_list(console, "warning", kinds, explained)
     if with_split:
-        straddling = _lines(report.straddling)
-        _print_list(console, "warning", "groups of copies on both sides", straddling)
-        console.print(f"on neither side of the split: {report.unplaced} images")
+        sides = ("group of copies on both sides", "groups of copies on both sides")
+        _print_list(console, "warning", sides, _lines(report.straddling))
+        unplaced = counted(report.unplaced or 0, "image")
+        console.print(f"on neither side of the split: {unplaced}")
     if report.ignored:
-        _print_list(console, "warning", "names ignored: no images", report.ignored)
+        names = ("name ignored: no image", "names ignored: no images")
+        _print_list(console, "warning", names, report.ignored)
     console.print("usable" if report.usable else "not usable as it is: see the errors")
 
 
@@ -190,8 +215,8 @@ def _lines(groups: list[Copies]) -> list[str]:
     ]
 
 
-def _print_list(console: Console, level: str, title: str, lines: list[str]) -> None:
-    console.print(f"{level if lines else 'good'}: {len(lines)} {title}", markup=False)
+def _print_list(console: Console, level: str, nouns: tuple[str, ...], lines: list[str]) -> None:
+    console.print(f"{level if lines else 'good'}: {counted(len(lines), *nouns)}", markup=False)
     for line in lines[:_SHOWN]:
         console.print(f"  {line}", markup=False)
     if len(lines) > _SHOWN:

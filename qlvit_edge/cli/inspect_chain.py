@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qlvit_edge.cli.console import plain
+from qlvit_edge.cli.inspect_model import file_table, metadata_table, say
+from qlvit_edge.files import sha256
 from qlvit_edge.modelfile.edgetpu_forecast import FORECAST_ONLY
-from qlvit_edge.modelfile.summary import metadata_values
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
-    from rich.table import Table
 
     from qlvit_edge.modelfile.chain import Chain
     from qlvit_edge.modelfile.chain_figures import ChainFigures
@@ -21,61 +19,58 @@ if TYPE_CHECKING:
 _KIB = 1024
 
 
-def chain_values(chain: Chain, figures: ChainFigures) -> dict[str, object]:
-    """Return a chain without its weights for JSON.
-
-    The keys are those of `chain.json`, the model's golden pairs counted and not listed. All
-    figures are counted in the segments' files; `mapped_operators` of a segment are those that
-    break no rule, and `contradictions` is where `chain.json` says otherwise.
-    """
-    description = chain.description
-    segments = zip(description.segments, figures.segments, strict=True)
-    return {
-        **description.model_dump(mode="json"),
-        **asdict(figures),
-        "model": metadata_values(description.model),
-        "segments": [own.model_dump(mode="json") | asdict(counted) for own, counted in segments],
-    }
-
-
 def print_chain(
-    console: Console, chain: Chain, figures: ChainFigures, table: Callable[..., Table]
+    console: Console,
+    chain: Chain,
+    figures: ChainFigures,
+    path: Path,
+    content: bytes,
+    *,
+    summary: bool = False,
 ) -> None:
-    """Print a chain.
+    """Print a chain: the answer, then what it rests on, then where its description is wrong.
 
     Args:
         console: where to print.
         chain: the chain.
         figures: counted in its files.
-        table: makes a plain table from a title and column headings.
+        path: the archive.
+        content: what it holds.
+        summary: leave out the list of segments.
     """
-    rows = table(
+    say(console, f"{figures.answer[:1].upper()}{figures.answer[1:]}.", "bold")
+    for finding in figures.contradictions:
+        say(console, f"! chain.json is wrong: {finding}", "red")
+    say(console, f"! {FORECAST_ONLY}", "yellow")
+    console.print()
+    rows = file_table(
         "Segments", "file", "device", "operators>", "keep the rules>", "MACs>", "parameters>",
-        "in>", "out>", "compiled",
+        "in>", "out>", "compiled, as claimed",
     )  # fmt: skip
-    for segment, counted in zip(chain.description.segments, figures.segments, strict=True):
+    for segment, found in zip(chain.description.segments, figures.segments, strict=True):
         rows.add_row(
             segment.file,
             segment.device,
-            str(counted.operators),
-            str(counted.mapped_operators),
-            f"{counted.macs:,}",
-            f"{counted.parameter_bytes / _KIB:.0f} KiB",
-            f"{counted.input_bytes:,} B",
-            f"{counted.output_bytes:,} B",
+            found.operators,
+            found.mapped_operators,
+            f"{found.macs:,}",
+            f"{found.parameter_bytes / _KIB:.0f} KiB",
+            f"{found.input_bytes:,} B",
+            f"{found.output_bytes:,} B",
             segment.compiled or "no",
         )
-    console.print(rows)
-    overview = table("Chain", "property", "value")
-    model = chain.description.model
-    overview.add_row("model", plain(f"{model.name}: {', '.join(model.labels)}"))
-    overview.add_row("host round trips", str(figures.round_trips))
+    if not summary:
+        console.print(rows)
+    overview = file_table("Chain", "property", "value")
+    overview.add_row("file", path)
+    overview.add_row("SHA-256", sha256(content))
+    overview.add_row("size", f"{len(content):,} bytes")
+    overview.add_row("operators", f"{figures.operators:,}")
+    overview.add_row("MACs", f"{figures.macs:,} per inference")
     overview.add_row("MACs on the Edge TPU", f"{figures.tpu_macs_share:.1%}")
+    overview.add_row("host round trips", figures.round_trips)
     overview.add_row("bytes to and from it", f"{figures.border_bytes:,} per inference")
-    left = figures.moved_to_cpu
-    overview.add_row("left to the CPU to save round trips", f"{len(left)} operators")
+    left = counted(len(figures.moved_to_cpu), "operator")
+    overview.add_row("left to the CPU to save round trips", left)
     console.print(overview)
-    for finding in figures.contradictions:
-        text = f"! chain.json is wrong: {plain(finding)}"
-        console.print(text, style="red", markup=False, highlight=False)
-    console.print(f"! {FORECAST_ONLY}", style="yellow", markup=False, highlight=False)
+    console.print(metadata_table(chain.description.model))

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 
-from qlvit_edge.cli.console import table_console
+from qlvit_edge.cli.console import (
+    error_console,
+    next_step,
+    plain_table,
+    shell_word,
+    table_console,
+)
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +36,7 @@ def show_start(classifier: Classifier) -> None:
     known = ", ".join(label.lower() for label in metadata.labels)
     unknown = f"; it does not know {', '.join(metadata.unknown_cells)}"
     click.echo(
-        f"{metadata.name}: for research use only, not for diagnosis. It tells {known}"
+        f"{metadata.name}: for research use only, not for diagnosis. It distinguishes {known}"
         f"{unknown if metadata.unknown_cells else ''}.",
         err=True,
     )
@@ -50,11 +60,10 @@ class LiveView:
     """Counts that are updated in place on a terminal's stderr; nothing elsewhere."""
 
     def __init__(self, session: Session) -> None:
-        from rich.console import Console
         from rich.live import Live
 
         self._session = session
-        console = Console(stderr=True)
+        console = error_console()
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._next = 0.0
 
@@ -64,7 +73,8 @@ class LiveView:
 
     def start(self) -> None:
         """Say what the model is for, and start drawing."""
-        show_start(self._session.classifier)
+        with suppress(OSError):  # a terminal that is gone must not end the run
+            show_start(self._session.classifier)
         if self._live is not None:
             self._live.start()
 
@@ -76,15 +86,36 @@ class LiveView:
     ) -> None:
         """Draw the last state and leave it on the screen."""
         if self._live is not None and self._live.is_started:
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
+            with self._unless_gone():
+                self._live.update(self._table(), refresh=True)
+            with suppress(OSError):
+                self._live.stop()
 
     def update(self) -> None:
         """Draw, if the last drawing is old enough."""
         if self._live is None or time.monotonic() < self._next:
             return
-        self._live.update(self._table(), refresh=True)
         self._next = time.monotonic() + REFRESH_SECONDS
+        with self._unless_gone():
+            self._live.update(self._table(), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Say what the user should know, above the counts; any thread may."""
+        from rich.text import Text
+
+        with suppress(OSError):
+            if self._live is not None and self._live.is_started:
+                self._live.console.print(Text(f"note: {text}"))
+            else:
+                click.echo(f"note: {text}", err=True)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        """Draw no more once the terminal is closed: the run goes on without it."""
+        try:
+            yield
+        except OSError:
+            self._next = math.inf
 
     def _table(self) -> Table:
         from rich.table import Table
@@ -114,25 +145,21 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
 
         click.echo(json_text(dataclasses.asdict(summary)))
         return
-    from rich.table import Table
-    from rich.text import Text
-
     title = f"Run {summary.run_id} of {summary.model}: {summary.outcome}"
-    table = Table(title=Text(title, style="table.title"))
-    table.add_column("cells")
-    table.add_column("count", justify="right")
-    table.add_column("share", justify="right")
+    table = plain_table(title, "cells", "count>", "share>")
     for label, count in summary.counts.items():
         share = f"{count / summary.cells:.1%}" if summary.cells else ""
-        table.add_row(Text(label), str(count), share)
+        table.add_row(label, count, share)
     table.add_section()
     table.add_row("all", str(summary.cells), f"{summary.verdicts['uncertain']} uncertain")
     table_console().print(table)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
-        f"{summary.frames} frames in {summary.seconds:.1f} s "
+        f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
         f"arithmetic: {summary.arithmetic}\n"
         f"results: {summary.results}, run {summary.run_id}"
     )
+    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
+    next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")

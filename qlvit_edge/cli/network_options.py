@@ -47,14 +47,14 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
         type=click.Choice(VARIANTS),
         default=VARIANTS[0],
         show_default=True,
-        help="V4 has the KAN where V3 has an MLP.",
+        help="Of the network: v4 has a KAN where v3 has an MLP.",
     ),
     "norm": click.option(
         "--norm",
         type=click.Choice(NORMS),
         default=NORMS[0],
         show_default=True,
-        help="BatchNorm costs nothing on the device, LayerNorm some time.",
+        help="Normalisation: BatchNorm costs nothing on the device, LayerNorm some time.",
     ),
     "kan_basis": click.option(
         "--kan",

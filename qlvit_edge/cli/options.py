@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from qlvit_edge.choices import KERNELS, RUNTIMES
+from qlvit_edge.text import did_you_mean, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
@@ -17,19 +21,46 @@ def runtime_options(function: F) -> F:
     """Add `--kernels` and `--runtime`, which choose what executes a model file."""
     kernels = click.option(
         "--kernels",
-        type=click.Choice(["auto", "builtin", "reference"]),
-        default="auto",
+        type=click.Choice(KERNELS),
+        default=KERNELS[0],
         show_default=True,
         help="Implementation of the operators.",
     )
     runtime = click.option(
         "--runtime",
-        type=click.Choice(["litert", "tflite-runtime"]),
-        default="litert",
+        type=click.Choice(RUNTIMES),
+        default=RUNTIMES[0],
         show_default=True,
         help="TFLite runtime that executes the model.",
     )
     return kernels(runtime(function))
+
+
+class WordList(click.ParamType[tuple[str, ...]]):
+    """Words with commas between them, each one of a choice and taken once."""
+
+    name = "list"
+
+    def __init__(self, choices: Sequence[str]) -> None:
+        self.choices = choices
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what the help shows in place of a value."""
+        return f"[{'|'.join(self.choices)}],..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the words."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in value.split(",")]
+        for word in words:
+            if word not in self.choices:
+                choices = ", ".join(self.choices)
+                meant = did_you_mean(word, self.choices)
+                self.fail(f"{plain(word)!r} is not one of {choices}{meant or '.'}", param, ctx)
+        return tuple(dict.fromkeys(words))
 
 
 def white_level_option(function: F) -> F:
@@ -62,3 +93,79 @@ def white_level_of(run: RunConfig) -> None:
     if white_level() is None and run.white_level is not None:
         set_white_level(run.white_level)
         click.get_current_context().call_on_close(lambda: set_white_level(None))
+
+
+def allowance_options(function: F) -> F:
+    """Add what a model file may ask for; the command gets it as one ``allowance``.
+
+    Each option can be set by an environment variable too, such as ``QLVIT_EDGE_MODEL_MEMORY``.
+    """
+
+    @functools.wraps(function)
+    def with_allowance(
+        *arguments: Any,
+        allow_operators: frozenset[str],
+        any_operator: bool,
+        model_memory: int | None,
+        model_seconds: float | None,
+        **options: Any,
+    ) -> Any:
+        from qlvit_edge.inference.allowance import Allowance
+
+        asked: dict[str, Any] = {"operators": allow_operators, "any_operator": any_operator}
+        if model_memory is not None:
+            asked["memory_bytes"] = model_memory * 1_000_000
+        if model_seconds is not None:
+            asked.update(load_seconds=model_seconds, inference_seconds=model_seconds)
+        return function(*arguments, allowance=Allowance(**asked), **options)
+
+    for option in reversed(_ALLOWANCE):
+        with_allowance = option(with_allowance)
+    return with_allowance  # type: ignore[return-value]
+
+
+def _operator_names(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> frozenset[str]:
+    """Names of operators, separated by commas."""
+    if value is None:
+        return frozenset()
+    from qlvit_edge.modelfile.schema import BUILTIN_OPERATORS
+
+    names = frozenset(part.strip().upper() for part in value.split(","))
+    for name in sorted(names):
+        if name not in BUILTIN_OPERATORS:
+            raise click.BadParameter(f"{name!r} is not an operator of TFLite", ctx, param)
+    return names
+
+
+_ALLOWANCE = (
+    click.option(
+        "--allow-operators",
+        callback=_operator_names,
+        metavar="NAMES",
+        envvar="QLVIT_EDGE_ALLOW_OPERATORS",
+        help="Operators that the model may run besides those of image classifiers: NAME,NAME…",
+    ),
+    click.option(
+        "--any-operator",
+        is_flag=True,
+        envvar="QLVIT_EDGE_ANY_OPERATOR",
+        help="Let the model run every operator that the runtime knows.",
+    ),
+    click.option(
+        "--model-memory",
+        type=click.IntRange(min=1),
+        metavar="MB",
+        envvar="QLVIT_EDGE_MODEL_MEMORY",
+        help="Memory that the model's process may take.  [default: 537 and 4 times the file]",
+    ),
+    click.option(
+        "--model-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        envvar="QLVIT_EDGE_MODEL_SECONDS",
+        metavar="S",
+        help="Seconds to load the model, and for one inference.  [default: 60, and 10 or 20 times "
+        "the first]",
+    ),
+)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from qlvit_edge.cli.console import error_console
+
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar and yield a function that advances it by one."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -18,7 +19,7 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = error_console()
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qlvit_edge.cli.options import runtime_options, white_level_option
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 
 if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
 
@@ -43,13 +46,27 @@ if TYPE_CHECKING:
     help="Diameter of a usual white cell as a share of the frame's height.",
 )
 @click.option(
+    "--find",
+    type=click.Choice(["cells", "none"]),
+    default="cells",
+    show_default=True,
+    help="What to classify: the white cells in a frame, or (none) the frame as a whole.",
+)
+@click.option(
     "--accept-at",
     type=click.FloatRange(min=0.0, max=1.0),
     default=0.8,
     show_default=True,
     help="Probability from which a label is accepted.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Threads that run the model.",
+)
 @click.option(
     "--delegate",
     metavar="LIBRARY",
@@ -58,6 +75,7 @@ if TYPE_CHECKING:
 )
 @runtime_options
 @white_level_option
+@allowance_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -66,23 +84,26 @@ def command(
     frames: int | None,
     save: Path | None,
     cell_size: float,
+    find: str,
     accept_at: float,
     threads: int,
     delegate: str | None,
     kernels: str,
     runtime: str,
+    allowance: Allowance,
     as_json: bool,
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
 
-    MODEL is a .tflite file, a chain, or the name of a bundled model. Results are on the disk after
-    every frame. Ctrl-C stops cleanly. For research use only, not for diagnosis.
+    MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
+    results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
+    stop cleanly. For research use only, not for diagnosis.
 
     \b
     Example:
       qlvit-edge run wbc-nano --camera picamera2 --out results.sqlite
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
-      sqlite3 results.sqlite "SELECT label, count(*) FROM cells GROUP BY label"
+      sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
     """
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
@@ -96,15 +117,26 @@ def command(
                     frames=frames,
                     save=save,
                     cell_size=cell_size,
+                    find=find,
                     accept_at=accept_at,
                     threads=threads,
                     kernels=kernels,
                     runtime=runtime,
                     delegate=delegate,
+                    allowance=allowance,
                 )
         except Stopped:
-            return
+            pass
+        if stop.requested is not None:
+            _end_before_the_run(stop.requested)
         _run(session, stop, as_json)
+
+
+def _end_before_the_run(number: signal.Signals) -> NoReturn:
+    """Say that nothing was run, and exit as a shell says that a signal ended a command."""
+    with suppress(OSError):  # the terminal may be what has gone
+        click.echo(f"interrupted ({number.name}) before the run began", err=True)
+    raise SystemExit(128 + number)
 
 
 def _prepare(**options: Any) -> Session:
@@ -120,9 +152,11 @@ def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
 
     try:
         with LiveView(session) as view:
-            session.run(stop, opened=view.start, after_frame=view.update)
+            session.run(stop, opened=view.start, after_frame=view.update, note=view.note)
     finally:
-        show_unusual(session)
-        summary = session.summary()
-        if summary is not None:
-            print_summary(summary, as_json=as_json)
+        gone = suppress(OSError) if stop.requested is signal.SIGHUP else nullcontext()
+        with gone:
+            show_unusual(session)
+            summary = session.summary()
+            if summary is not None:
+                print_summary(summary, as_json=as_json)

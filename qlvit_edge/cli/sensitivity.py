@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.choices import INTEGER_SOFTMAXES
+from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.sensitivity import Sensitivity
@@ -23,13 +25,27 @@ if TYPE_CHECKING:
     help="Folder of labelled images  [default: what the run was trained on; for a bundled run "
     "the bundled crops]",
 )
-@click.option("--images", "count", type=click.IntRange(1), default=64, show_default=True)
-@click.option("--softmax", type=click.Choice(["fast", "exact"]), default="fast", show_default=True)
+@click.option(
+    "--images",
+    "count",
+    type=click.IntRange(1),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Images that the layers are measured on.",
+)
+@click.option(
+    "--softmax",
+    type=click.Choice(INTEGER_SOFTMAXES),
+    default=INTEGER_SOFTMAXES[0],
+    show_default=True,
+    help="Form of the integer softmax.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
-    help="The picture to write  [default: sensitivity.png in RUN, none for a bundled run]",
+    help="Picture to write (PNG)  [default: sensitivity.png in RUN, none for a bundled run]",
 )
 @white_level_option
 def command(
@@ -37,9 +53,10 @@ def command(
 ) -> None:
     """Find which layers of the calibrated network in RUN cost most in integers.
 
-    Every layer (stem, head, the parts of every block) is measured twice on the same images:
-    alone in integers in the float network, and alone in float in the integer network. The
-    images are neither calibration nor test images where RUN's data is there.
+    RUN is a run folder or the name of a bundled model. Every layer (stem, head, the parts of
+    every block) is measured twice on the same images: alone in integers in the float network, and
+    alone in float in the integer network. Where RUN's data is at hand, no image is one that the
+    network was calibrated or is tested on.
 
     \b
     Example:
@@ -55,7 +72,7 @@ def command(
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.evaluation import plots
-    from qlvit_edge.files import ensure_writable, require_no_folder
+    from qlvit_edge.files import ensure_writable, json_text, require_no_folder
     from qlvit_edge.integer.log2_softmax import Form
     from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -81,23 +98,22 @@ def command(
             plot,
         )
     if as_json:
-        click.echo(json.dumps({"origin": chosen.origin, **asdict(found)}, indent=1))
+        click.echo(json_text({"origin": chosen.origin, **asdict(found)}))
     else:
         _print(found, chosen.origin)
+        next_step(
+            f"qlvit-edge convert {shell_word(run)} --out model.tflite --int16-layers 3",
+            "keep the worst in int16, if accuracy is lost",
+        )
 
 
 def _print(found: Sensitivity, origin: str) -> None:
-    from rich.table import Table
-
-    from qlvit_edge.cli.console import table_console
-
-    table = Table(title=f"One layer at a time, on {found.images} images: {origin}")
-    table.add_column("layer", no_wrap=True)
-    for title in (
-        *("share", "alone in integers", "same class", "accuracy"),
-        *("alone in float", "same class", "accuracy"),
-    ):
-        table.add_column(title, justify="right")
+    table = plain_table(
+        f"One layer at a time, on {counted(found.images, 'image')}: {origin}",
+        *("layer", "share>", "alone in integers>", "same class>", "accuracy>"),
+        *("alone in float>", "same class>", "accuracy>"),
+    )
+    table.columns[0].no_wrap = True
     for cost in found.worst():
         cells = [cost.layer, f"{cost.share:.1%}"]
         for side in (cost.alone, cost.without):

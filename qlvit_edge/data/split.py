@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
+from qlvit_edge.reading import UnreadableFileError, read_json, read_regular
+
+MAX_SPLIT_BYTES = 256 * 1024 * 1024
+"""A million images take about 150 MB."""
 
 _REMAKE = "make the split again with `qlvit-edge data split`"
 
@@ -80,10 +86,11 @@ def load_split(path: Path) -> Split:
         DataError: missing, not JSON, of another version, or inconsistent.
     """
     try:
-        return Split.model_validate_json(path.read_bytes())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "name a split file") from error
+        return Split.model_validate(read_json(path, MAX_SPLIT_BYTES))
+    except FileNotFoundError as error:
+        raise DataError(path, "cannot be read (no such file)", "name a split file") from error
+    except UnreadableFileError as error:
+        raise DataError(path, f"not a valid split: {error}", _REMAKE) from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -133,7 +140,7 @@ def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
     sides: dict[bool, list[str]] = {True: [], False: []}
     for label in range(len(folder.classes)):
         names = [image.relative for image in folder.images if image.label == label]
-        names.sort(key=lambda name: _draw(seed, name))
+        names.sort(key=lambda name: draw_key(seed, name))
         tested = min(max(round(test * len(names)), 1), len(names) - 1)
         sides[True] += names[:tested]
         sides[False] += names[tested:]
@@ -175,44 +182,22 @@ def _choose_sources(
     folder: ImageFolder, counts: Mapping[str, Counter[int]], test: float, seed: int
 ) -> set[str]:
     """Return the sources of the test side."""
-    labels = range(len(folder.classes))
-    total: Counter[int] = sum(counts.values(), Counter())
-    for label in labels:
+    for label, name in enumerate(folder.classes):
         owners = [source for source, count in counts.items() if count[label]]
         if len(owners) < 2:
             raise DataError(
-                folder.root / folder.classes[label],
-                f"class {folder.classes[label]!r} comes from {len(owners)} known source(s)",
+                folder.root / name,
+                f"class {name!r} comes from {len(owners)} known source(s)",
                 "a source-disjoint split needs two or more of each class",
             )
-    chosen: set[str] = set()
-    tested: Counter[int] = Counter()
-
-    def cost(extra: Counter[int]) -> float:
-        shares = ((tested[label] + extra[label]) / total[label] for label in labels)
-        return sum((share - test) ** 2 for share in shares)
-
-    def leaves_training(extra: Counter[int]) -> bool:
-        return all(tested[label] + extra[label] < total[label] for label in labels)
-
-    order = sorted(counts, key=lambda source: _draw(seed, source))
-    for source in order:
-        if cost(counts[source]) < cost(Counter()) and leaves_training(counts[source]):
-            chosen.add(source)
-            tested += counts[source]
-    for label in labels:
-        if tested[label]:
-            continue
-        fitting = [s for s in order if counts[s][label] and leaves_training(counts[s])]
-        if not fitting:
+    chosen = draw_sources(counts, test, seed)
+    for label, name in enumerate(folder.classes):
+        if not any(counts[source][label] for source in chosen):
             raise DataError(
                 folder.root,
-                f"class {folder.classes[label]!r} shares all its sources with other classes",
+                f"class {name!r} shares all its sources with other classes",
                 "a source-disjoint split with every class on both sides was not found",
             )
-        best = min(fitting, key=lambda source: cost(counts[source]))
-        chosen.add(best)
-        tested += counts[best]
     return chosen
 
 
@@ -239,10 +224,6 @@ def _make(
     )
 
 
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
-
-
 @dataclass(frozen=True)
 class SourceMap:
     """Which photograph each image was made from.
@@ -266,7 +247,8 @@ def read_source_map(path: Path) -> SourceMap:
     sources: dict[str, str] = {}
     weak: set[str] = set()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        text = read_regular(path, MAX_SPLIT_BYTES).decode("utf-8-sig")
+        with io.StringIO(text, newline="") as file:
             rows = csv.DictReader(file, strict=True)
             missing = {"class", "file", "source"} - set(rows.fieldnames or ())
             if missing:
@@ -282,9 +264,10 @@ def read_source_map(path: Path) -> SourceMap:
                     sources[name] = source
                 else:
                     weak.add(name)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "name a CSV file") from error
+    except FileNotFoundError as error:
+        raise DataError(path, "cannot be read (no such file)", "name a CSV file") from error
+    except UnreadableFileError as error:
+        raise DataError(path, str(error), "name a CSV file") from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(path, f"not a CSV file in UTF-8 ({error})", "check the file") from error
     return SourceMap(sources, frozenset(weak))

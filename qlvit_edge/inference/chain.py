@@ -8,34 +8,35 @@ segments run on the Edge TPU: written from its documentation, never tried on har
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DeviceError
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic, running_arithmetic
-from qlvit_edge.inference.interpreter import (
-    Interpreter,
-    Kernels,
-    Runtime,
-    load_native,
-    plan,
-    run_native,
-)
+from qlvit_edge.inference.interpreter import Interpreter
+from qlvit_edge.inference.loaded import LoadedModel, require_moderate
+from qlvit_edge.inference.native import Kernels, Runtime
+from qlvit_edge.inference.network import Part, Settings
 from qlvit_edge.inference.tensor_info import TensorInfo
-from qlvit_edge.modelfile.chain import is_chain, read_chain
+from qlvit_edge.modelfile.chain import Chain, is_chain, read_chain
 from qlvit_edge.modelfile.chain_description import Border
+from qlvit_edge.modelfile.reader import read_bytes
 
 
-class ChainInterpreter:
+class ChainInterpreter(LoadedModel):
     """A loaded chain with one input and one output, ready to run.
 
     Attributes:
         input: the input tensor.
         output: the output tensor.
         kernels: the kernels that were asked for.
+        isolated: whether it runs in a process of its own.
         partitions: parts that XNNPACK took over, in all segments together.
         kernels_used: what really runs, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator.
@@ -50,6 +51,8 @@ class ChainInterpreter:
         threads: int = 1,
         delegate: str | None = None,
         subject: object = "chain",
+        isolated: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         """Load a chain.
 
@@ -60,52 +63,39 @@ class ChainInterpreter:
             threads: number of threads, at least 1.
             delegate: name or path of the Edge TPU's library; None runs all on the CPU.
             subject: what errors call the chain.
+            isolated: run it in a process of its own, once on zeros before it counts as loaded.
+            allowance: what the segments may ask for; the default one where None.
 
         Raises:
-            ModelFileError: the chain is damaged, or the runtime refuses a segment.
+            ModelFileError: the chain is damaged, asks for more than it may, or the runtime
+                refuses a segment; isolated: the runtime crashes on one.
             DeviceError: the runtime or the delegate does not start, or the chain holds no
                 compiled segments for it.
         """
         chain = self._chain = read_chain(content, subject=subject)
-        self._runtime: Runtime = runtime
-        self.kernels = Kernels(kernels)
-        self.input = _info(chain.border(chain.description.input))
-        self.output = _info(chain.border(chain.description.output))
-        self._segments: list[_LoadedSegment] = []
-        self.partitions = rest = 0
-        self._on_tpu = 0
-        for segment in chain.description.segments:
-            library = delegate if segment.device == "tpu" else None
-            if library is not None and segment.compiled is None:
-                raise DeviceError(
-                    subject,
-                    f"{segment.file} is not compiled for the Edge TPU",
-                    "convert it where `edgetpu_compiler` is installed, or leave out the delegate",
-                )
-            name = segment.file if library is None else str(segment.compiled)
-            native = load_native(
-                chain.files[name],
-                f"{subject}: {name}",
-                self.kernels,
-                runtime,
-                threads,
-                delegate=library,
-            )
-            self._segments.append(_LoadedSegment(native))
-            self._on_tpu += library is not None
-            if library is None:
-                delegated, left = plan(native)
-                self.partitions, rest = self.partitions + len(delegated), rest + left
+        allowance = allowance or Allowance()
+        for document in chain.documents:
+            allowance.require(document, subject)
+            require_moderate((*document.inputs, *document.outputs), "border", subject)
+        ends = (chain.description.input, chain.description.output)
+        parts = tuple(_parts(chain, delegate, subject))
+        settings = Settings(parts, Kernels(kernels), runtime, threads, ends)
+        super().__init__(settings, subject, isolated=isolated, allowance=allowance)
+        self.input, self.output = (_info(chain.border(name)) for name in ends)
+        facts = self._network.facts
+        on_cpu = [one for one, part in zip(facts, parts, strict=True) if part.delegate is None]
+        self._on_tpu = len(parts) - len(on_cpu)
+        self.partitions = sum(len(one.delegated) for one in on_cpu)
+        rest = sum(one.operators_left for one in on_cpu)
         self.xnnpack_missing = (
             self.kernels is Kernels.AUTO and runtime == "litert" and not self.partitions
         )
         kind = "XNNPACK" if self.partitions else self.kernels.value
         places = f"{self._on_tpu} on the Edge TPU" if self._on_tpu else "all on the CPU"
         self.kernels_used = (
-            f"{len(self._segments)} segments, {places}: {kind} "
+            f"{len(parts)} segments, {places}: {kind} "
             f"({self.partitions} partitions, {rest} builtin operators)"
         )
-        self._kept: dict[str, NDArray[Any]] = {}
 
     @cached_property
     def arithmetic(self) -> Arithmetic:
@@ -119,52 +109,28 @@ class ChainInterpreter:
             delegate=self._on_tpu > 0,
         )
 
-    def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Run the chain once.
-
-        Args:
-            values: the input, of the shape and dtype of ``input`` (a missing batch axis is
-                added).
-
-        Returns:
-            The raw output, of the shape and dtype of ``output``; a copy.
+    def borders(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor that crossed a border in the last `invoke`, by name.
 
         Raises:
-            ValueError: ``values`` has another shape or type.
-            DeviceError: the runtime failed.
+            InferenceLostError: isolated, the process is gone.
         """
-        if values.shape == self.input.shape[1:]:
-            values = values[np.newaxis]
-        if values.shape != self.input.shape or values.dtype != self.input.dtype:
-            raise ValueError(
-                f"the model takes {self.input.dtype} {self.input.shape}, "
-                f"not {values.dtype} {values.shape}"
+        with self._lock:
+            return self._network.borders()
+
+
+def _parts(chain: Chain, delegate: str | None, subject: object) -> Iterator[Part]:
+    """The segments as the runtime gets them: on a delegate, those that are compiled for it."""
+    for segment in chain.description.segments:
+        library = delegate if segment.device == "tpu" else None
+        if library is not None and segment.compiled is None:
+            raise DeviceError(
+                subject,
+                f"{segment.file} is not compiled for the Edge TPU",
+                "convert it where `edgetpu_compiler` is installed, or leave out the delegate",
             )
-        kept = {self.input.name: np.ascontiguousarray(values)}
-        for segment in self._segments:
-            kept.update(segment.run(kept))
-        self._kept = kept
-        return kept[self.output.name]
-
-    def borders(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor that crossed a border in the last `invoke`, by name."""
-        return dict(self._kept)
-
-
-class _LoadedSegment:
-    """One segment in the runtime."""
-
-    def __init__(self, native: Any) -> None:
-        self.native = native
-        # The reader has compared the names with the description.
-        self.inputs = _numbers_by_name(native.get_input_details())
-        self.outputs = _numbers_by_name(native.get_output_details())
-
-    def run(self, known: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        for name, index in self.inputs:
-            self.native.set_tensor(index, known[name])
-        run_native(self.native)
-        return {name: np.asarray(self.native.get_tensor(index)) for name, index in self.outputs}
+        name = segment.file if library is None else str(segment.compiled)
+        yield Part(chain.files[name], f"{subject}: {name}", library)
 
 
 def open_model(
@@ -175,11 +141,15 @@ def open_model(
     threads: int = 1,
     delegate: str | None = None,
     subject: object = "model",
+    isolated: bool = False,
+    allowance: Allowance | None = None,
 ) -> Interpreter | ChainInterpreter:
     """Load a `.tflite` file or a chain, whichever the bytes are.
 
+    Arguments as of `ChainInterpreter`.
+
     Raises:
-        ModelFileError: the file is damaged or the runtime refuses it.
+        ModelFileError: the file is damaged, asks for more than it may or the runtime refuses it.
         DeviceError: the runtime or the delegate does not start, or a delegate was given for
             a file that is no chain.
     """
@@ -191,16 +161,60 @@ def open_model(
             threads=threads,
             delegate=delegate,
             subject=subject,
+            isolated=isolated,
+            allowance=allowance,
         )
     if delegate is not None:
         raise DeviceError(
             subject, "is not a chain, the Edge TPU would run little of it", "give a chain"
         )
-    return Interpreter(content, kernels=kernels, runtime=runtime, threads=threads)
+    return Interpreter(
+        content,
+        kernels=kernels,
+        runtime=runtime,
+        threads=threads,
+        subject=subject,
+        isolated=isolated,
+        allowance=allowance,
+    )
 
 
-def _numbers_by_name(details: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    return [(str(entry["name"]), int(entry["index"])) for entry in details]
+def open_isolated(
+    model: bytes | Path,
+    *,
+    kernels: Kernels = Kernels.AUTO,
+    runtime: Runtime = "litert",
+    threads: int = 1,
+    delegate: str | None = None,
+    subject: object = None,
+    allowance: Allowance | None = None,
+) -> Interpreter | ChainInterpreter:
+    """Load a `.tflite` file or a chain in a process of its own: whatever the file is, this goes on.
+
+    Args:
+        model: the file's content, or its path.
+        kernels: which implementation of the operators to use on the CPU.
+        runtime: which TFLite runtime to use.
+        threads: number of threads, at least 1.
+        delegate: name or path of the Edge TPU's library.
+        subject: what errors call the model; its path where it is one.
+        allowance: what the file may ask for; the default one where None.
+
+    Raises:
+        ModelFileError: the file is damaged, asks for more than it may, or the runtime refuses it,
+            crashes on it or does not come to an end.
+        DeviceError: see `open_model`.
+    """
+    return open_model(
+        read_bytes(model) if isinstance(model, Path) else model,
+        kernels=kernels,
+        runtime=runtime,
+        threads=threads,
+        delegate=delegate,
+        subject=subject or (model if isinstance(model, Path) else "model"),
+        isolated=True,
+        allowance=allowance,
+    )
 
 
 def _info(border: Border) -> TensorInfo:

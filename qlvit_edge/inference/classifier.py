@@ -6,26 +6,38 @@ output is int8 logits, so probabilities are worked out here.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.errors import ModelFileError
+from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
 from qlvit_edge.inference.chain import open_model
 from qlvit_edge.inference.golden import GoldenReport, compare_golden
-from qlvit_edge.inference.interpreter import Kernels, Runtime
+from qlvit_edge.inference.loaded import LoadedModel
+from qlvit_edge.inference.native import Kernels, Runtime
+from qlvit_edge.inference.pictures import rgb8
 from qlvit_edge.inference.tensor_info import as_input
+from qlvit_edge.inference.trial import require_tried
 from qlvit_edge.modelfile.chain import metadata_in
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
-from qlvit_edge.preprocess import decode, preprocess, recipe
+from qlvit_edge.preprocess import preprocess, recipe
 
 Verdict = Literal["accepted", "uncertain"]
+Picture = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[Any] | object
+"""What `Classifier.classify` takes; see there."""
+
+_INPUT_TYPES = (np.uint8, np.int8, np.int16, np.float32)
+_OUTPUT_TYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32)
 
 ACCEPT_AT = 0.8
 """A label is accepted when its probability is at least this."""
@@ -53,12 +65,17 @@ class Classification:
 class Classifier:
     """Classifies images of single cells with a model file. For research use only.
 
+    Safe to use from several threads; they take turns. A copy, also one sent to another process,
+    opens the file again; a process that was forked off while no other thread was classifying
+    starts a process of its own for the model. A context manager that ends the model's process.
+
     Attributes:
         metadata: what the model file says about itself.
         sha256: hash of the model file.
         kernels_used: which kernels really run, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator.
         accept_at: the probability from which a label is accepted.
+        isolated: whether the model runs in a process of its own.
     """
 
     def __init__(
@@ -70,6 +87,8 @@ class Classifier:
         threads: int = 1,
         accept_at: float = ACCEPT_AT,
         delegate: str | None = None,
+        isolated: bool = True,
+        allowance: Allowance | None = None,
     ) -> None:
         """Load a model file.
 
@@ -82,10 +101,15 @@ class Classifier:
             accept_at: probability from which a label is accepted, 0 to 1.
             delegate: library that runs a chain's segments on an Edge TPU, such as
                 ``"libedgetpu.so.1"``. Never tried on hardware.
+            isolated: run the model in a process of its own, which alone ends if the model
+                crashes or takes too much. If False, it runs in this process, which is faster by
+                what `docs/limits.md` says, once a child process has tried the file (see
+                `require_tried`); a file that crashes on certain pixels only then ends the program.
+            allowance: what the file may ask for: operators, memory, time; None: the default.
 
         Raises:
-            ModelFileError: the file is missing, damaged, has no metadata or needs another
-                preprocessing.
+            ModelFileError: the file is missing, damaged, has no metadata, needs another
+                preprocessing, asks for more than it may, or the runtime crashes on it.
             DeviceError: the runtime is not installed, or the delegate does not start.
             ValueError: a setting is out of range.
         """
@@ -106,16 +130,40 @@ class Classifier:
         self.metadata = metadata
         self.sha256 = sha256(content)
         self.accept_at = accept_at
-        self._interpreter = open_model(
-            content,
-            kernels=Kernels(kernels),
-            runtime=runtime,
-            threads=threads,
-            delegate=delegate,
-            subject=path,
-        )
+        self.isolated = isolated
+        settings: dict[str, Any] = {
+            "kernels": Kernels(kernels),
+            "runtime": runtime,
+            "threads": threads,
+            "delegate": delegate,
+            "allowance": allowance,
+        }
+        self._again = (path, self.sha256, {**settings, "isolated": isolated})
+        settings["subject"] = path
+        if not isolated:
+            require_tried(content, **settings)
+        self._interpreter = open_model(content, isolated=isolated, **settings)
+        _require_classes(path, metadata, self._interpreter)
         self.kernels_used = self._interpreter.kernels_used
         self.xnnpack_missing = self._interpreter.xnnpack_missing
+
+    def __enter__(self) -> Self:
+        """Return the classifier."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the model's process."""
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy by opening the file again."""
+        path, digest, settings = self._again
+        return _reopen, (path, digest, {**settings, "accept_at": self.accept_at})
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -149,30 +197,59 @@ class Classifier:
         """
         return self.golden_pairs().passed
 
-    def classify(self, image: NDArray[np.uint8] | Path | str) -> Classification:
-        """Classify the image of one cell.
+    def classify(self, image: Picture) -> Classification:
+        """Classify the image of one cell, of any size.
 
         Args:
-            image: (H, W, 3) uint8 RGB of any size, or an image file. Grey, alpha and 16-bit
-                files are turned into 8-bit RGB without a word: grey repeated, alpha laid
-                over white, 16 bit divided by 257. A model of one channel then sees its
-                luminance.
+            image: an image file, by its path or as bytes; an image of Pillow; or an array or
+                nested lists: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB and alpha, uint8 or
+                uint16. All are turned into 8-bit RGB: grey repeated, alpha laid over white,
+                16 bit divided by 257. A model of one channel then sees the luminance.
 
         Raises:
-            DataError: the file is no image that can be decoded.
-            ValueError: the array is of another shape or type.
+            DataError: it is none of these, or cannot be decoded.
+            InferenceLostError: the model's process crashed, took too much or did not answer;
+                `restart` starts another.
+            DeviceError: the runtime failed, or the model gives no finite number.
         """
-        pixels = decode(Path(image)) if isinstance(image, str | Path) else image
-        return self.infer(self.prepare(pixels))
+        return self.infer(self.prepare(image))
 
-    def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return what the network is fed for an (H, W, 3) RGB image: (h, w, channels) uint8."""
-        return preprocess(image, self.metadata.input_size, self.metadata.channels)
+    def classify_many(self, images: Iterable[Picture]) -> list[Classification]:
+        """Classify images one after another; returns one answer per image, in their order.
+
+        Args:
+            images: such as `classify` takes; a folder's files are ``sorted(folder.glob("*"))``.
+
+        Raises:
+            DataError: see `classify`; naming the image by its number, from 0.
+            DeviceError: see `classify`.
+        """
+        return [self.infer(self._prepared(n, image)) for n, image in enumerate(images)]
+
+    def prepare(self, image: Picture) -> NDArray[np.uint8]:
+        """Return what the network is fed for an image: (h, w, channels) uint8.
+
+        Raises:
+            DataError: see `classify`.
+        """
+        return preprocess(rgb8(image), self.metadata.input_size, self.metadata.channels)
 
     def infer(self, pixels: NDArray[np.uint8]) -> Classification:
-        """Classify an image that `prepare` made."""
+        """Classify an image that `prepare` made.
+
+        Raises:
+            DataError: it was not made by this classifier's `prepare`.
+            DeviceError: see `classify`.
+        """
+        expected = (*self.metadata.input_size, self.metadata.channels)
+        if getattr(pixels, "shape", None) != expected or pixels.dtype != np.uint8:
+            raise DataError("image", f"not uint8 of shape {expected}", "give it to `classify`")
         output = self._interpreter.invoke(as_input(pixels, self._interpreter.input))
-        chances = softmax(self._interpreter.output.dequantise(output)[0])
+        logits = self._interpreter.output.dequantise(output)[0]
+        if not np.isfinite(logits).all():
+            path, _, _ = self._again
+            raise DeviceError(path, "it answers with no finite number", "convert the model again")
+        chances = softmax(logits)
         best = int(chances.argmax())
         probability = float(chances[best])
         return Classification(
@@ -181,6 +258,25 @@ class Classifier:
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
             verdict="accepted" if probability >= self.accept_at else "uncertain",
         )
+
+    def restart(self) -> None:
+        """End the model's process and start another, after `InferenceLostError` say.
+
+        Raises:
+            ModelFileError: the runtime crashes on the model.
+            DeviceError: the runtime does not start.
+        """
+        self._interpreter.restart()
+
+    def close(self) -> None:
+        """End the model's process; allowed any number of times."""
+        self._interpreter.close()
+
+    def _prepared(self, number: int, image: Picture) -> NDArray[np.uint8]:
+        try:
+            return self.prepare(image)
+        except DataError as error:
+            raise restore(DataError, f"image {number}: {error}") from error
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -197,3 +293,32 @@ def _require_preprocessing(path: Path, metadata: ModelMetadata) -> None:
             f"{recipe(metadata.channels)!r}",
             "convert the model again or use the version that made it",
         )
+
+
+def _require_classes(path: Path, metadata: ModelMetadata, model: LoadedModel) -> None:
+    """Refuse a file whose input or output is not what its metadata describe."""
+    taken = (1, *metadata.input_size, metadata.channels)
+    given = (1, len(metadata.labels))
+    if model.input.shape == taken and model.output.shape == given:
+        types = (model.input.dtype, model.output.dtype)
+        if types[0] in _INPUT_TYPES and types[1] in _OUTPUT_TYPES:
+            return
+        finding = f"its input and output are {types[0]} and {types[1]}"
+    else:
+        finding = (
+            f"its input and output are {model.input.shape} and {model.output.shape}, not {taken} "
+            f"and {given} as it says"
+        )
+    model.close()
+    raise ModelFileError(path, finding, "convert the model again")
+
+
+def _reopen(path: Path, digest: str, settings: dict[str, Any]) -> Classifier:
+    """Open a file again that is to be what it was."""
+    classifier = Classifier(path, **settings)
+    if classifier.sha256 != digest:
+        classifier.close()
+        raise ModelFileError(
+            path, "it is not the file any more that it was", "make the classifier again"
+        )
+    return classifier

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from qlvit_edge.errors import DeviceError
+from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.integer.log2_softmax import (
     ELU_ZERO_POINT,
     EXP_SCALE,
@@ -36,13 +36,18 @@ def needs_reference_form(document: Document) -> bool:
     return any(operator.name == "ELU" for operator in document.operators)
 
 
-def reference_form(model: bytes) -> bytes:
+def reference_form(model: bytes, subject: object = "model") -> bytes:
     """Return a model file with EXP and RESHAPE for every ELU that stores the same bytes.
 
     A model with another ELU is returned as it is, and the reference kernels refuse it.
 
+    Args:
+        model: the file, which our reader has checked.
+        subject: what errors call it.
+
     Raises:
         DeviceError: ai-edge-litert, whose schema is needed, is not installed.
+        ModelFileError: the schema's own accessors do not find their way through it.
     """
     try:
         from ai_edge_litert import schema_py_generated as schema
@@ -50,6 +55,15 @@ def reference_form(model: bytes) -> bytes:
         raise DeviceError(
             "reference kernels", "need ai-edge-litert for a model with ELU", "install it"
         ) from error
+    try:
+        return _rewritten(model, schema)
+    except Exception as error:  # the accessors check nothing: struct, index and type errors
+        raise ModelFileError(
+            subject, f"it cannot be rewritten ({type(error).__name__})", "use other kernels"
+        ) from error
+
+
+def _rewritten(model: bytes, schema: Any) -> bytes:
     tree: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     elu = [code for code in tree.operatorCodes if code.builtinCode == schema.BuiltinOperator.ELU]
     is_elu = {index for index, code in enumerate(tree.operatorCodes) if code in elu}

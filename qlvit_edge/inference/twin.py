@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.inference.interpreter import Interpreter, Kernels, load_native, plan, run_native
+from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.inference.native import load_native, plan, run_native
 from qlvit_edge.modelfile.metadata import pack
 from qlvit_edge.modelfile.reader import read_document
 

@@ -24,11 +24,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.integer.iexp import iexp_table
 from qlvit_edge.integer.requantise import add_parameters, add_quantised
 from qlvit_edge.integer.tables import (
@@ -40,7 +40,7 @@ from qlvit_edge.integer.tables import (
     lookup_table,
 )
 
-Form = Literal["fast", "exact"]
+Form = IntegerSoftmax
 
 LEVELS = 16
 TOP_CODE = LEVELS - 1

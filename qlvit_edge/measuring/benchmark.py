@@ -1,14 +1,15 @@
 """Latency, start-up, memory and partitions of models, measured side by side.
 
 All rows are loaded at once, each in a process of its own, and take turns: a round lets every
-row run a few times, in an order that is rotated from round to round, so that whatever slows
-the machine down for a while slows all of them. Ratios are taken within a round.
+row run a few times, in an order that is drawn anew for every round, so that whatever slows the
+machine down for a while slows all of them and no row always follows the same one. Ratios are
+taken within a round.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -16,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from qlvit_edge.errors import ModelFileError
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import arithmetic_of_file
 from qlvit_edge.inference.worker import Case, Worker, bare_peak
 from qlvit_edge.measuring.machine import Machine, temperature
@@ -26,6 +28,9 @@ from qlvit_edge.modelfile.reader import read_document
 
 REPEATS = 5
 """Timed inferences of a row in one round, after one that is not timed."""
+
+ORDER_SEED = 0
+"""Of the orders in which rows take turns: every run of the benchmark has the same ones."""
 
 STARTS = 3
 """Fresh processes that start-up and peak memory are the median of."""
@@ -132,6 +137,7 @@ class BenchmarkReport:
         rounds: that count.
         repeats: timed inferences of a row in one round.
         warmup: rounds before them.
+        order_seed: of the orders in which rows took turns.
         rows: one per case.
         profiles: by model, where its time goes; of those that were asked for.
     """
@@ -141,6 +147,7 @@ class BenchmarkReport:
     rounds: int
     repeats: int
     warmup: int
+    order_seed: int
     rows: tuple[Row, ...]
     profiles: dict[str, Profile] = field(default_factory=dict)
 
@@ -152,6 +159,7 @@ class BenchmarkReport:
             "rounds": self.rounds,
             "repeats": self.repeats,
             "warmup": self.warmup,
+            "order_seed": self.order_seed,
             "rows": [row.as_dict() for row in self.rows],
             "profiles": {name: asdict(profile) for name, profile in self.profiles.items()},
         }
@@ -163,6 +171,7 @@ def measure(
     warmup: int,
     advance: Callable[[], None] = lambda: None,
     repeats: int = REPEATS,
+    allowance: Allowance | None = None,
 ) -> list[Row]:
     """Measure the cases in turns.
 
@@ -172,6 +181,7 @@ def measure(
         warmup: rounds before them that do not.
         advance: called after each of ``rounds + warmup`` rounds.
         repeats: timed inferences of a row in one round.
+        allowance: what the files may ask for; the default one where None.
 
     Raises:
         ModelFileError: a file is no model, or a runtime refuses it or crashes on it.
@@ -179,9 +189,9 @@ def measure(
     """
     documents = {case.path: read_document(case.path) for case in cases}
     bare = {runtime: bare_peak(runtime) for runtime in {case.runtime: 0 for case in cases}}
-    facts = [_facts(case, documents[case.path], bare[case.runtime]) for case in cases]
+    facts = [_facts(case, documents[case.path], bare[case.runtime], allowance) for case in cases]
     with ExitStack() as running:
-        workers = [running.enter_context(Worker(case)) for case in cases]
+        workers = [running.enter_context(Worker(case, allowance)) for case in cases]
         times, ratios = take_turns(workers, rounds, warmup, advance, repeats)
     return [Row(*parts) for parts in zip(cases, facts, times, ratios, strict=True)]
 
@@ -201,8 +211,9 @@ def take_turns(
     """
     times: list[list[float]] = [[] for _ in runners]
     ratios: list[list[float]] = [[] for _ in runners]
+    orders = shuffled_orders(len(runners))
     for index in range(-warmup, rounds):
-        turns = {n: runners[n].run(repeats) for n in _order(len(runners), index)}
+        turns = {n: runners[n].run(repeats) for n in next(orders)}
         advance()
         if index < 0:
             continue
@@ -232,17 +243,17 @@ def report(
         repeats: of `measure`.
     """
     return BenchmarkReport(
-        machine, temperature(), rounds, repeats, warmup, tuple(rows), profiles or {}
+        machine, temperature(), rounds, repeats, warmup, ORDER_SEED, tuple(rows), profiles or {}
     )
 
 
-def _facts(case: Case, document: Document, bare: int | None) -> Facts:
+def _facts(case: Case, document: Document, bare: int | None, allowance: Allowance | None) -> Facts:
     """Start a case a few times afresh: how long to the first result, and the memory."""
     if not document.subgraphs[0].operators:
         raise ModelFileError(case.path, "it has no operators", "give a model that computes")
     starts = []
     for _ in range(STARTS):
-        with Worker(case) as worker:
+        with Worker(case, allowance) as worker:
             starts.append(worker.first_run)
     arithmetic = arithmetic_of_file(
         document,
@@ -268,8 +279,11 @@ def _facts(case: Case, document: Document, bare: int | None) -> Facts:
     )
 
 
-def _order(count: int, index: int) -> list[int]:
-    """Rows in a rotated order, every second round backwards."""
-    shift = index % count
-    order = [*range(shift, count), *range(shift)]
-    return order[::-1] if index % 2 else order
+def shuffled_orders(count: int, seed: int = ORDER_SEED) -> Iterator[list[int]]:
+    """Yield the numbers below ``count`` in ever new orders; the same ones for the same seed.
+
+    Shuffled, not rotated: with fixed neighbours the row after the slowest would pay for it.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        yield rng.permutation(count).tolist()

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from qlvit_edge.errors import DeviceError
-from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.allowance import SLOWEST, Allowance
+from qlvit_edge.inference.chain import open_isolated
+from qlvit_edge.inference.child import run_in_child, run_limited
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.measuring.litert_c import DELEGATED, OPERATOR, Event, ProfiledModel
 from qlvit_edge.measuring.parts import match, part_of
@@ -83,7 +85,7 @@ class Profile:
     operators: tuple[OperatorTime, ...]
 
 
-def profile_model(path: Path, rounds: int = ROUNDS) -> Profile:
+def profile_model(path: Path, rounds: int = ROUNDS, allowance: Allowance | None = None) -> Profile:
     """Profile a model on the default kernels with one thread, in a process of its own.
 
     Means over the faster half of ``rounds`` inferences.
@@ -94,7 +96,12 @@ def profile_model(path: Path, rounds: int = ROUNDS) -> Profile:
     """
     content = read_bytes(path)
     document = read_document(content, subject=path)
-    parts, whole, runs = run_in_child(path, _run, content, rounds)
+    # Whether it crashes, hangs or takes too much is found out under limits first.
+    allowance = allowance or Allowance()
+    with open_isolated(content, subject=path, allowance=allowance) as model:
+        seconds = allowance.load_seconds + SLOWEST * rounds * model.remote.first_seconds
+    memory = 2 * allowance.memory(len(content), 1)  # it is loaded twice
+    parts, whole, runs = run_limited(path, memory, seconds, _run, content, rounds, allowance)
     keep = np.argsort(whole, kind="stable")[: max(1, rounds // 2)]
     times = np.asarray([[event.microseconds for event in runs[index]] for index in keep]).mean(0)
     return _shares(
@@ -115,14 +122,16 @@ def running_order(path: Path) -> list[tuple[Event, int, bool]]:
     """
     content = read_bytes(path)
     document = read_document(content, subject=path)
-    parts, _, runs = run_in_child(path, _run, content, 1)
+    parts, _, runs = run_in_child(path, _run, content, 1, None)
     owners = _owners(document.subgraphs[0].operators, parts, runs[0])
     return [(event, *owner) for event, owner in zip(runs[0], owners, strict=True)]
 
 
-def _run(content: bytes, rounds: int) -> tuple[list[list[int]], list[int], list[list[Event]]]:
+def _run(
+    content: bytes, rounds: int, allowance: Allowance | None
+) -> tuple[list[list[int]], list[int], list[list[Event]]]:
     """In the child: the operators of the delegate's parts, and every round's events."""
-    interpreter = Interpreter(content)
+    interpreter = Interpreter(content, allowance=allowance)
     parts = interpreter.delegated
     model = ProfiledModel(
         content,

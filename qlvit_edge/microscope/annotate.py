@@ -9,17 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-
-# RGB; readable on pink fields and apart for colour-blind eyes (Okabe and Ito 2008).
-COLOURS = (
-    (0, 114, 178),
-    (213, 94, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (230, 159, 0),
-)
-UNCERTAIN = (90, 90, 90)
+from qlvit_edge.palette import UNCERTAIN, colour, ink, rgb
 
 
 def annotate(
@@ -41,25 +31,22 @@ def annotate(
     for found in cells:
         cell, answer = found.cell, found.classification
         sure = answer.verdict == "accepted"
-        colour = COLOURS[labels.index(answer.label) % len(COLOURS)] if sure else UNCERTAIN
+        plate = colour(labels.index(answer.label)) if sure else UNCERTAIN
         corner = (cell.x + cell.width - 1, cell.y + cell.height - 1)
-        cv2.rectangle(drawn, (cell.x, cell.y), corner, colour, line)
+        cv2.rectangle(drawn, (cell.x, cell.y), corner, rgb(plate), line)
         text = f"{answer.label.lower()}{'' if sure else '?'} {answer.probability:.0%}"
-        _write(drawn, text, cell.x, cell.y, colour, size)
+        _write(drawn, text, cell.x, cell.y, plate, size)
     return drawn
 
 
-def _write(
-    image: NDArray[np.uint8], text: str, x: int, y: int, colour: tuple[int, int, int], size: float
-) -> None:
-    """White text on a plate above (x, y), moved inside the picture where it would leave it."""
+def _write(image: NDArray[np.uint8], text: str, x: int, y: int, plate: str, size: float) -> None:
+    """Text on a plate above (x, y), moved inside the picture where it would leave it."""
     font = cv2.FONT_HERSHEY_SIMPLEX
     weight = max(1, round(size * 1.6))
     (width, height), base = cv2.getTextSize(text, font, size, weight)
     room = height + base + 4
     left = max(0, min(x, image.shape[1] - width - 6))
     top = y - room if y >= room else y
-    cv2.rectangle(image, (left, top), (left + width + 6, top + room), colour, cv2.FILLED)
-    white = (255, 255, 255)
+    cv2.rectangle(image, (left, top), (left + width + 6, top + room), rgb(plate), cv2.FILLED)
     origin = (left + 3, top + height + 2)
-    cv2.putText(image, text, origin, font, size, white, weight, cv2.LINE_AA)
+    cv2.putText(image, text, origin, font, size, rgb(ink(plate)), weight, cv2.LINE_AA)

@@ -9,15 +9,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE, Cell, crop, find_cells
 from qlvit_edge.inference.classifier import Classification, Classifier
 
+Find = Literal["cells", "none"]
+"""Whether cells are looked for, or each frame is classified as a whole."""
+
 
 @dataclass(frozen=True)
 class ClassifiedCell:
-    """A cell of a frame and what the model says about it."""
+    """A cell of a frame, or a whole frame, and what the model says about it."""
 
     cell: Cell
     classification: Classification
@@ -67,6 +74,7 @@ class Pipeline:
         *,
         cell_size: float = DEFAULT_CELL_SIZE,
         margin: float = CROP_MARGIN,
+        find: Find = "cells",
         times: Times | None = None,
     ) -> None:
         """Set up.
@@ -75,21 +83,31 @@ class Pipeline:
             classifier: what classifies the crops.
             cell_size: diameter of a usual white cell as a share of the frame's short side.
             margin: surroundings in a crop, as a share of the cell's longer side.
+            find: ``"none"`` to classify each frame as a whole, as one cell.
             times: where to count time; a new one if not given.
         """
         self._classifier = classifier
         self._cell_size = cell_size
         self._margin = margin
+        self._find = find
         self.times = times if times is not None else Times()
 
     def process(self, frame: Frame) -> tuple[ClassifiedCell, ...]:
-        """Return the frame's cells, largest nucleus first."""
+        """Return the frame's cells, largest nucleus first.
+
+        Without a search the frame is the only one; its nucleus has the area 0.
+        """
+        if self._find == "none":
+            height, width = frame.image.shape[:2]
+            whole = Cell(0, 0, width, height, 0.0)
+            return (ClassifiedCell(whole, self._classify(frame.image)),)
         with self.times.measure("find"):
             cells = find_cells(frame.image, cell_size=self._cell_size)
-        return tuple(ClassifiedCell(cell, self._classify(frame, cell)) for cell in cells)
+        return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 
-    def _classify(self, frame: Frame, cell: Cell) -> Classification:
+    def _classify(self, image: NDArray[np.uint8], cell: Cell | None = None) -> Classification:
         with self.times.measure("prepare"):
-            pixels = self._classifier.prepare(crop(frame.image, cell, self._margin))
+            shown = image if cell is None else crop(image, cell, self._margin)
+            pixels = self._classifier.prepare(shown)
         with self.times.measure("infer"):
             return self._classifier.infer(pixels)

@@ -1,143 +1,105 @@
 """Results in a SQLite file that survives a power cut.
 
-Write-ahead log with `synchronous=FULL`: once `add_frame` has returned, that frame is on
-the disk. One file takes many runs. Tables:
-
-- `runs`: one row a run; model and its hash, kernels, camera, thresholds, how it ended;
-- `frames`: one row a frame, also where no cell was found;
-- `cells`: one row a cell; box in pixels, label, probabilities as JSON, verdict.
-
-Times are seconds since 1970 (UTC).
+Write-ahead log with `synchronous=FULL`: once `add_frames` has returned, these frames are on
+the disk; that is when a run counts them as stored. One file takes many runs, one at a time.
+`schema` has the tables, `docs/results.md` explains them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
-import stat
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.errors import DataError
+from qlvit_edge.errors import DataError, ResultsLostError
+from qlvit_edge.microscope import schema
+from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.records import (
+    CELL_COLUMNS,
+    FRAME_COLUMNS,
+    FrameRecord,
+    Outcome,
+    RunInfo,
+)
+from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
-APPLICATION_ID = 0x514C5645
-"""Marks a SQLite file as ours ("QLVE")."""
+OPEN_SECONDS = 30.0
+"""A file that another program holds locked for so long when a run begins is refused."""
 
-FORMAT_VERSION = 1
+TRY_SECONDS = 0.25
+"""How long SQLite itself waits for a lock; then the caller is told, and tries again."""
 
-_MARKS = ("application_id", "user_version")
+LOG_PAGES = 1000
+"""Pages in the write-ahead log (4 MB) from which they are moved into the database."""
 
-Outcome = Literal["running", "finished", "stopped", "failed"]
-"""How a run ended; one that still says "running" was killed."""
+LOG_BYTES_NOTED = 16 * 2**20
+"""Size of the write-ahead log in bytes that is no longer usual."""
 
-_SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY,
-    started REAL NOT NULL,
-    ended REAL,
-    outcome TEXT NOT NULL,
-    model TEXT NOT NULL,
-    model_sha256 TEXT NOT NULL,
-    runtime TEXT NOT NULL,
-    kernels TEXT NOT NULL,
-    camera TEXT NOT NULL,
-    cell_size REAL NOT NULL,
-    crop_margin REAL NOT NULL,
-    accept_at REAL NOT NULL,
-    program TEXT NOT NULL
-);
-CREATE TABLE frames (
-    id INTEGER PRIMARY KEY,
-    run_id INTEGER NOT NULL REFERENCES runs (id),
-    number INTEGER NOT NULL,
-    timestamp REAL NOT NULL,
-    source TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    saved_as TEXT
-);
-CREATE TABLE cells (
-    id INTEGER PRIMARY KEY,
-    frame_id INTEGER NOT NULL REFERENCES frames (id),
-    x INTEGER NOT NULL,
-    y INTEGER NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    nucleus_area REAL NOT NULL,
-    label TEXT NOT NULL,
-    probability REAL NOT NULL,
-    probabilities TEXT NOT NULL,
-    verdict TEXT NOT NULL
-);
-CREATE INDEX frames_of_run ON frames (run_id);
-CREATE INDEX cells_of_frame ON cells (frame_id);
-"""
+LOG_BYTES_LIMIT = 256 * 2**20
+"""Size of the write-ahead log above which nothing is added: another program reads an old state."""
 
 
-@dataclass(frozen=True)
-class RunInfo:
-    """What a run is made with; one column of `runs` each.
-
-    Attributes:
-        model: the model's name.
-        model_sha256: hash of the model file.
-        runtime: the TFLite runtime.
-        kernels: the kernels that really run, in words.
-        camera: the camera's source.
-        cell_size: see `qlvit_edge.fields.finder.find_cells`.
-        crop_margin: see `qlvit_edge.fields.finder.crop`.
-        accept_at: probability from which a label is accepted.
-        program: the program and its version.
-    """
-
-    model: str
-    model_sha256: str
-    runtime: str
-    kernels: str
-    camera: str
-    cell_size: float
-    crop_margin: float
-    accept_at: float
-    program: str
+def _say_nothing(_: str) -> None:
+    """Nobody listens."""
 
 
 class Results:
-    """An open results file with one run going on.
+    """An open results file with one run going on; its methods may be called by any thread.
 
     Attributes:
         path: the file.
         run_id: this run's row in `runs`.
+        outcome: what that row says.
     """
 
-    def __init__(self, path: Path, info: RunInfo) -> None:
+    def __init__(
+        self,
+        path: Path,
+        info: RunInfo,
+        *,
+        note: Callable[[str], None] = _say_nothing,
+        open_seconds: float = OPEN_SECONDS,
+    ) -> None:
         """Open or make the file and begin a run.
 
+        Args:
+            path: the file.
+            info: what the run is made with.
+            note: is told what a user should know, such as earlier runs that were killed.
+            open_seconds: how long to wait for a program that has locked the file.
+
         Raises:
-            DataError: the file is not a results file of this version, is damaged or cannot
-                be written; what did not exist before is removed again.
+            DataError: the file is not a results file, is damaged or locked, cannot be written,
+                or another run writes to it; what did not exist before is removed again.
         """
         self.path = path
-        existed = _check_target(path)
+        self.outcome: Outcome = "running"
+        self._note = note
+        self._log_noted = False
+        self._busy = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._claim = Claim(path)
         try:
-            with self._speaking():
+            with speaking(path):
                 # Frames are added by one thread, and what ends a run by another, later.
-                self._connection = connection = sqlite3.connect(
-                    path, isolation_level=None, timeout=5.0, check_same_thread=False
+                self._connection = sqlite3.connect(
+                    path, isolation_level=None, timeout=TRY_SECONDS, check_same_thread=False
                 )
-                self._prepare(connection, existed)
-                self.run_id = self._begin(connection, info)
+            self.run_id = patiently(lambda: self._open(info), open_seconds, note, path)
+            self._claim.keep_reserve()
         except BaseException:
-            self._release()
-            if not existed:
-                _remove(path)
+            self._close()
+            if not self._claim.existed:
+                self._claim.remove()
+            self._claim.release()
             raise
 
     def __enter__(self) -> Self:
@@ -153,67 +115,115 @@ class Results:
         """Close the file; a run that was not finished has failed."""
         if self._connection is None:
             return
-        # The reason for leaving matters more than a second error while closing.
-        with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
-            self.finish("finished" if kind is None else "failed")
-        self._release()
+        try:
+            # The reason for leaving matters more than a second error while closing.
+            with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
+                self.finish(_outcome_of(kind))
+        finally:
+            self._close()
+            self._claim.release()
 
     def add_frame(
         self, frame: Frame, cells: Sequence[ClassifiedCell], saved_as: Path | None = None
     ) -> int:
-        """Store a frame and its cells in one transaction; on the disk when this returns.
-
-        Args:
-            frame: the frame.
-            cells: its cells.
-            saved_as: where its annotated picture was saved.
+        """Store a frame and its cells at once; on the disk when this returns.
 
         Returns:
             The id of its row in `frames`.
 
         Raises:
-            DataError: the disk is full or the file cannot be written; nothing of the frame
-                is stored.
+            DataError: see `add_frames`.
         """
-        height, width = frame.image.shape[:2]
-        with self._transaction() as connection:
-            cursor = connection.execute(
-                "INSERT INTO frames (run_id, number, timestamp, source, width, height, saved_as)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self.run_id,
-                    frame.index,
-                    frame.timestamp,
-                    frame.source,
-                    width,
-                    height,
-                    None if saved_as is None else str(saved_as),
-                ),
-            )
-            frame_id = int(cursor.lastrowid or 0)
-            connection.executemany(
-                "INSERT INTO cells (frame_id, x, y, width, height, nucleus_area, label,"
-                " probability, probabilities, verdict) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_row(frame_id, found) for found in cells],
-            )
-        return frame_id
+        (number,) = self.add_frames([FrameRecord.of(frame, cells, saved_as)])
+        return number
 
-    def finish(self, outcome: Outcome) -> None:
-        """Note how the run ended, unless that was noted before.
+    def add_frames(self, records: Sequence[FrameRecord]) -> list[int]:
+        """Store frames and their cells in one transaction; on the disk when this returns.
+
+        Returns:
+            The ids of their rows in `frames`.
 
         Raises:
+            LockedError: another program has locked the file, or keeps its log from being
+                emptied; nothing is stored, try again.
+            ResultsLostError: the file was taken away; nothing is stored.
+            DataError: the disk is full or the file cannot be written; nothing is stored.
+        """
+        with self._busy, speaking(self.path):
+            self._claim.require_in_place()
+            if self._claim.log_bytes() > LOG_BYTES_LIMIT and not self._empty_log():
+                raise LockedError(
+                    self.path,
+                    "another program reads an old state of it, and its log has reached "
+                    f"{LOG_BYTES_LIMIT // 2**20} MB",
+                    "close that program and start again",
+                )
+            with self._transaction() as connection:
+                numbers = [self._insert(connection, record) for record in records]
+            self._watch_log()
+            return numbers
+
+    def require_in_place(self) -> None:
+        """Raise ResultsLostError where the file was deleted, moved or replaced."""
+        self._claim.require_in_place()
+
+    def log_bytes(self) -> int:
+        """Return the size of the write-ahead log in bytes."""
+        return self._claim.log_bytes()
+
+    def finish(self, outcome: Outcome, *, dropped_frames: int = 0) -> None:
+        """Note how the run ended, unless that was noted before.
+
+        Args:
+            outcome: how it ended.
+            dropped_frames: frames that came damaged and were left out.
+
+        Raises:
+            ResultsLostError: the file was taken away; it says "failed", wherever it is now.
             DataError: the file cannot be written.
         """
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE runs SET ended = ?, outcome = ? WHERE id = ? AND outcome = 'running'",
-                (time.time(), outcome, self.run_id),
-            )
+        if self.outcome != "running":
+            return
+        lost = self._lost()
+        if lost is not None:
+            outcome = "failed"
 
-    def _prepare(self, connection: sqlite3.Connection, existed: bool) -> None:
-        blank = not existed or _is_blank(connection)
-        if not blank:
-            self._require_ours(connection)
+        def note_end() -> None:
+            with self._busy, speaking(self.path), self._transaction() as connection:
+                connection.execute(
+                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ? WHERE id = ?",
+                    (time.time(), outcome, dropped_frames, self.run_id),
+                )
+
+        try:
+            note_end()
+        except LockedError:
+            seconds = 0.0 if outcome == "interrupted" else OPEN_SECONDS
+            patiently(note_end, seconds, self._note, self.path)
+        except DataError:
+            # A full disk: what was kept back, or what the log gives back, is enough for this.
+            self._claim.use_reserve()
+            try:
+                note_end()
+            except DataError:
+                self._empty_log()
+                note_end()
+        self.outcome = outcome
+        if lost is not None:
+            raise lost
+
+    def _open(self, info: RunInfo) -> int:
+        """Bring the file into shape and add the run's row; returns its number."""
+        assert self._connection is not None
+        with speaking(self.path):
+            self._prepare(self._connection)
+            self._claim.watch_log()
+            self._claim.require_in_place()
+            return self._begin(self._connection, info)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        blank = schema.is_blank(connection)
+        version = schema.FORMAT_VERSION if blank else schema.require_ours(connection, self.path)
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise DataError(
@@ -221,128 +231,103 @@ class Results:
             )
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         if blank:
-            connection.executescript(
-                f"BEGIN; {_SCHEMA}"
-                f"PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+            schema.make(connection)
+        elif version < schema.FORMAT_VERSION:
+            schema.bring_up_to_date(connection, version)
+            self._note(
+                f"{self.path}: brought from format {version} to {schema.FORMAT_VERSION}; "
+                "older versions of this program can no longer add to it"
             )
-
-    def _require_ours(self, connection: sqlite3.Connection) -> None:
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if application != APPLICATION_ID:
-            raise DataError(self.path, "it is another program's database", "choose another name")
-        if version != FORMAT_VERSION:
-            raise DataError(
-                self.path,
-                f"results of format {version}, this version writes {FORMAT_VERSION}",
-                "choose another name",
-            )
-        # Reads every page's header: a cut or overwritten file is found before it is added to.
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise DataError(self.path, f"it is damaged ({found})", "choose another name")
 
     def _begin(self, connection: sqlite3.Connection, info: RunInfo) -> int:
+        """Add the run's row, and mark runs that were killed: no other run goes on now."""
         values = {"started": time.time(), "outcome": "running", **asdict(info)}
         columns = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
-        cursor = connection.execute(f"INSERT INTO runs ({columns}) VALUES ({places})", values)
+        with self._transaction():
+            killed = connection.execute(
+                "UPDATE runs SET outcome = 'did not end' WHERE outcome = 'running' RETURNING id"
+            ).fetchall()
+            cursor = connection.execute(f"INSERT INTO runs ({columns}) VALUES ({places})", values)
+        if killed:
+            which = ", ".join(str(number) for (number,) in killed)
+            self._note(
+                f"{self.path}: run {which} did not end (it was killed, or the power went); "
+                "what it had stored is there"
+            )
         return int(cursor.lastrowid or 0)
+
+    def _insert(self, connection: sqlite3.Connection, record: FrameRecord) -> int:
+        cursor = connection.execute(_INSERT_FRAME, (self.run_id, *record.frame))
+        frame_id = int(cursor.lastrowid or 0)
+        connection.executemany(_INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+        return frame_id
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         if self._connection is None:
             raise ValueError("the results file is closed")
         connection = self._connection
-        with self._speaking():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                # SQLite itself rolls back on a full disk.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    @contextlib.contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Turn SQLite's errors, and names that it cannot store, into ours."""
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except sqlite3.Error as error:
-            raise DataError(self.path, *_finding(error)) from error
-        except UnicodeEncodeError as error:
-            finding = f"the name {error.object!a} is not UTF-8 and cannot be stored"
-            raise DataError(self.path, finding, "rename that file or folder") from error
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            # SQLite itself rolls back on a full disk.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
-    def _release(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
+    def _watch_log(self) -> None:
+        """Say, once, when a reader keeps the log from being emptied."""
+        large = self._claim.log_bytes() > LOG_BYTES_NOTED and not self._empty_log()
+        if large and not self._log_noted:
+            self._note(
+                f"{self.path}: another program reads an old state of it (a query left open?), so "
+                f"its log grows; at {LOG_BYTES_LIMIT // 2**20} MB frames wait until that ends"
+            )
+        self._log_noted = large
 
+    def _empty_log(self) -> bool:
+        """Move the log into the database and start it anew; False where somebody reads."""
+        if self._connection is None:
+            return False
+        try:
+            with self._busy:
+                busy, *_ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error:
+            return False
+        return not busy
 
-def _row(frame_id: int, found: ClassifiedCell) -> tuple[object, ...]:
-    cell, answer = found.cell, found.classification
-    return (
-        frame_id,
-        cell.x,
-        cell.y,
-        cell.width,
-        cell.height,
-        cell.area,
-        answer.label,
-        answer.probability,
-        json.dumps(answer.probabilities),
-        answer.verdict,
-    )
+    def _lost(self) -> ResultsLostError | None:
+        try:
+            self._claim.require_in_place()
+        except ResultsLostError as error:
+            return error
+        return None
 
-
-def _is_blank(connection: sqlite3.Connection) -> bool:
-    """Tell whether nothing was ever stored: a run was killed before it made its tables."""
-    marks = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _MARKS]
-    return marks == [0, 0] and connection.execute("SELECT 1 FROM sqlite_master").fetchone() is None
-
-
-def _check_target(path: Path) -> bool:
-    """Return whether there is a database to add to; refuse everything else that is there."""
-    if not path.parent.is_dir():
-        raise DataError(path, "its folder does not exist", f"make {path.parent} first")
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return False
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(path, "it is not a file", "name a file for the results")
-    with path.open("rb") as stream:
-        head = stream.read(16)
-    # An empty file is what is left when a run is killed before its first write.
-    if head not in (b"", b"SQLite format 3\0"):
-        raise DataError(path, "it is not a results file", "choose another name")
-    return True
+    def _close(self) -> None:
+        # SQLite leaves the log of a file that was moved as it is: its rows would be lost.
+        if self._lost() is not None:
+            self._empty_log()
+        with self._busy:
+            if self._connection is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.close()
+                self._connection = None
 
 
-def _remove(path: Path) -> None:
-    for ending in ("", "-wal", "-shm", "-journal"):
-        with contextlib.suppress(OSError):
-            Path(f"{path}{ending}").unlink()
+def _outcome_of(kind: type[BaseException] | None) -> Outcome:
+    if kind is None:
+        return "finished"
+    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
 
 
-def _finding(error: sqlite3.Error) -> tuple[str, str]:
-    """Finding and remedy for what SQLite says."""
-    text = str(error)
-    name = getattr(error, "sqlite_errorname", "")
-    if name == "SQLITE_FULL":
-        return "the disk is full", "free some space and start again; stored results are kept"
-    if name.startswith("SQLITE_IOERR"):
-        return f"it cannot be written ({text})", "check the disk and its free space"
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-        return f"it cannot be written ({text})", "check the permissions or choose another place"
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return "another program is writing to it", "wait for it or choose another name"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return f"it is damaged ({text})", "choose another name"
-    return f"SQLite refuses it ({text})", "choose another name"
+def _inserting(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+
+
+_INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
+_INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))

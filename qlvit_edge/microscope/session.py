@@ -7,10 +7,9 @@ frame.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,16 +17,19 @@ import cv2
 from qlvit_edge.camera.base import Camera, Frame
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
 from qlvit_edge.files import ensure_writable, write_bytes
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.annotate import annotate
-from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Times
-from qlvit_edge.microscope.results import Outcome, Results, RunInfo
+from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
+from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
-from qlvit_edge.microscope.writer import Writer
+from qlvit_edge.microscope.writer import Steps, Writer
 from qlvit_edge.version import installed_version
 
 _Found = tuple[Frame, tuple[ClassifiedCell, ...]]
@@ -47,11 +49,13 @@ class Settings:
         frames: stop after so many; None for no limit.
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
+        find: ``"cells"``, or ``"none"`` to classify whole frames.
         accept_at: probability from which a label is accepted.
         threads: threads of the interpreter.
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
         delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
+        allowance: what the model file may ask for; None: the default.
     """
 
     model: str
@@ -60,11 +64,13 @@ class Settings:
     frames: int | None = None
     save: Path | None = None
     cell_size: float = DEFAULT_CELL_SIZE
+    find: Find = "cells"
     accept_at: float = ACCEPT_AT
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
     delegate: str | None = None
+    allowance: Allowance | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +80,14 @@ class Summary:
     Attributes:
         model: the model's name.
         model_sha256: hash of the model file.
-        camera: the camera's source.
+        camera: the camera's source, without credentials.
         results: the results file.
         run_id: the run's row there.
         runtime: the TFLite runtime.
         kernels: the kernels that really ran, in words.
         arithmetic: what they compute, and whether that is proved on this runtime, in words.
-        outcome: how it ended.
+        outcome: how it ended, as its row in the results file says; "did not end" where that
+            could not be noted: the row will say so when the file is opened the next time.
         frames: frames stored.
         cells: cells found.
         counts: cells by label, every label of the model.
@@ -139,17 +146,22 @@ class Session:
             threads=settings.threads,
             accept_at=settings.accept_at,
             delegate=settings.delegate,
+            allowance=settings.allowance,
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter({"accepted": 0, "uncertain": 0})
         self.times = Times()
         self.unusual: Counter[str] = Counter()
-        self._run_id: int | None = None
-        self._outcome: Outcome = "running"
+        self._results: Results | None = None
 
     def run(
-        self, stop: StopRequest, *, opened: Callable[[], None], after_frame: Callable[[], None]
+        self,
+        stop: StopRequest,
+        *,
+        opened: Callable[[], None],
+        after_frame: Callable[[], None],
+        note: Callable[[str], None],
     ) -> None:
         """Go on until the source ends, enough frames were seen or a stop was asked for.
 
@@ -157,12 +169,14 @@ class Session:
             stop: the user's wish to stop.
             opened: called once, when camera and results file are open.
             after_frame: called after every frame.
+            note: called with what a user should know, from any thread.
 
         Raises:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
-            DataError: an image is damaged, the results file cannot be written, or pictures
-                would be saved among the source's own.
+            ResultsLostError: the results file was deleted, moved or replaced.
+            DataError: an image is damaged, the results file cannot be written or stays
+                locked, or pictures would be saved among the source's own.
             OSError: a picture cannot be saved.
         """
         settings, self.times = self.settings, Times()
@@ -174,31 +188,30 @@ class Session:
         with (
             _folder_for(settings.save),
             source as camera,
-            Results(settings.out, self._info()) as results,
+            Results(settings.out, self._info(), note=note) as results,
         ):
-            self._run_id = results.run_id
-            self._outcome = "failed"
+            self._results = results
             opened()
-            self._loop(camera, results, stop, after_frame)
-            self._outcome = "stopped" if stop.requested else "finished"
-            results.finish(self._outcome)
+            self._loop(camera, results, stop, after_frame, note)
+            results.finish("finished" if stop.requested is None else "stopped")
 
     def summary(self) -> Summary | None:
         """Return what came out so far; None before the results file was open."""
-        if self._run_id is None:
+        if self._results is None:
             return None
+        outcome = self._results.outcome
         shares = self.times.shares()
         seconds = self.times.total()
         return Summary(
             model=self.classifier.metadata.name,
             model_sha256=self.classifier.sha256,
-            camera=self.settings.source,
+            camera=masked(self.settings.source),
             results=str(self.settings.out),
-            run_id=self._run_id,
+            run_id=self._results.run_id,
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
             arithmetic=str(self.classifier.arithmetic),
-            outcome=self._outcome,
+            outcome="did not end" if outcome == "running" else outcome,
             frames=self.frames,
             cells=self.counts.total(),
             counts=dict(self.counts),
@@ -215,12 +228,16 @@ class Session:
         results: Results,
         stop: StopRequest,
         after_frame: Callable[[], None],
+        note: Callable[[str], None],
     ) -> None:
-        pipeline = Pipeline(self.classifier, cell_size=self.settings.cell_size, times=self.times)
+        settings = self.settings
+        pipeline = Pipeline(
+            self.classifier, cell_size=settings.cell_size, find=settings.find, times=self.times
+        )
         frames = camera.frames()
         taken = 0
-        with self._storing(results) as writer:
-            while taken != self.settings.frames and not stop.requested:
+        with self._storing(results, stop, note) as writer:
+            while taken != settings.frames and stop.requested is None:
                 try:
                     with self.times.measure("capture"), stop.interruptible():
                         frame = next(frames, None)
@@ -235,24 +252,39 @@ class Session:
                 after_frame()
 
     @contextmanager
-    def _storing(self, results: Results) -> Iterator[Writer[_Found]]:
+    def _storing(
+        self, results: Results, stop: StopRequest, note: Callable[[str], None]
+    ) -> Iterator[Writer[_Found, FrameRecord]]:
         """A writer for this run's results; waiting for it at the end counts as storing."""
+        steps: Steps[_Found, FrameRecord] = Steps(
+            subject=self.settings.out,
+            note_down=lambda found: self._note_down(found, results.run_id),
+            store=lambda records: self._store(results, records),
+            check=results.require_in_place,
+            hurried=lambda: stop.requested is not None,
+            say=note,
+            failed=stop.wake,
+        )
         with ExitStack() as closing:
-            writer = closing.enter_context(Writer(partial(self._store, results)))
+            writer = closing.enter_context(Writer(steps))
             yield writer
             with self.times.measure("store"):
                 closing.close()
 
-    def _store(self, results: Results, found: _Found) -> None:
-        """Store a frame's cells, and count them once they are safe; in the writer's thread."""
+    def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
+        """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells = found
-        saved = None
-        if self.settings.save is not None:
-            saved = self._save(self.settings.save, frame, cells, results.run_id)
-        results.add_frame(frame, cells, saved)
-        self.frames += 1
-        self.counts.update(cell.classification.label for cell in cells)
-        self.verdicts.update(cell.classification.verdict for cell in cells)
+        folder = self.settings.save
+        saved = None if folder is None else self._save(folder, frame, cells, run_id)
+        return FrameRecord.of(frame, cells, saved)
+
+    def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
+        """Store frames and count them, once they are safe; in the writer's thread."""
+        results.add_frames(records)
+        for record in records:
+            self.frames += 1
+            self.counts.update(map(str, record.column("label")))
+            self.verdicts.update(map(str, record.column("verdict")))
 
     def _save(
         self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
@@ -271,11 +303,12 @@ class Session:
             model_sha256=self.classifier.sha256,
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
-            camera=self.settings.source,
+            camera=masked(self.settings.source),
             cell_size=self.settings.cell_size,
             crop_margin=CROP_MARGIN,
             accept_at=self.settings.accept_at,
             program=f"qlvit-edge {installed_version()}",
+            find=self.settings.find,
         )
 
 

@@ -19,6 +19,7 @@ from qlvit_edge.model.family import (
     SoftmaxForm,
     Variant,
 )
+from qlvit_edge.text import did_you_mean
 
 
 class NetworkConfig(BaseModel):
@@ -110,7 +111,8 @@ def size_config(size: str, **changes: object) -> NetworkConfig:
         QLViTEdgeError: there is no such size, or it cannot be changed so.
     """
     if size not in SIZES:
-        raise QLViTEdgeError(size, "is not a network size", f"choose one of {', '.join(SIZES)}")
+        remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}"
+        raise QLViTEdgeError(size, "is not a network size", remedy)
     try:
         return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})
     except ValidationError as error:

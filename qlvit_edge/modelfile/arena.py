@@ -42,7 +42,7 @@ class _Block:
 LARGEST_PLAN = 3000
 
 
-def arena_bytes(graph: Subgraph) -> int:
+def arena_bytes(graph: Subgraph, *, subject: object = "model") -> int:
     """Return the bytes of the arena for ``graph``'s activations; 0 for a graph without any.
 
     Raises:
@@ -53,7 +53,7 @@ def arena_bytes(graph: Subgraph) -> int:
     blocks = sorted(_blocks(graph), key=lambda block: (-block.size, block.first))
     if len(blocks) > LARGEST_PLAN:
         raise ModelFileError(
-            "model",
+            subject,
             f"{len(blocks)} activations to plan memory for, at most {LARGEST_PLAN} are expected",
             "give a model of this kind",
         )

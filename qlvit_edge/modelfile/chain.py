@@ -28,6 +28,7 @@ from qlvit_edge.modelfile.document import Document, Tensor
 from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metadata
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
+from qlvit_edge.reading import UnreadableFileError, parse_json
 
 DESCRIPTION = "chain.json"
 MAX_DESCRIPTION_BYTES = 32 * 1024 * 1024
@@ -187,14 +188,15 @@ def _describe(content: bytes | None, subject: object) -> ChainDescription:
     if len(content) > MAX_DESCRIPTION_BYTES:
         raise ModelFileError(subject, f"{DESCRIPTION} has {len(content)} bytes", _REMEDY)
     try:
+        parse_json(content)
         return ChainDescription.model_validate_json(content)
+    except UnreadableFileError as error:
+        raise ModelFileError(subject, f"{DESCRIPTION} {error}", _REMEDY) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the text"
         finding = f"{DESCRIPTION} is damaged ({place[:80]}: {first['msg'][:120]})"
         raise ModelFileError(subject, finding, _REMEDY) from None
-    except RecursionError:
-        raise ModelFileError(subject, f"{DESCRIPTION} is nested too deeply", _REMEDY) from None
 
 
 def _require_files(

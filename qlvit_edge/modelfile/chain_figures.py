@@ -16,6 +16,7 @@ from qlvit_edge.modelfile.chain_description import ChainSegment
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.edgetpu import Device
 from qlvit_edge.modelfile.edgetpu_forecast import Forecast, forecast
+from qlvit_edge.text import counted
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class ChainFigures:
         tpu_macs_share: share of the multiply-accumulates in these; 1 in a chain without any.
         moved_to_cpu: operators with multiply-accumulates in CPU segments that break no rule,
             by the names of what they make.
+        witness_holds: whether the description's proof that fewer round trips are impossible
+            stands in its files.
         contradictions: what `chain.json` says otherwise, one sentence each.
     """
 
@@ -58,7 +61,27 @@ class ChainFigures:
     border_bytes: int
     tpu_macs_share: float
     moved_to_cpu: tuple[str, ...]
+    witness_holds: bool
     contradictions: tuple[str, ...]
+
+    @property
+    def operators(self) -> int:
+        """Operators of all segments."""
+        return sum(segment.operators for segment in self.segments)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all segments."""
+        return sum(segment.macs for segment in self.segments)
+
+    @property
+    def answer(self) -> str:
+        """The finding in one sentence."""
+        return (
+            f"in {counted(len(self.segments), 'segment')}, {self.tpu_macs_share:.1%} of the MACs "
+            f"are meant for the Edge TPU, in {counted(self.round_trips, 'run')} of it; "
+            f"{self.border_bytes:,} bytes cross to and from it per inference"
+        )
 
 
 _Place = tuple[int, int] | str
@@ -105,9 +128,10 @@ def chain_figures(chain: Chain) -> ChainFigures:
         moved_to_cpu=tuple(
             step.name for step in steps if step.device == "cpu" and step.sure and step.macs
         ),
+        witness_holds=_proven_round_trips(chain.description.witness, steps) == len(on_tpu),
         contradictions=(),
     )
-    return replace(figures, contradictions=tuple(_contradictions(chain, figures, steps)))
+    return replace(figures, contradictions=tuple(_contradictions(chain, figures)))
 
 
 def _segment(document: Document, found: Forecast) -> SegmentFigures:
@@ -145,12 +169,12 @@ def _steps(number: int, document: Document, found: Forecast, device: Device) -> 
     ]
 
 
-def _contradictions(chain: Chain, figures: ChainFigures, steps: Sequence[_Step]) -> list[str]:
+def _contradictions(chain: Chain, figures: ChainFigures) -> list[str]:
     """Compare each figure of the description with the one counted."""
     described = chain.description
     findings = []
-    for segment, counted in zip(described.segments, figures.segments, strict=True):
-        findings += _segment_contradictions(segment, counted)
+    for segment, found in zip(described.segments, figures.segments, strict=True):
+        findings += _segment_contradictions(segment, found)
     for name, said, made in (
         ("round trips", described.round_trips, figures.round_trips),
         ("bytes to and from the Edge TPU", described.border_bytes, figures.border_bytes),
@@ -167,22 +191,22 @@ def _contradictions(chain: Chain, figures: ChainFigures, steps: Sequence[_Step])
             f"it lists {len(described.moved_to_cpu)} operators left to the CPU to save round "
             f"trips, which are not the {len(figures.moved_to_cpu)} of its files"
         )
-    if _proven_round_trips(described.witness, steps) != figures.round_trips:
+    if not figures.witness_holds:
         findings.append("its proof that fewer round trips are impossible fails in its files")
     return findings
 
 
-def _segment_contradictions(segment: ChainSegment, counted: SegmentFigures) -> list[str]:
+def _segment_contradictions(segment: ChainSegment, made: SegmentFigures) -> list[str]:
     findings = [
         f"it says {said:,} {name} in {segment.file}, which holds {found:,}"
         for name, said, found in (
-            ("operators", segment.operators, counted.operators),
-            ("MACs", segment.macs, counted.macs),
-            ("bytes of parameters", segment.parameter_bytes, counted.parameter_bytes),
+            ("operators", segment.operators, made.operators),
+            ("MACs", segment.macs, made.macs),
+            ("bytes of parameters", segment.parameter_bytes, made.parameter_bytes),
         )
         if said != found
     ]
-    unmapped = counted.operators - counted.mapped_operators
+    unmapped = made.operators - made.mapped_operators
     if segment.device == "tpu" and unmapped:
         findings.append(
             f"it puts {segment.file} on the Edge TPU, which runs all but {unmapped} of it"

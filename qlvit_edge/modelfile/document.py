@@ -63,8 +63,7 @@ class Operator:
         inputs: tensor numbers in the subgraph; −1 is an omitted optional input.
         outputs: tensor numbers in the subgraph.
         custom_code: name of a custom operator, else empty.
-        macs: multiply-accumulates of one inference; counted for convolutions, fully
-            connected layers and batched matrix products, 0 for everything else.
+        macs: multiply-accumulates of one inference, see `qlvit_edge.modelfile.macs`.
         options: those that decide what an accelerator takes, by the schema's names; see
             `qlvit_edge.modelfile.schema.OPERATOR_OPTIONS`.
     """
@@ -99,6 +98,8 @@ class Document:
         description: free text of the tool that wrote the file.
         subgraphs: the first one is what an interpreter runs; there is at least one.
         metadata: name → content (views into the file, not copies).
+        warnings: what is odd in the file, though runtimes load it.
+        misfits: what some runtimes load and others refuse; such a file is listed, not run.
     """
 
     size: int
@@ -106,6 +107,8 @@ class Document:
     description: str
     subgraphs: tuple[Subgraph, ...]
     metadata: Mapping[str, memoryview]
+    warnings: tuple[str, ...] = ()
+    misfits: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the metadata mapping too."""

@@ -6,8 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 
 from qlvit_edge.modelfile.edgetpu import PARAMETER_BYTES, SRAM_BYTES
-from qlvit_edge.modelfile.edgetpu_forecast import COMPILED_ALREADY, FORECAST_ONLY, Forecast
+from qlvit_edge.modelfile.edgetpu_forecast import (
+    ANOTHER_PARTITION,
+    COMPILED_ALREADY,
+    FORECAST_ONLY,
+    Forecast,
+)
 from qlvit_edge.modelfile.summary import display_name
+from qlvit_edge.text import counted
+
+_REASONS = 3
+"""How many reasons are named first."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ class ForecastReport:
 
     Attributes:
         answer: the finding in one sentence.
+        why: what keeps the operators on the CPU there, those of most MACs first; empty if none
+            is kept.
         note: what kind of statement this is.
         compiled: whether the file is compiled already.
         operators_on_cpu: when the file is compiled as one.
@@ -98,6 +109,7 @@ class ForecastReport:
     """
 
     answer: str
+    why: str
     note: str
     compiled: bool
     operators_on_cpu: int
@@ -121,6 +133,7 @@ def report_forecast(found: Forecast) -> ForecastReport:
     pairs = zip(found.operators, found.reasons, found.remarks, strict=True)
     return ForecastReport(
         answer=found.answer,
+        why="" if found.compiled else _why(found),
         note=COMPILED_ALREADY if found.compiled else FORECAST_ONLY,
         compiled=found.compiled,
         operators_on_cpu=len(left),
@@ -155,6 +168,27 @@ def report_forecast(found: Forecast) -> ForecastReport:
         parameters=found.fits,
         subgraphs=found.subgraphs,
     )
+
+
+def _why(found: Forecast) -> str:
+    """Return the reasons of what stays on the CPU, the weightiest first, a few of them."""
+    weights: dict[tuple[str, str], list[int]] = {}
+    for index, operator in enumerate(found.operators):
+        if not found.mapped[index]:
+            reason = found.reasons[index] or ANOTHER_PARTITION
+            # Behind a first reason all follow: they are one, whatever kind they are.
+            name = "operator" if found.reasons[index] is None else display_name(operator)
+            weight = weights.setdefault((name, reason), [0, 0])
+            weight[0] += operator.macs
+            weight[1] += 1
+    ordered = sorted(weights.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
+    words = [
+        f"{counted(count, name) if name == 'operator' else f'{count} {name}'} ({reason}"
+        + (f"; {macs / found.total_macs:.1%} of the MACs)" if macs else ")")
+        for (name, reason), (macs, count) in ordered[:_REASONS]
+    ]
+    more = len(ordered) - _REASONS
+    return ", ".join(words) + (f", and {counted(more, 'more reason')}" if more > 0 else "")
 
 
 def _kinds(found: Forecast) -> tuple[OperatorKind, ...]:

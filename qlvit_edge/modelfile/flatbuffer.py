@@ -22,11 +22,19 @@ class MalformedError(ValueError):
 
 
 class Walker:
-    """Checked little-endian reads from one flatbuffer."""
+    """Checked little-endian reads from one flatbuffer.
+
+    Attributes:
+        data: bytes of the whole file.
+        warnings: what is odd in it, and loaded by runtimes all the same.
+        misfits: what some runtimes load and others refuse.
+    """
 
     def __init__(self, data: memoryview, budget: int = STRUCTURE_BUDGET) -> None:
         """Walk over `data` (bytes of the whole file), visiting at most `budget` bytes."""
         self.data = data
+        self.warnings: list[str] = []
+        self.misfits: list[str] = []
         self._left = budget
 
     def spend(self, count: int) -> None:

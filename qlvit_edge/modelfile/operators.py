@@ -1,15 +1,20 @@
 """The operators that a model may have before native code is given it.
 
-An allow-list: arithmetic on dense tensors, which is all that a network for classification
-needs, from this project or from a stock converter. What keeps state, calls other graphs, draws
-random numbers, looks up strings or comes from a library of its own is refused, whatever the
-runtime would do with it. The one custom operator is what Edge TPU's compiler writes.
+Two allow-lists. `ALLOWED_OPERATORS`: arithmetic on dense tensors, from this project or from a
+stock converter. What keeps state, calls other graphs, draws random numbers, looks up strings or
+comes from a library of its own is outside, whatever the runtime would do with it. The one custom
+operator is what Edge TPU's compiler writes.
+
+`RUNNING_OPERATORS`: those of them that image classifiers are made of. What may run is only these,
+unless somebody says otherwise, and where an operand decides how large the result is, it has to be
+a constant that says what the file says: nothing in an image decides how much memory is taken.
 """
 
 from __future__ import annotations
 
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.document import Document, Operator, Tensor
+from qlvit_edge.modelfile.schema import BUILTIN_OPERATORS
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
 
@@ -28,6 +33,31 @@ STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK ZEROS_LI
 """
 ALLOWED_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
 
+_RUNNING = """
+ABS ADD AVERAGE_POOL_2D BATCH_MATMUL BITCAST BROADCAST_TO CAST CONCATENATION CONV_2D
+DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EXP EXPAND_DIMS FILL FLOOR FULLY_CONNECTED
+GATHER GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D MAXIMUM
+MEAN MINIMUM MIRROR_PAD MUL NEG PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6
+RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RIGHT_SHIFT ROUND RSQRT
+SHAPE SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB
+SUM TANH TILE TRANSPOSE UNPACK
+"""
+RUNNING_OPERATORS: frozenset[str] = frozenset(_RUNNING.split())
+
+_SIZED_BY = {
+    "BROADCAST_TO": 1,
+    "FILL": 0,
+    "MIRROR_PAD": 1,
+    "PAD": 1,
+    "PADV2": 1,
+    "RESIZE_BILINEAR": 1,
+    "RESIZE_NEAREST_NEIGHBOR": 1,
+    "TILE": 1,
+}
+"""Operators whose result is as large as an operand says: number of that operand."""
+
+_OTHERWISE = "give an image classifier, or allow it with --allow-operators {}"
+
 
 def require_allowed(document: Document, subject: object) -> Document:
     """Return `document` if each of its operators may reach native code.
@@ -37,8 +67,10 @@ def require_allowed(document: Document, subject: object) -> Document:
         subject: what errors call the file.
 
     Raises:
-        ModelFileError: naming the first operator that is not allowed.
+        ModelFileError: naming the first operator that is not allowed, or what does not fit.
     """
+    if document.misfits:
+        raise ModelFileError(subject, document.misfits[0], "convert the model again")
     for operator in document.operators:
         if operator.name == "CUSTOM":
             if operator.custom_code == EDGETPU_OPERATOR:
@@ -49,3 +81,68 @@ def require_allowed(document: Document, subject: object) -> Document:
             finding = f"it needs the operator {operator.name}, which is not allowed"
             raise ModelFileError(subject, finding, "give a classifier of dense arithmetic")
     return document
+
+
+def require_runnable(
+    document: Document, subject: object, further: frozenset[str] = frozenset()
+) -> Document:
+    """Return `document` if each of its operators may run.
+
+    Args:
+        document: what the reader made of the file.
+        subject: what errors call the file.
+        further: operators that may run besides `RUNNING_OPERATORS`, whatever decides their sizes.
+
+    Raises:
+        ModelFileError: naming the first operator that may not.
+    """
+    for graph in document.subgraphs:
+        for operator in graph.operators:
+            if operator.name in further:
+                continue
+            if operator.name == "CUSTOM" or operator.name not in BUILTIN_OPERATORS:
+                require_allowed(document, subject)
+                continue
+            if operator.name not in RUNNING_OPERATORS:
+                finding = f"it needs the operator {operator.name}, which is not allowed to run"
+                raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
+            if operator.name in _SIZED_BY:
+                _require_stated_size(operator, graph.tensors, subject)
+    return document
+
+
+def _require_stated_size(operator: Operator, tensors: tuple[Tensor, ...], subject: object) -> None:
+    """Refuse an operator whose result may be larger than the file says."""
+    number = _SIZED_BY[operator.name]
+    indices = (*operator.inputs[: number + 1], *operator.outputs[:1])
+    if len(indices) != number + 2 or min(indices) < 0:
+        raise ModelFileError(
+            subject, f"its operator {operator.name} lacks operands", "convert the model again"
+        )
+    values = tensors[operator.inputs[number]].values
+    given, made = tensors[operator.inputs[0]].shape, tensors[operator.outputs[0]].shape
+    if values is None:
+        finding = f"its operator {operator.name} takes its size from another operator"
+        raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
+    sizes = _made_by(operator.name, given, made, values)
+    if sizes != made:
+        finding = f"its operator {operator.name} makes {sizes}, not {made} as the file says"
+        raise ModelFileError(subject, finding, "convert the model again")
+
+
+def _made_by(
+    name: str, given: tuple[int, ...], made: tuple[int, ...], values: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return the shape that an operator's sizes ask for; None where they do not fit it."""
+    if name in ("BROADCAST_TO", "FILL"):
+        return values
+    if name.startswith("RESIZE"):
+        return (*made[:1], *values, *made[3:]) if len(made) == 4 else None
+    if name == "TILE":
+        if len(values) != len(given):
+            return None
+        return tuple(side * times for side, times in zip(given, values, strict=True))
+    if len(values) != 2 * len(given):
+        return None
+    pairs = zip(given, values[::2], values[1::2], strict=True)
+    return tuple(before + side + after for side, before, after in pairs)

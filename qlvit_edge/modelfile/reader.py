@@ -18,6 +18,7 @@ from qlvit_edge.modelfile import schema
 from qlvit_edge.modelfile.archive import check_archive
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.flatbuffer import MalformedError, Table, Walker
+from qlvit_edge.modelfile.macs import count_macs
 from qlvit_edge.modelfile.schema import Slot
 
 OWN_METADATA = "QLVIT_EDGE"
@@ -104,6 +105,12 @@ def _document(content: bytes) -> Document:
     )
     if not subgraphs:
         raise MalformedError("it holds no graph")
+    if not buffers:
+        walker.warnings.append("it has no list of buffers")
+    elif len(buffers[0]):
+        walker.warnings.append(
+            f"its buffer 0 holds {len(buffers[0])} bytes: runtimes take it for empty"
+        )
     metadata = _metadata(model, buffers)
     if OWN_METADATA in metadata:
         check_archive(walker.data)
@@ -113,6 +120,8 @@ def _document(content: bytes) -> Document:
         description=model.text(Slot.MODEL_DESCRIPTION, "the description"),
         subgraphs=subgraphs,
         metadata=metadata,
+        warnings=tuple(walker.warnings),
+        misfits=tuple(walker.misfits),
     )
 
 
@@ -194,13 +203,13 @@ def _tensor(table: Table, buffers: list[memoryview]) -> Tensor:
     dtype, bits = schema.TENSOR_TYPES[code]
     shape = table.integers(Slot.TENSOR_SHAPE, "i", "a tensor's shape")
     nbytes = _nbytes(shape, bits, label)
-    number = table.number(Slot.TENSOR_BUFFER, "I")
-    if number >= len(buffers):
-        raise MalformedError(f"{label} names buffer {number}, which is missing")
-    data = buffers[number]
+    data = _data(table, buffers, label)
     dense = bits > 0 and not table.has(Slot.TENSOR_SPARSITY)
     if len(data) and dense and len(data) != nbytes:
-        raise MalformedError(f"{label} needs {nbytes} bytes, its buffer holds {len(data)}")
+        finding = f"{label} needs {nbytes} bytes, its buffer holds {len(data)}"
+        if len(data) < nbytes:
+            raise MalformedError(finding)
+        table.walker.warnings.append(f"{finding}: the rest is not used")
     scales, zero_points, axis = _quantisation(table, shape, label)
     return Tensor(
         name=name,
@@ -214,6 +223,20 @@ def _tensor(table: Table, buffers: list[memoryview]) -> Tensor:
         nbytes=nbytes,
         values=_values(data, dtype),
     )
+
+
+def _data(table: Table, buffers: list[memoryview], label: str) -> memoryview:
+    """Return a constant's bytes; none for what is computed.
+
+    Buffer 0 stands for "no values": runtimes do not look at it, so it may be missing or hold
+    anything.
+    """
+    number = table.number(Slot.TENSOR_BUFFER, "I")
+    if number == 0:
+        return memoryview(b"")
+    if number >= len(buffers):
+        raise MalformedError(f"{label} names buffer {number}, which is missing")
+    return buffers[number]
 
 
 def _values(data: memoryview, dtype: str) -> tuple[int, ...] | None:
@@ -237,7 +260,7 @@ def _nbytes(shape: tuple[int, ...], bits: int, label: str) -> int:
 def _quantisation(
     table: Table, shape: tuple[int, ...], label: str
 ) -> tuple[tuple[float, ...], tuple[int, ...], int | None]:
-    """Return scales, zero points and axis, checked against the shape."""
+    """Return scales, zero points and axis; what does not fit the shape is a misfit."""
     details = table.child(Slot.TENSOR_QUANTIZATION, "quantisation")
     if details is None:
         return (), (), None
@@ -250,13 +273,14 @@ def _quantisation(
     zero_points = zero_points or (0,) * len(scales)
     if len(zero_points) == 1:
         zero_points *= len(scales)
+    misfits = table.walker.misfits
     if len(zero_points) != len(scales):
-        raise MalformedError(f"{label}: {len(scales)} scales but {len(zero_points)} zero points")
+        misfits.append(f"{label}: {len(scales)} scales but {len(zero_points)} zero points")
     if len(scales) == 1:
         return scales, zero_points, None
     axis = details.number(Slot.QUANTIZATION_AXIS, "i")
     if not 0 <= axis < len(shape) or shape[axis] != len(scales):
-        raise MalformedError(f"{label}: {len(scales)} scales do not fit axis {axis} of {shape}")
+        misfits.append(f"{label}: {len(scales)} scales do not fit axis {axis} of {shape}")
     return scales, zero_points, axis
 
 
@@ -271,12 +295,11 @@ def _operator(
     inputs = _indices(table, Slot.OPERATOR_INPUTS, count, f"inputs of {name}", optional=True)
     outputs = _indices(table, Slot.OPERATOR_OUTPUTS, count, f"outputs of {name}", optional=True)
     options = _options(name, table)
-    macs = _macs(
-        name,
-        [tensors[index].shape if index >= 0 else () for index in inputs],
-        [tensors[index].shape if index >= 0 else () for index in outputs],
-        options.get("adj_x", 0) != 0,
+    reads, makes = (
+        [tensors[index] if index >= 0 else None for index in numbers]
+        for numbers in (inputs, outputs)
     )
+    macs = count_macs(name, reads, makes, adjoint_x=options.get("adj_x", 0) != 0)
     return Operator(name, version, inputs, outputs, custom, macs, options)
 
 
@@ -292,30 +315,3 @@ def _options(name: str, table: Table) -> dict[str, int]:
         field: options.number(slot, code, default)
         for field, (slot, code, default) in fields.items()
     }
-
-
-def _macs(
-    name: str,
-    inputs: list[tuple[int, ...]],
-    outputs: list[tuple[int, ...]],
-    adjoint_x: bool,
-) -> int:
-    """Count multiply-accumulates from shapes; shapes that do not fit the operator count 0.
-
-    Weights are (O, H, W, I) for CONV_2D and TRANSPOSE_CONV, (1, H, W, O) for
-    DEPTHWISE_CONV_2D and (O, I) for FULLY_CONNECTED.
-    """
-    if len(inputs) < 2 or not outputs:
-        return 0
-    weights, produced = inputs[1], math.prod(outputs[0])
-    if name == "CONV_2D" and len(weights) == 4:
-        return produced * math.prod(weights[1:])
-    if name == "DEPTHWISE_CONV_2D" and len(weights) == 4:
-        return produced * weights[1] * weights[2]
-    if name == "FULLY_CONNECTED" and len(weights) == 2:
-        return produced * weights[1]
-    if name == "BATCH_MATMUL" and len(inputs[0]) >= 2:
-        return produced * inputs[0][-2 if adjoint_x else -1]
-    if name == "TRANSPOSE_CONV" and len(inputs) >= 3:
-        return math.prod(inputs[2]) * math.prod(weights[:3])
-    return 0

@@ -8,7 +8,15 @@ from dataclasses import asdict, dataclass
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
+from qlvit_edge.modelfile.macs import is_counted
 from qlvit_edge.modelfile.metadata import ModelMetadata
+
+_CHECKED = {"format_version", "input_size", "colour", "golden"}
+
+METADATA_CLAIMS = tuple(name for name in ModelMetadata.model_fields if name not in _CHECKED)
+"""What a file says of itself and nothing in it bears out: only whoever made it can know."""
+
+_MOST_WARNINGS = 20
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,25 @@ class GraphSummary:
 
 
 @dataclass(frozen=True)
+class KindSummary:
+    """All operators of one kind and version.
+
+    Attributes:
+        name: of the kind.
+        version: of the kind.
+        count: how many.
+        macs: of one inference.
+        is_counted: whether `macs` holds what they multiply.
+    """
+
+    name: str
+    version: int
+    count: int
+    macs: int
+    is_counted: bool
+
+
+@dataclass(frozen=True)
 class ModelSummary:
     """Everything a document holds except the weights.
 
@@ -130,11 +157,13 @@ class ModelSummary:
         inputs: of the first graph.
         outputs: of the first graph.
         macs: of one inference of the first graph.
+        macs_not_counted: operators whose products are left out of `macs`, how many by kind.
         operator_counts: by kind, most frequent first.
         graphs: in file order.
         audit: what keeps it from being an integer model.
         metadata: what it says about itself; None without ours.
         metadata_names: of all metadata inside.
+        warnings: what is odd in the file, one sentence each.
     """
 
     bytes: int
@@ -145,11 +174,30 @@ class ModelSummary:
     inputs: tuple[TensorSummary, ...]
     outputs: tuple[TensorSummary, ...]
     macs: int
+    macs_not_counted: dict[str, int]
     operator_counts: dict[str, int]
     graphs: tuple[GraphSummary, ...]
     audit: AuditResult
     metadata: ModelMetadata | None
     metadata_names: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def kinds(self) -> list[KindSummary]:
+        """The operators of all graphs by kind and version, those of most MACs first."""
+        rows: dict[tuple[str, int], list[int]] = {}
+        for graph in self.graphs:
+            for operator in graph.operators:
+                row = rows.setdefault((operator.name, operator.version), [0, 0])
+                row[0] += 1
+                row[1] += operator.macs
+        return sorted(
+            (
+                KindSummary(name, version, count, macs, name not in self.macs_not_counted)
+                for (name, version), (count, macs) in rows.items()
+            ),
+            key=lambda kind: (-kind.macs, -kind.count),
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return the summary for JSON."""
@@ -166,27 +214,49 @@ class ModelSummary:
                 **asdict(audit),
             },
             "metadata": None if self.metadata is None else metadata_values(self.metadata),
+            "claimed": [] if self.metadata is None else list(METADATA_CLAIMS),
         }
 
 
-def summarise(document: Document, metadata: ModelMetadata | None) -> ModelSummary:
-    """Return everything `document` holds except the weights."""
+def summarise(
+    document: Document, metadata: ModelMetadata | None, *, subject: object = "model"
+) -> ModelSummary:
+    """Return everything `document` holds except the weights.
+
+    Raises:
+        ModelFileError: it has too many activations to plan memory for; `subject` is what the
+            error calls the file.
+    """
     counts = Counter(display_name(operator) for operator in document.operators)
     return ModelSummary(
         bytes=document.size,
         constant_bytes=sum(t.nbytes for t in document.tensors if t.is_constant),
-        arena_bytes=arena_bytes(document.subgraphs[0]),
+        arena_bytes=arena_bytes(document.subgraphs[0], subject=subject),
         schema_version=document.version,
         description=document.description,
         inputs=tuple(TensorSummary.of(tensor) for tensor in document.inputs),
         outputs=tuple(TensorSummary.of(tensor) for tensor in document.outputs),
         macs=document.macs,
+        macs_not_counted=dict(
+            Counter(display_name(op) for op in document.operators if not is_counted(op.name))
+        ),
         operator_counts=dict(counts.most_common()),
         graphs=tuple(GraphSummary.of(graph) for graph in document.subgraphs),
         audit=audit_integer_only(document),
         metadata=metadata,
         metadata_names=tuple(document.metadata_names),
+        warnings=_warnings(document),
     )
+
+
+def _warnings(document: Document) -> tuple[str, ...]:
+    found = (
+        *document.warnings,
+        *(f"{finding}: some runtimes refuse that" for finding in document.misfits),
+    )
+    if len(found) > _MOST_WARNINGS:
+        return (*found[:_MOST_WARNINGS], f"and {len(found) - _MOST_WARNINGS:,} more of this sort")
+    return found
 
 
 def display_name(operator: Operator) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.sources import draw_sources
 from qlvit_edge.data.split import Split
 
 
@@ -16,32 +15,25 @@ def hold_out(
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Split training images into those trained on and those held out for validation.
 
-    In a source-disjoint split whole sources are held out, otherwise the validation figure
-    would be that of photographs the network has seen. Each class keeps at least one image
-    (or source) on the training side.
+    In a source-disjoint split whole sources are held out, with the images of all their
+    classes: otherwise the validation figure would be that of photographs (or patients) the
+    network has seen. About ``fraction`` of each class is held out, and each class keeps at
+    least one image (or source) on the training side; see `draw_sources`.
 
     Returns:
         (training images, validation images).
     """
     if fraction == 0:
         return list(images), []
-    rng = np.random.default_rng(seed)
-    by_class: dict[int, dict[str, list[LabelledImage]]] = defaultdict(lambda: defaultdict(list))
+
+    def source_of(image: LabelledImage) -> str:
+        return split.groups[image.relative] if split.grouped else image.relative
+
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for image in images:
-        source = split.groups[image.relative] if split.grouped else image.relative
-        by_class[image.label][source].append(image)
-    held: set[str] = set()
-    for label in sorted(by_class):
-        sources = sorted(by_class[label])
-        wanted = fraction * sum(len(group) for group in by_class[label].values())
-        taken = 0
-        for index in rng.permutation(len(sources))[:-1]:
-            if taken >= wanted:
-                break
-            group = by_class[label][sources[index]]
-            held.update(image.relative for image in group)
-            taken += len(group)
+        counts[source_of(image)][image.label] += 1
+    held = draw_sources(counts, fraction, seed)
     return (
-        [image for image in images if image.relative not in held],
-        [image for image in images if image.relative in held],
+        [image for image in images if source_of(image) not in held],
+        [image for image in images if source_of(image) in held],
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
+from mini_archive import packed_archive, unpacked_archive
 from mini_network import CLASSES, SIZE, calibrated, images
 
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, cut_graph, pack
@@ -45,21 +44,6 @@ def mini_chain(share: float = 1.0) -> tuple[ChainFiles, bytes]:
     """The segments and their archive."""
     chain = cut_graph(edgetpu_graph(), share)
     return chain, pack(chain, metadata(), {})
-
-
-def unpacked_archive(content: bytes) -> dict[str, bytes]:
-    """The files of an archive by name."""
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed_archive(files: list[tuple[str, bytes]], method: int = zipfile.ZIP_STORED) -> bytes:
-    """An archive of files, in their order."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", method) as archive:
-        for name, content in files:
-            archive.writestr(zipfile.ZipInfo(name), content, method)
-    return stream.getvalue()
 
 
 def edited_archive(archive: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:

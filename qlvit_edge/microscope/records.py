@@ -1,0 +1,121 @@
+"""What is stored: of a run, and of a frame with its cells, without the pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qlvit_edge.camera.base import Frame
+from qlvit_edge.microscope.pipeline import ClassifiedCell
+
+Outcome = Literal["running", "finished", "stopped", "interrupted", "failed", "did not end"]
+"""How a run ended.
+
+- running: it has not;
+- finished: the source ended, or enough frames were seen;
+- stopped: on request (Ctrl-C, SIGTERM, or the terminal was closed), with all its frames stored;
+- interrupted: a second Ctrl-C, which waits for nothing;
+- failed: an error;
+- did not end: killed, or the power went; noted when the file is opened for the next run.
+"""
+
+FRAME_COLUMNS = ("number", "timestamp", "source", "width", "height", "saved_as", "position_ms")
+
+CELL_COLUMNS = (
+    *("x", "y", "width", "height", "nucleus_area", "label"),
+    *("probability", "probabilities", "verdict", "cut"),
+)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run is made with; one column of `runs` each.
+
+    Attributes:
+        model: the model's name.
+        model_sha256: hash of the model file.
+        runtime: the TFLite runtime.
+        kernels: the kernels that really run, in words.
+        camera: the camera's source, without credentials.
+        cell_size: see `qlvit_edge.fields.finder.find_cells`.
+        crop_margin: see `qlvit_edge.fields.finder.crop`.
+        accept_at: probability from which a label is accepted.
+        program: the program and its version.
+        find: ``"cells"``, or ``"none"`` where whole frames are classified.
+    """
+
+    model: str
+    model_sha256: str
+    runtime: str
+    kernels: str
+    camera: str
+    cell_size: float
+    crop_margin: float
+    accept_at: float
+    program: str
+    find: str = "cells"
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """A frame as it is stored; small, so that many can wait.
+
+    Attributes:
+        frame: the values of `FRAME_COLUMNS`.
+        cells: the values of `CELL_COLUMNS`, one tuple per cell.
+    """
+
+    frame: tuple[object, ...]
+    cells: tuple[tuple[object, ...], ...]
+
+    @classmethod
+    def of(
+        cls, frame: Frame, cells: Sequence[ClassifiedCell], saved_as: Path | None = None
+    ) -> FrameRecord:
+        """Note a frame and its cells.
+
+        Args:
+            frame: the frame.
+            cells: its cells.
+            saved_as: where its annotated picture was saved.
+        """
+        height, width = frame.image.shape[:2]
+        row = (
+            frame.index,
+            frame.timestamp,
+            frame.source,
+            width,
+            height,
+            None if saved_as is None else str(saved_as),
+            getattr(frame, "position_ms", None),
+        )
+        return cls(row, tuple(_cell_row(found) for found in cells))
+
+    @property
+    def rows(self) -> int:
+        """How many rows it takes in the file."""
+        return 1 + len(self.cells)
+
+    def column(self, name: str) -> tuple[object, ...]:
+        """Return one of `CELL_COLUMNS` of every cell."""
+        place = CELL_COLUMNS.index(name)
+        return tuple(row[place] for row in self.cells)
+
+
+def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
+    cell, answer = found.cell, found.classification
+    return (
+        cell.x,
+        cell.y,
+        cell.width,
+        cell.height,
+        cell.area,
+        answer.label,
+        answer.probability,
+        json.dumps(answer.probabilities),
+        answer.verdict,
+        int(getattr(cell, "cut", False)),
+    )
