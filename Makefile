@@ -99,9 +99,10 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
-fuzz: $(PACKAGE_STAMP)  ## 100 000 hostile inputs through the model file reader
+fuzz: $(PACKAGE_STAMP)  ## hostile models: 100 000 for the reader, 10 000 for all that runs them
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
 	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
+	"$(BIN)/python" tests/attacks/fuzz_native.py --inputs 10000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then
@@ -159,7 +160,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,validate,tiff,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,dev]"
 	rm -rf build
 	touch "$@"
 

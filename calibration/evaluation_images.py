@@ -19,7 +19,7 @@ from qlvit_edge.errors import CalibrationError, DataError
 from qlvit_edge.files import sha256
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.preprocess import load, read_file
-from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, SPLIT_FILE, Checkpoint
 from qlvit_edge.training.holdout import hold_out
 
 
@@ -88,7 +88,8 @@ def evaluation_images(
     trained_on = {*splits[0].train}
     known = any(image.relative in trained_on for image in unused)
     origin = f"{'training images' if known else 'images'} that calibration did not use"
-    if run.training.validation > 0 and {*splits[0].train} <= {i.relative for i in folder.images}:
+    drawn = run.training.validation > 0 and run.training.hold_out_draw == HOLD_OUT_DRAW
+    if drawn and {*splits[0].train} <= {i.relative for i in folder.images}:
         trained = select(folder, splits[0].train)
         _, held = hold_out(trained, splits[0], run.training.validation, run.training.seed)
         names = {image.relative for image in held}

@@ -221,6 +221,9 @@ def _metadata(
         split_fingerprint=run.split_fingerprint,
         training_data=Path(run.data).name,
         unknown_cells=run.unknown_cells,
+        stain=run.stain,
+        camera=run.camera,
+        objective=run.objective,
         accuracy={
             f"float, {kind}": accuracies.float_accuracy,
             f"integer, {kind}": accuracies.file_accuracy,

@@ -10,9 +10,12 @@ For research use only, not for diagnosis.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+# Known to type checkers by its name; the module `typing` alone takes as long as the rest.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from qlvit_edge.errors import QLViTEdgeError
     from qlvit_edge.inference.classifier import Classification, Classifier
 

@@ -41,3 +41,7 @@ SIZE_NAMES: Final[tuple[SizeName, ...]] = get_args(SizeName)
 DeviceName = Literal["auto", "cpu", "cuda"]
 DEVICES: Final[tuple[DeviceName, ...]] = get_args(DeviceName)
 """What trains a network."""
+
+Balance = Literal["none", "loss", "sampling"]
+BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
+"""How training makes up for classes of unequal size."""

@@ -115,16 +115,25 @@ def decode_stored(content: bytes, name: str) -> tuple[NDArray[np.uint8], list[st
     """
     with _turn(content, name):
         stored = read(content, name)
-        level = _white_level
-        if stored.pixels.dtype == np.uint16 and level is not None:
-            brightest = int(stored.pixels[..., :3].max())
-            if brightest > level:
-                raise DataError(
-                    name,
-                    f"holds values up to {brightest}, above the white level {level}",
-                    "give the camera's highest value as --white-level",
-                )
-        return to_rgb8(stored.pixels, level or FULL_SCALE), unusual(stored)
+        return at_white_level(stored.pixels, name), unusual(stored)
+
+
+def at_white_level(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Turn pixels as stored into 8-bit RGB as `to_rgb8` does, at the white level that was set.
+
+    Raises:
+        DataError: some are brighter than the white level.
+    """
+    level = _white_level
+    if pixels.dtype == np.uint16 and level is not None:
+        brightest = int((pixels if pixels.ndim == 2 else pixels[..., :3]).max())
+        if brightest > level:
+            raise DataError(
+                name,
+                f"holds values up to {brightest}, above the white level {level}",
+                "give the camera's highest value as --white-level",
+            )
+    return to_rgb8(pixels, level or FULL_SCALE)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import pytest
 from command import files_below, run_command
 from small_run import small_config, write_folder, write_run
 
-from qlvit_edge.evaluation.validation import open_model
+from qlvit_edge.evaluation.measured_model import open_model
 
 
 @pytest.mark.parametrize("size", ["small", "tiny"])

@@ -34,7 +34,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(IMAGES, LEAVES | IMAGES),
     "model": {"errors", "integer", "text"},
     "data": LEAVES | IMAGES | {"fields"},
-    "evaluation": LEAVES | IMAGES | {"data", "fields", "inference", "measuring", "modelfile"},
+    "evaluation": LEAVES
+    | IMAGES
+    | {"bundled", "data", "fields", "inference", "measuring", "modelfile"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES

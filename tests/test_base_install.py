@@ -43,6 +43,8 @@ DEVICE_MODULES = (
     "files",
     "errors",
     "cli.run",
+    "cli.predict",
+    "cli.validate",
     "cli.inspect",
 )
 IMPORT_ALL = """
@@ -103,6 +105,7 @@ def test_help_and_version_work(base: BaseEnvironment) -> None:
         "inspect",
         "benchmark",
         "validate",
+        "predict",
         "run",
     ],
 )
@@ -135,6 +138,22 @@ def test_run_works(base: BaseEnvironment, model: Path, tmp_path: Path) -> None:
     assert names
 
 
+def test_validate_works(base: BaseEnvironment, tmp_path: Path) -> None:
+    done = base.run("validate", "wbc-nano", "--out", tmp_path / "report")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "index.html").read_text()
+    for figure in ("Confusion matrix", "ROC, one class", "Reliability", "Latency of one"):
+        assert figure in page
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["accuracy"] > 0.8
+
+
+def test_predict_works(base: BaseEnvironment) -> None:
+    crops = next(base.python.parents[1].rglob("bundled/crops"))
+    done = base.run("predict", crops / "EOSINOPHIL", "--model", "wbc-nano", "--csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(",accepted,") + done.stdout.count(",uncertain,") == 8
+
+
 def test_data_check_works(base: BaseEnvironment) -> None:
     crops = next(base.python.parents[1].rglob("bundled/crops"))
     done = base.run("data", "check", crops)
@@ -150,7 +169,7 @@ def test_data_check_works(base: BaseEnvironment) -> None:
         ("convert", ["calibrate", "{d}", "--data", "{d}"]),
         ("convert", ["convert", "{d}", "--out", "{o}"]),
         ("onnx", ["compare", "{d}"]),
-        ("validate", ["validate", "{m}", "--data", "{d}", "--out", "{o}"]),
+        ("plots", ["benchmark", "{m}", "--plot", "{o}"]),
     ],
 )
 def test_other_commands_name_the_extra_they_need(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command import run_command
+from command import refused, run_command
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -33,7 +34,7 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.uniform import dequantise, quantise, uniform_parameters
 from qlvit_edge.preprocess import decode
-from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, save_tensors
+from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, load_tensors, save_tensors
 
 values = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32))
 
@@ -253,6 +254,49 @@ def test_test_images_are_never_chosen_by_name_or_by_content(run: Path, tmp_path:
     assert chosen == set(split.train) - set(copied)
 
 
+def test_images_whose_source_is_not_sure_are_never_chosen(run: Path) -> None:
+    split, folder = _split(run), scan(Path(load_checkpoint(run).run.data))
+    weak = split.train[::3]
+    kept = [name for name in split.train if name not in weak]
+    grouped = split.model_copy(
+        update={"grouped": True, "groups": {n: n for n in kept}, "left_out": weak, "train": kept}
+    )
+    images, refused = choose_images(folder, [grouped], 100)
+    assert {image.relative for image in images} == set(kept)
+    assert refused == len(split.test) + len(weak)
+
+
+def test_every_class_is_chosen_however_many_there_are(tmp_path: Path) -> None:
+    for label in range(12):
+        (tmp_path / f"class {label:02}").mkdir()
+        for index in range(2 if label == 5 else 6):
+            (tmp_path / f"class {label:02}" / f"{index}.png").write_bytes(bytes([label, index]))
+    folder = scan(tmp_path)
+    split = stratified_split(folder, 0.2, 0)
+
+    def chosen(count: int) -> list[int]:
+        labels = [image.label for image in choose_images(folder, [split], count)[0]]
+        return [labels.count(label) for label in range(12)]
+
+    assert chosen(5) == [1] * 12  # one each is the least
+    assert chosen(12) == [1] * 12
+    assert sum(chosen(14)) == 14
+    assert set(chosen(14)) == {1, 2}
+    assert chosen(34) == [3] * 5 + [1] + [3] * 6  # what one class lacks the others give
+    assert chosen(1000) == [5] * 5 + [1] + [5] * 6
+
+
+def test_an_infinite_tensor_is_refused_and_named(
+    run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tensors, header = load_tensors(run / "best.safetensors")
+    name = "blocks.1.skip.weight"
+    tensors[name] = torch.full_like(tensors[name], 2e38)
+    save_tensors(run / "best.safetensors", tensors, header)
+    line = refused(capfd, "calibrate", run)
+    assert re.search(r"block1/\w+.*: is infinite or not a number on EOSINOPHIL/\d+\.png; ", line)
+
+
 def test_images_that_no_split_knows_are_accepted(run: Path, tmp_path: Path) -> None:
     other = write_folder(tmp_path / "elsewhere", 3)
     for image in scan(other).images:
@@ -279,6 +323,19 @@ def test_test_images_of_another_split_are_left_out_too(run: Path, tmp_path: Path
     calibration = load_calibration(run / "calibration.json", load_checkpoint(run).sha256)
     assert not set(calibration.images) & {*own.test, *other.test}
     assert set(own.train) & set(other.test)
+
+
+def test_nothing_is_proved_on_images_that_were_trained_on(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = scan(Path(load_checkpoint(run).run.data))
+    other = stratified_split(folder, 0.25, 7)
+    assert set(other.test) & set(_split(run).train)
+    (tmp_path / "other.json").write_text(other.model_dump_json())
+    out = tmp_path / "x.tflite"
+    line = refused(capfd, "convert", run, "--out", out, "--split", tmp_path / "other.json")
+    assert "trained on" in line
+    assert not out.exists()
 
 
 def test_a_calibration_of_another_checkpoint_is_refused(run: Path) -> None:

@@ -18,6 +18,8 @@ from qlvit_edge import bundled
 from qlvit_edge.cli import main
 from qlvit_edge.data.folder import scan
 from qlvit_edge.evaluation import validation
+from qlvit_edge.evaluation.image_set import gather
+from qlvit_edge.evaluation.measured_model import open_model
 from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.modelfile.metadata import embed
 
@@ -52,9 +54,10 @@ def test_figures_are_those_counted_by_hand(
     cells: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
-    assert _validate(model, "--data", cells, "--out", out) == 0
+    assert _validate(model, "--data", cells, "--out", out, "--accept-at", 1) == 0
     report = _report(out)
     assert report["accuracy"] == pytest.approx(11 / 12)
+    assert list(report["views"]) == ["whole_image", "cell_crop"]
     assert report["classes"]["RED"]["recall"] == 0.75
     assert report["classes"]["GREEN"]["precision"] == 0.8
     assert report["macro"]["recall"] == pytest.approx(11 / 12)
@@ -67,6 +70,8 @@ def test_figures_are_those_counted_by_hand(
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
     assert report["memory_bytes"]["peak"] > 10_000_000
     assert report["gate"] is None
+    assert report["acceptance"]["known_accepted"] == 12  # exactly 1.0 reaches a threshold of 1
+    assert report["acceptance"]["known_accepted_right"] == 11
     output = capsys.readouterr().out
     for text in ("91.67 %", "every image of the folder", "basophils, bands, blasts", "research"):
         assert text in output
@@ -101,6 +106,10 @@ def test_split_chooses_its_test_side_and_draws_over_sources(cells: Path, tmp_pat
     assert report["interval_drawn_over"] == "3 sources"
     assert report["notes"] == []
     assert report["data"]["split_of_training"] is None
+    assert report["data"]["whole_test_side"] is True
+    assert report["verdict"]["reductions"] == [
+        "the file does not say which split it was trained with"
+    ]
 
 
 def test_a_split_other_than_the_training_one_is_noted(cells: Path, tmp_path: Path) -> None:
@@ -117,14 +126,15 @@ def test_a_split_other_than_the_training_one_is_noted(cells: Path, tmp_path: Pat
         assert _validate(model, "--data", cells, "--out", out, "--split", split_file) == 0
         report = _report(out)
         assert report["data"]["split_of_training"] is same
-        said = any("another split than the model was trained with" in n for n in report["notes"])
+        said = "another split than the model was trained with" in report["verdict"]["sentence"]
         assert said is not same
+        assert report["verdict"]["outcome"] == ("passed" if same else "reduced proof")
 
 
 def test_unusual_images_are_noted(cells: Path, tmp_path: Path) -> None:
     model, out = tiny_file(tmp_path / "tiny.tflite"), tmp_path / "report"
     cv2.imwrite(str(cells / "RED" / "<0>.png"), np.full((20, 20), 90, np.uint8))
-    cv2.imwrite(str(cells / "RED" / "<1>.png"), np.full((20, 20, 4), 90, np.uint16))
+    cv2.imwrite(str(cells / "RED" / "<1>.png"), np.full((20, 20, 4), 30_000, np.uint16))
     assert _validate(model, "--data", cells, "--out", out) == 0
     report = _report(out)
     assert report["data"]["unusual"] == {"16 bit": 1, "alpha": 1, "grey": 1}
@@ -145,21 +155,18 @@ def test_probabilities_of_a_file_that_ends_in_a_softmax_are_taken_as_they_are(
     for softmax in (False, True):
         model = tmp_path / f"softmax {softmax}.tflite"
         model.write_bytes(tiny_model(floating=floating, softmax=softmax))
-        opened = validation.open_model(model)
+        opened = open_model(model)
         assert opened.gives_probabilities is softmax
-        folder = scan(cells)
-        _, answers = validation.validate(
+        _, (answers,) = validation.validate(
             opened,
-            folder,
-            folder.images,
-            order=[0, 1, 2],
+            gather(opened, cells, None, class_map={}, allow_unknown=False),
             kernels=Kernels.BUILTIN,
             runtime="litert",
-            find=False,
-            groups={},
+            views=[validation.View.WHOLE],
+            accept_at=0.8,
             advance=lambda: None,
         )
-        shown[softmax] = np.array([answer.probabilities for answer in answers])
+        shown[softmax] = np.array([answer.probabilities for answer in answers.known])
     assert 0.9 < shown[False].max() < 0.99
     # The integer file gives probabilities in steps of 1/256.
     assert shown[True] == pytest.approx(shown[False], abs=1e-6 if floating else 1 / 256)
@@ -197,6 +204,9 @@ def test_crops_of_the_finder_and_images_without_cells(tmp_path: Path) -> None:
     assert report["data"]["without_cell"] == 3
     assert report["accuracy"] == pytest.approx(1 / 6)
     assert report["confusion"]["columns"][-1] == "(no cell found)"
+    assert list(report["views"]) == ["cell_crop", "whole_image"]
+    assert report["views"]["cell_crop"]["quality"]["accuracy"] == report["accuracy"]
+    assert report["views"]["whole_image"]["without_cell"] == 0
     assert [row[-1] for row in report["confusion"]["counts"]] == [1, 1, 1]
     assert "No cell was found in 3 images" in (out / "index.html").read_text()
 
@@ -211,7 +221,7 @@ def test_bundled_model_measures_itself_on_the_bundled_crops(
     model.write_bytes(embed(tiny_model(classes=weights), data))
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     assert _validate("cells", "--out", tmp_path / "report") == 0
-    assert "Reduced proof" in capsys.readouterr().out
+    assert "bundled crops were measured" in capsys.readouterr().out
     assert _report(tmp_path / "report")["data"]["images"] == len(list(bundled.CROPS.glob("*/*")))
 
 
@@ -238,7 +248,8 @@ def test_page_needs_nothing_else_and_escapes_what_it_shows(cells: Path, tmp_path
     page = _Page(text)
     assert "script" not in page.tags
     assert "link" not in page.tags
-    assert len(page.links) == 4  # confusion, ROC, latency, one mistake
+    assert len(page.links) == 1  # one mistake
+    assert page.tags.count("svg") == 2 * 3 + 1  # whole images, crops, latency
     assert all(link.startswith("data:image/") for link in page.links)
     assert not re.search(r"https?://|@import|url\(", text)
     assert "RED/&lt;2&gt;.png" in text
@@ -250,8 +261,8 @@ def test_page_needs_nothing_else_and_escapes_what_it_shows(cells: Path, tmp_path
     ("change", "finding"),
     [
         ("rename", "the model does not know PINK and there is no folder RED"),
-        ("corrupt", "<0>.png"),
-        ("one class", "one class only"),
+        ("all corrupt", "no image can be read"),
+        ("only unknown classes", "no folder stands for a class"),
         ("no folder", "no such folder"),
         ("no data", "give a folder with --data"),
         ("random model", "identifier TFL3"),
@@ -272,11 +283,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     arguments: list[object] = [model, "--data", cells, "--out", out]
     if change == "rename":
         (cells / "RED").rename(cells / "PINK")
-    elif change == "corrupt":
-        (cells / "RED" / "<0>.png").write_bytes(b"no image")
-    elif change == "one class":
-        for label in ("RED", "GREEN"):
-            (cells / label).rename(tmp_path / label)
+    elif change == "all corrupt":
+        for path in cells.glob("*/*.png"):
+            path.write_bytes(b"no image")
+    elif change == "only unknown classes":
+        arguments += [part for label in COLOURS for part in ("--map", f"{label}=")]
     elif change == "no folder":
         arguments[2] = tmp_path / "nothing"
     elif change == "no data":

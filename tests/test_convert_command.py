@@ -107,13 +107,15 @@ def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_i
 def test_a_run_that_names_golden_images_takes_those_and_no_others(
     run: Path, tmp_path: Path
 ) -> None:
-    own = _copy_described(run, tmp_path, golden_images="may travel")
+    own = _copy_described(run, tmp_path, golden_images="may travel", stain="Wright", camera="A")
     for name, label in ((CLASSES[2], 2), ("something else", 0)):
         (own / "may travel" / name).mkdir(parents=True)
         for seed in range(3):
             image = cell_image(label, seed)[:, :, ::-1]
             assert cv2.imwrite(str(own / "may travel" / name / f"{seed}.png"), image)
-    pairs = _convert_few(own, tmp_path / "m.tflite").golden
+    metadata = _convert_few(own, tmp_path / "m.tflite")
+    assert (metadata.stain, metadata.camera, metadata.objective) == ("Wright", "A", None)
+    pairs = metadata.golden
     origin = "golden images of the run, may travel"
     assert [pair.source for pair in pairs] == 2 * [origin] + 2 * [
         f"{origin}; label: the model's own answer"

@@ -33,4 +33,4 @@ def test_a_missing_module_names_command_module_and_extra() -> None:
 
 def test_several_missing_modules_are_named_together() -> None:
     with pytest.raises(MissingExtraError, match="needs no_such_a and no_such_b, which are not"):
-        require("validate", "no_such_a", "no_such_b")
+        require("plots", "no_such_a", "no_such_b")

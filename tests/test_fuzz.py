@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).parent / "attacks" / "fuzz.py"
+NATIVE = FUZZ.with_name("fuzz_native.py")
 
 
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *options: str, script: Path = FUZZ) -> subprocess.CompletedProcess[str]:
     """Run the fuzzer; what it keeps lies in `folder`."""
-    command = [sys.executable, str(FUZZ), *options]
+    command = [sys.executable, str(script), *options]
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
@@ -41,3 +42,13 @@ def test_an_input_that_takes_too_long_is_a_failure_and_is_kept(tmp_path: Path) -
     kept = Path(done.stdout.split("kept as ")[1].split()[0])
     assert kept.is_file()
     assert kept.parent == tmp_path
+
+
+def test_odd_models_harm_child_processes_only(tmp_path: Path) -> None:
+    done = run(tmp_path, "--inputs", "40", "--commands", "20", "--seed", "3", script=NATIVE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "; 0 failures" in done.stdout
+    assert " runs" in done.stdout
+    done = run(tmp_path, "--inputs", "1", "--megabytes", "10", script=NATIVE)
+    assert done.returncode == 1
+    assert "MB held" in done.stdout

@@ -31,7 +31,7 @@ from qlvit_edge.data.loader import (
     whole_view,
 )
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.evaluation.validation import open_model
+from qlvit_edge.evaluation.measured_model import open_model
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.model import configs

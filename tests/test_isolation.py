@@ -39,7 +39,7 @@ RED = plain_image("RED")
 
 
 def process_of(model: LoadedModel) -> int:
-    return model.remote._child._process.pid
+    return model.remote.pid
 
 
 def running(pid: int) -> bool:
@@ -149,7 +149,7 @@ def test_a_child_ends_with_its_owner_even_in_the_middle_of_an_inference(tmp_path
         "from qlvit_edge.inference.chain import open_isolated\n"
         "real = isolation.Child\n"
         "def told(memory):\n"
-        "    child = real(memory); print(child._process.pid, flush=True); return child\n"
+        "    child = real(memory); print(child.pid, flush=True); return child\n"
         "isolation.Child = told\n"
         "open_isolated(Path(sys.argv[1]), kernels='builtin')\n"
     )
@@ -274,9 +274,10 @@ def test_commands_end_in_one_line(
     assert "SIGABRT" in refused(capfd, "run", path, *fields, *limits)
     assert "SIGABRT" in refused(capfd, "benchmark", path, *limits)
     for label in COLOURS:
-        image = tmp_path / "cells" / label / "0.png"
-        image.parent.mkdir(parents=True)
-        cv2.imwrite(str(image), plain_image(label)[:, :, ::-1])
+        folder = tmp_path / "cells" / label
+        folder.mkdir(parents=True)
+        for name in ("0.png", "1.png"):
+            cv2.imwrite(str(folder / name), plain_image(label)[:, :, ::-1])
     arguments = ("validate", path, "--data", tmp_path / "cells", "--out", tmp_path / "report")
     assert "not allowed to run" in refused(capfd, *arguments)
     assert run_command("inspect", path, "--summary") == 0

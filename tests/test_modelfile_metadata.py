@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tiny_metadata import metadata, plain_image, plain_logits
 from tiny_model import COLOURS, tiny_model
 
@@ -17,6 +18,7 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.audit import audit_integer_only
 from qlvit_edge.modelfile.metadata import ModelMetadata, embed, read_metadata
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
+from qlvit_edge.modelfile.summary import metadata_values
 
 PLAIN = tiny_model()
 EMBEDDED = embed(PLAIN, metadata())
@@ -54,6 +56,20 @@ def test_metadata_of_format_1_are_read() -> None:
 def test_metadata_come_back_as_they_went_in() -> None:
     assert read_metadata(EMBEDDED) == metadata()
     assert read_metadata(PLAIN) is None
+
+
+def test_stain_camera_and_objective_are_there_where_they_were_said() -> None:
+    said = {"stain": "May-Grünwald-Giemsa", "camera": "IMX477", "objective": "40×/0.65"}
+    described = metadata().model_copy(update=said)
+    found = read_metadata(embed(PLAIN, described))
+    assert found == described
+    shown = metadata_values(described)
+    assert {name: shown[name] for name in said} == said
+    # Unsaid, the file is what it was before they could be said.
+    assert not said.keys() & metadata_values(metadata()).keys()
+    assert b'"stain"' not in EMBEDDED
+    with pytest.raises(ValidationError):
+        ModelMetadata.model_validate(metadata().model_dump() | {"stain": "x" * 201})
 
 
 def test_embedding_is_deterministic_and_replaces() -> None:

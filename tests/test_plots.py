@@ -22,14 +22,6 @@ CASES: dict[str, Callable[[Path], None]] = {
     "confusion with lost cells": lambda path: plots.plot_confusion(
         np.ones((3, 4), np.int64), LABELS, path, columns=[*LABELS, "none"]
     ),
-    "roc": lambda path: plots.plot_roc([0, 1, 1, 2], np.eye(4)[:, :3], LABELS, path),
-    "roc of one class": lambda path: plots.plot_roc([0, 0], np.ones((2, 3)), LABELS, path),
-    "histogram": lambda path: plots.plot_histogram(
-        [1.0] * 400 + [90.0], path, title="t", unit="ms", marks={"p50": 1.0}
-    ),
-    "histogram of one value": lambda path: plots.plot_histogram(
-        [2.0], path, title="t", unit="ms", marks={}
-    ),
     "layers of two networks": lambda path: plots.plot_layer_errors(
         {"x": {"a": 30.0, "b": 20.0}, "y": {"a": 10.0}}, path
     ),

@@ -27,6 +27,13 @@ addEventListener("load", () => {
     pictures.filter(picture => !picture.naturalWidth).length,
     document.documentElement.scrollWidth - document.documentElement.clientWidth,
     performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).length,
+    document.querySelectorAll("svg").length,
+    [...document.querySelectorAll("svg text")].filter(text => {
+      const inner = text.getBoundingClientRect();
+      const outer = text.ownerSVGElement.getBoundingClientRect();
+      return inner.left < outer.left - 1 || inner.right > outer.right + 1
+        || inner.top < outer.top - 1 || inner.bottom > outer.bottom + 1;
+    }).length,
   ].join(" ");
 });
 </script>
@@ -87,13 +94,15 @@ def test_page_is_whole_on_a_desk_and_narrow_screens(width: int, page: Path, tmp_
         "--dump-dom",
         probed.as_uri(),
     )
-    found = re.search(r'data-probe="(\d+) (\d+) (-?\d+) (\d+)"', shown)
+    found = re.search(r'data-probe="(\d+) (\d+) (-?\d+) (\d+) (\d+) (\d+)"', shown)
     assert found is not None
-    pictures, broken, overflow, fetched = map(int, found.groups())
-    assert pictures == 3 + 2
+    pictures, broken, overflow, fetched, drawings, cut_texts = map(int, found.groups())
+    assert pictures == 2
     assert broken == 0
     assert overflow <= 0
     assert fetched == 0
+    assert drawings == 2 * 3 + 1  # three for whole images, three for crops, the latencies
+    assert cut_texts == 0
 
 
 def test_screenshot_has_text_pictures_and_colours(page: Path, tmp_path: Path) -> None:

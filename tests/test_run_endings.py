@@ -22,6 +22,8 @@ from results_rows import rows
 from tiny_metadata import tiny_file
 
 import qlvit_edge.bundled
+from qlvit_edge.__main__ import main as begin
+from qlvit_edge.cli import main
 from qlvit_edge.microscope.session import Session, Settings
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
@@ -348,19 +350,37 @@ def test_credentials_are_not_stored_or_printed(
     ],
 )
 def test_no_message_shows_credentials(
-    debug: list[str], words: list[str], model: Path, out: Path
+    debug: list[str],
+    words: list[str],
+    model: Path,
+    out: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     words = [str(model) if word == "m" else word for word in words]
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", f"{PROGRAM}\nmain()", *debug, "run", *words, "--out", out],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "***" in done.stderr
-    assert "s3cret" not in done.stderr + done.stdout
-    assert "alice" not in done.stderr + done.stdout
+    with pytest.raises(SystemExit) as caught:
+        main([*debug, "run", *words, "--out", str(out)])
+    assert caught.value.code == 2
+    shown = capfd.readouterr()
+    assert ("Traceback" in shown.err) == (bool(debug) and "Usage" not in shown.err)
+    assert "***" in shown.err
+    assert "s3cret" not in shown.err + shown.out
+    assert "alice" not in shown.err + shown.out
+
+
+def test_an_interrupt_before_the_command_line_is_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "qlvit_edge.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "qlvit_edge.cli")
+    with pytest.raises(SystemExit) as caught:
+        begin()
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_a_stop_request_interrupts_only_where_the_program_waits() -> None:

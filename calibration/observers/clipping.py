@@ -80,14 +80,16 @@ def divergence(histogram: Histogram, candidate: Range) -> float:
     TensorRT's measure (Migacz, "8-bit Inference with TensorRT", GTC 2017) with two ends: the
     Kullback-Leibler divergence of the reference P, the counts of the bins inside with those
     outside folded into the edge bins, from Q, where the counts inside are spread evenly over
-    the occupied bins of their level. Three things keep it from rewarding ranges that hold
-    next to nothing:
+    the occupied bins of their level. Four things keep it from rewarding ranges that hold
+    next to nothing, and one from fearing for what is kept anyway:
 
     - What is outside goes to the bin at the *edge of the range*, occupied or not, not to the
       outermost occupied one.
     - Q is divided by the count of all values, so clipping a share costs at least
       ``-log(1 - share)``, even where all that is left is one bin.
-    - A bin of which Q holds nothing has `_SMOOTHING` of the whole, as in MXNet.
+    - A bin of which Q holds nothing has `_SMOOTHING` of what P has there, as in MXNet.
+    - Zeros, half the values behind an activation, are exact in any range: their bin counts no
+      more than its neighbours, as in TensorRT.
 
     Args:
         histogram: the values.
@@ -98,11 +100,15 @@ def divergence(histogram: Histogram, candidate: Range) -> float:
         _bin(histogram, parameters.scale * (code - parameters.zero_point))
         for code in (0, _LEVELS - 1)
     )
-    kept = histogram.counts[first : last + 1].astype(np.float64)
-    total = float(histogram.counts.sum())
+    counts = histogram.counts.astype(np.float64)
+    counts[BINS // 2] = min(counts[BINS // 2], max(counts[BINS // 2 - 1], counts[BINS // 2 + 1]))
+    total = counts.sum()
+    if total == 0:
+        return 0.0
+    kept = counts[first : last + 1]
     reference = kept.copy()
-    reference[0] += histogram.counts[:first].sum()
-    reference[-1] += histogram.counts[last + 1 :].sum()
+    reference[0] += counts[:first].sum()
+    reference[-1] += counts[last + 1 :].sum()
     (occupied,) = np.nonzero(reference)
     centres = (occupied + first + 0.5) * histogram.width - histogram.span
     codes = quantise(centres, parameters)

@@ -36,7 +36,7 @@ class Histogram:
         flat = values.ravel()
         if not np.isfinite(flat).all():
             raise ValueError("holds values that are infinite or not numbers")
-        while np.abs(flat).max() >= self.span:
+        while float(np.abs(flat).max()) >= self.span:  # as float32 the span may overflow
             merged = self.counts.reshape(-1, 2).sum(1)
             self.counts = np.pad(merged, BINS // 4)
             self.span *= 2

@@ -10,20 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.routes.closeness import Logits
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.native import load_runtime
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.memory import peak_memory
+from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS
 
 Kind = Literal["tflite", "onnx", "torch"]
 _INFERENCES = 3
+_AS_CONVERTED = Allowance(operators=ALLOWED_OPERATORS)
+"""Files made just now may hold whatever a converter writes; those that run later may hold less."""
 
 
 def file_logits(
     content: bytes, kernels: Kernels, views: NDArray[np.uint8]
 ) -> tuple[Logits, str, int]:
     """Return real logits (N, classes), the kernels that ran, and the delegate's parts."""
-    interpreter = Interpreter(content, kernels=kernels)
+    interpreter = Interpreter(content, kernels=kernels, allowance=_AS_CONVERTED)
     rows = [
         interpreter.output.dequantise(interpreter.invoke(as_input(view, interpreter.input)))[0]
         for view in views
@@ -39,7 +43,7 @@ def runner(kind: Kind, path: Path) -> Callable[[NDArray[np.uint8]], Any]:
         path: a `.tflite` or `.onnx` file, or for PyTorch the run folder.
     """
     if kind == "tflite":
-        interpreter = Interpreter(path)
+        interpreter = Interpreter(path, allowance=_AS_CONVERTED)
         return lambda view: interpreter.invoke(as_input(view, interpreter.input))
     if kind == "onnx":
         from qlvit_edge.converters.routes.ort import INPUT, onnx_input, open_session

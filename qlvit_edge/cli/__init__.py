@@ -9,14 +9,17 @@ ours, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from typing import Any
 
 import click
 
 from qlvit_edge.cli.streams import outlets
 from qlvit_edge.cli.suggestions import SuggestingGroup
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.text import plain
 
@@ -31,6 +34,7 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "predict": "Classify image files and list the answers.",
     "run": "Find and classify cells in a camera's frames.",
 }
 
@@ -122,36 +126,42 @@ def _run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code, after one line about what went wrong."""
     debug = "--debug" in arguments
     try:
-        code: Any = cli.main(arguments, prog_name="qlvit-edge", standalone_mode=False)
+        code: Any = cli.main(
+            arguments, prog_name="qlvit-edge", standalone_mode=False, obj=tuple(arguments)
+        )
     except (click.exceptions.Abort, KeyboardInterrupt):
         return _finish("interrupted", 130)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(masked(said.getvalue()), err=True, nl=False)
         return 2
-    except QLViTEdgeError as error:
-        if debug:
-            raise
-        return _finish(f"error: {error}", error.exit_code)
-    except OSError as error:
-        if debug:
-            raise
-        subject = error.filename if error.filename is not None else "the operating system"
-        reason = error.strerror or str(error)
-        return _finish(f"error: {_in_words(subject)}: {reason}; {_remedy(error)}", 2)
-    except MemoryError:
-        if debug:
-            raise
-        return _finish("error: memory: not enough of it; use a smaller input or more memory", 2)
     except Exception as error:
         if debug:
-            raise
-        finding = plain(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
-        return _finish(
-            f"internal error: {finding}; this is a fault of qlvit-edge: run the command with "
-            "`qlvit-edge --debug` and report what it shows",
-            2,
-        )
+            return _finish(traceback.format_exc().rstrip(), _exit_code(error))
+        return _finish(_in_one_line(error), _exit_code(error))
     return code if isinstance(code, int) else 0
+
+
+def _exit_code(error: Exception) -> int:
+    return error.exit_code if isinstance(error, QLViTEdgeError) else 2
+
+
+def _in_one_line(error: Exception) -> str:
+    """What went wrong, found and to be done."""
+    if isinstance(error, QLViTEdgeError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        subject = error.filename if error.filename is not None else "the operating system"
+        reason = error.strerror or str(error)
+        return f"error: {_in_words(subject)}: {reason}; {_remedy(error)}"
+    if isinstance(error, MemoryError):
+        return "error: memory: not enough of it; use a smaller input or more memory"
+    finding = plain(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
+    return (
+        f"internal error: {finding}; this is a fault of qlvit-edge: run the command with "
+        "`qlvit-edge --debug` and report what it shows"
+    )
 
 
 def _in_words(name: object) -> str:
@@ -175,5 +185,5 @@ def _remedy(error: OSError) -> str:
 
 
 def _finish(message: str, code: int) -> int:
-    click.echo(message, err=True)
+    click.echo(masked(message), err=True)
     return code

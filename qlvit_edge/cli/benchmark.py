@@ -101,7 +101,7 @@ def command(
       qlvit-edge benchmark wbc-nano --profile
     """
     if plot is not None:
-        require("validate", "matplotlib")
+        require("plots", "matplotlib")
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.files import ensure_writable, require_no_folder, write_json

@@ -89,7 +89,7 @@ def command(
     """
     require("onnx", "torch", "safetensors", "onnx", "onnxruntime")
     if plot is not None:
-        require("validate", "matplotlib")
+        require("plots", "matplotlib")
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.cli.progress import progress_bar

@@ -44,6 +44,16 @@ def _as_json(character: str) -> str:
 codecs.register_error(_HANDLER, _replace)
 
 
+def _shown(text: str) -> str:
+    """Text without what drives a terminal; line ends, `\\r\\n` of a CSV too, stay as they are."""
+    *lines, rest = text.split("\n")
+    ended = []
+    for line in lines:
+        end = "\r\n" if line.endswith("\r") else "\n"
+        ended.append(plain(line.removesuffix("\r"), keep="\t") + end)
+    return "".join(ended) + plain(rest, keep="\t")
+
+
 class Outlet(io.TextIOBase):
     """A text stream that escapes what it writes and survives what happens to its reader.
 
@@ -74,7 +84,7 @@ class Outlet(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError("text is written here, not bytes")
         if self._owner is self:
-            text = "\n".join(plain(line, keep="\t") for line in text.split("\n"))
+            text = _shown(text)
         if not self._owner._dead:
             try:
                 self._stream.write(text)

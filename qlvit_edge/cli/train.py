@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.choices import DEVICES
+from qlvit_edge.choices import BALANCES, DEVICES
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import white_level_option
 from qlvit_edge.model.family import SOFTMAXES
+from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
+    import torch
+
+    from qlvit_edge.data.folder import ImageFolder
+    from qlvit_edge.data.split import Split
     from qlvit_edge.training.checkpoint import RunConfig
+
+DEFAULT_EPOCHS = 24
 
 
 def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list[str]:
     """Names, separated by commas."""
-    return list(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
+    names = list(dict.fromkeys(filter(None, (part.strip() for part in value.split(",")))))
+    return [_line(ctx, param, name) or "" for name in names]
+
+
+def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """A line of text that travels in every file made of the run; None if it was not said."""
+    if value is None:
+        return None
+    text = " ".join(value.split())
+    if not text or not text.isprintable() or len(text) > 200:
+        raise click.BadParameter("is not a line of 1 to 200 printable characters", ctx, param)
+    return text
 
 
 @click.command("train")
@@ -44,7 +64,12 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     required=True,
     help="Run folder to write.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=24, show_default=True)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Epochs in all; with --resume, more than the run has extend it by another cycle of the "
+    "learning rate, from half of --rate to zero  [default: 24; with --resume, as the run has]",
+)
 @click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
@@ -63,7 +88,24 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     type=click.FloatRange(0, 0.5),
     default=0.1,
     show_default=True,
-    help="Share of the training images held out to choose the best epoch (0: the last one).",
+    help="Share of the training images (in a source-disjoint split: of whole sources) held out "
+    "to choose the best epoch (0: the last one).",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Stop after N epochs without a better validation figure (0: never).",
+)
+@click.option(
+    "--balance",
+    type=click.Choice(BALANCES),
+    default=BALANCES[0],
+    show_default=True,
+    help="For classes of unequal size: weigh rare ones more in the loss, or draw all classes "
+    "equally often. The best epoch is then the one with the highest mean recall.",
 )
 @click.option(
     "--settle",
@@ -78,105 +120,150 @@ def _parse_names(ctx: click.Context, param: click.Parameter, value: str) -> list
     callback=_parse_names,
     metavar="LIST",
     default="",
-    help="Kinds of cells that no class stands for, separated by commas; every file made of the "
-    "run says so.",
+    help="Kinds of cells that no class stands for, separated by commas: `run`, `inspect` and "
+    "`validate` name them as unknown to every file made of the run. None may be a class.",
 )
+@click.option("--stain", callback=_line, metavar="TEXT", help="Of the slides; in every file too.")
+@click.option("--camera", callback=_line, metavar="TEXT", help="That took the images; likewise.")
+@click.option("--objective", callback=_line, metavar="TEXT", help="Of the microscope; likewise.")
 @white_level_option
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Continue the run that OUT holds.")
+@click.option("--resume", is_flag=True, help="Continue the run that OUT holds, or extend it.")
+@click.option("--tensorboard", is_flag=True, help="Also write event files, to OUT/tensorboard.")
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
     default="auto",
     show_default=True,
 )
-def command(
-    data: Path,
-    split_path: Path,
-    size: str,
-    out: Path,
-    epochs: int,
-    batch: int,
-    rate: float,
-    member: dict[str, object],
-    softmax: str,
-    validation: float,
-    settle: float,
-    unknown_cells: list[str],
-    seed: int,
-    resume: bool,
-    device: str,
-) -> None:
+def command(**options: Any) -> None:
     """Train a network from scratch.
 
     The test side of the split is used once, at the end. The run can be stopped at any
-    moment and continued with --resume. For research use only.
+    moment and continued with --resume and the same options. For research use only.
 
     \b
     Example:
       qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
-      qlvit-edge train ... --unknown-cells "basophils,band cells,blasts"
+      qlvit-edge train ... --unknown-cells "basophils,blasts" --stain "May-Grünwald-Giemsa"
+      qlvit-edge train ... --resume --epochs 40
     """
     require("train", "torch", "safetensors", "matplotlib")
+    if options["tensorboard"]:
+        require("tensorboard", "tensorboard")
+    if options["patience"] and not options["validation"]:
+        raise click.UsageError("--patience needs validation images: --validation above 0")
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
-    from qlvit_edge.files import ensure_writable, remove_leftovers
-    from qlvit_edge.model.configs import size_config
-    from qlvit_edge.preprocess import white_level
-    from qlvit_edge.training.checkpoint import LAST_FILE, RUN_FILE, RunConfig, TrainingSettings
-    from qlvit_edge.training.session import choose_device, run_training
+    from qlvit_edge.files import ensure_writable, exclusive
+    from qlvit_edge.training.session import choose_device
 
-    folder = scan(data)
-    split = load_split(split_path)
-    network = size_config(
-        size,
-        classes=len(folder.classes),
-        softmax=softmax,
-        **member,
-    )
-    run = RunConfig(
-        network=network,
-        classes=list(folder.classes),
-        data=str(data.resolve()),
-        split_fingerprint=split.fingerprint,
-        training=TrainingSettings(
-            epochs=epochs,
-            batch=batch,
-            peak_rate=rate,
-            weight_decay=0.05,
-            validation=validation,
-            seed=seed,
-            settle=settle,
-        ),
-        white_level=white_level(),
-        unknown_cells=unknown_cells,
-    )
-    chosen_device = choose_device(device)
-    if (out / RUN_FILE).exists() and (resume or (out / LAST_FILE).exists()):
-        _check_same_run(out, run, resume)
+    folder = scan(options["data"])
+    split = load_split(options["split_path"])
+    run = _run_config(folder, split, options)
+    device = choose_device(options["device"])
+    out: Path = options["out"]
+    _continued(run, out, options)  # refused before anything is written
     is_new = not out.exists()
     ensure_writable(out)
-    remove_leftovers(out)
     try:
-        run_training(run, out, folder, split, chosen_device, resume)
+        with exclusive(out):
+            run = _continued(run, out, options)
+            _train(run, folder, split, device, options)
     finally:
         if is_new:
             with suppress(OSError):
                 out.rmdir()  # nothing was written: it is empty
 
 
-def _check_same_run(out: Path, run: RunConfig, resume: bool) -> None:
-    from qlvit_edge.errors import CheckpointError
-    from qlvit_edge.training.checkpoint import read_run_config
+def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -> RunConfig:
+    """What a run with these options is, if it is a new one."""
+    from qlvit_edge.model.configs import size_config
+    from qlvit_edge.preprocess import white_level
+    from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig, TrainingSettings
 
-    if not resume:
+    for name in options["unknown_cells"]:
+        if name.casefold() in (known.casefold() for known in folder.classes):
+            raise click.UsageError(f"--unknown-cells: {name!r} is a class of {folder.root}")
+    validation = options["validation"]
+    return RunConfig(
+        network=size_config(
+            options["size"],
+            classes=len(folder.classes),
+            softmax=options["softmax"],
+            **options["member"],
+        ),
+        classes=list(folder.classes),
+        data=str(folder.root.resolve()),
+        split_fingerprint=split.fingerprint,
+        training=TrainingSettings(
+            epochs=options["epochs"] or DEFAULT_EPOCHS,
+            weight_decay=0.05,
+            peak_rate=options["rate"],
+            hold_out_draw=HOLD_OUT_DRAW if validation else None,
+            validation=validation,
+            **{name: options[name] for name in ("batch", "seed", "settle", "balance", "patience")},
+        ),
+        white_level=white_level(),
+        **{name: options[name] for name in ("unknown_cells", "stain", "camera", "objective")},
+    )
+
+
+def _continued(run: RunConfig, out: Path, options: Mapping[str, Any]) -> RunConfig:
+    """Return the run as it goes on in its folder; a new one as it is."""
+    from qlvit_edge.errors import CheckpointError
+    from qlvit_edge.training.checkpoint import LAST_FILE, RUN_FILE
+    from qlvit_edge.training.session import continued
+
+    if not (out / RUN_FILE).exists():
+        return run
+    if options["resume"]:
+        return continued(run, out, options["epochs"])
+    if (out / LAST_FILE).exists():
         raise CheckpointError(
             out, "already holds a run", "add --resume to continue it, or choose another --out"
         )
-    recorded = read_run_config(out)
-    if recorded.model_copy(update={"golden_images": run.golden_images}) != run:
-        raise CheckpointError(
-            out,
-            "holds a run with other data or options",
-            "resume with the options of that run, or choose another --out",
+    return run
+
+
+def _train(
+    run: RunConfig,
+    folder: ImageFolder,
+    split: Split,
+    device: torch.device,
+    options: Mapping[str, Any],
+) -> None:
+    """Train, show it, and say what came of it."""
+    from qlvit_edge.cli.train_display import display
+    from qlvit_edge.training.checkpoint import LAST_FILE
+    from qlvit_edge.training.session import run_training
+    from qlvit_edge.training.state import read_history
+
+    out: Path = options["out"]
+    resume, tensorboard = options["resume"], options["tensorboard"]
+    try:
+        with display() as listener:
+            found = run_training(
+                run, out, folder, split, device, resume, listener, tensorboard=tensorboard
+            )
+    except KeyboardInterrupt:
+        if (out / LAST_FILE).exists():
+            kept = len(read_history(out / LAST_FILE))
+            click.echo(
+                f"{out} keeps {kept} of {run.training.epochs} epochs; go on with the same command "
+                "and --resume",
+                err=True,
+            )
+        raise
+    if found.validation is not None:
+        early = f", stopped early of {run.training.epochs}"
+        click.echo(
+            f"best epoch {found.best_epoch} of {found.epochs}"
+            f"{early if found.epochs < run.training.epochs else ''}: "
+            f"validation {found.validation:.1%}"
         )
+    click.echo(
+        f"test accuracy {found.whole_image:.2%} (whole images), {found.cell_crop:.2%} (cell crops) "
+        f"on {counted(found.test_images, 'image')}; run folder: {out}"
+    )
+    next_step(f"qlvit-edge calibrate {shell_word(out)}", "find the ranges of its integers")

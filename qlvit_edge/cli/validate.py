@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import runtime_options, white_level_option
+from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from qlvit_edge.data.folder import ImageFolder, LabelledImage
-    from qlvit_edge.data.split import Split
-    from qlvit_edge.evaluation.validation import Model
-    from qlvit_edge.evaluation.validation_report import Gate, ValidationReport
+    from qlvit_edge.evaluation.validation import View
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
 
 
@@ -38,12 +36,44 @@ if TYPE_CHECKING:
     required=True,
     help="Folder for report.json and index.html.",
 )
+@click.option(
+    "--map",
+    "pairs",
+    multiple=True,
+    metavar="FOLDER=CLASS",
+    help="This folder holds that class of the model; nothing after '=': an unknown class. "
+    "Can be given several times.",
+)
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The same from a JSON object or from a CSV with the columns folder,class.",
+)
+@click.option(
+    "--unknown-classes",
+    is_flag=True,
+    help="Allow folders of classes that the model does not know: count how many it accepts.",
+)
 @runtime_options
+@allowance_options
 @white_level_option
 @click.option(
     "--find-cells",
     is_flag=True,
-    help="Classify the crop around the found cell, as `run` does, instead of the whole image.",
+    help="Judge the crops around the found cells, as `run` sees them, instead of whole images.",
+)
+@click.option(
+    "--one-view",
+    is_flag=True,
+    help="Measure only what is judged, instead of both whole images and crops.",
+)
+@click.option(
+    "--accept-at",
+    type=click.FloatRange(min=0.0, max=1.0),
+    default=0.8,
+    show_default=True,
+    help="Probability from which an answer is accepted.",
 )
 @click.option(
     "--min-accuracy",
@@ -51,192 +81,139 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     help="End with exit code 1 when the accuracy is below this, in percent (0 to 100).",
 )
+@click.option(
+    "--max-latency",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MS",
+    help="End with exit code 1 when more than one inference in ten takes longer (p90).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print report.json too.")
 def command(
     model: str,
     data: Path | None,
     split_file: Path | None,
     out: Path,
+    pairs: tuple[str, ...],
+    class_map: Path | None,
+    unknown_classes: bool,
     kernels: str,
     runtime: str,
     find_cells: bool,
+    one_view: bool,
+    accept_at: float,
     min_accuracy: float | None,
+    max_latency: float | None,
     as_json: bool,
+    allowance: Allowance,
 ) -> None:
     """Measure MODEL on labelled images: accuracy, golden pairs, latency, memory.
 
-    MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. The report
-    (report.json and a self-contained index.html) is written whether or not the checks pass.
-    Exit code 1: the accuracy is below the gate, or the kernels that ran, XNNPACK's or reference
-    ones, do not give every golden pair that the file holds for them, to the byte.
+    MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. Folders are
+    matched with its classes whatever their capitals, spaces and underscores. The report
+    (report.json and a self-contained index.html) is written whether or not the checks pass; its
+    verdict is passed, failed, or reduced proof: all checks passed, on less than the whole test
+    side of the split that the model was trained with.
+    Exit code 1: an accuracy below the gate, a latency above the budget, images that cannot be
+    read, or golden pairs that the kernels that ran, XNNPACK's or reference ones, must give to the
+    byte and do not.
 
     \b
     Example:
       qlvit-edge validate wbc.tflite --data cells/ --split split.json --out report/
-      qlvit-edge validate wbc-nano --out report/ --min-accuracy 90
+      qlvit-edge validate wbc-nano --out report/ --min-accuracy 90 --max-latency 50
+      qlvit-edge validate wbc-nano --data other-lab/ --map "Segmented=NEUTROPHIL" \\
+          --unknown-classes --out report/
     """
-    require("validate", "matplotlib")
-    from qlvit_edge.bundled import resolve_model
+    from qlvit_edge.bundled import is_bundled, resolve_model
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.evaluation import validation, validation_page
-    from qlvit_edge.evaluation.validation_report import ValidationReport
+    from qlvit_edge.evaluation import class_match, image_set, validation, validation_page
+    from qlvit_edge.evaluation.measured_model import open_model
+    from qlvit_edge.evaluation.validation_text import Request, compose, lines
     from qlvit_edge.files import ensure_writable, write_json, write_text
     from qlvit_edge.inference.interpreter import Kernels
-    from qlvit_edge.preprocess import note_on
 
-    opened = validation.open_model(resolve_model(model))
-    folder, images, split, notes = _images(model, data, split_file)
-    same_split = _same_split(opened, split)
-    notes = _model_notes(opened) + notes
-    if same_split is False:
-        notes.append(
-            "This is another split than the model was trained with: its test images may have "
-            "been training images, which makes the accuracy look better than it is."
-        )
-    order = validation.class_order(opened, folder)
+    if data is None and not is_bundled(model):
+        raise DataError(model, "no images to measure it on", "give a folder with --data")
+    said = {} if class_map is None else class_match.read_class_map(class_map)
+    opened = open_model(resolve_model(model))
+    images = image_set.gather(
+        opened,
+        data,
+        split_file,
+        class_map={**said, **class_match.parse_pairs(pairs)},
+        allow_unknown=unknown_classes,
+    )
     ensure_writable(out)
-    with progress_bar("validating", len(images)) as advance:
+    with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:
         found, answers = validation.validate(
             opened,
-            folder,
             images,
-            order=order,
             kernels=Kernels(kernels),
             runtime=cast("Runtime", runtime),
-            find=find_cells,
-            groups={} if split is None else split.groups,
+            views=_views(find_cells, one_view),
+            accept_at=accept_at,
             advance=advance,
+            allowance=allowance,
         )
-    if found.kernels.xnnpack_missing:
-        notes.append("XNNPACK took no operator: inference is slower than this device allows.")
-    if found.data.unusual:
-        note = note_on(found.data.unusual).removeprefix("note: ")
-        notes.append(f"{note[0].upper()}{note[1:]}.")
-    report = ValidationReport(
-        found=found,
-        split_of_training=same_split,
-        notes=tuple(notes),
-        gate=_gate(min_accuracy, found.quality.accuracy),
-        mistakes=tuple(validation_page.mistakes(answers, folder.classes)),
+    request = Request(
+        least_accuracy=None if min_accuracy is None else min_accuracy / 100,
+        most_ms=max_latency,
+        date=_now(),
+        command=_command_line(),
     )
-    html = validation_page.render(report, answers, find=find_cells)
+    report = compose(opened, images, found, answers, request)
+    html = validation_page.render(report, answers)
     write_json(out / "report.json", report.as_dict())
     write_text(out / "index.html", html)
     if as_json:
         click.echo((out / "report.json").read_text(encoding="utf-8"), nl=False)
     else:
-        _print(report, out)
-    failures = _failures(report)
-    if failures:
-        raise GateError(opened.path, " and ".join(failures), f"see {out / 'index.html'}")
+        for line in [*lines(report), f"report: {out / 'index.html'}"]:
+            click.echo(line)
+    _say_next(
+        report.verdict.outcome,
+        model,
+        images.split is None and found.data.training_images != 0,
+        out,
+        as_json=as_json,
+    )
+    if report.verdict.failures:
+        reasons = " and ".join(report.verdict.failures)
+        raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
 
 
-def _images(
-    model: str, data: Path | None, split_file: Path | None
-) -> tuple[ImageFolder, list[LabelledImage], Split | None, list[str]]:
-    """Return folder, chosen images, the split and what has to be said about them."""
-    from qlvit_edge import bundled
-    from qlvit_edge.data.folder import scan
-    from qlvit_edge.data.split import load_split, require_fit, select
-
-    if data is None and not bundled.is_bundled(model):
-        raise DataError(model, "no images to measure it on", "give a folder with --data")
-    folder = scan(bundled.CROPS if data is None else data)
-    if split_file is not None:
-        split = load_split(split_file)
-        require_fit(split, folder)
-        return folder, select(folder, split.test), split, []
-    notes = []
-    if folder.root.resolve() == bundled.CROPS.resolve():
-        notes.append(
-            f"Reduced proof: measured on the {len(folder.images)} bundled crops only, too few "
-            "for a figure of accuracy. Give a data set with --data."
+def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json: bool) -> None:
+    if outcome == "failed":
+        next_step(f"look at what failed in {shell_word(out / 'index.html')}", as_json=as_json)
+    elif outcome == "reduced proof" and needs_split:
+        next_step(
+            "give --split with the split that the model was trained with, for its whole test side",
+            as_json=as_json,
         )
     else:
-        notes.append(
-            "Measured on every image of the folder (no --split): images that the model was "
-            "trained on make the accuracy look better than it is."
+        next_step(
+            f"qlvit-edge run {shell_word(model)} --camera SOURCE --out results.sqlite",
+            as_json=as_json,
         )
-    return folder, list(folder.images), None, notes
 
 
-def _same_split(model: Model, split: Split | None) -> bool | None:
-    """Tell whether the model was trained with this split; None where that is not known."""
-    if split is None or model.metadata is None or model.metadata.split_fingerprint is None:
-        return None
-    return split.fingerprint == model.metadata.split_fingerprint
+def _views(find_cells: bool, one_view: bool) -> list[View]:
+    """What is judged, and what is shown besides."""
+    from qlvit_edge.evaluation.validation import View
+
+    views = [View.CROPS, View.WHOLE] if find_cells else [View.WHOLE, View.CROPS]
+    return views[:1] if one_view else views
 
 
-def _model_notes(model: Model) -> list[str]:
-    notes = []
-    if not model.audit.passed:
-        verdict = model.audit.verdict
-        notes.append(f"{verdict[0].upper()}{verdict[1:]}.")
-    if model.metadata is None:
-        notes.append(
-            "The file has no metadata of qlvit-edge: class folders in alphabetical order are "
-            "taken for its outputs, and pixels of 0 to 255 for its input."
-        )
-    if model.gives_probabilities:
-        notes.append(
-            "The file ends in a softmax: its outputs are taken for probabilities as they are."
-        )
-    return notes
+def _now() -> str:
+    from datetime import datetime
+
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _gate(least: float | None, accuracy: float) -> Gate | None:
-    from qlvit_edge.evaluation.validation_report import Gate
+def _command_line() -> str:
+    """The command as it was typed, quoted for a shell."""
+    import shlex
 
-    if least is None:
-        return None
-    return Gate(least / 100, accuracy >= least / 100)
-
-
-def _failures(report: ValidationReport) -> list[str]:
-    """Return the checks that did not pass, in words."""
-    gate, golden = report.gate, report.found.golden
-    failures = []
-    if gate is not None and not gate.passed:
-        accuracy = report.found.quality.accuracy
-        failures.append(f"accuracy {accuracy:.2%} is below the gate of {gate.least:.2%}")
-    if golden.failure is not None:
-        failures.append(golden.failure)
-    return failures
-
-
-def _print(report: ValidationReport, out: Path) -> None:
-    from qlvit_edge.evaluation.validation import RESEARCH_ONLY
-    from qlvit_edge.evaluation.validation_page import percent, unknown_cells
-
-    found = report.found
-    data, quality, latency = found.data, found.quality, found.latency_ms
-    macro = quality.macro
-    low, high = quality.accuracy_interval_95
-    lines = [f"note: {note}" for note in report.notes]
-    lines += [
-        f"accuracy   {percent(quality.accuracy)} of {data.images} images "
-        f"({data.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
-        f"macro      recall {percent(macro.recall)} "
-        f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
-        f"precision {percent(macro.precision)}, "
-        f"F1 {percent(macro.f1)}",
-    ]
-    lines += [
-        f"           {name}: recall {percent(own.recall)} of {own.images}"
-        for name, own in quality.classes.items()
-    ]
-    if data.without_cell:
-        lines.append(f"no cell    found in {data.without_cell} images: counted as wrong")
-    lines.append(f"golden     {found.golden.sentence}")
-    if latency is not None:
-        times = ", ".join(f"{name} {latency[name]:.2f} ms" for name in ("p50", "p90", "p99"))
-        lines.append(f"latency    {times}")
-    lines += [
-        f"memory     {found.memory_bytes.peak / 2**20:.0f} MiB at most",
-        f"kernels    {found.kernels.used} of {found.kernels.runtime}",
-        f"arithmetic {found.kernels.arithmetic}",
-        f"{RESEARCH_ONLY} {unknown_cells(found.model)}",
-        f"report: {out / 'index.html'}",
-    ]
-    for line in lines:
-        click.echo(line)
+    arguments = click.get_current_context().find_root().obj or ()
+    return shlex.join(["qlvit-edge", *arguments])

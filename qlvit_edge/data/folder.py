@@ -47,12 +47,17 @@ class ImageFolder:
     ignored: tuple[str, ...] = ()
 
 
-def scan(root: Path) -> ImageFolder:
+def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageFolder:
     """List the classes and images below ``root``.
 
+    Args:
+        root: the folder of class folders.
+        least_classes: 1 or 2; a network learns from two classes, one can be measured.
+        least_images: 1 or 2 of each class.
+
     Raises:
-        DataError: the folder is missing, unreadable or empty, holds one class only, a class
-            has fewer than two images, or a name is not UTF-8.
+        DataError: the folder is missing, unreadable or empty, holds too few classes, a class
+            has too few images, or a name is not UTF-8.
     """
     if not root.exists():
         raise DataError(root, "no such folder", _LAYOUT)
@@ -74,12 +79,13 @@ def scan(root: Path) -> ImageFolder:
                 found += 1
             else:
                 ignored.append(relative)
-        if found < 2:
+        if found < least_images:
             count = "one image only" if found else "no images"
+            least = "two" if least_images == 2 else "one"
             raise DataError(
-                folder, f"class {folder.name!r} has {count}", "give each class at least two"
+                folder, f"class {folder.name!r} has {count}", f"give each class at least {least}"
             )
-    if len(folders) == 1:
+    if len(folders) < least_classes:
         raise DataError(root, f"holds one class only ({folders[0].name!r})", _LAYOUT)
     classes = tuple(folder.name for folder in folders)
     return ImageFolder(root, classes, tuple(images), tuple(ignored))

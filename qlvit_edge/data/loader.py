@@ -152,14 +152,22 @@ def training_batches(
     *,
     channels: int = 3,
     vary_look: bool = True,
+    balanced: bool = False,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
     The same seed and epoch give the same batches. A last batch of one image is dropped
     (BatchNorm cannot normalise it). Views for one channel are varied in colour first, as
-    stains and lamps vary, and turned grey last.
+    stains and lamps vary, and turned grey last. Balanced, as many images are drawn as there
+    are, with repetition, each class as often as the others.
     """
-    order = np.random.default_rng([seed, epoch]).permutation(len(cached))
+    rng = np.random.default_rng([seed, epoch])
+    if balanced:
+        labels = np.array([entry.label for entry in cached])
+        chances = 1 / np.bincount(labels)[labels]
+        order = rng.choice(len(cached), len(cached), p=chances / chances.sum())
+    else:
+        order = rng.permutation(len(cached))
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         if len(chosen) == 1 and len(order) > 1:
@@ -168,10 +176,11 @@ def training_batches(
             augmented(
                 cached[index],
                 size,
-                np.random.default_rng([seed, epoch, int(index)]),
+                # Drawn twice, an image is varied twice.
+                np.random.default_rng([seed, epoch, int(index), *([place] if balanced else [])]),
                 vary_look=vary_look,
             )
-            for index in chosen
+            for place, index in enumerate(chosen, start)
         ]
         labels = np.array([cached[index].label for index in chosen])
         yield in_channels(np.stack(views), channels), labels

@@ -131,6 +131,54 @@ def roc_curve(
     return false, true
 
 
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The answers whose probability lies in one interval.
+
+    Attributes:
+        low: lower end of the interval, outside it (but 0 is inside the first one).
+        high: upper end, inside it.
+        answers: how many there are.
+        mean_probability: of them; None without any.
+        share_right: of them; None without any.
+    """
+
+    low: float
+    high: float
+    answers: int
+    mean_probability: float | None
+    share_right: float | None
+
+
+def reliability(
+    probability: ArrayLike, right: ArrayLike, bins: int = 10
+) -> tuple[tuple[ReliabilityBin, ...], float | None]:
+    """Compare the probabilities of answers with how often they are right.
+
+    Args:
+        probability: (N,) probability of each answer, 0 to 1.
+        right: (N,) bool, whether it is right.
+        bins: number of intervals of equal width.
+
+    Returns:
+        The intervals, and the expected calibration error (Guo et al. 2017): the mean distance
+        of share and probability, weighted by the answers; None without answers.
+    """
+    chances, hits = np.asarray(probability, np.float64), np.asarray(right, bool)
+    edges = [number / bins for number in range(bins + 1)]
+    places = np.clip(np.searchsorted(edges, chances, side="left") - 1, 0, bins - 1)
+    found, distance = [], 0.0
+    for index in range(bins):
+        inside = places == index
+        count = int(inside.sum())
+        mean = float(chances[inside].mean()) if count else None
+        share = float(hits[inside].mean()) if count else None
+        if mean is not None and share is not None:
+            distance += count * abs(mean - share)
+        found.append(ReliabilityBin(edges[index], edges[index + 1], count, mean, share))
+    return tuple(found), distance / len(chances) if len(chances) else None
+
+
 def bootstrap_interval(
     groups: Sequence[Any],
     figure: Callable[[NDArray[np.int64]], float],

@@ -1,4 +1,4 @@
-"""Pictures of training, calibration and validation, as PNG files.
+"""Pictures of training, calibration and routes, as PNG files; validation draws its own.
 
 Drawn with matplotlib without a display, in one plain style and the colours of
 `qlvit_edge.palette`.
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from qlvit_edge.evaluation import metrics
 from qlvit_edge.files import atomic_path
 from qlvit_edge.palette import COLOURS
 
@@ -37,13 +36,16 @@ _STYLE = {
 }
 
 
-def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
+def plot_curves(
+    history: Sequence[Mapping[str, float]], path: Path, *, best: int | None = None
+) -> None:
     """Draw loss and accuracy over the epochs.
 
     Args:
         history: one mapping an epoch. Keys with `loss` in them go to the left picture, keys
             with `accuracy` or `recall` to the right one; `epoch`, if present, is the x axis.
         path: PNG to write.
+        best: number of the epoch whose weights are kept; it gets a line.
     """
     epochs = [row.get("epoch", number) for number, row in enumerate(history, start=1)]
     with _picture(path, (9, 3.4), columns=2) as axes:
@@ -62,6 +64,8 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
                 )
             axis.set(title=title if factor == 1 else f"{title} (%)", xlabel="epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
+            if best is not None:
+                axis.axvline(best, color="#888888", ls="--", lw=1, label=f"best epoch: {best}")
             if keys:
                 axis.legend()
 
@@ -105,65 +109,6 @@ def plot_confusion(
         axis.set(title="Confusion matrix", xlabel="predicted", ylabel="true class")
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0)
-
-
-def plot_roc(truth: ArrayLike, scores: ArrayLike, labels: Sequence[str], path: Path) -> None:
-    """Draw every class's ROC curve against the rest, with its area in the legend.
-
-    Args:
-        truth: (N,) labels.
-        scores: (N, classes).
-        labels: class names; classes without own or other images have no curve.
-        path: PNG to write.
-    """
-    known, table = np.asarray(truth), np.asarray(scores)
-    with _picture(path, (5.2, 4.6)) as (axis,):
-        axis.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", linewidth=1)
-        for index, label in enumerate(labels):
-            own = known == index
-            if own.all() or not own.any():
-                continue
-            false, true = metrics.roc_curve(own, table[:, index])
-            area = metrics.auc(own, table[:, index])
-            colour = COLOURS[index % len(COLOURS)]
-            axis.plot(false, true, color=colour, label=f"{label}  {area:.4f}")
-        axis.set(
-            title="ROC, one class against the rest",
-            xlabel="false positive rate",
-            ylabel="true positive rate",
-            xlim=(-0.02, 1.02),
-            ylim=(-0.02, 1.02),
-        )
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="lower right", title="area under the curve", frameon=True)
-
-
-def plot_histogram(
-    values: ArrayLike, path: Path, *, title: str, unit: str, marks: Mapping[str, float]
-) -> None:
-    """Draw a histogram with vertical marks (percentiles, say).
-
-    Args:
-        values: (N,) numbers, N ≥ 1.
-        path: PNG to write.
-        title: what is shown.
-        unit: of the values.
-        marks: name → value of the lines to draw.
-    """
-    numbers = np.asarray(values, np.float64)
-    with _picture(path, (6.4, 3.2)) as (axis,):
-        # A few stalls must not squeeze everything else into one bar.
-        most = float(np.percentile(numbers, 99.5))
-        shown = numbers[numbers <= most] if (numbers <= most).any() else numbers
-        axis.hist(shown, bins=min(60, max(8, len(shown) // 8)), color="#9ecae1", edgecolor="white")
-        for number, (name, value) in enumerate(marks.items(), start=1):
-            colour = COLOURS[number % len(COLOURS)]
-            axis.axvline(value, color=colour, label=f"{name}  {value:.3g} {unit}")
-        hidden = len(numbers) - len(shown)
-        axis.set(title=title, ylabel="count")
-        axis.set_xlabel(f"{unit} ({hidden} above {most:.3g} not shown)" if hidden else unit)
-        if marks:
-            axis.legend()
 
 
 def plot_latencies(

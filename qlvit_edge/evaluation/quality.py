@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.text import counted
 
 NO_CELL = "(no cell found)"
 
@@ -20,7 +21,7 @@ class ClassQuality:
 
     Attributes:
         images: of the class.
-        recall: share of them that was recognised.
+        recall: share of them that was recognised; None without images.
         precision: share of the answers with this class that is right.
         f1: harmonic mean of the two.
         auc: area under the curve of the class against the rest; None where one of the two
@@ -28,7 +29,7 @@ class ClassQuality:
     """
 
     images: int
-    recall: float
+    recall: float | None
     precision: float
     f1: float
     auc: float | None
@@ -89,6 +90,51 @@ class Quality:
     confusion: Confusion
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """What a threshold on the probability lets through.
+
+    Attributes:
+        accept_at: the threshold.
+        known: images of the model's classes.
+        known_accepted: of these, answers that reach the threshold.
+        known_accepted_right: of these, right ones.
+        unknown: images of classes that the model does not know.
+        unknown_accepted: of these, answers that reach the threshold: all of them are wrong.
+        unknown_accepted_as: those, by the class they were taken for.
+        unknown_by_folder: images and accepted ones, by class folder.
+    """
+
+    accept_at: float
+    known: int
+    known_accepted: int
+    known_accepted_right: int
+    unknown: int
+    unknown_accepted: int
+    unknown_accepted_as: dict[str, int]
+    unknown_by_folder: dict[str, tuple[int, int]]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The findings."""
+        are = "is" if self.known_accepted == 1 else "are"
+        said = [
+            f"At {self.accept_at:g} and above {self.known_accepted} of "
+            f"{counted(self.known, 'answer')} {are} accepted; {self.known_accepted_right} of "
+            "these right."
+        ]
+        if self.unknown:
+            taken = self.unknown_accepted_as.items()
+            kinds = ", ".join(f"{count} as {name}" for name, count in taken)
+            were = "was" if self.unknown_accepted == 1 else "were"
+            said.append(
+                f"Of {counted(self.unknown, 'unknown cell')} {self.unknown_accepted} {were} "
+                "accepted"
+                f"{f' ({kinds})' if kinds else ''}."
+            )
+        return tuple(said)
+
+
 def measure_quality(
     classes: Sequence[str],
     truth: NDArray[np.int64],
@@ -139,7 +185,7 @@ def measure_quality(
         classes={
             name: ClassQuality(
                 images=int(matrix[index].sum()),
-                recall=scores[index].recall,
+                recall=scores[index].recall if matrix[index].any() else None,
                 precision=scores[index].precision,
                 f1=scores[index].f1,
                 auc=None if math.isnan(areas[index]) else areas[index],

@@ -21,10 +21,16 @@ h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
 .lead { color: var(--soft); margin: 0 0 1rem; overflow-wrap: anywhere; }
 .notice { border-left: 4px solid #d55e00; background: #fff4ec; padding: .6rem .9rem;
   border-radius: 0 6px 6px 0; margin: 0 0 1rem; }
+.verdict { border-radius: 8px; padding: .9rem 1.1rem; margin: 0 0 1rem; color: #fff;
+  overflow-wrap: anywhere; }
+.verdict b { display: block; font-size: 1.35rem; line-height: 1.3; }
+.verdict.good { background: #00704f; } .verdict.bad { background: #a8390a; }
+.verdict.less { background: #7a5200; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .7rem;
   margin-bottom: 1rem; }
 .tile { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; }
-.tile b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 1.4rem; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
 .tile span { color: var(--soft); font-size: .85rem; }
 .tile.good b { color: #00704f; } .tile.bad b { color: #b34700; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
@@ -35,14 +41,17 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; font-size: .85rem; }
 td, th { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 6.5rem; }
 .scroll, table.pairs { margin-bottom: .8rem; }
+table.boxed { background: #fff; border: 1px solid var(--line); border-radius: 8px;
+  border-collapse: separate; border-spacing: 0; margin-bottom: 1rem; }
 table.pairs td { text-align: left; overflow-wrap: anywhere; white-space: normal; }
 table.pairs td:first-child { color: var(--soft); width: 12rem; overflow-wrap: normal; }
 tr:last-child td { border-bottom: 0; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem;
-  align-items: center; }
-.pictures img { width: 100%; max-width: 36rem; height: auto; display: block; margin: 0 auto; }
+.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17.5rem), 1fr));
+  gap: 1.6rem 1.2rem; align-items: start; margin: 1rem 0 1.2rem; }
+.drawings svg { width: 100%; height: auto; display: block; margin: 0 auto; font-family: inherit;
+  font-variant-numeric: tabular-nums; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: contain;
   background: #eef1f4; border-radius: 6px; display: block; }
@@ -51,7 +60,8 @@ figcaption small { color: var(--soft); display: block; }
 footer { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 @media (max-width: 30rem) { main { padding: 1rem .6rem 2rem; } section { padding: .8rem .7rem; }
   th, td { padding: .3rem .4rem; } table.pairs td:first-child { width: 7.5rem; } }
-@media print { body { background: #fff; } section, .tile { break-inside: avoid; } }
+@media print { .verdict { color: #000; border: 2px solid #000; } body { background: #fff; }
+  section, .tile { break-inside: avoid; } }
 """
 
 
@@ -65,6 +75,18 @@ def page(title: str, lead: str, blocks: Sequence[str]) -> str:
         + "\n".join(blocks)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def verdict(outcome: str, sentence: str, mood: str) -> str:
+    """Return the first thing to read: an outcome and its reason.
+
+    Args:
+        outcome: in a word or two.
+        sentence: the reason.
+        mood: `good`, `bad` or `less`, which colours it.
+    """
+    word = f"{outcome[:1].upper()}{outcome[1:]}"
+    return f'<p class="verdict {escape(mood)}"><b>{escape(word)}</b>{escape(sentence)}</p>'
 
 
 def notice(text: str) -> str:
@@ -100,20 +122,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
-def pairs(entries: Sequence[tuple[str, str]]) -> str:
-    """Return a table of names and their values in words."""
+def pairs(entries: Sequence[tuple[str, str]], *, boxed: bool = False) -> str:
+    """Return a table of names and their values in words, in a box of its own if asked."""
     body = "".join(
         f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in entries
     )
-    return f'<table class="pairs">{body}</table>'
+    kind = "pairs boxed" if boxed else "pairs"
+    return f'<table class="{kind}">{body}</table>'
 
 
-def pictures(entries: Sequence[tuple[bytes, str]]) -> str:
-    """Return pictures side by side: (PNG, description for those who cannot see it)."""
-    images = "".join(
-        f'<img src="{_data_uri(content, "png")}" alt="{escape(text)}">' for content, text in entries
-    )
-    return f'<div class="pictures">{images}</div>'
+def drawings(entries: Sequence[str]) -> str:
+    """Return drawings side by side: `<svg>` elements of `qlvit_edge.evaluation.svg`."""
+    return f'<div class="drawings">{"".join(entries)}</div>'
 
 
 def cards(entries: Sequence[tuple[bytes, str, str]]) -> str:

@@ -1,77 +1,63 @@
 """Measure a model file on this device: accuracy, golden pairs, latency, memory.
 
 The model sees what it will see in use: images decoded and resized by the shared
-preprocessing, or the crops that the cell finder makes of them. Reports are drawn elsewhere.
+preprocessing, whole and as the crops that the cell finder makes of them. Reports are drawn
+elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-import platform
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.data.folder import ImageFolder, LabelledImage
-from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation import metrics
-from qlvit_edge.evaluation.quality import Quality, measure_quality
+from qlvit_edge.evaluation.image_set import ImageSet
+from qlvit_edge.evaluation.measured_model import Model
+from qlvit_edge.evaluation.quality import Acceptance, measure_quality
 from qlvit_edge.evaluation.validation_report import (
     DataFacts,
-    Host,
     KernelFacts,
     Measurement,
     Memory,
     ModelFacts,
+    ViewFacts,
 )
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import ChainInterpreter, open_isolated
 from qlvit_edge.inference.classifier import softmax
 from qlvit_edge.inference.golden import compare_golden
 from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime
 from qlvit_edge.inference.tensor_info import as_input
-from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
-from qlvit_edge.modelfile.chain import read_model
-from qlvit_edge.modelfile.metadata import ModelMetadata
-from qlvit_edge.modelfile.reader import read_bytes
-from qlvit_edge.preprocess import decode_noting, preprocess, recipe
-
-RESEARCH_ONLY = "For research use only, not for diagnosis."
+from qlvit_edge.measuring.machine import describe_machine
+from qlvit_edge.preprocess import decode_noting, preprocess
 
 
-@dataclass(frozen=True)
-class Model:
-    """A model file that is ready to be measured.
+class View(StrEnum):
+    """What of an image the model is shown.
 
     Attributes:
-        path: the file.
-        content: its bytes.
-        metadata: what it says about itself; None when another tool wrote it.
-        audit: what keeps it from being an integer model.
-        input_size: height and width in pixels.
-        channels: of its input, 3 (RGB) or 1 (grey).
-        labels: class names in the order of its outputs; None when it does not say.
-        outputs: number of its outputs.
-        gives_probabilities: they went through a softmax inside the file.
+        WHOLE: all of it.
+        CROPS: the crop around the largest cell that the finder finds, as in `run`.
     """
 
-    path: Path
-    content: bytes
-    metadata: ModelMetadata | None
-    audit: AuditResult
-    input_size: tuple[int, int]
-    channels: int
-    labels: tuple[str, ...] | None
-    outputs: int
-    gives_probabilities: bool
+    WHOLE = "whole image"
+    CROPS = f"crop by the cell finder, margin {CROP_MARGIN}"
+
+    @property
+    def key(self) -> str:
+        """Its name in report.json, as training's metrics.json names it."""
+        return "whole_image" if self is View.WHOLE else "cell_crop"
 
 
 @dataclass(frozen=True)
@@ -90,139 +76,72 @@ class Answer:
     probabilities: tuple[float, ...]
     seconds: float
 
+    @property
+    def probability(self) -> float:
+        """Of the answer; 0 without one."""
+        return max(self.probabilities)
 
-def open_model(path: Path) -> Model:
-    """Read a model file and check that it is an image classifier.
 
-    Raises:
-        ModelFileError: damaged, no image classifier, or in need of another preprocessing.
+@dataclass(frozen=True)
+class Answers:
+    """All answers in one view.
+
+    Attributes:
+        view: what was shown.
+        known: of images of the model's classes.
+        unknown: of images of classes that the model does not know, by class folder.
     """
-    content = read_bytes(path)
-    opened = read_model(content, subject=path)
-    metadata, inputs, outputs = opened.metadata, opened.inputs, opened.outputs
-    if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or len(inputs[0].shape) != 4
-        or inputs[0].shape[0] != 1
-        or inputs[0].shape[3] not in (1, 3)
-        or len(outputs[0].shape) != 2
-        or outputs[0].shape[0] != 1
-    ):
-        shapes = [list(tensor.shape) for tensor in (*inputs, *outputs)]
-        raise ModelFileError(
-            path,
-            f"it is no image classifier (inputs and outputs {shapes})",
-            "give a model of one input (1, height, width, 3 or 1) and one output (1, classes)",
-        )
-    _, height, width, channels = inputs[0].shape
-    if metadata is not None and metadata.preprocessing != recipe(channels):
-        raise ModelFileError(
-            path,
-            f"it wants preprocessing {metadata.preprocessing!r}, not {recipe(channels)!r}",
-            "convert the model again or use the version that made it",
-        )
-    return Model(
-        path=path,
-        content=content,
-        metadata=metadata,
-        audit=audit_integer_only(opened.document),
-        input_size=(height, width),
-        channels=channels,
-        labels=None if metadata is None else tuple(metadata.labels),
-        outputs=outputs[0].shape[1],
-        gives_probabilities=opened.ends_in_softmax,
-    )
 
-
-def class_order(model: Model, folder: ImageFolder) -> list[int]:
-    """Return the model's output number for every class of the folder.
-
-    Raises:
-        DataError: the folder's classes are not the model's.
-    """
-    if model.labels is None:
-        if len(folder.classes) != model.outputs:
-            raise DataError(
-                folder.root,
-                f"has {len(folder.classes)} classes, the model {model.outputs} outputs",
-                "give the images that the model was made for",
-            )
-        return list(range(model.outputs))
-    missing = [label for label in model.labels if label not in folder.classes]
-    unknown = [name for name in folder.classes if name not in model.labels]
-    if missing or unknown:
-        parts = [f"the model does not know {', '.join(unknown)}"] if unknown else []
-        parts += [f"there is no folder {', '.join(missing)}"] if missing else []
-        raise DataError(
-            folder.root,
-            " and ".join(parts),
-            f"name the class folders {', '.join(model.labels)}",
-        )
-    return [model.labels.index(name) for name in folder.classes]
+    view: View
+    known: list[Answer] = field(default_factory=list)
+    unknown: dict[str, list[Answer]] = field(default_factory=dict)
 
 
 def validate(
     model: Model,
-    folder: ImageFolder,
-    images: Sequence[LabelledImage],
+    images: ImageSet,
     *,
-    order: list[int],
     kernels: Kernels,
     runtime: Runtime,
-    find: bool,
-    groups: dict[str, str],
+    views: Sequence[View],
+    accept_at: float,
     advance: Callable[[], None],
-) -> tuple[Measurement, list[Answer]]:
+    allowance: Allowance | None = None,
+) -> tuple[Measurement, list[Answers]]:
     """Measure a model on labelled images.
 
     Args:
         model: from `open_model`.
-        folder: where the images are from; its classes are the report's.
-        images: what to measure on, at least one.
-        order: from `class_order`.
+        images: from `gather`.
         kernels: which kernels to run.
         runtime: which runtime to use.
-        find: classify the finder's crop of each image instead of the whole image.
-        groups: relative name → source, for the interval; empty draws single images.
+        views: what to show of every image; the first is judged.
+        accept_at: probability from which an answer is accepted.
         advance: called after every image.
+        allowance: what the file may ask for; the default one where None.
 
     Returns:
-        What was measured, and every answer in the order of the images.
+        What was measured, and the answers of every view in the order of the images.
 
     Raises:
-        DataError: an image does not decode.
-        ModelFileError: the runtime refuses the model or crashes on it.
-        DeviceError: the runtime is not installed.
+        DataError: no image of a class that the model knows decodes.
+        ModelFileError: the file asks for more than it may, or the runtime refuses or crashes on it.
+        DeviceError: the runtime is not installed, or was lost during an inference.
     """
-    before = _peak_memory()
-    interpreter = open_isolated(model.content, kernels=kernels, runtime=runtime, subject=model.path)
-    golden = compare_golden(model.metadata, interpreter)
-    answers = []
-    kinds: list[str] = []
-    for image in images:
-        picture = model_picture(decode_noting(image.path, kinds), find=find)
-        answers.append(_answer(model, interpreter, image, picture, order))
-        advance()
-    peak = _peak_memory()
-    classes = folder.classes
-    found = Measurement(
+    with open_isolated(
+        model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
+    ) as interpreter:
+        golden = compare_golden(model.metadata, interpreter)
+        asked = _ask(model, interpreter, images, views, advance)
+        memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
+    found = asked.answers
+    measured = Measurement(
         model=_about(model),
-        data=DataFacts(
-            folder=str(folder.root),
-            images=len(images),
-            classes={
-                name: sum(image.label == label for image in images)
-                for label, name in enumerate(classes)
-            },
-            input=f"crop by the cell finder, margin {CROP_MARGIN}" if find else "whole image",
-            without_cell=sum(answer.predicted is None for answer in answers),
-            unusual=dict(sorted(Counter(kinds).items())),
-        ),
-        quality=_quality(classes, answers, groups),
+        data=_about_images(images, asked),
+        views=tuple(_judge(answers, images, accept_at) for answers in found),
         golden=golden,
-        latency_ms=_latency(answers),
-        memory_bytes=Memory(peak=peak, before_model=before),
+        latency_ms=_latency([answer for answers in found for answer in answers.known]),
+        memory_bytes=memory,
         kernels=KernelFacts(
             asked=kernels.value,
             runtime=runtime,
@@ -231,18 +150,67 @@ def validate(
             arithmetic=str(interpreter.arithmetic),
             proved=interpreter.arithmetic.proved,
         ),
-        machine=Host(
-            processor=platform.machine(),
-            system=platform.platform(),
-            python=platform.python_version(),
-        ),
+        machine=describe_machine(),
     )
-    return found, answers
+    return measured, found
 
 
-def model_picture(image: NDArray[np.uint8], *, find: bool) -> NDArray[np.uint8] | None:
+@dataclass
+class _Asked:
+    """What came of showing the images.
+
+    Attributes:
+        answers: of every view.
+        kinds: what was unusual about images, a word each.
+        damaged: images that cannot be read, with the reason.
+        seen: images that the model was trained on.
+    """
+
+    answers: list[Answers]
+    kinds: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
+    seen: list[str] = field(default_factory=list)
+
+
+def _ask(
+    model: Model,
+    interpreter: Interpreter | ChainInterpreter,
+    images: ImageSet,
+    views: Sequence[View],
+    advance: Callable[[], None],
+) -> _Asked:
+    """Show every image in every view."""
+    asked = _Asked([Answers(view) for view in views])
+    shown: list[tuple[LabelledImage, str | None]] = [(image, None) for image in images.known]
+    shown += [(entry.image, entry.folder) for entry in images.unknown]
+    for image, folder in shown:
+        try:
+            pixels = decode_noting(image.path, asked.kinds)
+        except DataError as error:
+            asked.damaged[image.relative] = str(error).removeprefix(f"{image.path}: ")
+        else:
+            if folder is None and images.seen.has(image, pixels):
+                asked.seen.append(image.relative)
+            for answers in asked.answers:
+                picture = model_picture(pixels, answers.view)
+                answer = _answer(model, interpreter, image, picture, len(images.match.labels))
+                if folder is None:
+                    answers.known.append(answer)
+                else:
+                    answers.unknown.setdefault(folder, []).append(answer)
+        advance()
+    if not asked.answers[0].known:
+        raise DataError(
+            images.folder.root,
+            f"no image can be read ({next(iter(asked.damaged.values()))})",
+            "give images that decode: see `qlvit-edge data check`",
+        )
+    return asked
+
+
+def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | None:
     """Return what is classified of a decoded image; None when no cell is found in it."""
-    if not find:
+    if view is View.WHOLE:
         return image
     cells = find_cells(image)
     return crop(image, cells[0], CROP_MARGIN) if cells else None
@@ -253,34 +221,70 @@ def _answer(
     interpreter: Interpreter | ChainInterpreter,
     image: LabelledImage,
     picture: NDArray[np.uint8] | None,
-    order: list[int],
+    classes: int,
 ) -> Answer:
     """Classify what is shown of an image; None: no cell was found in it."""
     if picture is None:
-        return Answer(image, None, (0.0,) * len(order), math.nan)
+        return Answer(image, None, (0.0,) * classes, math.nan)
     pixels = preprocess(picture, model.input_size, model.channels)
     values = as_input(pixels, interpreter.input)
     started = time.perf_counter()
     output = interpreter.invoke(values)
     seconds = time.perf_counter() - started
     values = interpreter.output.dequantise(output)[0]
-    chances = (values if model.gives_probabilities else softmax(values))[order]
+    chances = values if model.gives_probabilities else softmax(values)
     return Answer(image, int(chances.argmax()), tuple(map(float, chances)), seconds)
 
 
-def _quality(
-    classes: tuple[str, ...], answers: Sequence[Answer], groups: dict[str, str]
-) -> Quality:
-    """Compare the answers with the true classes."""
-    count = len(classes)
-    predicted = [count if answer.predicted is None else answer.predicted for answer in answers]
-    return measure_quality(
-        classes,
-        np.array([answer.image.label for answer in answers], np.int64),
-        np.array(predicted, np.int64),
-        np.array([answer.probabilities for answer in answers]),
-        [groups.get(answer.image.relative, answer.image.relative) for answer in answers],
-        grouped=bool(groups),
+def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
+    """Compare one view's answers with the true classes."""
+    labels = images.match.labels
+    known, groups = answers.known, images.groups
+    truth = np.array([answer.image.label for answer in known], np.int64)
+    none = len(labels)
+    predicted = [none if answer.predicted is None else answer.predicted for answer in known]
+    found = np.array(predicted, np.int64) != none
+    right = truth == np.array(predicted, np.int64)
+    chances = np.array([answer.probability for answer in known])
+    bins, error = metrics.reliability(chances[found], right[found])
+    accepted = found & (chances >= accept_at)
+    strangers = [answer for group in answers.unknown.values() for answer in group]
+    taken = [a for a in strangers if a.predicted is not None and a.probability >= accept_at]
+    return ViewFacts(
+        name=answers.view.key,
+        input=answers.view.value,
+        images=len(known),
+        without_cell=int((~found).sum()),
+        quality=measure_quality(
+            labels,
+            truth,
+            np.array(predicted, np.int64),
+            np.array([answer.probabilities for answer in known]),
+            [groups.get(answer.image.relative, answer.image.relative) for answer in known],
+            grouped=bool(groups),
+        ),
+        acceptance=Acceptance(
+            accept_at=accept_at,
+            known=len(known),
+            known_accepted=int(accepted.sum()),
+            known_accepted_right=int((accepted & right).sum()),
+            unknown=len(strangers),
+            unknown_accepted=len(taken),
+            unknown_accepted_as=dict(
+                sorted(
+                    Counter(labels[a.predicted] for a in taken if a.predicted is not None).items()
+                )
+            ),
+            unknown_by_folder={
+                folder: (
+                    len(group),
+                    sum(a.predicted is not None and a.probability >= accept_at for a in group),
+                )
+                for folder, group in answers.unknown.items()
+            },
+        ),
+        reliability=bins,
+        calibration_error=error,
     )
 
 
@@ -300,14 +304,29 @@ def _about(model: Model) -> ModelFacts:
     )
 
 
+def _about_images(images: ImageSet, asked: _Asked) -> DataFacts:
+    labels, judged = images.match.labels, asked.answers[0]
+    return DataFacts(
+        folder=str(images.folder.root),
+        images=len(judged.known),
+        classes={
+            name: sum(answer.image.label == label for answer in judged.known)
+            for label, name in enumerate(labels)
+        },
+        input=judged.view.value,
+        without_cell=sum(answer.predicted is None for answer in judged.known),
+        unusual=dict(sorted(Counter(asked.kinds).items())),
+        damaged=asked.damaged,
+        unknown={folder: len(group) for folder, group in judged.unknown.items()},
+        split_fingerprint=None if images.split is None else images.split.fingerprint,
+        split_of_training=images.split_of_training,
+        whole_test_side=images.split is not None and not asked.damaged,
+        training_images=len(asked.seen) if images.seen.known else None,
+    )
+
+
 def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:
     times = [1000 * answer.seconds for answer in answers if not math.isnan(answer.seconds)]
     if not times:
         return None
     return {"mean": float(np.mean(times)), **metrics.percentiles(times)}
-
-
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak

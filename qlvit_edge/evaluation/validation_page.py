@@ -2,75 +2,74 @@
 
 from __future__ import annotations
 
-import tempfile
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from qlvit_edge.evaluation import plots, report
-from qlvit_edge.evaluation.validation import RESEARCH_ONLY, Answer, model_picture
+from qlvit_edge.evaluation import figures, report
+from qlvit_edge.evaluation.validation import Answer, Answers, View, model_picture
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
-    Mistake,
     ModelFacts,
     ValidationReport,
+    ViewFacts,
+)
+from qlvit_edge.evaluation.validation_text import (
+    RESEARCH_ONLY,
+    evidence,
+    mebibytes,
+    percent,
+    unknown_cells,
+    wrong_answers,
 )
 from qlvit_edge.preprocess import decode, resize
+from qlvit_edge.text import counted
 
 MISTAKES_SHOWN = 12
 _CARD_SIDE = 160
+_MOODS = {"passed": "good", "failed": "bad", "reduced proof": "less"}
 
 
-def render(validation: ValidationReport, answers: Sequence[Answer], *, find: bool) -> str:
+def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
     """Return the page for what `validate` reports.
 
     Args:
         validation: the report.
-        answers: every answer, for curves and pictures.
-        find: whether the finder's crops were classified; the pictures show them.
+        answers: every answer of every view, for curves and pictures.
     """
-    found = validation.found
+    found, verdict = validation.found, validation.verdict
     model, data = found.model, found.data
     name = model.name or Path(model.file).name
-    images = "image" if data.images == 1 else "images"
+    measured = validation.date.replace("T", " ")
+    views = list(zip(found.views, answers, strict=True))
     return report.page(
         f"Validation of {name}",
-        f"{data.images} {images} of {data.folder}, {data.input}.",
+        f"{counted(data.images, 'image')} of {data.folder}, measured {measured}",
         [
+            report.verdict(verdict.outcome, verdict.sentence, _MOODS[verdict.outcome]),
+            report.pairs(evidence(found), boxed=True),
             report.notice(f"{RESEARCH_ONLY} {unknown_cells(model)}"),
             *map(report.notice, validation.notes),
             _tiles(validation),
-            _classes(found, answers),
-            _mistakes(found, answers, find),
-            report.section("Golden pairs", report.paragraph(found.golden.sentence)),
-            _speed(found, answers),
+            _compared(found) if len(views) > 1 else "",
+            *(_view(facts, own, data.unknown) for facts, own in views),
+            _mistakes(found, answers[0]),
+            _speed(validation, answers),
             _about(model),
             report.footer(f"{model.file}, SHA-256 {model.sha256}"),
         ],
     )
 
 
-def unknown_cells(model: ModelFacts) -> str:
-    """Say in a sentence which cells the model was never shown."""
-    if model.unknown_cells is None:
-        return "The file does not say which cells the model does not know."
-    if not model.unknown_cells:
-        return "The file names no cells that the model does not know."
-    return (
-        f"The model does not know {', '.join(model.unknown_cells)}: "
-        "it puts them into one of its classes."
-    )
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """Return a fraction as a percentage."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
-
-
 def _tiles(validation: ValidationReport) -> str:
-    gate, latency, quality = validation.gate, validation.found.latency_ms, validation.found.quality
+    latency, quality, gates = (
+        validation.found.latency_ms,
+        validation.found.quality,
+        validation.gates,
+    )
     low, high = quality.accuracy_interval_95
     interval = f"accuracy, 95 % interval {100 * low:.1f}–{100 * high:.1f} %"
     entries = [
@@ -78,22 +77,59 @@ def _tiles(validation: ValidationReport) -> str:
         (percent(quality.macro.recall), "macro recall", ""),
         (percent(quality.macro.f1), "macro F1", ""),
         (f"{latency['p50']:.2f} ms" if latency else "–", "median latency", ""),
-        (f"{validation.found.memory_bytes.peak / 2**20:.0f} MiB", "peak memory", ""),
+        (mebibytes(validation.found.memory_bytes.peak), "memory of the model", ""),
     ]
-    if gate is not None:
-        outcome = ("passed", "good") if gate.passed else ("missed", "bad")
-        entries.append((outcome[0], f"gate of {percent(gate.least)} accuracy", outcome[1]))
+    if gates.accuracy is not None:
+        outcome, mood = _outcome(gates.accuracy.passed)
+        entries.append((outcome, f"gate of {percent(gates.accuracy.least)} accuracy", mood))
+    if gates.latency is not None:
+        outcome, mood = _outcome(gates.latency.passed)
+        budget = f"budget of {gates.latency.most_ms:g} ms at {gates.latency.at}"
+        entries.append((outcome, budget, mood))
     return report.tiles(entries)
 
 
-def _classes(found: Measurement, answers: Sequence[Answer]) -> str:
-    quality = found.quality
+def _outcome(passed: bool) -> tuple[str, str]:
+    return ("passed", "good") if passed else ("missed", "bad")
+
+
+def _compared(found: Measurement) -> str:
+    """The views side by side."""
+    rows = []
+    for view in found.views:
+        low, high = view.quality.accuracy_interval_95
+        rows.append(
+            [
+                view.input,
+                percent(view.quality.accuracy),
+                f"{percent(low, 1)} to {percent(high, 1)}",
+                percent(view.quality.macro.recall),
+                str(view.without_cell),
+                f"{view.acceptance.known_accepted} of {view.acceptance.known}",
+            ]
+        )
+    header = ["shown", "accuracy", "95 % interval", "macro recall", "no cell found", "accepted"]
+    text = (
+        "Every image was shown in both ways. The first row is judged; on a microscope the model "
+        "is shown crops."
+    )
+    return report.section(
+        "Whole images and crops", report.table(header, rows), report.paragraph(text)
+    )
+
+
+def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
+    """One view: scores by class, curves, what the threshold lets through."""
+    quality, labels = view.quality, list(view.quality.classes)
     header = ["class", "images", "recall", "precision", "F1", "AUC"]
     rows = [
         [
             name,
             str(own.images),
-            *(percent(share) for share in (own.recall, own.precision, own.f1)),
+            *(
+                percent(share if own.images else None)
+                for share in (own.recall, own.precision, own.f1)
+            ),
             _area(own.auc),
         ]
         for name, own in quality.classes.items()
@@ -102,41 +138,53 @@ def _classes(found: Measurement, answers: Sequence[Answer]) -> str:
     rows.append(
         [
             "mean over classes",
-            str(found.data.images),
+            str(view.images),
             *(percent(share) for share in (macro.recall, macro.precision, macro.f1)),
             _area(macro.auc),
         ]
     )
-    confusion, labels = quality.confusion, list(quality.classes)
-    matrix = np.array(confusion.counts, np.int64)
-    truth = [answer.image.label for answer in answers]
-    scores = np.array([answer.probabilities for answer in answers])
-    with tempfile.TemporaryDirectory() as folder:
-        first, second = Path(folder) / "confusion.png", Path(folder) / "roc.png"
-        plots.plot_confusion(matrix, labels, first, columns=confusion.columns)
-        plots.plot_roc(truth, scores, labels, second)
-        drawn = [
-            (first.read_bytes(), "confusion matrix, counts in the table of report.json"),
-            (second.read_bytes(), "ROC curves of one class against the rest"),
-        ]
+    truth = [answer.image.label for answer in answers.known]
+    scores = np.array([answer.probabilities for answer in answers.known])
+    counts = np.array(quality.confusion.counts, np.int64)
     low, high = (percent(value) for value in quality.accuracy_interval_95)
-    interval = (
-        f"Accuracy lies between {low} and {high} in 95 % of 1000 draws over "
-        f"{quality.interval_drawn_over}."
-    )
-    blocks = [report.table(header, rows), report.paragraph(interval), report.pictures(drawn)]
-    lost = found.data.without_cell
-    if lost:
-        blocks.insert(1, report.paragraph(f"No cell was found in {lost} images: counted as wrong."))
-    return report.section("Accuracy by class", *blocks)
+    blocks = [
+        report.table(header, rows),
+        report.paragraph(
+            f"Accuracy lies between {low} and {high} in 95 % of 1000 draws over "
+            f"{quality.interval_drawn_over}."
+        ),
+        report.drawings(
+            [
+                figures.confusion(counts, labels, quality.confusion.columns),
+                figures.roc(truth, scores, labels),
+                figures.reliability(view.reliability, view.calibration_error),
+            ]
+        ),
+        *map(report.paragraph, view.acceptance.sentences),
+    ]
+    if view.without_cell:
+        images = counted(view.without_cell, "image")
+        blocks.insert(1, report.paragraph(f"No cell was found in {images}: counted as wrong."))
+    if unknown:
+        blocks.append(_strangers(view))
+    shown = view.input.partition(",")[0]
+    return report.section(f"Accuracy by class: {shown}", *blocks)
+
+
+def _strangers(view: ViewFacts) -> str:
+    rows = [
+        [folder, str(images), str(accepted), percent(accepted / images, 1)]
+        for folder, (images, accepted) in view.acceptance.unknown_by_folder.items()
+    ]
+    return report.table(["unknown class", "images", "accepted", "share"], rows)
 
 
 def _area(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _mistakes(found: Measurement, answers: Sequence[Answer], find: bool) -> str:
-    wrong = wrong_answers(answers)
+def _mistakes(found: Measurement, answers: Answers) -> str:
+    wrong = wrong_answers(answers.known)
     if not wrong:
         return report.section("Mistakes", report.paragraph("None: every image was right."))
     labels = list(found.quality.classes)
@@ -146,37 +194,20 @@ def _mistakes(found: Measurement, answers: Sequence[Answer], find: bool) -> str:
         if answer.predicted is None:
             line, detail = f"no cell found, is {true}", ""
         else:
-            line = f"{labels[answer.predicted]} {percent(max(answer.probabilities), 1)}"
+            line = f"{labels[answer.predicted]} {percent(answer.probability, 1)}"
             detail = f"is {true} ({percent(answer.probabilities[answer.image.label], 1)}); "
-        entries.append((_card(answer, find), line, f"{detail}{answer.image.relative}"))
+        entries.append((_card(answer, answers.view), line, f"{detail}{answer.image.relative}"))
     listed = min(len(wrong), MISTAKES_SHOWN)
-    text = f"{len(wrong)} of {len(answers)} images; the {listed} most confident first."
+    first = "" if listed == 1 else f"; the {listed} most confident first"
+    shown = answers.view.value.partition(",")[0]
+    text = f"{len(wrong)} of {len(answers.known)} images ({shown}){first}."
     return report.section("Mistakes", report.paragraph(text), report.cards(entries))
 
 
-def wrong_answers(answers: Sequence[Answer]) -> list[Answer]:
-    """Return the wrong answers, the most confident first."""
-    wrong = [answer for answer in answers if answer.predicted != answer.image.label]
-    return sorted(wrong, key=lambda a: (-max(a.probabilities), a.image.relative))
-
-
-def mistakes(answers: Sequence[Answer], classes: Sequence[str]) -> list[Mistake]:
-    """Return the wrong answers for the report, the most confident first."""
-    return [
-        Mistake(
-            image=answer.image.relative,
-            true=classes[answer.image.label],
-            predicted=None if answer.predicted is None else classes[answer.predicted],
-            probability=max(answer.probabilities),
-        )
-        for answer in wrong_answers(answers)
-    ]
-
-
-def _card(answer: Answer, find: bool) -> bytes:
+def _card(answer: Answer, view: View) -> bytes:
     """What the model saw, small, as JPEG."""
     image = decode(answer.image.path)
-    picture = model_picture(image, find=find)
+    picture = model_picture(image, view)
     picture = image if picture is None else picture
     scale = min(1.0, 2 * _CARD_SIDE / max(picture.shape[:2]))
     size = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
@@ -185,32 +216,42 @@ def _card(answer: Answer, find: bool) -> bytes:
     return content.tobytes()
 
 
-def _speed(found: Measurement, answers: Sequence[Answer]) -> str:
+def _speed(validation: ValidationReport, answers: Sequence[Answers]) -> str:
+    found = validation.found
     kernels, memory, latency = found.kernels, found.memory_bytes, found.latency_ms
-    grown = memory.peak - memory.before_model
     entries = [
+        ("machine", found.machine.words),
+        ("system", f"{found.machine.system}, Python {found.machine.python}"),
         ("kernels that ran", f"{kernels.used} (asked for: {kernels.asked})"),
         ("arithmetic", kernels.arithmetic),
         ("runtime", f"{kernels.runtime}, one thread"),
-        (
-            "peak memory",
-            f"{memory.peak / 2**20:.1f} MiB, {grown / 2**20:.1f} MiB of it since "
-            "before the model was loaded",
-        ),
-        ("machine", f"{found.machine.system}, {found.machine.processor}"),
+        ("memory of the model's process", _grown(memory.peak, memory.before_model)),
+        ("date", validation.date),
+        ("command", validation.command),
     ]
     if latency is None:
-        return report.section("Speed and memory", report.pairs(entries))
+        return report.section("Speed, memory and machine", report.pairs(entries))
     entries.insert(
         2, ("latency", ", ".join(f"{name} {value:.2f} ms" for name, value in latency.items()))
     )
-    times = [1000 * a.seconds for a in answers if a.predicted is not None]
+    times = [
+        1000 * answer.seconds
+        for own in answers
+        for answer in own.known
+        if not math.isnan(answer.seconds)
+    ]
     marks = {name: value for name, value in latency.items() if name != "mean"}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "latency.png"
-        plots.plot_histogram(times, path, title="Latency of one inference", unit="ms", marks=marks)
-        drawn = [(path.read_bytes(), "histogram of the latencies")]
-    return report.section("Speed and memory", report.pairs(entries), report.pictures(drawn))
+    drawn = figures.histogram(times, title="Latency of one inference", unit="ms", marks=marks)
+    return report.section(
+        "Speed, memory and machine", report.pairs(entries), report.drawings([drawn])
+    )
+
+
+def _grown(peak: int | None, before: int | None) -> str:
+    if peak is None or before is None:
+        return mebibytes(peak)
+    grown = mebibytes(peak - before)
+    return f"{mebibytes(peak)}, {grown} of it since before the model was loaded"
 
 
 def _about(model: ModelFacts) -> str:

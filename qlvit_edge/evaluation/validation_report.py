@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from qlvit_edge.evaluation.quality import Quality
+from qlvit_edge.evaluation.metrics import ReliabilityBin
+from qlvit_edge.evaluation.quality import Acceptance, Quality
+from qlvit_edge.evaluation.verdict import Gates, Verdict
 from qlvit_edge.inference.golden import GoldenReport
+from qlvit_edge.measuring.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,19 @@ class DataFacts:
 
     Attributes:
         folder: where they are.
-        images: how many.
+        images: how many of the model's classes were measured.
         classes: how many of each class.
-        input: what was classified of each, in words.
+        input: what was classified of each and judged, in words.
         without_cell: images in which no cell was found.
         unusual: kinds of images that are not plain 8-bit RGB, with their numbers.
+        damaged: images that were left out because they cannot be read, with the reason.
+        unknown: images of classes that the model does not know, by class folder.
+        split_fingerprint: of the split whose test side they are; None without a split.
+        split_of_training: whether the model was trained with that split; None where that is
+            not known.
+        whole_test_side: whether all of a split's test side was measured.
+        training_images: how many of them the model was trained on, by content; None where its
+            training images are not known.
     """
 
     folder: str
@@ -56,19 +67,52 @@ class DataFacts:
     input: str
     without_cell: int
     unusual: dict[str, int]
+    damaged: dict[str, str]
+    unknown: dict[str, int]
+    split_fingerprint: str | None
+    split_of_training: bool | None
+    whole_test_side: bool
+    training_images: int | None
+
+
+@dataclass(frozen=True)
+class ViewFacts:
+    """How right the answers are when the images are shown in one way.
+
+    Attributes:
+        name: `whole_image` or `cell_crop`.
+        input: what was shown of each, in words.
+        images: of the model's classes.
+        without_cell: of these, images in which no cell was found: counted as wrong.
+        quality: of the answers.
+        acceptance: what the threshold lets through.
+        reliability: share of right answers by probability.
+        calibration_error: mean distance of the two, 0 to 1; None without answers.
+    """
+
+    name: str
+    input: str
+    images: int
+    without_cell: int
+    quality: Quality
+    acceptance: Acceptance
+    reliability: tuple[ReliabilityBin, ...]
+    calibration_error: float | None
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Largest resident size of the process, in bytes.
+    """Largest resident size of the process that runs the model and nothing else, in bytes.
+
+    None where the system hides it.
 
     Attributes:
         peak: until the end.
         before_model: until the model was loaded.
     """
 
-    peak: int
-    before_model: int
+    peak: int | None
+    before_model: int | None
 
 
 @dataclass(frozen=True)
@@ -93,56 +137,33 @@ class KernelFacts:
 
 
 @dataclass(frozen=True)
-class Host:
-    """The device.
-
-    Attributes:
-        processor: its architecture.
-        system: its operating system.
-        python: version.
-    """
-
-    processor: str
-    system: str
-    python: str
-
-
-@dataclass(frozen=True)
 class Measurement:
     """What `validation.validate` measured.
 
     Attributes:
         model: the file.
         data: the images.
-        quality: how right the answers are.
+        views: what was shown of the images and how right the answers were; the first is judged.
         golden: how the golden pairs came out.
         latency_ms: mean and percentiles of an inference; None where there was none.
-        memory_bytes: of the process.
+        memory_bytes: of the process that ran the model.
         kernels: what ran.
         machine: the device.
     """
 
     model: ModelFacts
     data: DataFacts
-    quality: Quality
+    views: tuple[ViewFacts, ...]
     golden: GoldenReport
     latency_ms: dict[str, float] | None
     memory_bytes: Memory
     kernels: KernelFacts
-    machine: Host
+    machine: Machine
 
-
-@dataclass(frozen=True)
-class Gate:
-    """The accuracy that was asked for.
-
-    Attributes:
-        least: it, 0 to 1.
-        passed: whether it was reached.
-    """
-
-    least: float
-    passed: bool
+    @property
+    def quality(self) -> Quality:
+        """That of the view that is judged."""
+        return self.views[0].quality
 
 
 @dataclass(frozen=True)
@@ -168,33 +189,42 @@ class ValidationReport:
 
     Attributes:
         found: the measurement.
-        split_of_training: whether the images are of the split that the model was trained
-            with; None where that is not known.
+        verdict: passed, failed or a reduced proof.
+        gates: what was asked for.
         notes: sentences.
-        gate: the accuracy that was asked for; None where none was.
-        mistakes: the most confident first.
+        mistakes: of the view that is judged, the most confident first.
+        date: when it was measured, ISO 8601 with the zone.
+        command: the command line.
     """
 
     found: Measurement
-    split_of_training: bool | None = None
+    verdict: Verdict
+    gates: Gates
     notes: tuple[str, ...] = ()
-    gate: Gate | None = None
     mistakes: tuple[Mistake, ...] = field(default=())
+    date: str = ""
+    command: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """Return the report for JSON."""
+        """Return the report for JSON; the judged view's figures stand at the top."""
         found = self.found
-        data = {**asdict(found.data), "split_of_training": self.split_of_training}
+        judged = found.views[0]
         return {
-            **asdict(found.quality),
+            "verdict": asdict(self.verdict),
+            "date": self.date,
+            "command": self.command,
+            **asdict(judged.quality),
+            "acceptance": asdict(judged.acceptance),
             "model": asdict(found.model),
-            "data": data,
+            "data": asdict(found.data),
+            "views": {view.name: asdict(view) for view in found.views},
             "golden": found.golden.as_dict(),
             "latency_ms": found.latency_ms,
             "memory_bytes": asdict(found.memory_bytes),
             "kernels": asdict(found.kernels),
             "machine": asdict(found.machine),
             "notes": list(self.notes),
-            "gate": None if self.gate is None else asdict(self.gate),
+            "gate": None if self.gates.accuracy is None else asdict(self.gates.accuracy),
+            "latency_gate": None if self.gates.latency is None else asdict(self.gates.latency),
             "mistakes": [asdict(mistake) for mistake in self.mistakes],
         }

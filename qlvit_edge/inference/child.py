@@ -110,6 +110,11 @@ class Child:
     def alive(self) -> bool:  # noqa: D102 - described by the class
         return self._finish.alive and self._owner == os.getpid()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def call(
         self,
         seconds: float,

@@ -54,6 +54,11 @@ class RemoteNetwork:
         self._lost: str | None = None
         self._child = self._start()
 
+    @property
+    def pid(self) -> int:
+        """Number of the process; another one after `restart`."""
+        return self._child.pid
+
     def run(self, values: Array) -> Array:
         """Run once on values of the input's shape and type; returns the output.
 

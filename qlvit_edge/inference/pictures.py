@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.preprocess import decode, to_rgb8
+from qlvit_edge.imagefile.stored import upright
+from qlvit_edge.preprocess import at_white_level, decode
 
 _AS_STORED = frozenset({"L", "RGB", "RGBA", "I;16", "I;16L", "I;16B"})
 """Pillow's modes whose values are taken as they are."""
@@ -39,7 +40,7 @@ def rgb8(picture: object) -> NDArray[np.uint8]:
             Pillow (turned upright as its EXIF data say), or values 0 to 255 (uint8) or 0 to
             65535 (uint16) as an array or nested lists: (H, W) or (H, W, 1) grey, (H, W, 3) RGB,
             (H, W, 4) RGB and alpha. Lists are of whole numbers 0 to 255. Grey is repeated, alpha
-            laid over white, 16 bit divided by 257.
+            laid over white, 16 bit divided by 257, or at the white level that is set.
 
     Raises:
         DataError: it is none of these, or the file cannot be decoded.
@@ -85,7 +86,7 @@ def _from_array(values: NDArray[Any]) -> NDArray[np.uint8]:
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.ndim == 3:
         values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]
-    return to_rgb8(values)
+    return at_white_level(values, "image")
 
 
 def _from_lists(picture: Sequence[Any]) -> NDArray[np.uint8]:
@@ -130,21 +131,10 @@ def _from_pillow(picture: _PillowImage) -> NDArray[np.uint8]:
     except Exception as error:  # a file that is read only now, and is damaged
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise DataError("image", f"Pillow cannot read it ({reason})", "replace the file") from error
-    return _upright(_from_array(values), orientation)
+    return np.ascontiguousarray(upright(_from_array(values), orientation))
 
 
 def _orientation(picture: Any) -> int:
     exif = picture.getexif() if hasattr(picture, "getexif") else {}
     value = exif.get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation (TIFF 6.0, tag 274)."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)

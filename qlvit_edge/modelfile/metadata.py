@@ -17,7 +17,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import DataError, ModelFileError
@@ -29,9 +37,12 @@ LABELS_FILE = "labels.txt"
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
 MOST_GOLDEN_PAIRS = 64
 MAX_METADATA_BYTES = 16 * 1024 * 1024
+IMAGING_FIELDS = ("stain", "camera", "objective")
+"""What is said of the slides and the microscope, where somebody did."""
 
 _Int8 = Annotated[int, Field(ge=-128, le=127)]
 _Side = Annotated[int, Field(ge=1, le=4096)]
+_Described = Annotated[str, Field(min_length=1, max_length=200)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -148,6 +159,10 @@ class ModelMetadata(_Strict):
         training_data: what it was trained on, in words.
         intended_use: what it is for, in words.
         unknown_cells: kinds of cells that it was never shown.
+        stain: of the slides it was trained on, in words; None if it was not said (the field is
+            then left out of the file), as the next two.
+        camera: that took the images.
+        objective: of the microscope.
         accuracy: measured figures by name, as fractions.
         golden: golden pairs.
         tried_forms: that the arithmetic is one on all processors; None in files of format 1.
@@ -169,10 +184,20 @@ class ModelMetadata(_Strict):
     training_data: str
     intended_use: str = "research use only, not for diagnosis"
     unknown_cells: list[str] = Field(default_factory=list)
+    stain: _Described | None = None
+    camera: _Described | None = None
+    objective: _Described | None = None
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
     golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
     tried_forms: TriedForms | None = None
     created_by: str
+
+    @model_serializer(mode="wrap")
+    def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what nobody said, so that such files are as they were before it could be."""
+        fields: dict[str, Any] = serialise(self)
+        unsaid = [name for name in IMAGING_FIELDS if fields.get(name, "") is None]
+        return {name: value for name, value in fields.items() if name not in unsaid}
 
     @property
     def channels(self) -> int:

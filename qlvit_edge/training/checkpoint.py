@@ -2,11 +2,12 @@
 
 ::
 
-    run.json            network network, classes, data, settings, unknown cells   (RunConfig)
+    run.json            network, classes, data, settings, unknown cells   (RunConfig)
     split.json          the split it was trained on
     best.safetensors    averaged weights of the best epoch: what is calibrated and converted
     last.safetensors    everything `--resume` needs, in one file, so that it is consistent
-    metrics.csv/.json   one row an epoch; final figures
+    metrics.csv/.json   one row per epoch; final figures
+    tensorboard/        the same rows for TensorBoard, with --tensorboard
     curves.png, confusion.png
     calibration.json    written by `qlvit-edge calibrate`
 
@@ -22,7 +23,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +31,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from qlvit_edge.choices import Balance
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -43,12 +45,35 @@ LAST_FILE = "last.safetensors"
 SPLIT_FILE = "split.json"
 CALIBRATION_FILE = "calibration.json"
 BUNDLED_CROPS: Final = "bundled:crops"
-DESCRIPTION_FIELDS: Final = ("unknown_cells", "golden_images")
+DESCRIPTION_FIELDS: Final = ("unknown_cells", "golden_images", "stain", "camera", "objective")
 """Fields of run.json that describe the model and decide nothing in training."""
+
+HOLD_OUT_DRAW: Final = 2
+"""How `hold_out` draws; recorded, since the images it drew are drawn again when they are needed."""
+
+Described = Annotated[str, Field(min_length=1, max_length=200)]
+"""A line of text that a person wrote about the model."""
 
 
 class TrainingSettings(BaseModel):
-    """What besides the data and the network decides a training run."""
+    """What besides the data and the network decides a training run.
+
+    Attributes:
+        epochs: in all.
+        batch: images per step.
+        peak_rate: highest learning rate.
+        weight_decay: AdamW's, of weights with two or more axes.
+        validation: share of the training images held out.
+        seed: of everything random.
+        settle: share of a cycle's epochs, at its end, in which colours are left as they are.
+        earlier_cycles: epochs after which earlier cycles ended: a run of 24 that was extended
+            to 40 has (24,), see `qlvit_edge.training.schedule`.
+        balance: ``loss`` weighs classes in the loss by their inverse frequency, ``sampling``
+            draws every class equally often.
+        patience: epochs without a better one after which a cycle ends; 0: none.
+        hold_out_draw: how the validation images were drawn; None where there are none, and in
+            runs from before this was recorded.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +84,20 @@ class TrainingSettings(BaseModel):
     validation: float
     seed: int
     settle: float = 0.0
+    earlier_cycles: tuple[int, ...] = ()
+    balance: Balance = "none"
+    patience: int = 0
+    hold_out_draw: Literal[2] | None = None
+
+    @property
+    def cycle_ends(self) -> tuple[int, ...]:
+        """The epochs after which each cycle of the learning rate ends."""
+        return (*self.earlier_cycles, self.epochs)
+
+    def cycle_of(self, epoch: int) -> tuple[int, int]:
+        """Return where the cycle begins that an epoch (from 0) is in, and where it ends."""
+        end = next(end for end in self.cycle_ends if epoch < end)
+        return max((other for other in self.earlier_cycles if other <= epoch), default=0), end
 
 
 class RunConfig(BaseModel):
@@ -75,6 +114,9 @@ class RunConfig(BaseModel):
         unknown_cells: kinds of cells it was never shown; every file made of it says so.
         golden_images: folder of images that may travel in its files, one folder per class,
             relative to the run folder; or ``bundled:crops``, those of the package.
+        stain: of the slides, in words; None if it was not said, as the next two.
+        camera: that took the images.
+        objective: of the microscope.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +130,31 @@ class RunConfig(BaseModel):
     white_level: int | None = None
     unknown_cells: list[str] = Field(default_factory=list)
     golden_images: str = BUNDLED_CROPS
+    stain: Described | None = None
+    camera: Described | None = None
+    objective: Described | None = None
+
+    def continues(self, earlier: RunConfig, epoch: int) -> bool:
+        """Tell whether a run with these settings may go on from where an earlier one stands.
+
+        All that decides training must be equal, but for more epochs in another cycle.
+
+        Args:
+            earlier: what the state was written by.
+            epoch: epochs that it has trained; a cycle that early stopping ended ends there.
+        """
+        ends, before = self.training.cycle_ends, earlier.training.cycle_ends
+        if len(ends) < len(before) or ends[: len(before) - 1] != before[:-1]:
+            return False
+        reached = (before[-1],) if len(ends) == len(before) else (before[-1], epoch)
+        return ends[len(before) - 1] in reached and _undescribed(self) == _undescribed(earlier)
+
+
+def _undescribed(run: RunConfig) -> dict[str, Any]:
+    """What decides training, but for the number of epochs."""
+    fields = run.model_dump(exclude=set(DESCRIPTION_FIELDS))
+    del fields["training"]["epochs"], fields["training"]["earlier_cycles"]
+    return fields
 
 
 @dataclass(frozen=True)

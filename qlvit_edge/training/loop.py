@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,18 @@ from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
-    DESCRIPTION_FIELDS,
     FORMAT,
     LAST_FILE,
     RunConfig,
-    load_tensors,
-    load_weights,
     save_tensors,
 )
-from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+from qlvit_edge.training.schedule import (
+    MovingAverage,
+    learning_rate,
+    restarted_rate,
+    temperature,
+)
+from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
 
 EVALUATION_BATCH = 128
 GRADIENT_CLIP = 2.0
@@ -57,55 +61,6 @@ class Progress:
     images_per_second: float
 
 
-@dataclass
-class TrainingState:
-    """Everything that changes while training; saved and restored as one file."""
-
-    network: QLViT
-    average: QLViT
-    optimiser: torch.optim.AdamW
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def save(self, path: Path, settings: dict[str, object]) -> None:
-        """Write the state to ``path`` atomically."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
-        header = {
-            "format": FORMAT,
-            "epoch": self.epoch,
-            "history": self.history,
-            "settings": settings,
-        }
-        save_tensors(path, tensors, header)
-
-    def restore(self, path: Path, settings: dict[str, object]) -> None:
-        """Continue from a file that `save` wrote for the same settings.
-
-        Raises:
-            CheckpointError: missing, damaged or from a run with other settings.
-        """
-        tensors, header = load_tensors(path)
-        if header.get("settings") != settings:
-            raise CheckpointError(
-                path,
-                "was written by a run with other settings",
-                "resume with the options of that run, or train into another folder",
-            )
-        load_weights(self.network, _below("network.", tensors), path)
-        load_weights(self.average, _below("average.", tensors), path)
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _below("optimiser.", tensors).items():
-            index, key = name.split(".", 1)
-            states.setdefault(int(index), {})[key] = tensor
-        loaded = self.optimiser.state_dict()
-        self.optimiser.load_state_dict({**loaded, "state": states})
-        self.epoch = header["epoch"]
-        self.history = header["history"]
-
-
 def train(
     run: RunConfig,
     folder: Path,
@@ -114,7 +69,7 @@ def train(
     device: torch.device,
     resume: bool,
     report: Callable[[Progress], None],
-    epoch_done: Callable[[dict[str, float]], None] = lambda row: None,
+    epoch_done: Callable[[Row, int], None] = lambda row, best: None,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
@@ -130,12 +85,13 @@ def train(
         device: where to train.
         resume: continue from the folder's last state.
         report: told the state after every batch.
-        epoch_done: told the epoch's row of the history once it is on the disk.
+        epoch_done: told the epoch's row of the history once it is on the disk, and the best
+            epoch so far.
 
     Raises:
-        CheckpointError: ``resume`` and the folder's last state does not fit this run.
+        CheckpointError: ``resume`` and the folder's last state does not fit this run, or the
+            loss is no longer a number.
     """
-    settings: dict[str, object] = run.model_dump(mode="json", exclude=set(DESCRIPTION_FIELDS))
     torch.manual_seed(run.training.seed)
     network = QLViT(run.network).to(device)
     average = copy.deepcopy(network)
@@ -143,23 +99,36 @@ def train(
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
     state = TrainingState(network, average, optimiser)
     if resume and (folder / LAST_FILE).exists():  # killed in its first epoch: begin again
-        state.restore(folder / LAST_FILE, settings)
+        state.restore(folder / LAST_FILE, run)
         write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
-    steps = -(-len(cached) // run.training.batch)
-    while state.epoch < run.training.epochs:
-        row = _train_epoch(state, moving, run, cached, device, steps, report)
+    trainer = _EpochTrainer(run, cached, device, report)
+    while not has_stopped(state.history, run.training):
+        row = trainer.train(state, moving)
         if validation:
-            labels, logits = predict(average, validation, run.network, device)
-            row["validation_accuracy"] = float((logits.argmax(1) == labels).mean())
+            row |= _validate(average, validation, run, device)
         state.history.append(row)
         state.epoch += 1
-        if _is_best(state.history):
+        best = best_epoch(state.history)
+        if best == state.epoch:
             header = {"format": FORMAT, "epoch": state.epoch}
             save_tensors(folder / BEST_FILE, dict(average.state_dict()), header)
-        state.save(folder / LAST_FILE, settings)
+        state.save(folder / LAST_FILE, run)
         write_text(folder / METRICS_FILE, _as_csv(state.history))
-        epoch_done(row)
+        epoch_done(row, best)
     return state
+
+
+def _validate(
+    average: nn.Module, validation: Sequence[LabelledImage], run: RunConfig, device: torch.device
+) -> Row:
+    """Return the averaged network's accuracy; in a balanced run also the classes' mean recall."""
+    labels, logits = predict(average, validation, run.network, device)
+    right = logits.argmax(1) == labels
+    row = {"validation_accuracy": float(right.mean())}
+    if run.training.balance != "none":
+        recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
+        row["validation_recall"] = float(np.mean(recalls))
+    return row
 
 
 @torch.no_grad()
@@ -193,58 +162,96 @@ def to_input(views: NDArray[np.uint8], device: torch.device) -> Tensor:
     return torch.from_numpy(views).to(device).permute(0, 3, 1, 2).float().contiguous()
 
 
-def _train_epoch(
-    state: TrainingState,
-    moving: MovingAverage,
-    run: RunConfig,
-    cached: Sequence[CachedImage],
-    device: torch.device,
-    steps: int,
-    report: Callable[[Progress], None],
-) -> dict[str, float]:
-    """Train one epoch of ``steps`` steps; returns its row of the history."""
-    training = run.training
-    state.network.train()
-    loss_sum, correct, seen, rate = 0.0, 0, 0, 0.0
-    began = time.monotonic()
-    settling = state.epoch >= round((1 - training.settle) * training.epochs)
-    batches = training_batches(
-        cached,
-        run.network.input_size,
-        training.batch,
-        training.seed,
-        state.epoch,
-        channels=run.network.channels,
-        vary_look=not settling,
-    )
-    for index, (views, labels) in enumerate(batches):
-        step = state.epoch * steps + index
-        progress = step / (training.epochs * steps)
-        rate = learning_rate(training.peak_rate, progress)
-        set_temperature(state.network, temperature(progress))
-        loss, right = _step(state, rate, to_input(views, device), torch.from_numpy(labels))
-        moving.update(state.network, step)
-        seen += len(labels)
-        loss_sum += loss * len(labels)
-        correct += right
-        speed = seen / (time.monotonic() - began)
-        report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
-    return {
-        "epoch": state.epoch + 1,
-        "loss": loss_sum / seen,
-        "training_accuracy": correct / seen,
-        "learning_rate": rate,
-        "seconds": time.monotonic() - began,
-    }
+class _EpochTrainer:
+    """Trains one epoch at a time; holds what is the same in all of them."""
+
+    def __init__(
+        self,
+        run: RunConfig,
+        cached: Sequence[CachedImage],
+        device: torch.device,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.run = run
+        self.cached = cached
+        self.device = device
+        self.report = report
+        self.steps = -(-len(cached) // run.training.batch)
+        self.weights: Tensor | None = None
+        if run.training.balance == "loss":
+            self.weights = class_weights([entry.label for entry in cached], len(run.classes))
+            self.weights = self.weights.to(device)
+
+    def train(self, state: TrainingState, moving: MovingAverage) -> Row:
+        """Train one epoch; returns its row of the history.
+
+        Raises:
+            CheckpointError: the loss is no longer a number.
+        """
+        training = self.run.training
+        state.network.train()
+        loss_sum, correct, seen, rate = 0.0, 0, 0, 0.0
+        began = time.monotonic()
+        start, end = training.cycle_of(state.epoch)
+        settling = state.epoch >= start + round((1 - training.settle) * (end - start))
+        batches = training_batches(
+            self.cached,
+            self.run.network.input_size,
+            training.batch,
+            training.seed,
+            state.epoch,
+            channels=self.run.network.channels,
+            vary_look=not settling,
+            balanced=training.balance == "sampling",
+        )
+        for index, (views, labels) in enumerate(batches):
+            progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
+            cycle = restarted_rate if start else learning_rate
+            rate = cycle(training.peak_rate, progress)
+            set_temperature(state.network, 1.0 if start else temperature(progress))
+            images = to_input(views, self.device)
+            loss, right = _step(state, rate, images, torch.from_numpy(labels), self.weights)
+            if not math.isfinite(loss):
+                raise CheckpointError(
+                    f"epoch {state.epoch + 1}",
+                    f"the loss is {loss} in step {index + 1}",
+                    "train again with a lower --rate",
+                )
+            moving.update(state.network, state.epoch * self.steps + index)
+            seen += len(labels)
+            loss_sum += loss * len(labels)
+            correct += right
+            speed = seen / (time.monotonic() - began)
+            self.report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
+        return {
+            "epoch": state.epoch + 1,
+            "loss": loss_sum / seen,
+            "training_accuracy": correct / seen,
+            "learning_rate": rate,
+            "seconds": time.monotonic() - began,
+        }
 
 
-def _step(state: TrainingState, rate: float, images: Tensor, labels: Tensor) -> tuple[float, int]:
+def class_weights(labels: Sequence[int], classes: int) -> Tensor:
+    """Return weights (classes,) of the loss: images / (classes · images of the class).
+
+    Their mean over the images is 1; a class without images has 0.
+    """
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).double()
+    present = int((counts > 0).sum())
+    weights = len(labels) / (present * counts.clamp(min=1))
+    return torch.where(counts > 0, weights, 0.0).float()
+
+
+def _step(
+    state: TrainingState, rate: float, images: Tensor, labels: Tensor, weights: Tensor | None = None
+) -> tuple[float, int]:
     """Take one optimiser step; returns the mean loss and the number of right answers."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     labels = labels.to(images.device)
     logits = state.network(images)
-    loss = nn.functional.cross_entropy(logits, labels)
+    loss = nn.functional.cross_entropy(logits, labels, weights)
     state.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_CLIP)
@@ -259,16 +266,6 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _is_best(history: list[dict[str, float]]) -> bool:
-    """Tell whether the last epoch is the best so far; of equals, the later one."""
-    scores = [row.get("validation_accuracy", 0.0) for row in history]
-    return scores[-1] >= max(scores)
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _as_csv(history: list[dict[str, float]]) -> str:

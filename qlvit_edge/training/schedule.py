@@ -1,4 +1,11 @@
-"""What changes from step to step: learning rate, temperature τ and the moving average."""
+"""What changes from step to step: learning rate, temperature τ and the moving average.
+
+The learning rate runs in cycles. A run has one, over all its epochs: warm-up, then a cosine to
+zero. Epochs that are added to a finished run are a cycle of their own, a warm restart
+(Loshchilov and Hutter, "SGDR", ICLR 2017): from `RESTART_SHARE` of the peak, since the network is
+trained, in a cosine to zero, and τ stays at 1. So a run that was extended does not depend on when
+that was decided, and what was trained before is what it would have been.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +19,7 @@ from qlvit_edge.model.dynamic_conv import TEMPERATURE_START
 WARM_UP = 0.15
 ANNEALED_AFTER = 0.2
 AVERAGE_DECAY = 0.998
+RESTART_SHARE = 0.5
 _COPIED = ("temperature", "quantiser.low", "quantiser.high")
 
 
@@ -20,6 +28,11 @@ def learning_rate(peak: float, progress: float) -> float:
     if progress < WARM_UP:
         return peak * (0.05 + 0.95 * progress / WARM_UP)
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+
+
+def restarted_rate(peak: float, progress: float) -> float:
+    """Every later cycle: from half the peak in a cosine to zero; ``progress`` from 0 to 1."""
+    return peak * RESTART_SHARE * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def temperature(progress: float) -> float:

@@ -1,24 +1,15 @@
-"""One training session at a terminal: images, loop, progress, final figures and pictures."""
+"""One training session: images, loop, final figures and pictures. What it shows is a listener's."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.loader import (
@@ -28,7 +19,7 @@ from qlvit_edge.data.loader import (
     check_images,
 )
 from qlvit_edge.data.split import Split, require_fit, select
-from qlvit_edge.errors import DeviceError
+from qlvit_edge.errors import CheckpointError, DeviceError
 from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
@@ -36,14 +27,40 @@ from qlvit_edge.preprocess import note_on
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
+    LAST_FILE,
     RUN_FILE,
     SPLIT_FILE,
     RunConfig,
     load_tensors,
     load_weights,
+    read_run_config,
     write_run_config,
 )
+from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out
+from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.state import Row, has_stopped, read_history, score
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished training has reached.
+
+    Attributes:
+        epochs: trained.
+        best_epoch: whose weights are kept.
+        validation: what it was chosen by; None without validation images.
+        test_images: how many.
+        whole_image: accuracy on the test images.
+        cell_crop: the same on the crops of their cells.
+    """
+
+    epochs: int
+    best_epoch: int
+    validation: float | None
+    test_images: int
+    whole_image: float
+    cell_crop: float
 
 
 def choose_device(name: str) -> torch.device:
@@ -59,6 +76,71 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def continued(run: RunConfig, out: Path, epochs: int | None) -> RunConfig:
+    """Return how the run in a folder goes on: with its own number of epochs, or with more.
+
+    More epochs than it was to have are another cycle, which begins where the last one ended or
+    was stopped early.
+
+    Args:
+        run: what was asked for.
+        out: a run folder.
+        epochs: asked for in all; None: as many as the run has.
+
+    Raises:
+        CheckpointError: the folder's run has more epochs, or other data or options.
+    """
+    recorded = read_run_config(out)
+    there = recorded.training
+    ends = there.cycle_ends
+    if epochs is not None and epochs < there.epochs:
+        raise CheckpointError(
+            out,
+            f"holds a run of {there.epochs} epochs",
+            f"resume with --epochs {there.epochs} or more, or choose another --out",
+        )
+    if epochs is not None and epochs > there.epochs:
+        history = read_history(out / LAST_FILE) if (out / LAST_FILE).exists() else []
+        ended = len(history) if has_stopped(history, there) else there.epochs
+        ends = (*there.earlier_cycles, ended, epochs)
+    settings = run.training.model_copy(update={"epochs": ends[-1], "earlier_cycles": ends[:-1]})
+    asked = run.model_copy(update={"training": settings, "golden_images": recorded.golden_images})
+    before = recorded.model_copy(
+        update={
+            "training": there.model_copy(
+                update={"epochs": settings.epochs, "earlier_cycles": settings.earlier_cycles}
+            )
+        }
+    )
+    if asked != before:
+        raise CheckpointError(
+            out,
+            f"holds a run with other data or options ({_first_difference(before, asked)})",
+            "resume with the options of that run, or choose another --out",
+        )
+    return asked
+
+
+def _first_difference(there: RunConfig, here: RunConfig) -> str:
+    """Name the first setting that differs, with both values."""
+    for one, other in (
+        (there, here),
+        (there.training, here.training),
+        (there.network, here.network),
+    ):
+        for name in type(one).model_fields:
+            found, asked = getattr(one, name), getattr(other, name)
+            if found != asked and name not in ("training", "network"):
+                return f"{name.replace('_', ' ')}: {_shown(found)} there, {_shown(asked)} here"
+    raise AssertionError("they are equal")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return "not recorded" if value is None else str(value)
+
+
 def run_training(
     run: RunConfig,
     out: Path,
@@ -66,103 +148,84 @@ def run_training(
     split: Split,
     device: torch.device,
     resume: bool,
-) -> None:
-    """Train and write everything the run folder holds; shows progress on a terminal.
+    listener: Listener,
+    *,
+    tensorboard: bool = False,
+) -> Outcome:
+    """Train and write everything the run folder holds.
 
     Every image is decoded before the first file is written.
 
+    Args:
+        run: network and settings; where ``resume``, see `continued`.
+        out: the run folder, which exists.
+        folder: the images.
+        split: which of them train and test.
+        device: where to train.
+        resume: continue what the folder holds.
+        listener: told how far it is.
+        tensorboard: write event files too.
+
     Raises:
         DataError: the split does not fit the folder, or an image does not decode.
-        CheckpointError: ``resume`` does not fit.
+        CheckpointError: ``resume`` does not fit, or the loss is no longer a number.
     """
     require_fit(split, folder)
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
     )
     test = select(folder, split.test)
-    with _progress() as progress:
-        cached = _prepare(run, training, [*validation, *test], progress)
-        if not (resume and (out / RUN_FILE).exists()):
-            write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
-            write_run_config(out, run)
-        report = _reporter(progress, run.training.epochs, len(cached))
-        log = _log_to(sys.stderr, run.training.epochs) if progress.disable else _no_log
-        state = loop.train(run, out, cached, validation, device, resume, report, log)
-    _finish(run, out, state.history, test, device)
+    cached = _prepare(run, training, [*validation, *test], listener)
+    if not (resume and (out / RUN_FILE).exists()):
+        write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
+        write_run_config(out, run)
+    elif read_run_config(out) != run:
+        write_run_config(out, run)
+    listener.begun(run.training.epochs, len(cached))
+    with _events(out, resume, tensorboard) as write:
+
+        def epoch_done(row: Row, best: int) -> None:
+            write(row)
+            listener.epoch_done(row, best)
+
+        state = loop.train(
+            run, out, cached, validation, device, resume, listener.batch_done, epoch_done
+        )
+    return _finish(run, out, state.history, test, device)
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+def _events(
+    out: Path, resume: bool, tensorboard: bool
+) -> AbstractContextManager[Callable[[Row], None]]:
+    if not tensorboard:
+        return nullcontext(lambda row: None)
+    last = out / LAST_FILE
+    return event_file(out, len(read_history(last)) if resume and last.exists() else 0)
 
 
 def _prepare(
     run: RunConfig,
     training: Sequence[LabelledImage],
     others: Sequence[LabelledImage],
-    progress: Progress,
+    listener: Listener,
 ) -> list[CachedImage]:
     """Decode the training images, check the others, say what is unusual about them."""
     kinds: list[str] = []
-    total = len(training) + len(others)
-    task = progress.add_task("preparing images", total=total, figures="")
-    size = run.network.input_size
-    cached = cache_images(training, size, lambda: progress.advance(task), kinds)
-    check_images(others, lambda: progress.advance(task), kinds)
-    progress.remove_task(task)
+    with listener.preparing(len(training) + len(others)) as advance:
+        cached = cache_images(training, run.network.input_size, advance, kinds)
+        check_images(others, advance, kinds)
     if kinds:
-        print(note_on(Counter(kinds)))
+        listener.noted(note_on(Counter(kinds)))
     return cached
-
-
-def _reporter(progress: Progress, epochs: int, images: int) -> Callable[[loop.Progress], None]:
-    """Return what draws the loop's progress, beginning at the epoch it resumes."""
-    task = progress.add_task("training", total=epochs * images, figures="")
-
-    def report(now: loop.Progress) -> None:
-        figures = (
-            f"epoch {now.epoch + 1}/{epochs}  loss {now.loss:.3f}  "
-            f"accuracy {now.accuracy:.1%}  {now.images_per_second:.0f} images/s"
-        )
-        done = max(int(progress.tasks[0].completed), now.epoch * images) + now.images
-        progress.update(task, completed=done, figures=figures)
-
-    return report
-
-
-def _log_to(stream: TextIO, epochs: int) -> Callable[[dict[str, float]], None]:
-    """Return what writes a line an epoch: without a terminal, the log shows how far it is."""
-
-    def log(row: dict[str, float]) -> None:
-        accuracy = f"accuracy {row['training_accuracy']:.1%}"
-        if "validation_accuracy" in row:
-            accuracy += f", validation {row['validation_accuracy']:.1%}"
-        line = f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}, {accuracy}"
-        print(f"{line}, {row['seconds']:.1f} s", file=stream, flush=True)
-
-    return log
-
-
-def _no_log(row: dict[str, float]) -> None:
-    """Leave it to the progress bar."""
 
 
 def _finish(
     run: RunConfig,
     out: Path,
-    history: list[dict[str, float]],
+    history: list[Row],
     test: Sequence[LabelledImage],
     device: torch.device,
-) -> None:
+) -> Outcome:
     """Evaluate the best weights on the test side, whole and as crops; write figures."""
     tensors, header = load_tensors(out / BEST_FILE)
     network = QLViT(run.network)
@@ -170,26 +233,31 @@ def _finish(
     network = network.to(device).eval()
     labels, logits = loop.predict(network, test, run.network, device)
     _, crop_logits = loop.predict(network, test, run.network, device, cell_view)
-    whole = float(np.mean(logits.argmax(1) == labels))
-    crop = float(np.mean(crop_logits.argmax(1) == labels))
     confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
+    best = header["epoch"]
+    validated = "validation_accuracy" in history[best - 1]
+    outcome = Outcome(
+        epochs=len(history),
+        best_epoch=best,
+        validation=score(history[best - 1]) if validated else None,
+        test_images=len(test),
+        whole_image=float(np.mean(logits.argmax(1) == labels)),
+        cell_crop=float(np.mean(crop_logits.argmax(1) == labels)),
+    )
     summary = {
-        "epochs": len(history),
-        "best_epoch": header["epoch"],
+        "epochs": outcome.epochs,
+        "best_epoch": outcome.best_epoch,
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
         "device": str(device),
-        "test_images": len(test),
-        "test_accuracy_whole_image": whole,
-        "test_accuracy_cell_crop": crop,
+        "test_images": outcome.test_images,
+        "test_accuracy_whole_image": outcome.whole_image,
+        "test_accuracy_cell_crop": outcome.cell_crop,
         "confusion_matrix": confusion.tolist(),
         "classes": run.classes,
         "history": history,
     }
     write_json(out / "metrics.json", summary)
-    plots.plot_curves(history, out / "curves.png")
+    plots.plot_curves(history, out / "curves.png", best=best)
     plots.plot_confusion(confusion, run.classes, out / "confusion.png")
-    print(
-        f"test accuracy {whole:.2%} (whole images), {crop:.2%} (cell crops) "
-        f"on {len(test)} images; run folder: {out}"
-    )
+    return outcome

@@ -111,7 +111,8 @@ class Attack:
         self._cells = folder / "cells"
         for label in COLOURS:
             (self._cells / label).mkdir(parents=True)
-            cv2.imwrite(str(self._cells / label / "0.png"), plain_image(label))
+            for name in ("0.png", "1.png"):
+                cv2.imwrite(str(self._cells / label / name), plain_image(label))
         self.answers: collections.Counter[str] = collections.Counter()
 
     def run(self, content: bytes, *, commands: bool) -> None:

@@ -1,0 +1,259 @@
+"""`qlvit-edge predict`: classify image files and list the answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import click
+
+from qlvit_edge.cli.console import next_step, shell_word, table_console
+from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
+from qlvit_edge.errors import GateError
+from qlvit_edge.text import counted, plain
+
+if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.interpreter import Runtime
+    from qlvit_edge.microscope.prediction import Prediction
+
+Form = Literal["text", "csv", "json"]
+
+DEFAULT_MODEL = "wbc-tiny"
+
+
+@click.command("predict")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    help="A .tflite file, a chain, or the name of a bundled model.",
+)
+@click.option("--csv", "as_csv", is_flag=True, help="List the answers as CSV with a header.")
+@click.option("--json", "as_json", is_flag=True, help="List the answers as a JSON array.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the list into a file, whose ending .csv or .json chooses the format.",
+)
+@click.option(
+    "--find-cells",
+    is_flag=True,
+    help="Find the white cells of each image and classify their crops, as `run` does.",
+)
+@click.option(
+    "--cell-size",
+    type=click.FloatRange(min=0.01, max=1.0),
+    default=0.3,
+    show_default=True,
+    help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
+)
+@click.option(
+    "--accept-at",
+    type=click.FloatRange(min=0.0, max=1.0),
+    default=0.8,
+    show_default=True,
+    help="Probability from which a label is accepted.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1, max=100),
+    default=1,
+    show_default=True,
+    help="List so many of the most probable classes.",
+)
+@runtime_options
+@allowance_options
+@white_level_option
+def command(
+    images: tuple[Path, ...],
+    model: str,
+    as_csv: bool,
+    as_json: bool,
+    out: Path | None,
+    find_cells: bool,
+    cell_size: float,
+    accept_at: float,
+    top: int,
+    kernels: str,
+    runtime: str,
+    allowance: Allowance,
+) -> None:
+    """Classify image files and list class, probability and whether it is accepted.
+
+    IMAGES are files and folders, which are searched for images in and below them. Each image is
+    taken whole for one cell; --find-cells looks for the cells of a field. Answers below
+    --accept-at are "not sure". For research use only, not for diagnosis.
+    Exit code 1: an image could not be read; the others are listed.
+
+    \b
+    Example:
+      qlvit-edge predict cells/*.png
+      qlvit-edge predict fields/ --find-cells --top 3
+      qlvit-edge predict cells/ --model wbc.tflite --out answers.csv
+    """
+    from qlvit_edge.cli.live import show_start
+    from qlvit_edge.files import require_no_folder
+    from qlvit_edge.inference.classifier import Classifier
+    from qlvit_edge.microscope.prediction import image_files, predictions
+
+    form = _form(as_csv, as_json, out)
+    if out is not None:
+        require_no_folder(out)
+    files = image_files(images)
+    classifier = Classifier(
+        model,
+        kernels=kernels,
+        runtime=cast("Runtime", runtime),
+        accept_at=accept_at,
+        allowance=allowance,
+    )
+    show_start(classifier)
+    top = min(top, len(classifier.labels))
+    answers = predictions(classifier, files, find_cells=find_cells, cell_size=cell_size)
+    tally = _Tally()
+    listing = _Listing(form, out, top, find_cells, max(len(str(path)) for path in files))
+    with _progress(len(files), shown=out is not None) as advance:
+        for answer in answers:
+            tally.add(answer)
+            listing.add(answer)
+            advance()
+    listing.finish()
+    _close(tally, len(files), model, out, quiet=form != "text" and out is None)
+
+
+def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json: choose one")
+    ending = "" if out is None else out.suffix.lower()
+    if as_csv or (ending == ".csv" and not as_json):
+        return "csv"
+    return "json" if as_json or ending == ".json" else "text"
+
+
+class _Tally:
+    """Counts for the end."""
+
+    def __init__(self) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.damaged = 0
+        self.without_cell = 0
+
+    def add(self, answer: Prediction) -> None:
+        self.verdicts.update(cell.classification.verdict for cell in answer.cells)
+        self.kinds.update(answer.kinds)
+        self.damaged += answer.error is not None
+        self.without_cell += answer.error is None and not answer.cells
+
+
+class _Listing:
+    """Answers on stdout as they come, or in a file that appears when it is complete."""
+
+    def __init__(
+        self, form: Form, out: Path | None, top: int, find_cells: bool, width: int
+    ) -> None:
+        self._form, self._out, self._top = form, out, top
+        self._find, self._width = find_cells, min(width, 60)
+        self._records: list[dict[str, object]] = []
+        self._parts: list[str] = []
+        if form == "csv":
+            from qlvit_edge.microscope.prediction import columns, csv_text
+
+            self._write(csv_text([columns(top, find_cells=find_cells)]))
+
+    def add(self, answer: Prediction) -> None:
+        from qlvit_edge.microscope.prediction import csv_text, records, rows
+
+        if self._form == "json":
+            self._records += records(answer, self._top)
+        elif self._form == "csv":
+            self._write(csv_text(rows(answer, self._top, find_cells=self._find)))
+        else:
+            for line in _lines(answer, self._top, self._width):
+                self._write(f"{line}\n")
+
+    def finish(self) -> None:
+        from qlvit_edge.files import json_text, write_text
+
+        if self._form == "json":
+            self._write(json_text(self._records) + "\n")
+        if self._out is not None:
+            write_text(self._out, "".join(self._parts))
+
+    def _write(self, text: str) -> None:
+        if self._out is None:
+            click.echo(text, nl=False)
+        else:
+            self._parts.append(text)
+
+
+def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
+    """One line per cell for people."""
+    from qlvit_edge.microscope.prediction import NO_CELL, ranked
+
+    name = plain(str(answer.file)).ljust(width)
+    if answer.error is not None:
+        yield f"{name}  cannot be read: {plain(answer.error)}"
+    elif not answer.cells:
+        yield f"{name}  {NO_CELL}"
+    for number, cell in enumerate(answer.cells, start=1):
+        found = cell.classification
+        place = f"  cell {number:<3}" if cell.box is not None else ""
+        longest = max(map(len, found.probabilities))
+        verdict = "accepted" if found.verdict == "accepted" else "not sure"
+        others = ", ".join(
+            f"{plain(label)} {chance:.1%}" for label, chance in ranked(found, top)[1:]
+        )
+        yield (
+            f"{name}{place}  {plain(found.label).ljust(longest)}  {found.probability:6.1%}  "
+            f"{verdict}{f'  ({others})' if others else ''}"
+        )
+
+
+def _progress(total: int, *, shown: bool) -> AbstractContextManager[Callable[[], None]]:
+    """A bar where the answers do not scroll past on the same terminal."""
+    from qlvit_edge.cli.progress import progress_bar
+
+    if shown or not table_console().is_terminal:
+        return progress_bar("classifying", total)
+    return nullcontext(_nothing)
+
+
+def _nothing() -> None:
+    """The lines on the terminal are progress enough."""
+
+
+def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bool) -> None:
+    """Say what came out, and fail where an image could not be read.
+
+    Raises:
+        GateError: as many images could not be read.
+    """
+    from qlvit_edge.preprocess import note_on
+
+    if tally.kinds:
+        click.echo(note_on(tally.kinds), err=True)
+    if not quiet:
+        parts = [
+            f"{tally.verdicts['accepted']} accepted",
+            f"{tally.verdicts['uncertain']} not sure",
+        ]
+        parts += [f"{tally.without_cell} without a cell"] if tally.without_cell else []
+        parts += [f"{tally.damaged} not read"] if tally.damaged else []
+        click.echo(f"{counted(files, 'image')}: {', '.join(parts)}")
+        if out is not None:
+            click.echo(f"list: {out}")
+    next_step(
+        f"qlvit-edge validate {shell_word(model)} --data FOLDER --out report/",
+        "how often such answers are right",
+        as_json=quiet,
+    )
+    if tally.damaged:
+        finding = f"{tally.damaged} of {files} could not be read"
+        raise GateError("images", finding, "they are named in the list; check them")

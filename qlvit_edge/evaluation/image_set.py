@@ -1,0 +1,132 @@
+"""The labelled images that a model is measured on, and how much they prove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qlvit_edge import bundled
+from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.split import Split, load_split, require_fit, select
+from qlvit_edge.errors import DataError
+from qlvit_edge.evaluation.class_match import ClassMap, ClassMatch, match_classes
+from qlvit_edge.evaluation.measured_model import Model
+from qlvit_edge.evaluation.seen_images import SeenImages, seen_images
+
+
+@dataclass(frozen=True)
+class UnknownImage:
+    """An image of a class that the model does not know.
+
+    Attributes:
+        image: the file; its label is the folder's, and means nothing to the model.
+        folder: name of the class folder.
+    """
+
+    image: LabelledImage
+    folder: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """What a model is measured on.
+
+    Attributes:
+        folder: where the images are.
+        match: which class of the model each folder stands for.
+        known: images of the model's classes; `label` is an index into `match.labels`.
+        unknown: images of other classes.
+        split: the split whose test side they are; None when they are the whole folder.
+        split_of_training: whether that is the split that the model was trained with; None where
+            that is not known.
+        bundled: whether they are the few crops that the package brings along.
+        seen: tells which of them are training images.
+    """
+
+    folder: ImageFolder
+    match: ClassMatch
+    known: tuple[LabelledImage, ...]
+    unknown: tuple[UnknownImage, ...]
+    split: Split | None
+    split_of_training: bool | None
+    bundled: bool
+    seen: SeenImages
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Relative name → source, where the split knows it."""
+        return {} if self.split is None else self.split.groups
+
+
+def gather(
+    model: Model,
+    root: Path | None,
+    split_file: Path | None,
+    *,
+    class_map: ClassMap,
+    allow_unknown: bool,
+) -> ImageSet:
+    """Choose the images and match their folders with the model's classes.
+
+    Args:
+        model: from `open_model`.
+        root: folder with one folder of images per class; None means the bundled crops.
+        split_file: measure its test side only.
+        class_map: what the user says about folders.
+        allow_unknown: folders that stand for no class of the model are unknown classes.
+
+    Raises:
+        DataError: the folder or the split cannot be used, or a folder's class is not known.
+    """
+    root = bundled.CROPS if root is None else root
+    folder = scan(root, least_classes=1, least_images=1)
+    match = match_classes(
+        folder.classes,
+        model.labels,
+        model.outputs,
+        class_map=class_map,
+        allow_unknown=allow_unknown,
+        subject=folder.root,
+    )
+    split = None
+    images = list(folder.images)
+    if split_file is not None:
+        split = load_split(split_file)
+        require_fit(split, folder)
+        images = select(folder, split.test)
+    known, unknown = [], []
+    for image in images:
+        label = match.of_folder[image.label]
+        if label is None:
+            unknown.append(UnknownImage(image, folder.classes[image.label]))
+        else:
+            known.append(replace(image, label=label))
+    if not known:
+        raise DataError(
+            split_file or folder.root,
+            "names no image of a class that the model knows",
+            "give images of its classes",
+        )
+    present = {image.label for image in known}
+    missing = tuple(label for i, label in enumerate(match.labels) if i not in present)
+    return ImageSet(
+        folder=folder,
+        match=replace(match, missing=missing),
+        known=tuple(known),
+        unknown=tuple(unknown),
+        split=split,
+        split_of_training=_same_split(model, split),
+        bundled=folder.root.resolve() == bundled.CROPS.resolve(),
+        seen=seen_images(
+            None if model.metadata is None else model.metadata.split_fingerprint,
+            [model.path, *([] if split_file is None else [split_file])],
+            None if split is None else select(folder, split.train),
+        ),
+    )
+
+
+def _same_split(model: Model, split: Split | None) -> bool | None:
+    """Tell whether the model was trained with this split; None where that is not known."""
+    if split is None or model.metadata is None or model.metadata.split_fingerprint is None:
+        return None
+    return split.fingerprint == model.metadata.split_fingerprint

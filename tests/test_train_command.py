@@ -1,0 +1,147 @@
+"""What `train` takes, shows and writes besides the weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import files_below, refused, run_command
+from small_run import small_config, write_folder
+
+from qlvit_edge.cli import train as command
+from qlvit_edge.data.folder import scan
+from qlvit_edge.data.split import stratified_split
+from qlvit_edge.files import exclusive, write_text
+from qlvit_edge.model import configs
+from qlvit_edge.training.checkpoint import TrainingSettings, read_run_config, write_run_config
+
+
+@pytest.fixture(autouse=True)
+def _small_nano(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(configs.SIZES, "nano", small_config())
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cells = write_folder(tmp_path_factory.mktemp("data") / "cells", 4)
+    split = stratified_split(scan(cells), 0.3, 0)
+    write_text(cells.parent / "split.json", split.model_dump_json())
+    return cells
+
+
+def arguments(cells: Path, out: Path, *options: object) -> list[object]:
+    split = cells.parent / "split.json"
+    return ["train", "--data", cells, "--split", split, "--out", out, "--batch", 6, *options]
+
+
+def test_a_finished_run_is_extended_and_stays_extended(
+    cells: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert run_command(*arguments(cells, run, "--epochs", 1, "--tensorboard")) == 0
+    *_, last = capfd.readouterr().out.splitlines()
+    assert last.startswith(f"next: qlvit-edge calibrate {run}  # ")
+    more = arguments(cells, run, "--resume", "--tensorboard")
+    assert run_command(*more, "--epochs", 2) == 0
+    assert read_run_config(run).training.cycle_ends == (1, 2)
+    assert "epoch 2/2: " in capfd.readouterr().err
+    with (run / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 2
+    assert run_command(*more) == 0  # as many as it has: nothing is left to do
+    assert "epoch" not in capfd.readouterr().err
+    assert "of 2 epochs; resume with" in refused(capfd, *more, "--epochs", 1)
+    _hold_the_history(run, rows)
+
+
+def _hold_the_history(run: Path, rows: list[dict[str, str]]) -> None:
+    """Read the event files with TensorBoard itself."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    names = {"loss", "training_accuracy", "validation_accuracy", "learning_rate", "seconds"}
+    assert set(events.Tags()["scalars"]) == names
+    for name in names:
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(int(row["epoch"]), pytest.approx(float(row[name]))) for row in rows]
+
+
+def test_without_tensorboard_the_option_names_its_extra(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = command.require
+
+    def lacking(extra: str, *modules: str) -> None:
+        real(extra, *(f"no_such_{m}" if m == "tensorboard" else m for m in modules))
+
+    monkeypatch.setattr(command, "require", lacking)
+    line = refused(capfd, *arguments(cells, tmp_path / "run", "--tensorboard"))
+    assert "pip install 'qlvit-edge[tensorboard]'" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_trainings_do_not_share_a_folder(
+    cells: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    with exclusive(run):
+        line = refused(capfd, *arguments(cells, run))
+    assert "another command is writing there" in line
+    assert files_below(run) == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "finding"),
+    [
+        (["--unknown-cells", "blasts,monocyte"], "'monocyte' is a class"),
+        (["--unknown-cells", "blasts,a\x1b[31mb"], "printable"),
+        (["--stain", " "], "printable"),
+        (["--camera", "x" * 201], "printable"),
+        (["--patience", 2, "--validation", 0], "--patience needs validation images"),
+        (["--balance", "some"], "'some' is not one of"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    options: list[object],
+    finding: str,
+    cells: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command(*arguments(cells, tmp_path / "run", *options)) == 2
+    assert finding in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_from_before_the_draw_was_recorded_is_not_resumed_with_another(
+    cells: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert run_command(*arguments(cells, run, "--epochs", 1)) == 0
+    recorded = read_run_config(run)
+    older = recorded.training.model_dump(
+        exclude={"hold_out_draw", "balance", "patience", "earlier_cycles"}
+    )
+    settings = TrainingSettings.model_validate(older)
+    write_run_config(run, recorded.model_copy(update={"training": settings}))
+    line = refused(capfd, *arguments(cells, run, "--resume"))
+    assert "hold out draw: not recorded there, 2 here" in line
+
+
+def settings(**changes: Any) -> TrainingSettings:
+    values = {"batch": 8, "peak_rate": 1e-3, "weight_decay": 0.05, "validation": 0.1, "seed": 0}
+    return TrainingSettings(epochs=24, **{**values, **changes})
+
+
+def test_help_and_settings_agree() -> None:
+    from qlvit_edge.choices import BALANCES
+
+    options = {option.name: option for option in command.command.params}
+    assert list(options["balance"].type.choices) == list(BALANCES)  # type: ignore[attr-defined]
+    assert settings().balance == options["balance"].default
+    assert settings().patience == options["patience"].default
