@@ -280,7 +280,7 @@ def read_source_map(path: Path) -> SourceMap:
                 name, source, confident = _read_row(path, rows.line_num, row)
                 if name in sources or name in weak:
                     raise DataError(
-                        path, f"line {rows.line_num} names {name!r} again", "keep one row an image"
+                        path, f"line {rows.line_num} names {name!r} again", "keep one row per image"
                     )
                 if confident:
                     sources[name] = source
