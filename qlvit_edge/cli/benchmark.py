@@ -137,7 +137,10 @@ def command(
 
         labels = [label_of(case, cases) for case in cases]
         plot_latencies(labels, [row.milliseconds for row in rows], plot)
-    next_step(f"qlvit-edge validate {shell_word(models[0])} --data FOLDER", "accuracy beside speed")
+    next_step(
+        f"qlvit-edge validate {shell_word(models[0])} --data FOLDER --out report/",
+        "accuracy beside speed",
+    )
 
 
 def _name(model: str, models: Sequence[str]) -> str:
