@@ -169,6 +169,7 @@ def test_unusual_images_are_said(
         (("wbc.tflite", "a.png"), "wbc.tflite: is a model, not an image; write --model wbc.tflite"),
         (("a.png", "--model", "wbc-huge"), "no such model file"),
         (("a.png", "--out", "empty"), "empty"),
+        (("a.png", "--out", "a.png/below/x.csv", "--model", "wbc-huge"), "Not a directory"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(

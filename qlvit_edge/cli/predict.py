@@ -98,13 +98,14 @@ def command(
       qlvit-edge predict cells/ --model wbc.tflite --out answers.csv
     """
     from qlvit_edge.cli.live import show_start
-    from qlvit_edge.files import require_target
+    from qlvit_edge.files import ensure_writable, require_target
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.microscope.prediction import image_files, predictions
 
     form = _form(as_csv, as_json, out)
     if out is not None:
         require_target(out)
+        ensure_writable(out.absolute().parent)
     files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
         model,
