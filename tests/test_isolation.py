@@ -25,6 +25,7 @@ from odd_models import (
     shaped_by_the_batch,
     tiled,
     traps_on_white,
+    with_a_past,
 )
 from tiny_metadata import plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
@@ -148,6 +149,20 @@ def test_no_shape_is_taken_from_pixels(operator: str) -> None:
     with pytest.raises(ModelFileError, match=f"operator {operator} takes its shape from pixels"):
         Interpreter(content)
     assert Allowance(operators=frozenset({operator})).require(read_document(content), "m") is None
+
+
+@pytest.mark.parametrize(
+    ("how", "finding"),
+    [
+        ("variable", "it keeps values from one image to the next"),
+        ("unmade", "ADD reads what no operator before it makes"),
+        ("twice", "ADD writes what has a value already"),
+        ("constant", "ADD writes what has a value already"),
+    ],
+)
+def test_nothing_is_left_from_the_image_before(how: str, finding: str) -> None:
+    with pytest.raises(ModelFileError, match=finding):
+        Interpreter(with_a_past(how))
 
 
 def test_a_shape_computed_from_the_size_of_the_batch_runs() -> None:
