@@ -43,8 +43,8 @@ FULLY_CONNECTED GATHER HARD_SWISH LOG LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM 
 QUANTIZE REDUCE_MAX RESHAPE RIGHT_SHIFT RSQRT SLICE SOFTMAX SUB SUM TRANSPOSE
 """
 WRITTEN_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
-"""What `convert` writes, or wrote (BITWISE_XOR), and FULLY_CONNECTED, which is a convolution of 1 × 1
-to these kernels; of others nothing was compared, whatever a file says of itself."""
+"""What `convert` writes, or wrote (BITWISE_XOR), and FULLY_CONNECTED, a 1 × 1 convolution to these
+kernels; of others nothing was compared, whatever a file says of itself."""
 
 _PACKAGES = {
     "litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
