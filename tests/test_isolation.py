@@ -121,6 +121,14 @@ def test_the_limit_of_memory_is_the_one_that_was_given() -> None:
     assert Allowance(memory_bytes=5).memory(1_000_000, 2) == 5
 
 
+def test_a_process_that_ran_out_of_memory_does_not_keep_it() -> None:
+    with open_isolated(tiny_model(), allowance=Allowance(memory_bytes=400_000_000)) as model:
+        pid = process_of(model)
+        with pytest.raises(InferenceLostError, match="more than the 400 MB of memory"):
+            model.remote._ask(20.0, bytearray, 800_000_000)
+        assert gone(pid)
+
+
 def test_slow_models_have_twenty_times_their_first_inference() -> None:
     assert Allowance().inference(0.01) == 10
     assert Allowance().inference(3.0) == 60
