@@ -100,7 +100,7 @@ def values(content: bytes) -> dict[str, object]:
         (_one_round_trip, "1 round trips"),
         (_no_bytes, "0 bytes to and from"),
         (_all_macs, "100.0% of the MACs"),
-        (_moved, "lists 1 operators"),
+        (_moved, "lists 1 operator"),
         (_witness_backwards, "proof that fewer"),
         (_witness_of_one_side, "proof that fewer"),
         (_witness_that_may_run_elsewhere, "proof that fewer"),

@@ -62,7 +62,7 @@ def print_chain(report: ChainReport) -> None:
     equality = report.equality
     table.add_row(
         "chain equal to the whole",
-        f"{equality.borders} tensors, byte for byte, on "
+        f"{counted(equality.borders, 'tensor')}, byte for byte, on "
         f"{counted(equality.reference_images, 'image')} "
         "(reference and default kernels)",
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.choices import BALANCES, DEVICES
+from qlvit_edge.choices import BALANCES, DEVICES, SIZE_NAMES
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
@@ -57,7 +57,14 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     required=True,
     help="Split file that `data split` wrote.",
 )
-@click.option("--model", "size", default="nano", show_default=True, help="Network size.")
+@click.option(
+    "--model",
+    "size",
+    metavar="SIZE",
+    default=SIZE_NAMES[0],
+    show_default=True,
+    help=f"Size of the network: {', '.join(SIZE_NAMES)}.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -70,7 +77,14 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Epochs in all; with --resume, more than the run has extend it by another cycle of the "
     "learning rate, from half of --rate to zero  [default: 24; with --resume, as the run has]",
 )
-@click.option("--batch", type=click.IntRange(2), default=64, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(2),
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Images in one step of training.",
+)
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
     help="Peak learning rate.",
@@ -127,14 +141,22 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option("--camera", callback=_line, metavar="TEXT", help="That took the images; likewise.")
 @click.option("--objective", callback=_line, metavar="TEXT", help="Of the microscope; likewise.")
 @white_level_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Number of the draw of weights, order and changes: the same one trains the same network.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds, or extend it.")
 @click.option("--tensorboard", is_flag=True, help="Also write event files, to OUT/tensorboard.")
 @click.option(
     "--device",
     type=click.Choice(DEVICES),
-    default="auto",
+    default=DEVICES[0],
     show_default=True,
+    help="What computes: auto takes a CUDA device where PyTorch finds one.",
 )
 def command(**options: Any) -> None:
     """Train a network from scratch.

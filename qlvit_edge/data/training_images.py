@@ -26,6 +26,7 @@ from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import write_text
 from qlvit_edge.preprocess import decode
+from qlvit_edge.reading import UnreadableFileError, read_json
 
 TRAINING_IMAGES_FILE = "training_images.json"
 DIGEST_BYTES = 8
@@ -110,12 +111,11 @@ def read_training_images(folder: Path) -> TrainingImages | None:
     """
     path = folder / TRAINING_IMAGES_FILE
     try:
-        return TrainingImages.model_validate_json(path.read_bytes())
+        return TrainingImages.model_validate(read_json(path))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(path, f"cannot be read ({reason})", "check the file") from error
+    except UnreadableFileError as error:
+        raise DataError(path, str(error), "restore it, or train again") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the text"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile.limits import REPLACE, require_bytes, require_parts, require_size
 from qlvit_edge.imagefile.tiff_codecs import JPEG, PACKBITS, RAW
 from qlvit_edge.imagefile.tiff_directory import ORIENTATION, Directory, directories
+from qlvit_edge.reading import parse_json
 
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 _PHOTOMETRIC = {
@@ -162,9 +162,9 @@ def _refuse_hidden_planes(page: Directory, samples: int, name: str) -> None:
         planes = int(found.group(1))
     elif words.startswith('{"shape"'):
         try:
-            shape = json.loads(words)["shape"]
+            shape = parse_json(words.encode())["shape"]
             planes = math.prod(map(int, shape)) // samples
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):  # not such JSON: no words about planes
             planes = 1
     if planes > 1 or page.value(32997, 1) > 1:
         raise DataError(name, f"TIFF is a stack of {planes} pictures in one page", _PARTS)
@@ -199,7 +199,8 @@ def _meaning(page: Directory, samples: int, name: str) -> tuple[int, int]:
         return photometric, extra[0]
     what = f"TIFF has {samples} channels"
     if samples > colours:
-        what += f" and does not say what {samples - colours} of them are (alpha or something else)"
+        others = "the last is" if samples == colours + 1 else f"the last {samples - colours} are"
+        what += f" and does not say what {others} (alpha or something else)"
     raise DataError(name, what, "save it as grey or RGB, with alpha as PNG")
 
 

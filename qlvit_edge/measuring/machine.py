@@ -8,6 +8,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlvit_edge.text import counted
+
 INTEGER_INSTRUCTIONS = (
     "avx2",
     "avx512f",
@@ -51,7 +53,7 @@ class Machine:
     def words(self) -> str:
         """The machine in one line."""
         instructions = ", ".join(self.integer_instructions) or "no known integer instructions"
-        parts = [f"{self.processor} ({instructions})", f"{self.cores} cores"]
+        parts = [f"{self.processor} ({instructions})", counted(self.cores, "core")]
         if self.governor:
             parts.append(f"governor {self.governor}")
         if self.temperature_c is not None:

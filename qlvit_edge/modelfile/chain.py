@@ -29,6 +29,7 @@ from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metad
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
 from qlvit_edge.reading import UnreadableFileError, parse_json
+from qlvit_edge.text import counted
 
 DESCRIPTION = "chain.json"
 MAX_DESCRIPTION_BYTES = 32 * 1024 * 1024
@@ -156,13 +157,13 @@ def read_chain(content: bytes, *, subject: object = "chain") -> Chain:
 
 def _unpack(content: bytes, subject: object) -> dict[str, bytes]:
     if len(content) > MAX_FILE_BYTES:
-        raise ModelFileError(subject, f"{len(content)} bytes, too large", _REMEDY)
+        raise ModelFileError(subject, f"{counted(len(content), 'byte')}, too large", _REMEDY)
     files: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
             if len(entries) > 2 * MAX_SEGMENTS + 1:
-                raise ModelFileError(subject, f"{len(entries)} files inside", _REMEDY)
+                raise ModelFileError(subject, f"{counted(len(entries), 'file')} inside", _REMEDY)
             left = len(content)
             for entry in entries:
                 left -= entry.file_size

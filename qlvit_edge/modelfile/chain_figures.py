@@ -188,8 +188,8 @@ def _contradictions(chain: Chain, figures: ChainFigures) -> list[str]:
         )
     if sorted(described.moved_to_cpu) != sorted(figures.moved_to_cpu):
         findings.append(
-            f"it lists {len(described.moved_to_cpu)} operators left to the CPU to save round "
-            f"trips, which are not the {len(figures.moved_to_cpu)} of its files"
+            f"it lists {counted(len(described.moved_to_cpu), 'operator')} left to the CPU to save "
+            f"round trips, which are not the {len(figures.moved_to_cpu)} of its files"
         )
     if not figures.witness_holds:
         findings.append("its proof that fewer round trips are impossible fails in its files")

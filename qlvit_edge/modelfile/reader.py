@@ -20,6 +20,7 @@ from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.flatbuffer import MalformedError, Table, Walker
 from qlvit_edge.modelfile.macs import count_macs
 from qlvit_edge.modelfile.schema import Slot
+from qlvit_edge.text import counted
 
 OWN_METADATA = "QLVIT_EDGE"
 """Name of the metadata buffer of our own files; an archive of labels ends these."""
@@ -109,7 +110,7 @@ def _document(content: bytes) -> Document:
         walker.warnings.append("it has no list of buffers")
     elif len(buffers[0]):
         walker.warnings.append(
-            f"its buffer 0 holds {len(buffers[0])} bytes: runtimes take it for empty"
+            f"its buffer 0 holds {counted(len(buffers[0]), 'byte')}: runtimes take it for empty"
         )
     metadata = _metadata(model, buffers)
     if OWN_METADATA in metadata:
@@ -206,7 +207,7 @@ def _tensor(table: Table, buffers: list[memoryview]) -> Tensor:
     data = _data(table, buffers, label)
     dense = bits > 0 and not table.has(Slot.TENSOR_SPARSITY)
     if len(data) and dense and len(data) != nbytes:
-        finding = f"{label} needs {nbytes} bytes, its buffer holds {len(data)}"
+        finding = f"{label} needs {counted(nbytes, 'byte')}, its buffer holds {len(data)}"
         if len(data) < nbytes:
             raise MalformedError(finding)
         table.walker.warnings.append(f"{finding}: the rest is not used")
