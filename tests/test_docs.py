@@ -12,9 +12,6 @@ from urllib.parse import unquote
 
 import click
 import pytest
-
-from qlvit_edge.cli import cli
-from qlvit_edge.microscope import schema
 from pages import (
     OMISSIONS,
     PAGES,
@@ -25,6 +22,9 @@ from pages import (
     command_lines,
     links,
 )
+
+from qlvit_edge.cli import cli
+from qlvit_edge.microscope import schema
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
@@ -40,7 +40,7 @@ def text_of(page: Path) -> str:
 def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that words name, through groups, and the words that remain."""
     command: click.Command = cli
-    remaining = list(words)
+    remaining = [word for word in words if word not in OMISSIONS]
     while isinstance(command, click.Group):
         while remaining and remaining[0].startswith("-"):
             assert any(remaining[0] in option.opts for option in command.params), remaining[0]
@@ -61,8 +61,7 @@ def check_call(words: list[str]) -> None:
     its name in a sentence. Placeholders in capitals stand for any value.
     """
     command, remaining = leaf(words)
-    complete = not OMISSIONS & set(remaining)
-    remaining = [word for word in remaining if word not in OMISSIONS]
+    complete = not OMISSIONS & set(words)
     if not remaining or isinstance(command, click.Group):
         return
     with click.Context(command, info_name=command.name) as context:
@@ -130,7 +129,6 @@ def test_commands_that_the_help_shows_can_be_parsed() -> None:
         "train --data cells/ --split s.json --out r --epoch-count 3",
         "train --data cells/ --split s.json --out r --norm group",
         "train --data cells/ --split s.json --out r --epochs 0",
-        "train --data cells/ --out r",
         "calibrate runs/a runs/b",
         "run wbc-nano --camera",
         "convert runs/wbc --out a.tflite --json",
@@ -143,6 +141,14 @@ def test_a_wrong_command_would_be_found(call: str) -> None:
     for _, words in found:
         with pytest.raises((AssertionError, click.ClickException)):
             check_call(words)
+
+
+def test_what_a_block_leaves_out_must_be_said() -> None:
+    page = "```\nqlvit-edge train --data cells/ --out r\n```\n"
+    (_, words), *_ = command_lines(page, "qlvit-edge")
+    with pytest.raises(AssertionError, match="--split is missing"):
+        check_call(words)
+    check_call([*words, "…"])
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:
@@ -158,7 +164,11 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
         ["inspect", "F", "--json"],
         ["cost", "nano"],
         ["validate", "M", "--out", "r/"],
-        ["run", "M", "--camera", "C", "--out", "R"],
+        ["run", "M", "--camera", "C", "--out", "R", "…"],
+    ]
+    quoted = '```\n$ sqlite3 -box r.sqlite "SELECT 1\n    FROM runs"\nrun\n```\n'
+    assert [words for _, words in command_lines(quoted, "sqlite3")] == [
+        ["-box", "r.sqlite", "SELECT 1     FROM runs"]
     ]
 
 
@@ -195,9 +205,11 @@ def test_options_of_scripts_exist(page: Path) -> None:
         wrong += [f"line {line}: {words[0]} {o}" for o in options if f'"{o}"' not in source]
         wrong += [] if source else [f"line {line}: {words[0]}"]
     installer = text_of(ROOT / "firmware_scripts" / "install.sh")
-    for line, words in command_lines(text_of(page), "install.sh"):
-        options = [word for word in words if word.startswith("-")]
-        wrong += [f"line {line}: install.sh {o}" for o in options if f"  {o} " not in installer]
+    for place in ("./", "firmware_scripts/", ""):
+        for line, words in command_lines(text_of(page), f"{place}install.sh"):
+            options = [word for word in words if word.startswith("--")]
+            unknown = [option for option in options if f"  {option} " not in installer]
+            wrong += [f"line {line}: {place}install.sh {option}" for option in unknown]
     assert not wrong
 
 
@@ -215,7 +227,9 @@ def test_make_targets_exist(page: Path) -> None:
 
 @each_page
 def test_queries_run_on_a_results_file(page: Path) -> None:
-    queries = [(block.line, block.text) for block in blocks(text_of(page)) if block.language == "sql"]
+    queries = [
+        (block.line, block.text) for block in blocks(text_of(page)) if block.language == "sql"
+    ]
     for line, words in command_lines(text_of(page), "sqlite3"):
         queries += [(line, word) for word in words if re.match(r"\s*SELECT\s", word)]
     connection = sqlite3.connect(":memory:")
@@ -242,9 +256,40 @@ def test_what_python_blocks_import_exists(page: Path) -> None:
                     assert hasattr(module, name.name), f"{page.name}: {node.module}.{name.name}"
 
 
+def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
+    said = [text_of(ROOT / "firmware_scripts" / "install.sh")]
+    for folder in ("qlvit_edge", "converters", "calibration"):
+        for module in (ROOT / folder).rglob("*.py"):
+            said += texts(ast.parse(text_of(module)))
+    page = ROOT / "docs" / "troubleshooting.md"
+    shown, unknown = 0, []
+    for row in re.findall(r"^\| (.*?) \| ", text_of(page), re.MULTILINE):
+        for message in re.findall(r"`([^`]+)`", row):
+            parts = [re.escape(part) for part in message.split("…") if part.strip()]
+            pattern = re.compile(".{0,200}?".join(parts), re.DOTALL)
+            shown += 1
+            unknown += [] if any(pattern.search(text) for text in said) else [message]
+    assert not unknown
+    assert shown > 50
+
+
+def texts(tree: ast.AST) -> list[str]:
+    """Every text of a module; what a formatted one fills in is "…"."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+            found.append("".join(str(part) for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
 def test_the_index_leads_to_every_page() -> None:
     index = ROOT / "docs" / "README.md"
-    listed = {(index.parent / target.partition("#")[0]).resolve() for _, target in links(text_of(index))}
+    listed = {
+        (index.parent / target.partition("#")[0]).resolve() for _, target in links(text_of(index))
+    }
     pages = {page for page in PAGES if page.parent == index.parent and page != index}
     assert not sorted(page.name for page in pages - listed)
 

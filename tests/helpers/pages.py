@@ -92,8 +92,8 @@ def command_lines(text: str, program: str) -> Iterator[tuple[int, list[str]]]:
     """Words after a program's name in each place where a page shows it being called.
 
     In blocks a call may follow a prompt, ``sudo``, ``next:`` and the like, and go on in the next
-    line after a backslash; a comment, a pipe or a redirection ends it. In prose it is code that
-    begins with the program's name.
+    line after a backslash or within quotes; a comment, a pipe or a redirection ends it. In prose it
+    is code that begins with the program's name, and "…" is added: there it need not be whole.
     """
     for block in blocks(text):
         if block.language not in ("", "sh", "bash", "console"):
@@ -102,18 +102,21 @@ def command_lines(text: str, program: str) -> Iterator[tuple[int, list[str]]]:
             yield from ((block.line + offset, words) for words in _calls(line, program))
     for number, span in code_spans(text):
         if span.split(" ")[0] == program or f"; {program} " in span:
-            yield from ((number, words) for words in _calls(span, program))
+            yield from ((number, [*words, "…"]) for words in _calls(span, program))
 
 
 def _joined(text: str) -> Iterator[tuple[int, str]]:
-    """Lines with those that follow a backslash."""
+    """Lines with those that follow a backslash, or a quote that is open after a prompt."""
     begun, start = "", 0
     for number, line in enumerate(text.splitlines()):
         start = start if begun else number
-        if line.endswith("\\"):
-            begun += line[:-1] + " "
+        begun += line
+        if begun.endswith("\\"):
+            begun = begun[:-1] + " "
+        elif begun.startswith("$ ") and begun.count('"') % 2:
+            begun += " "
         else:
-            yield start, begun + line
+            yield start, begun
             begun = ""
 
 
