@@ -1,8 +1,12 @@
 """How well the stain-based finder finds white cells on real fields.
 
-Run as ``python benchmarks/finder.py DATA``; DATA holds ``bccd-fields`` (Pascal VOC boxes)
-and ``wbc-kaggle`` (one folder per class, about one white cell per image). Prints recall,
-precision and box overlap on the first, the share of images with a cell on the second.
+    python benchmarks/finder.py bccd-fields --copies wbc-kaggle
+
+The first folder is the BCCD set's (``Annotations`` with Pascal VOC boxes and ``JPEGImages``, as in
+`Shenggan/BCCD_Dataset` on GitHub); of its fields those named in ``names/bccd-fields.txt`` are
+measured, or with ``--all`` every one. The second is the White Blood Cell set's (one folder per
+class, about one white cell per image). Prints recall, precision and box overlap on the first, the
+share of images with a cell on the second.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +23,7 @@ from qlvit_edge.fields.finder import Cell, find_cells
 from qlvit_edge.preprocess import decode, luminance
 
 Box = tuple[float, float, float, float]
+NAMES = Path(__file__).parent / "names" / "bccd-fields.txt"
 
 
 def white_cells(annotation: Path) -> list[Box]:
@@ -41,18 +47,20 @@ def overlap(cell: Cell, box: Box) -> float:
     return float(shared / (cell.width * cell.height + area - shared))
 
 
-def measure_fields(folder: Path, *, grey: bool) -> dict[str, float]:
+def measure_fields(folder: Path, names: Sequence[str], *, grey: bool) -> dict[str, float]:
     """Match found cells one to one with the boxes (overlap ≥ 0.3), best overlap first.
 
     Args:
         folder: the fields with their boxes.
+        names: of the fields to measure, without an ending.
         grey: search the fields' luminance, as a camera without colour gives it.
     """
     truth = found = matched = 0
     overlaps: list[float] = []
     ratios: list[float] = []
-    for annotation in sorted((folder / "Annotations").glob("*.xml")):
-        image = decode(folder / "JPEGImages" / f"{annotation.stem}.jpg")
+    for name in names:
+        annotation = folder / "Annotations" / f"{name}.xml"
+        image = decode(folder / "JPEGImages" / f"{name}.jpg")
         if grey:
             image = luminance(image).repeat(3, 2)
         boxes, cells = white_cells(annotation), find_cells(image)
@@ -72,6 +80,7 @@ def measure_fields(folder: Path, *, grey: bool) -> dict[str, float]:
                 b = boxes[j]
                 ratios.append(max(cells[i].width, cells[i].height) / max(b[2] - b[0], b[3] - b[1]))
     return {
+        "fields": len(names),
         "boxes": truth,
         "found": found,
         "recall_percent": 100 * matched / truth,
@@ -93,15 +102,23 @@ def measure_copies(folder: Path, every: int) -> dict[str, float]:
 
 def main() -> None:
     """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--every", type=int, default=20, help="of wbc-kaggle, one image in N")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("fields", type=Path, help="folder of the BCCD set")
+    parser.add_argument("--all", action="store_true", help="every annotated field of it")
+    parser.add_argument("--copies", type=Path, help="folder of the White Blood Cell set")
+    parser.add_argument("--every", type=int, default=20, help="of the copies, one image in N")
     arguments = parser.parse_args()
+    names = NAMES.read_text(encoding="utf-8").split()
+    if arguments.all:
+        names = sorted(path.stem for path in (arguments.fields / "Annotations").glob("*.xml"))
     figures = {
-        "bccd-fields": measure_fields(arguments.data / "bccd-fields", grey=False),
-        "bccd-fields, grey": measure_fields(arguments.data / "bccd-fields", grey=True),
-        "wbc-kaggle": measure_copies(arguments.data / "wbc-kaggle", arguments.every),
+        "colour": measure_fields(arguments.fields, names, grey=False),
+        "grey": measure_fields(arguments.fields, names, grey=True),
     }
+    if arguments.copies is not None:
+        figures["copies"] = measure_copies(arguments.copies, arguments.every)
     print(json.dumps(figures, indent=2))
 
 

@@ -36,7 +36,7 @@ class Int16Choice:
         int16: with the chosen layers in int16.
         chosen: these layers' costs, worst first.
         skipped: layers that cost as much or more, none of whose activations can be int16.
-        images: how many images the costs are from.
+        views: (N, h, w, channels) uint8 images that the costs are from.
         before: the plain graph against the float network.
         after: the graph with int16 layers.
     """
@@ -45,7 +45,7 @@ class Int16Choice:
     int16: Int16Graph
     chosen: tuple[LayerCost, ...]
     skipped: tuple[str, ...]
-    images: int
+    views: Views
     before: Cost
     after: Cost
 
@@ -80,7 +80,7 @@ def choose_int16_layers(
     int16 = with_int16_layers(plain, [cost.layer for cost in chosen], ranges)
     after = cost_of(checkpoint, int16.graph, views)
     before = cost_of(checkpoint, plain, views)
-    return Int16Choice(plain, int16, chosen, skipped, len(views), before, after)
+    return Int16Choice(plain, int16, chosen, skipped, views, before, after)
 
 
 def choose_for_run(

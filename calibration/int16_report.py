@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.calibration.int16_choice import Int16Choice
-from qlvit_edge.calibration.sensitivity import Cost
+from qlvit_edge.calibration.sensitivity import Cost, cost_of
+from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.inference.worker import Case, Worker
 from qlvit_edge.measuring.benchmark import take_turns
 from qlvit_edge.progress import Progress
+from qlvit_edge.training.checkpoint import Checkpoint
 
 ROUNDS = 11
 REPEATS = 3
@@ -76,11 +78,15 @@ class Int16Report:
     time_ratio: float
 
 
-def report_int16(choice: Int16Choice, model: bytes, progress: Progress) -> Int16Report:
+def report_int16(
+    checkpoint: Checkpoint, choice: Int16Choice, graph: Graph, model: bytes, progress: Progress
+) -> Int16Report:
     """Time the file with int16 layers against the plain int8 one, on the default kernels.
 
     Args:
+        checkpoint: the trained network.
         choice: the layers.
+        graph: of the converted file, proved equal to it.
         model: the converted file.
         progress: makes a progress bar from a description and a total.
 
@@ -99,12 +105,12 @@ def report_int16(choice: Int16Choice, model: bytes, progress: Progress) -> Int16
             times, ratios = take_turns([first, second], ROUNDS, 1, advance, REPEATS)
     activations = choice.int16.activations
     return Int16Report(
-        images=choice.images,
+        images=len(choice.views),
         layers=tuple(
             Int16Layer(cost.layer, cost.share, activations[cost.layer]) for cost in choice.chosen
         ),
         skipped=choice.skipped,
         int8=FileCost.of(choice.before, statistics.median(times[0])),
-        int16=FileCost.of(choice.after, statistics.median(times[1])),
+        int16=FileCost.of(cost_of(checkpoint, graph, choice.views), statistics.median(times[1])),
         time_ratio=statistics.median(ratios[1]),
     )

@@ -24,7 +24,7 @@ from qlvit_edge.converters.idioms.scales import Scales
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.one_arithmetic import one_arithmetic
 from qlvit_edge.converters.proof import accuracy, audit, equality
-from qlvit_edge.converters.proof_images import ProofImages
+from qlvit_edge.converters.proof_images import ProofImages, Sample
 from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
@@ -79,8 +79,7 @@ class Conversion:
 
     Attributes:
         model: the file's bytes, metadata inside.
-        report: the proof, as `--report` writes it.
-        accuracies: what the accuracy budget is held against.
+        report: the proof of these bytes, as `--report` writes it.
         graph: the integer graph it was written from.
         metadata: what the file says about itself.
         views: (N, h, w, channels) uint8, the images of the proof.
@@ -90,7 +89,6 @@ class Conversion:
 
     model: bytes
     report: ProofReport
-    accuracies: accuracy.Accuracies
     graph: Graph
     metadata: ModelMetadata
     views: NDArray[np.uint8]
@@ -130,33 +128,33 @@ def convert(
     graph = tried.graph
     require_safe_products(graph)
     bare = write_tflite(graph)
-    tensors, operators = audit.audit(bare)
-
+    audit.audit(bare)
     macs = sum(operation.macs() for operation in graph.operations)
     judged, compared, on_reference = extent.for_network(macs, len(proof.images))
     images = [proof.images[index] for index in evenly(len(proof.images), judged)]
     answers = _run_float_network(checkpoint, images, progress)
-    chosen = np.array(evenly(judged, compared))
-    with progress("running the file", len(answers.views)) as advance:
-        logits, _ = equality.default_logits(bare, answers.views, advance)
-    names = checkpoint.run.classes
-    accuracies = accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
-
+    sample = proof.sample(judged)
+    expected = _judge(checkpoint, bare, answers, progress)
     golden = golden_pairs(checkpoint, graph)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
-    metadata = _metadata(checkpoint, softmax, proof, accuracies, golden, forms)
+    metadata = _metadata(checkpoint, softmax, sample, expected.accuracies, golden, forms)
     model = embed(bare, metadata)
-    audit.audit(model)
+    # From here on everything that is reported is of the bytes that are written.
+    tensors, operators = audit.audit(model)
+    found = _judge(checkpoint, model, answers, progress)
+    _require_same(expected, found)
+    chosen = np.array(evenly(judged, compared))
     on_default = _prove(graph, model, answers.views[chosen], "xnnpack", progress)
-    _require_same(logits[chosen], on_default.logits)
+    _require_logits(found.logits[chosen], on_default.logits)
     also = chosen[evenly(compared, on_reference)]
     here = runtime_version("litert")
     reference = (
         _prove(graph, model, answers.views[also], "reference", progress) if here.proved else None
     )
     report = ProofReport(
-        reduced_proof=proof.reduced,
-        proof_images=proof.origin,
+        reduced_proof=not sample.whole,
+        proof_images=sample.words,
+        sample=sample,
         unusual_images=answers.unusual,
         softmax=softmax,
         tensors=tensors,
@@ -167,11 +165,36 @@ def convert(
         reference_equality=None if reference is None else EqualityReport.of(reference),
         runtime=str(here),
         one_arithmetic=OneArithmeticReport.of(tried),
-        accuracy=accuracies,
+        accuracy=found.accuracies,
         golden_pairs=len(golden),
         seconds=round(time.monotonic() - began, 1),
     )
-    return Conversion(model, report, accuracies, graph, metadata, answers.views, also, logits)
+    return Conversion(model, report, graph, metadata, answers.views, also, found.logits)
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What a file answers.
+
+    Attributes:
+        logits: (N, classes) int8, of the default kernels.
+        accuracies: of its classes.
+    """
+
+    logits: equality.Logits
+    accuracies: accuracy.Accuracies
+
+
+def _judge(
+    checkpoint: Checkpoint, model: bytes, answers: _FloatAnswers, progress: Progress
+) -> _Judgement:
+    """Run a file on all judged images."""
+    with progress("running the file", len(answers.views)) as advance:
+        logits, _ = equality.default_logits(model, answers.views, advance)
+    names = checkpoint.run.classes
+    return _Judgement(
+        logits, accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
+    )
 
 
 def _prove(
@@ -189,24 +212,41 @@ def _prove(
     return found
 
 
-def _require_same(bare: equality.Logits, written: equality.Logits) -> None:
-    """Refuse a file that computes other logits with its metadata than without."""
-    if not np.array_equal(bare, written):
+def _require_same(bare: _Judgement, written: _Judgement) -> None:
+    """Refuse a file that computes other logits with its metadata than without.
+
+    Raises:
+        ConversionError: it does.
+    """
+    if not np.array_equal(bare.logits, written.logits):
         raise ConversionError(
             "converted model", "metadata change its logits", "report this as a bug"
+        )
+
+
+def _require_logits(run: equality.Logits, specified: equality.Logits) -> None:
+    """Refuse a file whose logits, run as on a device, are not those that were proved.
+
+    Raises:
+        ConversionError: they differ.
+    """
+    if not np.array_equal(run, specified):
+        raise ConversionError(
+            "converted model",
+            "its logits differ from the specification's where no inner tensor is kept",
+            "report this as a bug",
         )
 
 
 def _metadata(
     checkpoint: Checkpoint,
     softmax: Form,
-    proof: ProofImages,
+    sample: Sample,
     accuracies: accuracy.Accuracies,
     golden: list[GoldenPair],
     forms: TriedForms,
 ) -> ModelMetadata:
     run = checkpoint.run
-    kind = "bundled crops (reduced proof)" if proof.reduced else "test split"
     return ModelMetadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,
@@ -225,8 +265,8 @@ def _metadata(
         camera=run.camera,
         objective=run.objective,
         accuracy={
-            f"float, {kind}": accuracies.float_accuracy,
-            f"integer, {kind}": accuracies.file_accuracy,
+            f"float, {sample.words}": accuracies.float_accuracy,
+            f"integer, {sample.words}": accuracies.file_accuracy,
         },
         golden=golden,
         tried_forms=forms,

@@ -7,10 +7,65 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge import bundled
-from qlvit_edge.data.folder import LabelledImage, scan
-from qlvit_edge.data.split import load_split, require_fit, select
+from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.split import Split, load_split, require_fit, select
+from qlvit_edge.data.training_images import (
+    TrainingImages,
+    list_training_images,
+    read_training_images,
+    trained_on,
+)
 from qlvit_edge.errors import DataError
+from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The images that a figure is from: belongs to every accuracy.
+
+    Attributes:
+        images: how many.
+        test_side: how many the test side has; None where there is none, only bundled crops.
+        split_fingerprint: of the split whose test side it is; None for the bundled crops.
+        own_split: whether that is the split of the training.
+        trained_on: images of the test side that were trained on, by content: left out.
+        checked: whether images were held against the training images' content.
+        folder: name of the images' folder.
+    """
+
+    images: int
+    test_side: int | None
+    split_fingerprint: str | None
+    own_split: bool
+    trained_on: int
+    checked: bool
+    folder: str
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole test side, none of it trained on: if not, a reduced proof."""
+        return self.images == self.test_side and self.checked
+
+    @property
+    def words(self) -> str:
+        """All of that in one phrase."""
+        if self.split_fingerprint is None:
+            return f"{_count(self.images)}: bundled crops (reduced proof)"
+        side = f"test side of {self.folder}, {'' if self.own_split else 'another '}split"
+        side = f"{side} {self.split_fingerprint[:12]}"
+        if self.whole:
+            return f"{_count(self.images)}: the whole {side}"
+        reasons = ["reduced proof"]
+        if self.trained_on:
+            reasons.append(f"{self.trained_on} of the side were trained on")
+        if not self.checked:
+            reasons.append("training images told apart by name only")
+        return f"{self.images} of {_count(self.test_side or 0)}: {side} ({'; '.join(reasons)})"
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -18,30 +73,38 @@ class ProofImages:
     """What the proof is made on.
 
     Attributes:
-        images: the test images.
-        reduced: whether these are the few bundled crops, for want of the test set.
-        origin: where they are from, in words.
+        images: the test images, none of them trained on.
+        every: the sample that all of them are.
     """
 
     images: Sequence[LabelledImage]
-    reduced: bool
-    origin: str
+    every: Sample
+
+    def sample(self, count: int) -> Sample:
+        """Return the sample of so many of them."""
+        return Sample(**{**vars(self.every), "images": count})
 
 
 def proof_images(
-    checkpoint: Checkpoint, data: Path | None, split_path: Path | None, is_bundled: bool
+    checkpoint: Checkpoint,
+    data: Path | None,
+    split_path: Path | None,
+    is_bundled: bool,
+    progress: Progress,
 ) -> ProofImages:
     """Find the test images: those given, else those the run folder records.
 
-    A bundled model without its data is proved on the bundled crops: a reduced proof.
+    A bundled model without its data is proved on the bundled crops: a reduced proof. Images that
+    the network was trained on, whatever they are called now, are left out.
 
     Raises:
-        DataError: the data is not there or does not fit.
+        DataError: the data is not there, does not fit, or is all trained on.
     """
     recorded = Path(checkpoint.run.data)
     if data is None and is_bundled:
-        images = scan(bundled.CROPS).images
-        return ProofImages(images, True, "the bundled crops")
+        every = scan(bundled.CROPS).images
+        crops = Sample(len(every), None, None, False, 0, True, bundled.CROPS.name)
+        return ProofImages(every, crops)
     if data is None and not recorded.is_dir():
         raise DataError(
             recorded, "the data this run was trained on is not there", "name it with --data"
@@ -50,17 +113,55 @@ def proof_images(
     own = load_split(checkpoint.folder / SPLIT_FILE)
     split = load_split(split_path) if split_path is not None else own
     require_fit(split, folder)
-    trained_on = set(split.test) & set(own.train)
-    if trained_on:
-        raise DataError(
-            split_path,
-            f"has {len(trained_on)} images on its test side that this run was trained on",
-            "prove on the run's own split, or train on this one",
-        )
     if list(folder.classes) != checkpoint.run.classes:
         raise DataError(
             folder.root,
             f"has classes {', '.join(folder.classes)}, the run {', '.join(checkpoint.run.classes)}",
             "use the data of this run",
         )
-    return ProofImages(select(folder, split.test), False, f"the test side of {folder.root.name}")
+    side = select(folder, split.test)
+    listed = _training_images(checkpoint, own, folder, progress)
+    seen = set(split.test) & set(own.train)
+    if listed is not None:
+        with progress("looking for training images", len(side)) as advance:
+            seen |= trained_on(side, listed, advance)
+    images = [image for image in side if image.relative not in seen]
+    if not images or set(split.test) & set(own.train):
+        raise DataError(
+            split_path or folder.root,
+            f"has {len(seen)} of {_count(len(side))} on its test side that this run was trained on",
+            "prove on the run's own split, or train on this one",
+        )
+    return ProofImages(
+        images,
+        Sample(
+            images=len(images),
+            test_side=len(side),
+            split_fingerprint=split.fingerprint,
+            own_split=split.fingerprint == own.fingerprint,
+            trained_on=len(seen),
+            checked=listed is not None,
+            folder=folder.root.name,
+        ),
+    )
+
+
+def _training_images(
+    checkpoint: Checkpoint, own: Split, folder: ImageFolder, progress: Progress
+) -> TrainingImages | None:
+    """Return what the run lists; of a run of before what lies where its training images were."""
+    listed = read_training_images(checkpoint.folder)
+    if listed is not None:
+        if listed.split_fingerprint != own.fingerprint:
+            raise DataError(
+                checkpoint.folder,
+                "its training images and its split are of two trainings",
+                "use the files of one run together",
+            )
+        return listed
+    for root in (Path(checkpoint.run.data), folder.root):
+        images = [LabelledImage(root / name, name, 0) for name in own.train]
+        if all(image.path.is_file() for image in images):
+            with progress("listing the training images", len(images)) as advance:
+                return list_training_images(images, own.fingerprint, advance)
+    return None

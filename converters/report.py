@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from qlvit_edge.converters.one_arithmetic import OneArithmetic
 from qlvit_edge.converters.proof.accuracy import Accuracies
 from qlvit_edge.converters.proof.equality import Equality, Specification
+from qlvit_edge.converters.proof_images import Sample
 from qlvit_edge.integer.log2_softmax import Form
 
 
@@ -59,8 +60,10 @@ class ProofReport:
     """What was converted and what was proved of it.
 
     Attributes:
-        reduced_proof: on the few bundled crops, for want of the test set.
-        proof_images: where the images are from, in words.
+        reduced_proof: on less than the whole test side: bundled crops, a part of it, or a side
+            with images that were trained on or were not held against the training images.
+        proof_images: which images accuracy is from, in words.
+        sample: the same in figures.
         unusual_images: kinds of images that are not plain 8-bit RGB, with their numbers.
         softmax: form of the integer softmax.
         tensors: of the file, all integer.
@@ -79,6 +82,7 @@ class ProofReport:
 
     reduced_proof: bool
     proof_images: str
+    sample: Sample
     unusual_images: dict[str, int]
     softmax: Form
     tensors: int
@@ -97,11 +101,12 @@ class ProofReport:
         """Return the report for JSON.
 
         `all_integer` and `builtin_operators_only` are in it because a file of which they do
-        not hold is refused, and `drop_points` because accuracy budgets are in points.
+        not hold is refused.
         """
         return {
             **asdict(self),
-            "accuracy": {**asdict(self.accuracy), "drop_points": self.accuracy.drop},
+            "sample": {**asdict(self.sample), "whole": self.sample.whole},
+            "accuracy": self.accuracy.as_dict(),
             "all_integer": True,
             "builtin_operators_only": True,
         }

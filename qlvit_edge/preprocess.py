@@ -126,7 +126,7 @@ def at_white_level(pixels: NDArray[Any], name: str) -> NDArray[np.uint8]:
     """
     level = _white_level
     if pixels.dtype == np.uint16 and level is not None:
-        brightest = int((pixels if pixels.ndim == 2 else pixels[..., :3]).max())
+        brightest = _brightest(pixels)
         if brightest > level:
             raise DataError(
                 name,
@@ -159,10 +159,15 @@ def unusual(stored: Stored) -> list[str]:
         kinds.append("alpha")
     if pixels.dtype == np.uint16:
         if _white_level is None:
-            kinds += ["16 bit", *_nearly_black(int(pixels[..., :3].max()))]
+            kinds += ["16 bit", *_nearly_black(_brightest(pixels))]
         else:
             kinds.append(f"16 bit, white at {_white_level}")
     return kinds
+
+
+def _brightest(pixels: NDArray[Any]) -> int:
+    """Return the highest value of any colour; alpha does not count."""
+    return int((pixels if pixels.ndim == 2 else pixels[:, :, :3]).max())
 
 
 def _nearly_black(brightest: int) -> list[str]:

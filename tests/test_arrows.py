@@ -12,10 +12,10 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"reading", "text", "version"}
+LEAVES |= {"reading", "statistics", "text", "version"}
 """Modules that import none of the package but one another."""
 
-IMAGES = {"imagefile", "preprocess", "resample"}
+IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
 """From an image file to what a network is fed."""
 
 DEVICE: dict[str, set[str]] = {

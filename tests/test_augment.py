@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,7 +14,14 @@ from small_run import CLASSES, cell_image, write_folder
 from qlvit_edge.data import augment, loader
 from qlvit_edge.data.augment import AUTOMATIC, automatic, geometry, stain_jitter
 from qlvit_edge.data.folder import scan
-from qlvit_edge.data.loader import CachedImage, augmented, cache_images, training_batches
+from qlvit_edge.data.loader import (
+    CROP_SHARE,
+    CachedImage,
+    augmented,
+    cache_images,
+    training_batches,
+)
+from qlvit_edge.fields.finder import Cell, crop
 from qlvit_edge.resample import resample
 
 SIZE = (48, 64)
@@ -176,9 +184,9 @@ def test_half_of_the_views_are_crops_where_there_is_a_cell(
 ) -> None:
     any_angles: list[bool] = []
 
-    def noted(*arguments: Any, any_angle: bool) -> Any:
+    def noted(*arguments: Any, any_angle: bool, **more: Any) -> Any:
         any_angles.append(any_angle)
-        return geometry(*arguments, any_angle=any_angle)
+        return geometry(*arguments, any_angle=any_angle, **more)
 
     monkeypatch.setattr(loader, "geometry", noted)
     for seed in range(300):
@@ -189,6 +197,26 @@ def test_half_of_the_views_are_crops_where_there_is_a_cell(
     for seed in range(20):
         augmented(bare, SIZE, np.random.default_rng(seed), vary_look=False)
     assert not any(any_angles)
+
+
+def test_crops_in_training_go_on_beyond_the_edge_as_in_a_run() -> None:
+    # A bright line just inside the edge: reflected it would appear twice, repeated it does not.
+    image = np.full((80, 80, 3), 200, np.uint8)
+    image[:, 3:6] = (250, 20, 20)
+    cell = Cell(0, 20, 20, 40, 700.0)
+    entry = CachedImage(image, resample(image, (50, 50)), (10.0, 40.0, 40.0), 0)
+    crops = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        view = augmented(entry, (40, 40), rng, vary_look=False)
+        if np.random.default_rng(seed).random() >= CROP_SHARE:
+            continue
+        crops += 1
+        red = (view[..., 1] < 100).astype(np.uint8)
+        assert cv2.connectedComponents(red)[0] == 2
+    assert crops > 10
+    red = (crop(image, cell)[..., 1] < 100).astype(np.uint8)
+    assert cv2.connectedComponents(red)[0] == 2
 
 
 def test_without_varying_the_look_no_colour_is_new() -> None:

@@ -24,6 +24,8 @@ WORKSTATION = (
     "matplotlib",
     "safetensors",
     "scipy",
+    "imagecodecs",
+    "tifffile",
 )
 
 DEVICE_PACKAGES = (

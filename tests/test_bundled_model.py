@@ -1,5 +1,7 @@
 """The bundled model is what this converter makes of the bundled weights."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,18 @@ def test_most_bundled_crops_are_recognised() -> None:
 @pytest.mark.parametrize("name", ["MODEL_CARD.md", "metrics.json", "proof.json"])
 def test_the_card_and_the_figures_are_there(name: str) -> None:
     assert ((bundled.FOLDER / NAME) / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize("name", ["wbc-nano", "wbc-tiny"])
+def test_the_proof_is_of_the_bundled_bytes_and_says_what_it_was_made_on(name: str) -> None:
+    folder, content = bundled.FOLDER / name, bundled.resolve_model(name).read_bytes()
+    proof, split = (
+        json.loads((folder / "proof.json").read_text()),
+        load_split(folder / "split.json"),
+    )
+    assert (proof["bytes"], proof["sha256"]) == (len(content), sha256(content))
+    assert proof["sample"]["images"] == proof["accuracy"]["images"] == len(split.test)
+    assert proof["sample"]["split_fingerprint"] == split.fingerprint
+    assert proof["sample"]["whole"]
+    assert not proof["reduced_proof"]
+    assert proof["passed"]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import http.server
 import itertools
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -23,11 +20,11 @@ from numpy.typing import NDArray
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
-from qlvit_edge.camera.opencv import StreamCamera, VideoFileCamera
 from qlvit_edge.camera.picamera2 import PiCamera
 from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
 from qlvit_edge.camera.sources import open_camera
-from qlvit_edge.errors import CameraError, CameraStalledError, DataError
+from qlvit_edge.camera.video import VideoFileCamera
+from qlvit_edge.errors import CameraError, CameraStalledError
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
@@ -65,14 +62,108 @@ def test_a_folder_gives_its_images_by_name_and_ends(tmp_path: Path) -> None:
     assert abs(frames[0].timestamp - time.time()) < 60
 
 
-def test_a_damaged_image_in_a_folder_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "a.png", plain(RED))
-    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+def damaged(path: Path, content: bytes) -> Path:
+    """A damaged file that nobody has written to for an hour: it is no half copy."""
+    path.write_bytes(content)
+    os.utime(path, (time.time() - 3600,) * 2)
+    return path
+
+
+def test_a_folder_goes_on_past_damaged_images_and_names_them(tmp_path: Path) -> None:
+    for name in ("a.png", "d.png"):
+        write(tmp_path / name, plain(RED))
+    damaged(tmp_path / "b.png", (tmp_path / "a.png").read_bytes()[:60])
+    damaged(tmp_path / "c.png", b"")
     with open_camera(str(tmp_path)) as camera:
-        frames = camera.frames()
-        next(frames)
-        with pytest.raises(DataError, match=r"b\.png"):
-            next(frames)
+        frames = list(camera.frames())
+    assert [(frame.source, frame.index) for frame in frames] == [("a.png", 0), ("d.png", 3)]
+    assert list(camera.report.damaged) == ["b.png", "c.png"]
+    assert "truncated" in camera.report.damaged["b.png"]
+    assert "empty" in camera.report.damaged["c.png"]
+    assert camera.report.dropped == 2
+
+
+def test_a_half_copied_image_is_waited_for(tmp_path: Path) -> None:
+    write(tmp_path / "whole.png", plain(RED))
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[:50])
+
+    def copy_on() -> None:
+        for end in (70, 90, len(content)):
+            time.sleep(0.15)
+            (tmp_path / "a.png").write_bytes(content[:end])
+
+    copying = threading.Thread(target=copy_on)
+    copying.start()
+    with open_camera(str(tmp_path)) as camera:
+        assert [frame.source for frame in camera.frames()] == ["a.png", "whole.png"]
+    copying.join()
+    assert not camera.report.dropped
+
+
+def test_links_are_followed_and_lead_in_no_circle(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    write(tmp_path / "real" / "a.png", plain(RED))
+    day = tmp_path / "day"
+    day.mkdir()
+    (day / "monday").symlink_to(tmp_path / "real")
+    (day / "one.png").symlink_to(tmp_path / "real" / "a.png")
+    (day / "circle").symlink_to(day)
+    (day / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (day / "self.png").symlink_to(day / "self.png")
+    notices: list[str] = []
+    camera = open_camera(str(day))
+    camera.report.listener = notices.append
+    with camera:
+        assert [frame.source for frame in camera.frames()] == ["monday/a.png", "one.png"]
+    assert any("circle" in notice for notice in notices)
+    assert any("2 links to nothing (gone.png, self.png)" in notice for notice in notices)
+
+
+def test_what_is_passed_over_is_named_with_its_remedy(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", plain(RED))
+    for name in ("1.webp", "2.WEBP", "scan.czi", "slide.svs", "x.heic", ".b.png", "._a.png"):
+        (tmp_path / name).write_bytes(b"x")
+    notices: list[str] = []
+    camera = open_camera(str(tmp_path))
+    camera.report.listener = notices.append
+    with camera:
+        pass
+    said = "\n".join(notices)
+    assert "2 WebP images (1.webp, 2.WEBP); convert to PNG or JPEG" in said
+    assert "a microscope program's file (scan.czi); export" in said
+    assert "a whole-slide image (slide.svs); export fields" in said
+    assert "a hidden image (.b.png); rename" in said
+    assert "._a" not in said
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(CameraError, match=r"holds no image; .*2 WebP images"):
+        open_camera(str(tmp_path))
+
+
+def test_one_image_is_a_camera_that_honours_its_orientation(tmp_path: Path) -> None:
+    image = plain(RED)
+    image[:, :20] = 255
+    jpeg = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+    tiff = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tiff
+    path = tmp_path / "cell.jpg"
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:])
+    with open_camera(str(path)) as camera:
+        (frame,) = camera.frames()
+    assert frame.source == "cell.jpg"
+    assert frame.image.shape == (64, 48, 3)
+    assert np.array_equal(frame.image, decode(path))
+    assert near(frame.image[:20], (255, 255, 255))
+
+
+def test_one_image_is_told_by_its_content_too(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", plain(RED))
+    (tmp_path / "a").write_bytes((tmp_path / "a.png").read_bytes())
+    with open_camera(str(tmp_path / "a")) as camera:
+        assert len(list(camera.frames())) == 1
+    (tmp_path / "a.webp").write_bytes(b"RIFF")
+    with pytest.raises(CameraError, match="a WebP image; convert"):
+        open_camera(str(tmp_path / "a.webp"))
 
 
 def test_hidden_files_and_folders_are_no_images(tmp_path: Path) -> None:
@@ -181,6 +272,10 @@ def test_a_video_file_gives_every_frame_in_rgb(tmp_path: Path) -> None:
     assert len(frames) == 2
     assert near(frames[0].image, RED)
     assert near(frames[1].image, (20, 200, 40))
+    assert [(frame.index, frame.position_ms) for frame in frames] == [
+        (0, pytest.approx(0)),
+        (1, pytest.approx(100)),
+    ]
 
 
 @pytest.mark.parametrize(("ending", "code"), [("avi", "MJPG"), ("mkv", "MJPG"), ("mp4", "mp4v")])
@@ -207,63 +302,48 @@ def test_a_video_that_was_cut_is_said_after_its_last_frame(
     assert 20 <= len(given) < 30
 
 
-# Streams
+def film(path: Path, code: str, count: int = 30) -> list[Image]:
+    """Write a film of a moving picture; return it as it is read before anything happens to it."""
+    noise = np.random.default_rng(0).integers(0, 255, (96, 400, 3), dtype=np.uint8)
+    scene = cv2.GaussianBlur(noise, (0, 0), 2)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (128, 96))
+    for place in range(count):
+        writer.write(np.ascontiguousarray(scene[:, 4 * place : 4 * place + 128]))
+    writer.release()
+    with open_camera(str(path)) as camera:
+        frames = [frame.image for frame in camera.frames()]
+    assert len(frames) == count
+    assert not camera.report.dropped
+    return frames
 
 
-@contextmanager
-def mjpeg_server(frames: int, *, hang: bool = False) -> Iterator[str]:
-    """Serve `frames` red pictures, then close the connection or, with `hang`, keep it silent."""
-    done = threading.Event()
-    jpeg = cv2.imencode(".jpg", plain(RED)[..., ::-1])[1].tobytes()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            for _ in range(frames):
-                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
-                try:
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
-                except OSError:
-                    return
-                time.sleep(0.01)
-            if hang:
-                done.wait(20)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/stream"
-    finally:
-        done.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def test_an_mjpeg_stream_is_read_in_rgb_until_it_is_cut() -> None:
-    with mjpeg_server(40) as url, open_camera(url) as camera:
-        assert isinstance(camera, StreamCamera)
-        frames = camera.frames()
-        first = next(frames)
-        assert near(first.image, RED)
-        with pytest.raises(CameraStalledError, match="stopped giving frames"):
-            list(frames)
-
-
-def test_a_stream_that_hangs_is_noticed() -> None:
-    with mjpeg_server(30, hang=True) as url, StreamCamera(url, stall_seconds=1.0) as camera:
-        started = time.monotonic()
-        with pytest.raises(CameraStalledError, match="frame"):
-            for _ in camera.frames():
-                pass
-        assert time.monotonic() - started < 10
+@pytest.mark.parametrize(
+    ("ending", "code"), [("avi", "MJPG"), ("mp4", "mp4v"), ("avi", "XVID"), ("mkv", "FFV1")]
+)
+def test_damaged_frames_of_a_video_are_dropped_and_counted(
+    tmp_path: Path, ending: str, code: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"film.{ending}"
+    whole = film(path, code)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if code == "MJPG":  # the end of one picture never came
+        middle = content.find(b"\xff\xd9", middle)
+        content[middle - 4 : middle + 2] = bytes(6)
+    else:
+        for place in range(middle - 40, middle + 40, 3):
+            content[place] ^= 0x5A
+    path.write_bytes(content)
+    with open_camera(str(path)) as camera:
+        frames = list(camera.frames())
+    assert camera.report.dropped >= 1
+    assert len(frames) + camera.report.dropped in (29, 30)
+    assert len(frames) >= 10
+    # No frame that is given differs from what was filmed, at the time that it says.
+    for frame in frames:
+        assert frame.position_ms is not None
+        assert np.array_equal(frame.image, whole[round(frame.position_ms / 100)])
+    assert capfd.readouterr() == ("", "")
 
 
 # Live cameras in general

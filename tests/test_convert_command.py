@@ -88,7 +88,9 @@ def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
     assert metadata.training_data == "data of µ"
     assert "research" in metadata.intended_use
     assert metadata.unknown_cells == list(UNKNOWN_CELLS)
-    assert set(metadata.accuracy) == {"float, test split", "integer, test split"}
+    images, fingerprint = len(split["test"]), split["fingerprint"][:12]
+    words = f"{images} images: the whole test side of data of µ, split {fingerprint}"
+    assert set(metadata.accuracy) == {f"float, {words}", f"integer, {words}"}
     assert str(run.parent).encode() not in converted.read_bytes()
     assert len(metadata.golden) == 8
     assert {pair.label for pair in metadata.golden} == set(CLASSES)
@@ -177,7 +179,19 @@ def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
     assert report["builtin_operators_only"]
     assert not report["reduced_proof"]
     assert report["passed"]
-    assert report["max_drop"] == 100
+    assert report["budget"]["max_drop"] == 100
+    assert report["budget"]["outcome"] == "within the budget"
+    split = json.loads((run / "split.json").read_text())
+    assert report["sample"] == {
+        "images": images,
+        "test_side": images,
+        "split_fingerprint": split["fingerprint"],
+        "own_split": True,
+        "trained_on": 0,
+        "checked": True,
+        "folder": "data of µ",
+        "whole": True,
+    }
     assert report["bytes"] == converted.stat().st_size
     assert report["sha256"] == sha256(converted.read_bytes())
     assert report["equality"]["arithmetic"] == "xnnpack"
@@ -224,6 +238,7 @@ def test_accuracy_beyond_the_budget_is_exit_code_1_and_no_file(
     real = accuracy.judge
 
     def worse(labels: Any, _: object, __: object, names: list[str]) -> accuracy.Accuracies:
+        labels = np.repeat(labels, 8)
         return real(labels, labels, (labels + 1) % len(names), names)
 
     monkeypatch.setattr(accuracy, "judge", worse)
@@ -260,7 +275,7 @@ def test_a_bundled_run_is_proved_on_the_bundled_crops_and_says_so(
     metadata = read_metadata(out.read_bytes())
     assert metadata is not None
     assert metadata.name == "tiny-cells"
-    assert "integer, bundled crops (reduced proof)" in metadata.accuracy
+    assert "integer, 28 images: bundled crops (reduced proof)" in metadata.accuracy
 
 
 def test_ctrl_c_leaves_nothing(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import Any
 
 import pytest
 from command import refused, run_command
+
+from qlvit_edge.converters.lower.checkpoint import float_graph
+from qlvit_edge.model.configs import SIZES, size_config
+from qlvit_edge.model.cost import count_cost
+from qlvit_edge.model.family import FAMILY
+from qlvit_edge.model.qlvit import QLViT
 
 
 def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
@@ -111,3 +118,25 @@ def test_in_a_pipe_the_table_does_not_depend_on_the_window(
         assert run_command("cost", "nano") == 0
         tables.add(capsys.readouterr().out)
     assert len(tables) == 1
+
+
+@pytest.mark.parametrize("member", FAMILY)
+@pytest.mark.parametrize("size", SIZES)
+def test_counts_are_those_of_the_operations_that_are_written(size: str, member: str) -> None:
+    """The lowered graph counts by itself: attention with its pooled heads, MLP and head."""
+    config = size_config(size, **FAMILY[member])
+    parts = count_cost(config).parts
+    graph = float_graph(QLViT(config).eval(), "counted")
+
+    def written(place: str) -> int:
+        counts = 0
+        for operation in graph.operations:
+            values = math.prod(operation.output.shape)
+            # One product per value is a norm's scale, which `cost` leaves out.
+            if place in operation.name and operation.macs() > values:
+                counts += operation.macs()
+        return counts
+
+    assert parts["linear attention"].macs == written("/attention/")
+    assert parts["MLP"].macs == written("/mlp")
+    assert parts["head"].macs == written("head/logits")

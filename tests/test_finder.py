@@ -194,3 +194,27 @@ def test_a_crop_beyond_the_edge_repeats_the_border() -> None:
     assert cut.shape == (8, 8, 3)
     assert np.array_equal(cut[2:, 2:], image[:6, :6])
     assert (cut[:2, :2] == image[0, 0]).all()
+
+
+@pytest.mark.parametrize("size", [(240, 320), (960, 1280)])
+def test_cells_that_the_edge_cuts_are_marked(size: tuple[int, int]) -> None:
+    height, width = size
+    radius = height // 12
+    places = {"cut": (0, height // 3), "whole": (width // 2, height // 2)}
+    places["touching"] = (width - radius - 1, height // 4)
+    image = np.full((height, width, 3), 225, np.uint8)
+    for place in places.values():
+        cv2.circle(image, place, radius, (110, 70, 170), -1)
+    cells = {
+        name: next(
+            cell
+            for cell in find_cells(image)
+            if cell.x <= x < cell.x + cell.width and cell.y <= y < cell.y + cell.height
+        )
+        for name, (x, y) in places.items()
+    }
+    assert {name: cell.cut for name, cell in cells.items()} == {
+        "cut": True,
+        "whole": False,
+        "touching": True,  # its cytoplasm lies outside
+    }

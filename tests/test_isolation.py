@@ -320,3 +320,9 @@ def test_what_the_runtimes_own_python_raises_is_the_files_fault() -> None:
     for isolated in (True, False):
         with pytest.raises(ModelFileError, match="UnicodeDecodeError"):
             Interpreter(content, isolated=isolated)
+
+
+def test_a_process_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_CHILD", ["/nowhere/python"])
+    with pytest.raises(DeviceError, match=r"process: it cannot be started \(No such file"):
+        open_isolated(tiny_model())

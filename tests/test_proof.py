@@ -15,10 +15,11 @@ from qlvit_edge.calibration.file import load_calibration
 from qlvit_edge.converters import convert as conversion
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lower.checkpoint import integer_graph
-from qlvit_edge.converters.proof import accuracy, equality
+from qlvit_edge.converters.proof import equality
 from qlvit_edge.converters.tflite import write_tflite
-from qlvit_edge.errors import AccuracyBudgetError, ConversionError
+from qlvit_edge.errors import ConversionError
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
+from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 # The small network has random weights: what integers cost it says nothing.
@@ -32,30 +33,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(root / "run", write_folder(root / "data", 5), small_config())
     assert run_command("calibrate", root / "run", "--images", 8) == 0
     return root / "run"
-
-
-@pytest.mark.parametrize(
-    ("after", "recall", "allowed"),
-    [
-        (0.900, 0.90, 0.5),
-        (0.895, 0.90, 0.5),
-        (0.894, 0.90, None),
-        (0.900, 0.885, 0.5),
-        (0.900, 0.884, None),
-        (0.950, 0.99, 0.5),
-    ],
-)
-def test_budget_is_held_overall_and_three_times_for_one_class(
-    after: float, recall: float, allowed: float | None
-) -> None:
-    accuracies = accuracy.Accuracies(
-        1000, 0.9, after, 0.99, {"A": 0.9, "B": None}, {"A": recall, "B": None}
-    )
-    if allowed is None:
-        with pytest.raises(AccuracyBudgetError, match=r"(0|1)\.5 are allowed"):
-            accuracy.check_budget(accuracies, 0.5, "m.tflite")
-    else:
-        accuracy.check_budget(accuracies, allowed, "m.tflite")
 
 
 def test_a_file_that_differs_from_the_specification_is_refused(
@@ -122,19 +99,79 @@ def test_images_are_shared_among_processes_and_put_in_order_again(run: Path) -> 
     np.testing.assert_array_equal(together.logits, alone.logits)
 
 
-def test_metadata_that_change_the_logits_are_refused(
+@pytest.fixture
+def _embedding_zeroes_the_head(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata go in, and the weights of the last layer become zeros."""
+    graph, _ = _built(run)
+    head = (t.data for t in graph.tensors() if t.name.startswith("head/logits"))
+    weights = max((data for data in head if data is not None), key=lambda data: data.nbytes)
+    content, real = np.ascontiguousarray(weights).tobytes(), conversion.embed
+
+    def spoil(model: bytes, metadata: ModelMetadata) -> bytes:
+        written = real(model, metadata)
+        assert written.count(content) == 1
+        return written.replace(content, bytes(len(content)))
+
+    monkeypatch.setattr(conversion, "embed", spoil)
+
+
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
+def test_metadata_that_change_the_weights_are_refused(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is proved are the bytes that are written: here with a head of zeros."""
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3, *GENEROUS)
+    assert "metadata change its logits" in line
+    assert files_below(tmp_path) == set()
+
+
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
+@pytest.mark.parametrize(
+    ("check", "finding"),
+    [
+        ("_require_same", "tensors differ from the integer specification"),
+        ("_prove", "metadata change its logits"),
+    ],
+)
+def test_written_bytes_are_proved_twice_over(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    check: str,
+    finding: str,
+) -> None:
+    """By all judged images' logits and by every tensor: either alone would find it."""
+    monkeypatch.setattr(conversion, check, lambda *_: None)
+    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3, *GENEROUS)
+    assert finding in line
+
+
+@pytest.mark.usefixtures("_embedding_zeroes_the_head")
+def test_accuracy_is_that_of_the_written_bytes(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    real = equality.default_logits
+    """With every other check off, the report still shows what a head of zeros costs."""
+    same = conversion._prove
+    good: list[Any] = []
 
-    def another(*arguments: Any) -> tuple[Any, str]:
-        logits, kernels = real(*arguments)
-        logits[-1, 0] ^= 1
-        return logits, kernels
+    def prove(graph: Graph, model: bytes, *rest: Any) -> Any:
+        found = same(graph, write_tflite(graph), *rest)
+        good.append(found)
+        return found
 
-    monkeypatch.setattr(equality, "default_logits", another)
-    line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3)
-    assert "metadata change its logits" in line
+    monkeypatch.setattr(conversion, "_prove", prove)
+    for check in ("_require_same", "_require_logits"):
+        monkeypatch.setattr(conversion, check, lambda *_: None)
+    out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
+    assert run_command("convert", run, "--out", out, "--report", report, *GENEROUS) == 0
+    capfd.readouterr()
+    interpreter = Interpreter(out)
+    labels = list(range(4))
+    zeros = np.zeros(interpreter.input.shape, np.uint8)
+    answer = labels[int(interpreter.invoke(zeros).argmax())]
+    recalls = list(json.loads(report.read_text())["accuracy"]["file_recall"].values())
+    assert recalls == [float(label == answer) for label in labels]
 
 
 def test_the_proof_says_how_far_it_went(
@@ -143,13 +180,15 @@ def test_the_proof_says_how_far_it_went(
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     options = ("--images", 3, "--reference-images", 1, "--accuracy-images", 4)
     assert run_command("convert", run, "--out", out, "--report", report, *options, *GENEROUS) == 0
-    found = json.loads(report.read_text())
+    found, split = json.loads(report.read_text()), json.loads((run / "split.json").read_text())
     assert found["equality"]["images"] == 3
     assert found["reference_equality"]["images"] == 1
     assert found["accuracy"]["images"] == 4
     printed = capsys.readouterr().out
     assert "byte for byte, on 3 images" in printed
     assert "byte for byte, on 1 images" in printed
+    assert found["reduced_proof"] is (len(split["test"]) > 4)
+    assert found["sample"]["images"] == 4
 
 
 def test_a_large_network_is_proved_on_fewer_images_by_default() -> None:

@@ -243,3 +243,15 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
         other.close()
         results.add_frame(frame(), [FOUND])
     assert rows(path, "SELECT count(*) FROM frames") == [(1,)]
+
+
+def test_dropped_frames_are_stored_with_frames_and_however_a_run_ends(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    results = Results(path, INFO)
+    results.dropped_frames = 2
+    results.add_frame(frame(0), [])
+    assert rows(path, "SELECT dropped_frames, outcome FROM runs") == [(2, "running")]
+    results.dropped_frames = 3
+    with pytest.raises(RuntimeError), results:
+        raise RuntimeError
+    assert rows(path, "SELECT dropped_frames, outcome FROM runs") == [(3, "failed")]

@@ -122,7 +122,8 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         object.__setattr__(video, "position_ms", 2520.4)
         results.add_frame(video, [FOUND, FOUND], saved_as=Path("0.jpg"))
         results.add_frame(frame(1), [])
-        results.finish("stopped", dropped_frames=3)
+        results.dropped_frames = 3
+        results.finish("stopped")
     with Results(path, whole) as results:
         results.add_frame(frame(5), [FOUND])
     with closing(sqlite3.connect(path)) as other:

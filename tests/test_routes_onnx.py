@@ -146,7 +146,8 @@ def test_a_missing_extra_is_named(
     ("route_name", "option", "owner"),
     [
         ("onnx", ("--softmax", "exact"), "native"),
-        ("onnx2tf", ("--max-drop", "3"), "native"),
+        ("onnx2tf", ("--softmax", "fast"), "native"),
+        ("onnx", ("--max-drop", "3"), "native or onnx2tf"),
         ("onnx", ("--python", "python3"), "onnx2tf"),
         ("native", ("--python", "python3"), "onnx2tf"),
     ],

@@ -241,15 +241,67 @@ def test_class_names_are_shown_as_they_are(tmp_path: Path, fields: Path) -> None
     assert all(label in shown.get() for label in labels)
 
 
-def test_a_damaged_image_ends_the_run_and_keeps_what_was_stored(
-    tmp_path: Path, model: Path, fields: Path, capsys: pytest.CaptureFixture[str]
+def test_a_damaged_image_is_left_out_listed_and_ends_with_1(
+    tmp_path: Path, model: Path, fields: Path
 ) -> None:
-    last = sorted(fields.glob("*.jpg"))[-1]
-    last.write_bytes(last.read_bytes()[:5000])
+    first = sorted(fields.glob("*.jpg"))[0]
+    first.write_bytes(first.read_bytes()[:5000])
+    os.utime(first, (0, 0))
     out = tmp_path / "r.sqlite"
-    errors = ends_with(2, capsys, model, "--camera", fields, "--out", out)
-    assert last.name in errors.splitlines()[-1]
-    assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [(2, "failed")]
+    done = CliRunner().invoke(command, [str(model), "--camera", str(fields), "--out", str(out)])
+    assert done.exit_code == 1
+    assert f"1 image is damaged and left out:\n  {first.name}: JPEG ends before" in done.stderr
+    assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [(2, "finished")]
+    assert rows(out, "SELECT dropped_frames FROM runs") == [(1,)]
+    done = run_json(model, fields, out)
+    assert done["dropped_frames"] == 1
+    assert list(done["damaged"]) == [first.name]
+
+
+def run_json(model: Path, source: object, out: Path) -> dict[str, Any]:
+    done = CliRunner().invoke(
+        command, [str(model), "--camera", str(source), "--out", str(out), "--json"]
+    )
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def test_cells_cut_by_the_edge_are_counted(tmp_path: Path, model: Path, fields: Path) -> None:
+    summary = run_json(model, fields, tmp_path / "r.sqlite")
+    images = [decode(path) for path in sorted(fields.glob("*.jpg"))]
+    cut = [cell.cut for image in images for cell in find_cells(image)]
+    assert summary["cut"] == sum(cut)
+    assert 0 < sum(cut) < len(cut)
+    stored = rows(tmp_path / "r.sqlite", "SELECT cut FROM cells ORDER BY id")
+    assert stored == [(int(one),) for one in cut]
+
+
+def test_frames_of_a_video_are_stored_with_their_place(tmp_path: Path, model: Path) -> None:
+    path, out = tmp_path / "film.avi", tmp_path / "r.sqlite"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 8, (64, 48))
+    for grey in (60, 120, 180, 240):
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    second = content.find(b"\xff\xd9", content.find(b"\xff\xd9") + 1)
+    content[second - 4 : second + 2] = bytes(6)
+    path.write_bytes(content)
+    assert run_json(model, path, out)["dropped_frames"] == 1
+    assert rows(out, "SELECT number, position_ms FROM frames ORDER BY id") == [
+        (0, 0.0),
+        (2, pytest.approx(250)),
+        (3, pytest.approx(375)),
+    ]
+    assert rows(out, "SELECT dropped_frames, outcome FROM runs") == [(1, "finished")]
+
+
+def test_passwords_in_an_address_are_neither_shown_nor_stored(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "http://alice:s3cret@127.0.0.1:9/s"
+    errors = ends_with(2, capsys, model, "--camera", source, "--out", tmp_path / "r.sqlite")
+    assert "http://***@127.0.0.1:9/s" in errors
+    assert "s3cret" not in errors
 
 
 def test_a_camera_that_stalls_ends_the_run_and_keeps_what_was_stored(

@@ -133,12 +133,9 @@ def test_convert_names_the_spoiled_layer_first(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qlvit_edge.converters.proof import accuracy
-    from qlvit_edge.errors import AccuracyBudgetError
 
-    def beyond(_accuracies: object, _drop: float, target: object) -> None:
-        raise AccuracyBudgetError(target, "not written: integers lose", "as with trained weights")
-
-    monkeypatch.setattr(accuracy, "check_budget", beyond)
+    over = accuracy.BudgetVerdict(0.5, "over the budget", "as with trained weights")
+    monkeypatch.setattr(accuracy, "judge_budget", lambda *_: over)
     spoiled = spoil(Path(shutil.copytree(run, tmp_path / "run")), "block2/attention")
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     arguments = ("convert", spoiled, "--out", out, "--report", report)

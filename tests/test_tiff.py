@@ -125,6 +125,22 @@ def test_jpeg_inside(base: None, meaning: str, tile: Any) -> None:
     assert np.abs(stored(content).astype(int) - tifffile_reads(content)).max() <= 1
 
 
+@pytest.mark.parametrize("meaning", [2, 6])
+def test_the_tag_says_which_colours_the_jpeg_inside_holds(base: None, meaning: int) -> None:
+    """Without a word of its own, libjpeg would take both for YCbCr."""
+    image = waves(64, 48, 3, np.uint8)
+    options = {"level": 100, "subsampling": "444"}
+    if meaning == 2:
+        options["outcolorspace"] = "rgb"
+    stream = imagecodecs.jpeg8_encode(image, colorspace="rgb", **options)
+    adobe = stream.find(b"\xff\xee")
+    if adobe > 0:  # the file's own word is left out
+        length = struct.unpack_from(">H", stream, adobe + 2)[0]
+        stream = stream[:adobe] + stream[adobe + 2 + length :]
+    entries = tags((48, 64), 8, meaning, t277=3, t258=(8, 8, 8), t259=7)
+    assert np.abs(stored(plain_tiff(stream, entries)).astype(int) - image).max() <= 4
+
+
 def tifffile_reads(content: bytes) -> NDArray[np.int64]:
     return np.asarray(tifffile.imread(io.BytesIO(content))).astype(np.int64)
 
@@ -387,6 +403,7 @@ def test_a_tile_that_claims_more_than_its_place_is_refused(method: str) -> None:
         page = file.pages[0]
         start, length = page.dataoffsets[0], page.databytecounts[0]
         number = int(page.compression)
-    entries = tags((8, 8), 8, 2, t277=3, t258=(8, 8, 8), t259=number)
-    said = refusal(plain_tiff(large[start : start + length], entries))
-    assert "claims 512x512 pixels" in said
+    for size in ((8, 8), (8, 512), (512, 8)) if method == "jpeg" else ((8, 8),):
+        entries = tags(size, 8, 2, t277=3, t258=(8, 8, 8), t259=number)
+        said = refusal(plain_tiff(large[start : start + length], entries))
+        assert "claims 512x512 pixels" in said

@@ -140,6 +140,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
     assert files_below(whole_run) == {
         *("run.json", "split.json", "best.safetensors", "last.safetensors"),
         *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
+        "training_images.json",
     }
     assert read_run_config(whole_run).unknown_cells == ["basophils", "blasts"]
     rows = _rows(whole_run)
@@ -149,6 +150,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
     test = json.loads(split.read_text())["test"]
     confusion = metrics["confusion_matrix"]
     assert sum(map(sum, confusion)) == metrics["test_images"] == len(test)
+    assert metrics["split_fingerprint"] == json.loads(split.read_text())["fingerprint"]
     right = sum(confusion[index][index] for index in range(4))
     assert metrics["test_accuracy_whole_image"] == pytest.approx(right / len(test))
     assert 0 <= metrics["test_accuracy_cell_crop"] <= 1

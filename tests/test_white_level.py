@@ -56,7 +56,7 @@ def cells(tmp_path: Path) -> Path:
 )
 def test_nearly_black_images_are_said_with_the_remedy(most: int, bits: int, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), np.array([[0, most]], np.uint16))
+    cv2.imwrite(str(path), np.array([[0, most], [0, 0]], np.uint16))
     kinds: list[str] = []
     shown = decode_noting(path, kinds)
     assert shown[0, 1].tolist() == [(most * 2 + 257) // 514] * 3  # not stretched
@@ -66,7 +66,7 @@ def test_nearly_black_images_are_said_with_the_remedy(most: int, bits: int, tmp_
 @pytest.mark.parametrize("most", [0, 16384, 65535])
 def test_others_are_not(most: int, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    cv2.imwrite(str(path), np.array([[0, most]], np.uint16))
+    cv2.imwrite(str(path), np.array([[0, 0, 0, 0, most]], np.uint16))
     kinds: list[str] = []
     decode_noting(path, kinds)
     assert sorted(kinds) == ["16 bit", "grey"]
@@ -127,13 +127,14 @@ def test_train_records_the_level(
     (tmp_path / "split.json").write_text(split.model_dump_json())
     seen: list[tuple[int | None, int | None]] = []
 
-    def stop(run: RunConfig, *others: object) -> None:
+    def stop(run: RunConfig, *others: object, **more: object) -> None:
         seen.append((run.white_level, white_level()))
+        raise DataError("training", "is not what is tested", "stop here")
 
     monkeypatch.setattr(session, "run_training", stop)
     train = ["train", "--data", cells, "--split", tmp_path / "split.json", "--out", tmp_path / "r"]
-    assert run_command(*train, "--white-level", 4095) == 0
-    assert run_command(*train) == 0
+    assert run_command(*train, "--white-level", 4095) == 2
+    assert run_command(*train) == 2
     assert seen == [(4095, 4095), (None, None)]
 
 
@@ -167,7 +168,17 @@ def test_a_recorded_level_holds_until_the_command_ends(given: int | None) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["data check", "train", "calibrate", "convert", "compare", "sensitivity", "validate", "run"],
+    [
+        "data check",
+        "train",
+        "calibrate",
+        "convert",
+        "compare",
+        "sensitivity",
+        "validate",
+        "predict",
+        "run",
+    ],
 )
 def test_every_command_that_reads_pictures_takes_the_option(
     name: str, capfd: pytest.CaptureFixture[str]

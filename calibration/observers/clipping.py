@@ -96,9 +96,10 @@ def divergence(histogram: Histogram, candidate: Range) -> float:
         candidate: range that the quantiser is given.
     """
     parameters = uniform_parameters(*candidate)
+    # Half a step beyond its outermost levels a range still rounds; it clips what is further out.
     first, last = (
         _bin(histogram, parameters.scale * (code - parameters.zero_point))
-        for code in (0, _LEVELS - 1)
+        for code in (-0.5, _LEVELS - 0.5)
     )
     counts = histogram.counts.astype(np.float64)
     counts[BINS // 2] = min(counts[BINS // 2], max(counts[BINS // 2 - 1], counts[BINS // 2 + 1]))

@@ -1,17 +1,33 @@
-"""What integers cost in accuracy, and the budget for it."""
+"""What integers cost in accuracy, and the one verdict on it: of `convert` and of `compare`.
+
+A verdict is about the network, not about the images that happened to be judged. So a file is
+refused where the images show that it loses more than the budget, and passes where there are
+enough of them and they do not. Too few images are a verdict of their own, and no pass.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.statistics import CONFIDENCE, Pairs
 
 CLASS_FACTOR = 3.0
 """How many times the budget a single class may lose."""
+
+LEAST_IMAGES = 20
+"""Images that a verdict takes. Of fewer, even a file that answers like the float network on every
+one may lose 17 points and more."""
+
+MAX_DROP = 0.5
+"""The budget unless said otherwise, in points."""
+
+Outcome = Literal["within the budget", "too few images", "over the budget"]
 
 
 @dataclass(frozen=True)
@@ -25,19 +41,38 @@ class Accuracies:
         agreement: share of images with the same class in both.
         float_recall: per class, of the float network; None for a class without images.
         file_recall: per class, of the file.
+        pairs: images that the file loses and gains against the float network.
+        class_pairs: the same per class.
     """
 
     images: int
     float_accuracy: float
     file_accuracy: float
     agreement: float
-    float_recall: dict[str, float | None] = field(default_factory=dict)
-    file_recall: dict[str, float | None] = field(default_factory=dict)
+    float_recall: dict[str, float | None]
+    file_recall: dict[str, float | None]
+    pairs: Pairs
+    class_pairs: dict[str, Pairs] = field(default_factory=dict)
 
     @property
     def drop(self) -> float:
         """Accuracy lost, in percentage points."""
-        return 100 * (self.float_accuracy - self.file_accuracy)
+        return 100 * self.pairs.drop
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Limits of the accuracy lost, in points, with 95 % confidence."""
+        low, high = self.pairs.interval()
+        return 100 * low, 100 * high
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON; drops are in points, as budgets are."""
+        return {
+            **asdict(self),
+            "drop_points": self.drop,
+            "drop_points_interval_95": list(self.interval),
+            "mcnemar_p": self.pairs.p_value,
+        }
 
 
 def judge(
@@ -47,49 +82,102 @@ def judge(
     names: Sequence[str],
 ) -> Accuracies:
     """Compare the classes (N,) that the float network and the file give."""
+    before, after = float_classes == labels, file_classes == labels
 
-    def recall(classes: NDArray[np.int64]) -> dict[str, float | None]:
+    def recall(right: NDArray[np.bool_]) -> dict[str, float | None]:
         found: dict[str, float | None] = {}
         for index, name in enumerate(names):
             own = labels == index
-            found[name] = float((classes[own] == index).mean()) if own.any() else None
+            found[name] = float(right[own].mean()) if own.any() else None
         return found
+
+    def pairs(own: NDArray[np.bool_]) -> Pairs:
+        lost, gained = (before & ~after)[own].sum(), (after & ~before)[own].sum()
+        return Pairs(int(own.sum()), int(lost), int(gained))
 
     return Accuracies(
         images=len(labels),
-        float_accuracy=float((float_classes == labels).mean()),
-        file_accuracy=float((file_classes == labels).mean()),
+        float_accuracy=float(before.mean()),
+        file_accuracy=float(after.mean()),
         agreement=float((float_classes == file_classes).mean()),
-        float_recall=recall(float_classes),
-        file_recall=recall(file_classes),
+        float_recall=recall(before),
+        file_recall=recall(after),
+        pairs=pairs(np.ones(len(labels), bool)),
+        class_pairs={name: pairs(labels == index) for index, name in enumerate(names)},
     )
 
 
-def check_budget(accuracies: Accuracies, max_drop: float, target: object) -> None:
-    """Refuse a file that loses more than ``max_drop`` points, or 3× that for one class.
+@dataclass(frozen=True)
+class BudgetVerdict:
+    """Whether integers cost more accuracy than allowed, as far as the images tell.
 
-    Raises:
-        AccuracyBudgetError: naming what was lost and where.
+    Attributes:
+        max_drop: the budget, in points.
+        outcome: in words.
+        finding: why it is no pass; where it is one, how much the images tell.
     """
-    remedy = "calibrate on more images, try --softmax exact, or allow more with --max-drop"
-    slack = 1e-9
-    if accuracies.drop > max_drop + slack:
-        raise AccuracyBudgetError(
-            target,
-            f"not written: integers lose {accuracies.drop:.2f} points of accuracy "
-            f"({accuracies.float_accuracy:.2%} → {accuracies.file_accuracy:.2%}), "
-            f"{max_drop:g} are allowed",
-            remedy,
+
+    max_drop: float
+    outcome: Outcome
+    finding: str
+
+    @property
+    def passed(self) -> bool:
+        """Too few images are no pass."""
+        return self.outcome == "within the budget"
+
+    def require(self, target: object) -> None:
+        """Refuse what did not pass.
+
+        Raises:
+            AccuracyBudgetError: with the finding.
+        """
+        if self.passed:
+            return
+        remedy = "calibrate on more images, try --softmax exact, or allow more with --max-drop"
+        if self.outcome == "too few images":
+            remedy = "judge by more test images, or set no budget with --max-drop 100"
+        raise AccuracyBudgetError(target, f"not written: {self.finding}", remedy)
+
+
+def judge_budget(found: Accuracies, max_drop: float) -> BudgetVerdict:
+    """Hold a file to a budget: ``max_drop`` points overall, three times that for one class.
+
+    Over the budget is a file of which the exact 95 % interval of the paired difference lies
+    above it; for the classes, of which one must not fail by chance among many, the interval is
+    wider by their number (Bonferroni).
+    """
+    low, high = found.interval
+    span = f"95 % between {low:+.2f} and {high:+.2f}"
+    if low > max_drop:
+        finding = (
+            f"integers lose {found.drop:.2f} points of accuracy ({found.float_accuracy:.2%} → "
+            f"{found.file_accuracy:.2%} of {found.images} images; {span}), {max_drop:g} are allowed"
         )
-    for name, before in accuracies.float_recall.items():
-        after = accuracies.file_recall[name]
-        if before is None or after is None:
-            continue
-        lost = 100 * (before - after)
-        if lost > CLASS_FACTOR * max_drop + slack:
-            raise AccuracyBudgetError(
-                target,
-                f"not written: integers lose {lost:.2f} points on class {name} "
-                f"({before:.2%} → {after:.2%}), {CLASS_FACTOR * max_drop:g} are allowed",
-                remedy,
+        return BudgetVerdict(max_drop, "over the budget", finding)
+    allowed = CLASS_FACTOR * max_drop
+    judged = {name: pairs for name, pairs in found.class_pairs.items() if pairs.images}
+    for name, pairs in judged.items():
+        limits = pairs.interval(1 - (1 - CONFIDENCE) / len(judged))
+        if 100 * limits[0] > allowed:
+            finding = (
+                f"integers lose {100 * pairs.drop:.2f} points on class {name} "
+                f"({found.float_recall[name]:.2%} → {found.file_recall[name]:.2%} of "
+                f"{pairs.images} images), {allowed:g} are allowed"
             )
+            return BudgetVerdict(max_drop, "over the budget", finding)
+    if high <= max_drop:
+        return BudgetVerdict(max_drop, "within the budget", f"shown by {found.images} images")
+    if found.images < LEAST_IMAGES:
+        few = f"{found.images} image{'' if found.images == 1 else 's'}"
+        finding = (
+            f"{few} cannot tell whether integers lose more than {max_drop:g} points ({span}); "
+            f"at least {LEAST_IMAGES} are needed"
+        )
+        return BudgetVerdict(max_drop, "too few images", finding)
+    absent = [name for name, pairs in found.class_pairs.items() if not pairs.images]
+    if absent:
+        finding = f"no image of class {', '.join(absent)} among the {found.images} judged"
+        return BudgetVerdict(max_drop, "too few images", finding)
+    finding = f"{found.images} images show no greater loss; they do not rule out {high:.2f} points"
+    return BudgetVerdict(max_drop, "within the budget", finding)

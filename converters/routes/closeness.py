@@ -9,6 +9,7 @@ wide one for the worst.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,19 +27,23 @@ class Bound:
         worst: largest difference of any image, in spreads.
         agreement: least share of images with the same class; one image may always differ,
             since one that PyTorch itself hardly decides can fall to either side.
+        budgeted: whether the accuracy budget holds too: files that round to 8 bits.
     """
 
     median: float
     worst: float
     agreement: float
+    budgeted: bool = False
 
 
 FLOAT32 = Bound(median=0.005, worst=0.5, agreement=0.98)
 """The same arithmetic in another order."""
 FLOAT16 = Bound(median=0.1, worst=1.0, agreement=0.95)
 """Weights rounded to 11 bits: more values cross a threshold."""
-QUANTISED = Bound(median=0.5, worst=3.0, agreement=0.9)
+QUANTISED = Bound(median=0.5, worst=3.0, agreement=0.9, budgeted=True)
 """Weights or activations in 8 bits: still this network's answers, not its logits."""
+NATIVE = Bound(median=math.inf, worst=math.inf, agreement=0.0, budgeted=True)
+"""Our own integer file, which is proved at every tensor: the accuracy budget alone."""
 
 
 @dataclass(frozen=True)

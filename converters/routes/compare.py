@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.idioms.scales import CalibratedScales
+from qlvit_edge.converters.proof.accuracy import judge_budget
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.contenders import Contender, contenders
@@ -81,7 +82,8 @@ class RouteComparison:
         machine: where latency and memory were measured.
         images: how many images the answers are on.
         origin: which they are, in words.
-        reduced: whether these are the few bundled crops, for want of the test set.
+        reduced: whether that is less than the whole test side.
+        max_drop: accuracy that 8 bits may cost, in points.
         rounds: of the latency measurement.
         rows: one per file, PyTorch first.
     """
@@ -90,6 +92,7 @@ class RouteComparison:
     images: int
     origin: str
     reduced: bool
+    max_drop: float
     rounds: int
     rows: tuple[Row, ...]
 
@@ -102,6 +105,7 @@ def compare_routes(
     count: int,
     rounds: int,
     *,
+    max_drop: float,
     python: Path | None,
     data: Path | None,
     log: Path,
@@ -116,6 +120,7 @@ def compare_routes(
         proof: the images to judge by.
         count: most of them.
         rounds: of the latency measurement; each runs every row `REPEATS` times.
+        max_drop: accuracy that 8 bits may cost, in points.
         python: of the environment with onnx2tf; None: see `find_python`.
         data: where the calibration images are; None: where the run's data was.
         log: where onnx2tf's log is kept if it fails.
@@ -126,12 +131,13 @@ def compare_routes(
     """
     answers = torch_answers(checkpoint, proof, count, progress)
     found = contenders(checkpoint, calibration, routes, python, data, log, progress)
-    rows = compare(found, checkpoint.folder, answers, rounds, progress)
+    rows = compare(found, checkpoint.folder, answers, rounds, max_drop, progress)
     return RouteComparison(
         machine=describe_machine(),
         images=len(answers.views),
-        origin=answers.origin,
-        reduced=answers.reduced,
+        origin=answers.sample.words,
+        reduced=not answers.sample.whole,
+        max_drop=max_drop,
         rounds=rounds,
         rows=tuple(rows),
     )
@@ -142,6 +148,7 @@ def compare(
     folder: Path,
     answers: TorchAnswers,
     rounds: int,
+    max_drop: float,
     progress: Progress,
 ) -> list[Row]:
     """Judge and measure every contender.
@@ -151,6 +158,7 @@ def compare(
         folder: the run folder, which PyTorch's row is run from.
         answers: images and PyTorch's logits.
         rounds: of the latency measurement; each runs every row `REPEATS` times.
+        max_drop: accuracy that 8 bits may cost, in points.
         progress: makes a progress bar from a description and a total.
     """
     with tempfile.TemporaryDirectory() as name, progress("judging", len(files)) as advance:
@@ -160,7 +168,7 @@ def compare(
             if contender.made is not None:
                 path = Path(name) / f"{number}.{contender.kind}"
                 path.write_bytes(contender.made.content or b"")
-            row = _row(contender, answers)
+            row = _row(contender, answers, max_drop)
             runs = contender.made is None or row.kernels is not None
             paths.append((contender.kind, path) if runs else None)
             rows.append(row)
@@ -176,7 +184,7 @@ def compare(
     ]
 
 
-def _row(contender: Contender, answers: TorchAnswers) -> Row:
+def _row(contender: Contender, answers: TorchAnswers, max_drop: float) -> Row:
     made = contender.made
     if made is None:
         own = _accuracy(answers, answers.logits)
@@ -185,8 +193,8 @@ def _row(contender: Contender, answers: TorchAnswers) -> Row:
     if made.content is None:
         return Row(contender.name, contender.route, made.error, convert_seconds=seconds)
     if contender.kind == "onnx":
-        return _onnx_row(contender, made.content, seconds, answers)
-    verdict = judge(contender.name, made, contender.bound, answers, lambda: None)
+        return _onnx_row(contender, made.content, seconds, answers, max_drop)
+    verdict = judge(contender.name, made, contender.bound, max_drop, answers, lambda: None)
     default, builtin = verdict.runs.get(Kernels.AUTO), verdict.runs.get(Kernels.BUILTIN)
     logits = None if default is None else default.logits
     return Row(
@@ -205,17 +213,23 @@ def _row(contender: Contender, answers: TorchAnswers) -> Row:
     )
 
 
-def _onnx_row(contender: Contender, content: bytes, seconds: float, answers: TorchAnswers) -> Row:
+def _onnx_row(
+    contender: Contender, content: bytes, seconds: float, answers: TorchAnswers, max_drop: float
+) -> Row:
     try:
         logits = onnx_logits(content, answers.views)
     except Exception as error:  # ONNX Runtime raises classes of its own, all bare Exceptions
         failure = f"ONNX Runtime: {' '.join(str(error).split())[:200]}"
         return Row(contender.name, contender.route, failure, bytes=len(content))
     closeness = compare_logits(answers.logits, logits)
+    failures = [] if closeness.within(contender.bound) else [closeness.words]
+    if contender.bound.budgeted:
+        budget = judge_budget(answers.accuracies(logits), max_drop)
+        failures += [] if budget.passed else [budget.finding]
     return Row(
         contender.name,
         contender.route,
-        None if closeness.within(contender.bound) else closeness.words,
+        "; ".join(failures) or None,
         accuracy=_accuracy(answers, logits),
         agreement=closeness.agreement,
         closeness=closeness,

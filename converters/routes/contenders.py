@@ -12,7 +12,8 @@ from pathlib import Path
 
 from qlvit_edge.converters.idioms.scales import CalibratedScales
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
-from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, QUANTISED, Bound
+from qlvit_edge.converters.one_arithmetic import one_arithmetic
+from qlvit_edge.converters.routes.closeness import FLOAT16, FLOAT32, NATIVE, QUANTISED, Bound
 from qlvit_edge.converters.routes.environment import find_python
 from qlvit_edge.converters.routes.onnx import export_onnx
 from qlvit_edge.converters.routes.onnx2tf import BOUNDS, calibration_views, make_files
@@ -82,7 +83,8 @@ def contenders(
 
 def _native(checkpoint: Checkpoint, calibration: Callable[[], CalibratedScales]) -> list[Contender]:
     def integers(softmax: Form) -> bytes:
-        return write_tflite(integer_graph(checkpoint, calibration(), softmax))
+        graph = integer_graph(checkpoint, calibration(), softmax)
+        return write_tflite(one_arithmetic(graph).graph)  # as `convert` writes it
 
     def float32() -> bytes:
         return write_tflite(float_graph(checkpoint.network, "float32"))
@@ -90,8 +92,8 @@ def _native(checkpoint: Checkpoint, calibration: Callable[[], CalibratedScales])
     fast, exact = _make(lambda: integers("fast")), _make(lambda: integers("exact"))
     # The float file does not round activations (Qact) as PyTorch's evaluation does.
     return [
-        Contender("native int8, fast", "native", "tflite", fast, QUANTISED),
-        Contender("native int8, exact", "native", "tflite", exact, QUANTISED),
+        Contender("native int8, fast", "native", "tflite", fast, NATIVE),
+        Contender("native int8, exact", "native", "tflite", exact, NATIVE),
         Contender("native float32", "native", "tflite", _make(float32), FLOAT16),
     ]
 

@@ -55,8 +55,8 @@ def write_onnx(
         )
     write_bytes(out, content)
     return OnnxReport(
-        images=answers.origin,
-        reduced_proof=answers.reduced,
+        images=answers.sample.words,
+        reduced_proof=not answers.sample.whole,
         bytes=len(content),
         sha256=sha256(content),
         closeness=closeness,
@@ -75,6 +75,7 @@ def write_onnx2tf(
     count: int,
     out: Path,
     *,
+    max_drop: float,
     python: Path | None,
     data: Path | None,
     progress: Progress,
@@ -88,6 +89,7 @@ def write_onnx2tf(
         proof: the images to judge by.
         count: most of them.
         out: the folder.
+        max_drop: accuracy that 8 bits may cost, in points.
         python: of the environment with onnx2tf; None: see `find_python`.
         data: where the calibration images are; None: where the run's data was.
         progress: makes a progress bar from a description and a total.
@@ -107,12 +109,12 @@ def write_onnx2tf(
     formats: dict[str, FormatReport] = {}
     for kind, made in files.items():
         with progress(f"judging {kind}", 3) as advance:
-            verdict = judge(kind, made, BOUNDS[kind], answers, advance)
+            verdict = judge(kind, made, BOUNDS[kind], max_drop, answers, advance)
         target = out / f"{name}-{kind}.tflite"
         formats[kind] = _format_report(verdict, target, BOUNDS[kind])
         if formats[kind].file is not None:
             write_bytes(target, made.content or b"")
-    return Onnx2tfReport(answers.origin, answers.reduced, origin, formats)
+    return Onnx2tfReport(answers.sample.words, not answers.sample.whole, origin, formats)
 
 
 def _format_report(verdict: Verdict, target: Path, bound: Bound) -> FormatReport:

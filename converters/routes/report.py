@@ -26,7 +26,7 @@ class OnnxReport:
 
     Attributes:
         images: which images it was judged on, in words.
-        reduced_proof: whether these are the few bundled crops, for want of the test set.
+        reduced_proof: whether that is less than the whole test side.
         bytes: size of the file.
         sha256: of the file.
         closeness: its logits against PyTorch's.
@@ -91,7 +91,7 @@ class Onnx2tfReport:
 
     Attributes:
         images: which images they were judged on, in words.
-        reduced_proof: whether these are the few bundled crops, for want of the test set.
+        reduced_proof: whether that is less than the whole test side.
         calibration: which images the full-integer file's ranges are from, in words.
         formats: by format.
     """

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.proof_images import ProofImages
+from qlvit_edge.converters.proof.accuracy import Accuracies, judge
+from qlvit_edge.converters.proof_images import ProofImages, Sample
 from qlvit_edge.converters.routes.closeness import Logits
 from qlvit_edge.data.choose import evenly
 from qlvit_edge.model.qlvit import QLViT
@@ -29,15 +30,19 @@ class TorchAnswers:
         views: (N, H, W, channels) uint8.
         labels: (N,) int64, the true classes.
         logits: (N, classes) float64, PyTorch's.
-        origin: where the images are from, in words.
-        reduced: whether these are the few bundled crops, for want of the test set.
+        sample: which images they are.
+        names: of the classes.
     """
 
     views: NDArray[np.uint8]
     labels: NDArray[np.int64]
     logits: Logits
-    origin: str
-    reduced: bool
+    sample: Sample
+    names: Sequence[str]
+
+    def accuracies(self, logits: Logits) -> Accuracies:
+        """Hold the classes of a file's logits (N, classes) against PyTorch's and the true ones."""
+        return judge(self.labels, self.logits.argmax(1), logits.argmax(1), self.names)
 
 
 def torch_answers(
@@ -54,7 +59,8 @@ def torch_answers(
     with progress("running PyTorch", len(views)) as advance:
         logits = torch_logits(checkpoint.network, views, advance)
     labels = np.array([image.label for image in images], np.int64)
-    return TorchAnswers(views, labels, logits, proof.origin, proof.reduced)
+    names = checkpoint.run.classes
+    return TorchAnswers(views, labels, logits, proof.sample(len(images)), names)
 
 
 def torch_logits(network: QLViT, views: NDArray[np.uint8], advance: Callable[[], None]) -> Logits:

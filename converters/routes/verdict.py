@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from qlvit_edge.converters.proof.accuracy import judge_budget
 from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.runners import file_logits
 from qlvit_edge.converters.routes.torch_answers import TorchAnswers
@@ -74,14 +75,20 @@ class Verdict:
 
 
 def judge(
-    name: str, made: RouteFile, bound: Bound, answers: TorchAnswers, advance: Callable[[], None]
+    name: str,
+    made: RouteFile,
+    bound: Bound,
+    max_drop: float,
+    answers: TorchAnswers,
+    advance: Callable[[], None],
 ) -> Verdict:
-    """Run a file on every set of kernels and hold its logits against PyTorch's.
+    """Run a file on every set of kernels and hold its answers against PyTorch's.
 
     Args:
         name: what the file is called in messages.
         made: the file.
         bound: what a correct file keeps.
+        max_drop: accuracy that 8 bits may cost, in points.
         answers: images and PyTorch's logits.
         advance: called once per set of kernels.
     """
@@ -100,6 +107,10 @@ def judge(
                 runs[kernels] = one
                 failures += _complaints(kernels, one, bound)
                 advance()
+        ran_by_default = runs[Kernels.AUTO].logits
+        if bound.budgeted and ran_by_default is not None:
+            budget = judge_budget(answers.accuracies(ran_by_default), max_drop)
+            failures += [] if budget.passed else [budget.finding]
     return Verdict(made, runs, float_tensors, "; ".join(failures) or None)
 
 

@@ -17,6 +17,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.errors import CameraStalledError, DeviceError
 
 STALL_SECONDS = 20.0
@@ -33,22 +34,26 @@ class Frame:
             leaves out numbers of frames that nobody took in time.
         timestamp: when it was taken, seconds since 1970 (UTC).
         source: the file it came from, relative to the camera's folder; empty for others.
+        position_ms: where it lies in its video, in milliseconds; None where there is none.
     """
 
     image: NDArray[np.uint8]
     index: int
     timestamp: float
     source: str = ""
+    position_ms: float | None = None
 
 
 class Camera(Protocol):
     """Anything that gives frames.
 
     Attributes:
-        name: the source as the user wrote it, for messages and results.
+        name: the source as the user wrote it, without passwords, for messages and results.
+        report: what was left out, and what else happened.
     """
 
     name: str
+    report: CameraReport
 
     def __enter__(self) -> Self:
         """Start the camera."""
@@ -66,8 +71,12 @@ class Camera(Protocol):
 
         Raises:
             CameraStalledError: no frame came in time.
-            DataError: a picture of the source is damaged.
+            DataError: the source's only picture is damaged.
         """
+
+
+class SourceEndedError(Exception):
+    """The source says that there will be no more frames."""
 
 
 class LiveCamera(ABC):
@@ -75,14 +84,24 @@ class LiveCamera(ABC):
 
     A thread of its own reads, so that a driver that never returns cannot hang the program,
     and only the newest frame is kept: results are about now, not about a queue.
+
+    Attributes:
+        name: the source, for messages and results.
+        report: damaged frames, lost connections, changes of size.
     """
+
+    remedy = "check the cable and start again; results are kept"
 
     def __init__(self, name: str, *, stall_seconds: float = STALL_SECONDS) -> None:
         self.name = name
+        self.report = CameraReport()
         self._stall_seconds = stall_seconds
+        self._leave_seconds = 2.0
         self._fresh = threading.Condition()
         self._newest: Frame | None = None
         self._trouble: str | None = None
+        self._ended = False
+        self._disturbance = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name=f"camera {name}", daemon=True)
 
@@ -92,11 +111,22 @@ class LiveCamera(ABC):
 
     @abstractmethod
     def _read(self) -> NDArray[np.uint8] | None:
-        """Wait for the next (H, W, 3) uint8 RGB image; None when there will be no more."""
+        """Wait for the next (H, W, 3) uint8 RGB image; None when the camera is gone.
+
+        Raises:
+            SourceEndedError: the source itself says that it is over.
+        """
 
     @abstractmethod
     def _close(self) -> None:
         """Release the camera."""
+
+    def _recover(self, trouble: str) -> bool:
+        """Open a camera again that is in trouble; tell whether it gives frames again.
+
+        Cameras with a cable do not come back by themselves.
+        """
+        return False
 
     def __enter__(self) -> Self:
         """Start the camera and the reading thread."""
@@ -112,44 +142,56 @@ class LiveCamera(ABC):
     ) -> None:
         """Stop reading and release the camera, unless its driver hangs."""
         self._stop.set()
-        self._thread.join(timeout=2.0)
+        self._thread.join(timeout=self._leave_seconds)
         if not self._thread.is_alive():
             self._close()
 
     def frames(self) -> Iterator[Frame]:
         """Give the newest frame each time, waiting for one not given before."""
-        while True:
-            yield self._take()
+        while (frame := self._take()) is not None:
+            yield frame
 
-    def _take(self) -> Frame:
+    def _take(self) -> Frame | None:
         with self._fresh:
             came = self._fresh.wait_for(
-                lambda: self._newest is not None or self._trouble is not None,
+                lambda: self._newest is not None or self._trouble is not None or self._ended,
                 timeout=self._stall_seconds,
             )
             # A frame that came before the trouble is still worth having.
             if self._newest is not None:
                 frame, self._newest = self._newest, None
                 return frame
+            if self._ended:
+                return None
             finding = self._trouble if came else f"no frame for {self._stall_seconds:.0f} s"
-        raise CameraStalledError(
-            self.name, finding or "no frame", "check the cable and start again; results are kept"
-        )
+            if not came and self._disturbance:
+                finding = f"{finding} ({self._disturbance})"
+        raise CameraStalledError(self.name, finding or "no frame", self.remedy)
 
     def _read_on(self) -> None:
-        index = 0
+        given = 0
         while not self._stop.is_set():
             try:
                 image = self._read()
-                trouble = None if image is not None else "it stopped giving frames"
+                trouble = "it stopped giving frames"
+            except SourceEndedError:
+                with self._fresh:
+                    self._ended = True
+                    self._fresh.notify_all()
+                return
             except (DeviceError, OSError, RuntimeError, ValueError) as error:
                 image, trouble = None, f"it failed ({error})"
+            if image is None and self._recover(trouble):
+                continue
             with self._fresh:
                 if image is None:
                     self._trouble = trouble
                 else:
-                    self._newest = Frame(image, index, time.time())
+                    self.report.saw(image.shape[1], image.shape[0])
+                    number = given + self.report.dropped
+                    self._newest = Frame(image, number, time.time())
+                    self._disturbance = ""
                 self._fresh.notify_all()
             if image is None:
                 return
-            index += 1
+            given += 1

@@ -7,10 +7,13 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from qlvit_edge.camera.base import Camera
+from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError
+from qlvit_edge.imagefolder import VIDEO, begins_as_image, foreign_kind
+from qlvit_edge.preprocess import IMAGE_SUFFIXES
 
 FORMS = (
-    "picamera2, usb:N, a video file, a folder of images, http://…, "
+    "picamera2, usb:N, a video file, an image, a folder of images, http://…, rtsp://…, "
     "simulated:FOLDER or simulated:FOLDER?seed=N&fps=N"
 )
 
@@ -30,8 +33,8 @@ def open_camera(source: str) -> Camera:
         return PiCamera()
     if source.startswith("usb:"):
         return _usb(source)
-    if source.startswith(("http://", "https://")):
-        from qlvit_edge.camera.opencv import StreamCamera
+    if re.match(r"(https?|rtsps?)://", source, re.IGNORECASE):
+        from qlvit_edge.camera.stream import StreamCamera
 
         return StreamCamera(source)
     if source.startswith("simulated:"):
@@ -71,7 +74,20 @@ def _path(source: str) -> Camera:
 
         return FolderCamera(path)
     if source and path.is_file():
-        from qlvit_edge.camera.opencv import VideoFileCamera
-
-        return VideoFileCamera(path)
+        return _file(path)
+    if "://" in source:
+        shown = masked(source)
+        raise CameraError(repr(shown), "no such kind of address", f"use {FORMS}")
     raise CameraError(repr(source), "no such camera, file or folder", f"use {FORMS}")
+
+
+def _file(path: Path) -> Camera:
+    from qlvit_edge.camera.folder import ImageCamera
+    from qlvit_edge.camera.video import VideoFileCamera
+
+    foreign = foreign_kind(path.name)
+    if foreign is not None and foreign is not VIDEO:
+        raise CameraError(path, f"it is {foreign.one}", foreign.remedy)
+    if path.suffix.lower() in IMAGE_SUFFIXES or begins_as_image(path):
+        return ImageCamera(path)
+    return VideoFileCamera(path)

@@ -56,6 +56,13 @@ if TYPE_CHECKING:
     help="Rounds of the latency measurement; each runs every row 3 times.",
 )
 @click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    default=0.5,
+    show_default=True,
+    help="Accuracy that 8 bits may cost, in points, as in `convert`.",
+)
+@click.option(
     "--python",
     type=click.Path(path_type=Path),
     help="Python of the environment with onnx2tf  [default: $QLVIT_EDGE_ONNX2TF_PYTHON or "
@@ -71,6 +78,7 @@ def command(
     split_path: Path | None,
     count: int,
     rounds: int,
+    max_drop: float,
     python: Path | None,
     json_path: Path | None,
     plot: Path | None,
@@ -103,7 +111,7 @@ def command(
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     white_level_of(checkpoint.run)
-    proof = proof_images(checkpoint, data, split_path, is_bundled(run))
+    proof = proof_images(checkpoint, data, split_path, is_bundled(run), progress_bar)
     log = Path.cwd() / f"{checkpoint.folder.resolve().name}-onnx2tf.log"
     found = compare_routes(
         checkpoint,
@@ -112,6 +120,7 @@ def command(
         proof,
         count,
         rounds,
+        max_drop=max_drop,
         python=python,
         data=data,
         log=log,
@@ -136,14 +145,7 @@ def command(
 
 def _print(found: RouteComparison) -> None:
     console = table_console()
-    if found.reduced:
-        click.echo(
-            f"note: measured on {counted(found.images, 'bundled crop')} only, too few for a figure "
-            "of accuracy; give a data set with --data."
-        )
-    console.print(
-        _answers(found.rows, f"Answers on {counted(found.images, 'image')}, {found.origin}")
-    )
+    console.print(_answers(found.rows, f"Answers on {found.origin}"))
     console.print(_costs(found.rows, found.rounds))
     for row in found.rows:
         if row.failure is not None:

@@ -71,10 +71,9 @@ def convert_natively(
     from qlvit_edge.converters.convert import convert
     from qlvit_edge.converters.idioms.numerics import EdgeTpu, Int8
     from qlvit_edge.converters.lower import require_lowerable
-    from qlvit_edge.converters.proof.accuracy import check_budget
+    from qlvit_edge.converters.proof.accuracy import judge_budget
     from qlvit_edge.converters.proof_images import proof_images
-    from qlvit_edge.errors import AccuracyBudgetError
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_bytes, write_json
+    from qlvit_edge.files import ensure_writable, require_no_folder, sha256, write_bytes, write_json
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     for path in filter(None, (out, report_path)):
@@ -82,7 +81,7 @@ def convert_natively(
         ensure_writable(path.absolute().parent)
     checkpoint, bundled = load_checkpoint(resolve_run(run)), is_bundled(run)
     white_level_of(checkpoint.run)
-    proof = proof_images(checkpoint, data, split_path, bundled)
+    proof = proof_images(checkpoint, data, split_path, bundled, progress_bar)
     choice = _choose_int16(checkpoint, softmax, data, split_path, int16_layers, bundled)
     require_lowerable(checkpoint.network)
     conversion = convert(
@@ -95,23 +94,19 @@ def convert_natively(
         Int8 if chain is None else EdgeTpu,
         None if choice is None else choice.int16.graph,
     )
-    failed: AccuracyBudgetError | None = None
-    try:
-        check_budget(conversion.accuracies, max_drop, out)
-    except AccuracyBudgetError as error:
-        failed = error
-    print_proof(conversion.report)
+    verdict = judge_budget(conversion.report.accuracy, max_drop)
+    print_proof(conversion.report, verdict)
     model, report = conversion.model, conversion.report.as_dict()
     if choice is not None:
-        report["int16_layers"] = _report_int16(choice, conversion)
-    if failed is not None:
+        report["int16_layers"] = _report_int16(checkpoint, choice, conversion)
+    if verdict.outcome == "over the budget":
         report["blame"] = _report_blame(checkpoint, softmax, conversion, int16_layers)
-    elif chain is not None:
+    elif verdict.passed and chain is not None:
         model, report["edgetpu"] = _make_chain(conversion, chain)
+        report |= {"bytes": len(model), "sha256": sha256(model)}
     if report_path is not None:
-        write_json(report_path, {**report, "max_drop": max_drop, "passed": failed is None})
-    if failed is not None:
-        raise failed
+        write_json(report_path, {**report, "budget": asdict(verdict), "passed": verdict.passed})
+    verdict.require(out)
     write_bytes(out, model)
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
     next_step(
@@ -135,11 +130,13 @@ def _choose_int16(
     return choose_for_run(checkpoint, softmax, data, split_path, count, bundled, progress_bar)
 
 
-def _report_int16(choice: Int16Choice, conversion: Conversion) -> dict[str, object]:
+def _report_int16(
+    checkpoint: Checkpoint, choice: Int16Choice, conversion: Conversion
+) -> dict[str, object]:
     from qlvit_edge.calibration.int16_report import report_int16
     from qlvit_edge.cli.convert_int16 import print_int16
 
-    found = report_int16(choice, conversion.model, progress_bar)
+    found = report_int16(checkpoint, choice, conversion.graph, conversion.model, progress_bar)
     print_int16(found)
     return asdict(found)
 

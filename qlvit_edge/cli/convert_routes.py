@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from qlvit_edge.converters.routes.report import Onnx2tfReport, OnnxReport
 
 
+_NATIVE = ("native",)
 _OPTIONS_OF = {
-    "softmax": "native",
-    "max_drop": "native",
-    "reference_images": "native",
-    "accuracy_images": "native",
-    "target": "native",
-    "tpu_share": "native",
-    "no_compile": "native",
-    "compiler_timeout": "native",
-    "int16_layers": "native",
-    "python": "onnx2tf",
+    "softmax": _NATIVE,
+    "max_drop": ("native", "onnx2tf"),
+    "reference_images": _NATIVE,
+    "accuracy_images": _NATIVE,
+    "target": _NATIVE,
+    "tpu_share": _NATIVE,
+    "no_compile": _NATIVE,
+    "compiler_timeout": _NATIVE,
+    "int16_layers": _NATIVE,
+    "python": ("onnx2tf",),
 }
 
 
@@ -35,12 +36,14 @@ def require_options_of_route(context: click.Context, route: str) -> None:
     Raises:
         ConversionError: naming the option and its route.
     """
-    for name, owner in _OPTIONS_OF.items():
+    for name, owners in _OPTIONS_OF.items():
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and owner != route:
+        if given and route not in owners:
             option = f"--{name.replace('_', '-')}"
             raise ConversionError(
-                option, f"belongs to --route {owner}, not {route}", f"leave {option} out"
+                option,
+                f"belongs to --route {' or '.join(owners)}, not {route}",
+                f"leave {option} out",
             )
 
 
@@ -52,6 +55,7 @@ def convert_by_route(
     split_path: Path | None,
     count: int,
     *,
+    max_drop: float,
     python: Path | None,
     report_path: Path | None,
 ) -> None:
@@ -64,6 +68,7 @@ def convert_by_route(
         data: folder of images; default: what the run records.
         split_path: split whose test side is used; default: the run's.
         count: most test images to judge by.
+        max_drop: accuracy that 8 bits may cost, in points.
         python: of the environment with onnx2tf.
         report_path: JSON file to write.
 
@@ -86,7 +91,7 @@ def convert_by_route(
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     white_level_of(checkpoint.run)
-    proof = proof_images(checkpoint, data, split_path, is_bundled(run))
+    proof = proof_images(checkpoint, data, split_path, is_bundled(run), progress_bar)
     if route == "onnx":
         report = write_onnx(checkpoint, proof, count, out, progress_bar)
         _print_onnx(report, out)
@@ -102,6 +107,7 @@ def convert_by_route(
         proof,
         count,
         out,
+        max_drop=max_drop,
         python=python,
         data=data,
         progress=progress_bar,

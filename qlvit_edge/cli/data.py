@@ -57,19 +57,14 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     Example:
       qlvit-edge data check cells/ --split split.json
     """
-    from rich.progress import Progress
 
-    from qlvit_edge.data.checks import check_folder
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
     from qlvit_edge.files import json_text
 
     folder = scan(directory)
     split = load_split(split_file) if split_file is not None else None
-    errors = error_console()
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task = progress.add_task("decoding", total=len(folder.images))
-        report = check_folder(folder, split, lambda: progress.advance(task))
+    report = _checked(folder, split)
     if as_json:
         fields = report.model_dump(mode="json")
         fields["conflicts"] = [group.names for group in report.conflicts]
@@ -112,26 +107,52 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     type=click.Path(path_type=Path),
     help="CSV (class,file,source,confident): keep all copies of one source on one side.",
 )
-def split_command(directory: Path, out: Path, test: float, seed: int, groups: Path | None) -> None:
-    """Divide the images in DIRECTORY into a training and a test side.
+@click.option(
+    "--groups-from-name",
+    "expression",
+    metavar="REGEX",
+    help="Read the source from the file name: what the expression's groups match.",
+)
+def split_command(
+    directory: Path,
+    out: Path,
+    test: float,
+    seed: int,
+    groups: Path | None,
+    expression: str | None,
+) -> None:
+    """Divide the images into a training and a test side.
 
-    Without --groups each class is divided at random, as in the paper, and copies of one
-    photograph can land on both sides: the test then looks better than it is. With --groups no
-    source (a photograph, a patient) is on both sides, and images whose source is not sure
-    (confident = 0, or no row) are left out of both.
+    Every image is decoded first: data that `data check` calls unusable is refused.
+
+    Without a grouping each class is divided at random, as in the paper; copies of one
+    photograph, or images of one patient, then land on both sides. With --groups or
+    --groups-from-name the sides share no source, and images whose source is not known for
+    sure are left out of both.
 
     \b
     Example:
       qlvit-edge data split cells/ --out split.json --groups source_map.csv
+      qlvit-edge data split cells/ --out split.json --groups-from-name '(patient[0-9]+)'
     """
     from qlvit_edge.data.folder import scan
+    from qlvit_edge.data.names import groups_from_names
     from qlvit_edge.data.split import grouped_split, read_source_map, stratified_split
     from qlvit_edge.files import ensure_writable, write_text
 
+    if groups is not None and expression is not None:
+        raise click.UsageError("give --groups or --groups-from-name, not both")
     folder = scan(directory)
     notes: list[str] = []
-    if groups is None:
+    sources = {} if expression is None else groups_from_names(folder, expression)
+    report = _checked(folder)
+    report.require_usable()
+    if expression is not None:
+        split = grouped_split(folder, test, seed, sources)
+        notes.append(f"left out: {len(split.left_out)} images whose name does not match")
+    elif groups is None:
         split = stratified_split(folder, test, seed)
+        notes += _leaks(folder, split, report)
     else:
         known = read_source_map(groups)
         split = grouped_split(folder, test, seed, known.sources)
@@ -150,6 +171,41 @@ def split_command(directory: Path, out: Path, test: float, seed: int, groups: Pa
         f"qlvit-edge train --data {shell_word(directory)} --split {shell_word(out)} --model nano "
         "--out runs/first"
     )
+
+
+def _checked(folder: ImageFolder, split: Split | None = None) -> CheckReport:
+    """Check every image, with a progress bar."""
+    from rich.progress import Progress
+
+    from qlvit_edge.data.checks import check_folder
+
+    errors = error_console()
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("decoding", total=len(folder.images))
+        return check_folder(folder, split, lambda: progress.advance(task))
+
+
+def _leaks(folder: ImageFolder, split: Split, report: CheckReport) -> list[str]:
+    """Warn of what a split at random puts on both sides."""
+    from qlvit_edge.data.names import hint
+
+    notes: list[str] = []
+    side = dict.fromkeys(split.train, "train") | dict.fromkeys(split.test, "test")
+    both = sum(len({side[name] for name in group.names}) > 1 for group in report.copies)
+    if both:
+        notes.append(
+            f"warning: {both} groups of exact copies are on both sides; remove the copies, "
+            "`qlvit-edge data check` lists them"
+        )
+    found = hint(folder)
+    if found is not None:
+        notes.append(
+            "warning: names suggest several images of one patient or slide "
+            f"({found.example[0]} and {found.example[1]}; {found.groups} in all); a split at "
+            "random puts them on both sides and flatters the network. Keep each on one side: "
+            f"--groups-from-name '{found.expression}'"
+        )
+    return notes
 
 
 def _print_report(report: CheckReport, console: Console) -> None:
@@ -197,9 +253,8 @@ def _print_report(report: CheckReport, console: Console) -> None:
         _print_list(console, "warning", sides, _lines(report.straddling))
         unplaced = counted(report.unplaced or 0, "image")
         console.print(f"on neither side of the split: {unplaced}")
-    if report.ignored:
-        names = ("name ignored: no image", "names ignored: no images")
-        _print_list(console, "warning", names, report.ignored)
+    for note in report.passed_over:
+        console.print(f"warning: {note}", markup=False)
     console.print("usable" if report.usable else "not usable as it is: see the errors")
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from qlvit_edge.inference.classifier import Classifier
-    from qlvit_edge.microscope.session import Session, Summary
+    from qlvit_edge.microscope.session import Session
+    from qlvit_edge.microscope.summary import Summary
 
 REFRESH_SECONDS = 0.25
 
@@ -54,6 +55,18 @@ def show_unusual(session: Session) -> None:
 
     if session.unusual:
         click.echo(note_on(session.unusual), err=True)
+
+
+def show_lost(summary: Summary) -> None:
+    """Say on stderr which frames or images were left out because they are damaged."""
+    if summary.damaged:
+        are = "image is" if len(summary.damaged) == 1 else "images are"
+        click.echo(f"error: {len(summary.damaged)} {are} damaged and left out:", err=True)
+        for name, finding in summary.damaged.items():
+            click.echo(f"  {name}: {finding}", err=True)
+    elif summary.dropped_frames:
+        are = "frame is" if summary.dropped_frames == 1 else "frames are"
+        click.echo(f"warning: {summary.dropped_frames:,} {are} damaged and left out", err=True)
 
 
 class LiveView:
@@ -155,6 +168,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     table_console().print(table)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
+        f"{lost_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
@@ -163,3 +177,17 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     )
     query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
+
+
+def lost_in_words(summary: Summary) -> str:
+    """Return a line on cut cells, dropped frames and reconnections, "" without any."""
+    parts = [
+        f"{counted(count, noun)} {what}"
+        for count, noun, what in (
+            (summary.cut, "cell", "cut by the frame's edge"),
+            (summary.dropped_frames, "frame", "damaged and left out"),
+            (summary.reconnections, "reconnection", "to the camera"),
+        )
+        if count
+    ]
+    return f"{'; '.join(parts)}\n" if parts else ""

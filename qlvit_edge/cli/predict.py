@@ -105,7 +105,7 @@ def command(
     form = _form(as_csv, as_json, out)
     if out is not None:
         require_no_folder(out)
-    files = image_files(images)
+    files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
         model,
         kernels=kernels,

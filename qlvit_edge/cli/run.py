@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "source",
     required=True,
     metavar="SOURCE",
-    help="picamera2, usb:N, a video file, a folder, http://…, simulated:FOLDER[?seed=N&fps=N].",
+    help="picamera2, usb:N, a video, an image, a folder, http://…, rtsp://…, "
+    "simulated:FOLDER[?seed=N&fps=N].",
 )
 @click.option(
     "--out",
@@ -99,6 +100,9 @@ def command(
     results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. For research use only, not for diagnosis.
 
+    Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
+    video, were left out; a live camera ends with 2 when it gives no frame for so long.
+
     \b
     Example:
       qlvit-edge run wbc-nano --camera picamera2 --out results.sqlite
@@ -148,7 +152,7 @@ def _prepare(**options: Any) -> Session:
 
 def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
     """Run, and say what came out, also when the camera failed in between."""
-    from qlvit_edge.cli.live import LiveView, print_summary, show_unusual
+    from qlvit_edge.cli.live import LiveView, print_summary, show_lost, show_unusual
 
     try:
         with LiveView(session) as view:
@@ -160,3 +164,6 @@ def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
             summary = session.summary()
             if summary is not None:
                 print_summary(summary, as_json=as_json)
+                show_lost(summary)
+    if session.incomplete:
+        click.get_current_context().exit(1)

@@ -12,7 +12,8 @@ from qlvit_edge.cli.options import allowance_options, runtime_options, white_lev
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from qlvit_edge.evaluation.validation import View
+    from qlvit_edge.evaluation.validation import Answers, View
+    from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
 
@@ -126,10 +127,10 @@ def command(
     """
     from qlvit_edge.bundled import is_bundled, resolve_model
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.evaluation import class_match, image_set, validation, validation_page
+    from qlvit_edge.evaluation import class_match, image_set, validation
     from qlvit_edge.evaluation.measured_model import open_model
-    from qlvit_edge.evaluation.validation_text import Request, compose, lines
-    from qlvit_edge.files import ensure_writable, write_json, write_text
+    from qlvit_edge.evaluation.validation_text import Request, compose
+    from qlvit_edge.files import ensure_writable
     from qlvit_edge.inference.interpreter import Kernels
 
     if data is None and not is_bundled(model):
@@ -162,14 +163,7 @@ def command(
         command=_command_line(),
     )
     report = compose(opened, images, found, answers, request)
-    html = validation_page.render(report, answers)
-    write_json(out / "report.json", report.as_dict())
-    write_text(out / "index.html", html)
-    if as_json:
-        click.echo((out / "report.json").read_text(encoding="utf-8"), nl=False)
-    else:
-        for line in [*lines(report), f"report: {out / 'index.html'}"]:
-            click.echo(line)
+    _publish(report, answers, out, as_json=as_json)
     _say_next(
         report.verdict.outcome,
         model,
@@ -180,6 +174,22 @@ def command(
     if report.verdict.failures:
         reasons = " and ".join(report.verdict.failures)
         raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
+
+
+def _publish(report: ValidationReport, answers: list[Answers], out: Path, *, as_json: bool) -> None:
+    """Write both files, and print one of them in words."""
+    from qlvit_edge.evaluation.validation_page import render
+    from qlvit_edge.evaluation.validation_text import lines
+    from qlvit_edge.files import json_text, write_json, write_text
+
+    html = render(report, answers)
+    write_json(out / "report.json", report.as_dict())
+    write_text(out / "index.html", html)
+    if as_json:
+        click.echo(json_text(report.as_dict()))
+        return
+    for line in [*lines(report), f"report: {out / 'index.html'}"]:
+        click.echo(line)
 
 
 def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json: bool) -> None:

@@ -31,6 +31,7 @@ def geometry(
     rng: np.random.Generator,
     *,
     any_angle: bool,
+    beyond: int = cv2.BORDER_REFLECT_101,
 ) -> Image:
     """Cut a turned, mirrored, shifted view out of ``image`` in one interpolation.
 
@@ -41,9 +42,10 @@ def geometry(
         size: (height, width) of the result.
         rng: source of randomness.
         any_angle: turn by any angle (a single cell) instead of ±15° and quarter turns.
+        beyond: OpenCV's number for how the image goes on outside.
 
     Returns:
-        (height, width, 3) uint8; outside the image its border is reflected.
+        (height, width, 3) uint8.
     """
     limit = 180.0 if any_angle else ROTATION_DEGREES
     angle = math.radians(rng.uniform(-limit, limit) + 90.0 * rng.integers(4))
@@ -66,7 +68,7 @@ def geometry(
         np.column_stack([matrix, offset]),
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
+        borderMode=beyond,
     )
     return np.asarray(warped, np.uint8)
 

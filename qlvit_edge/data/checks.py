@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -17,7 +18,10 @@ from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, require_fit
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile import REPLACE
+from qlvit_edge.imagefolder import notes_on, when_settled
 from qlvit_edge.preprocess import decode_stored, read_file
+
+_NAMED = 3  # images that an error names
 
 
 class ClassSummary(BaseModel):
@@ -70,6 +74,7 @@ class CheckReport(BaseModel):
         damaged: name → what is wrong with a file that does not decode.
         copies: files with the same pixels, in groups.
         ignored: names that are no images (hidden ones are not listed).
+        passed_over: what was passed over, by kind, with the remedy.
         unplaced: images the split names on no side, None without a split.
     """
 
@@ -78,6 +83,7 @@ class CheckReport(BaseModel):
     damaged: dict[str, str]
     copies: list[Copies]
     ignored: list[str]
+    passed_over: list[str] = []
     unplaced: int | None = None
 
     @property
@@ -89,6 +95,26 @@ class CheckReport(BaseModel):
     def straddling(self) -> list[Copies]:
         """The same pixels on both sides of the split."""
         return [group for group in self.copies if group.straddles]
+
+    def require_usable(self) -> None:
+        """Check that it is usable.
+
+        Raises:
+            DataError: it is not; the first findings are named.
+        """
+        findings: list[str] = []
+        if self.damaged:
+            named = _first(f"{name}: {finding}" for name, finding in self.damaged.items())
+            findings.append(f"{len(self.damaged)} damaged ({named})")
+        if self.conflicts:
+            named = _first(" = ".join(group.names) for group in self.conflicts)
+            findings.append(f"{len(self.conflicts)} in two classes ({named})")
+        if findings:
+            raise DataError(
+                self.root,
+                f"among the images are {' and '.join(findings)}",
+                "replace or remove them; `qlvit-edge data check` lists all",
+            )
 
     @property
     def usable(self) -> bool:
@@ -122,8 +148,7 @@ def check_folder(
     file_hashes: dict[str, bytes] = {}
     for image in folder.images:
         try:
-            content = read_file(image.path)
-            pixels, found = decode_stored(content, image.relative)
+            content, pixels, found = when_settled(image.path, _read)
         except DataError as error:
             damaged[image.relative] = _finding(error, image)
         else:
@@ -147,16 +172,27 @@ def check_folder(
         damaged=damaged,
         copies=copies,
         ignored=list(folder.ignored),
+        passed_over=notes_on(folder.passed_over),
         unplaced=None if split is None else len(folder.images) - len(side),
     )
 
 
+def _read(path: Path) -> tuple[bytes, Any, list[str]]:
+    """Return an image's bytes, its pixels as 8-bit RGB, and what is unusual about it."""
+    content = read_file(path)
+    return content, *decode_stored(content, str(path))
+
+
 def _finding(error: DataError, image: LabelledImage) -> str:
     """Return "finding; remedy" of "subject: finding; remedy"; replacing the file goes unsaid."""
-    text = str(error)
-    for subject in (image.relative, str(image.path)):
-        text = text.removeprefix(f"{subject}: ")
+    text = str(error).removeprefix(f"{image.path}: ")
     return text.removesuffix(f"; {REPLACE}")
+
+
+def _first(findings: Iterable[str]) -> str:
+    """Return the first few, and whether there are more."""
+    listed = list(findings)
+    return "; ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")
 
 
 def _pixel_hash(pixels: Any) -> bytes:

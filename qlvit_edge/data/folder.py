@@ -1,6 +1,8 @@
 """A tree with one folder per class, read as a list of labelled images.
 
 Only names are looked at here; whether the files decode is for `qlvit_edge.data.checks`.
+Names are compared in Unicode's composed form (NFC), so that a split made where a system
+stores é as two characters fits a folder where it is one. Links are followed.
 """
 
 from __future__ import annotations
@@ -9,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.preprocess import IMAGE_SUFFIXES
+from qlvit_edge.imagefolder import (
+    HIDDEN_FOLDER,
+    LOOSE,
+    NESTED,
+    PassedOver,
+    is_clutter,
+    kind_of,
+    nfc,
+    notes_on,
+)
+from qlvit_edge.text import plain
 
 _LAYOUT = "give a folder that holds one folder of images per class"
 
@@ -20,7 +32,7 @@ class LabelledImage:
 
     Attributes:
         path: where the file is.
-        relative: ``"CLASS/file"``, the name splits and reports use.
+        relative: ``"CLASS/file"``, the name splits and reports use, composed (NFC).
         label: index into the folder's classes.
     """
 
@@ -35,16 +47,25 @@ class ImageFolder:
 
     Attributes:
         root: the folder that was scanned.
-        classes: folder names in the order of their code points.
+        classes: folder names, composed, in the order of their code points.
         images: in the order of class and file name.
-        ignored: names below ``root`` that are neither class folders nor images in one
-            (hidden files and folders are not even listed).
+        passed_over: what below ``root`` is no image of a class, and why; what systems leave
+            behind (`.DS_Store`) is not listed.
     """
 
     root: Path
     classes: tuple[str, ...]
     images: tuple[LabelledImage, ...]
-    ignored: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of what is passed over, without hidden files and folders."""
+        return tuple(
+            entry.name
+            for entry in self.passed_over
+            if not entry.name.split("/")[-1].startswith(".")
+        )
 
 
 def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageFolder:
@@ -57,50 +78,114 @@ def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageF
 
     Raises:
         DataError: the folder is missing, unreadable or empty, holds too few classes, a class
-            has too few images, or a name is not UTF-8.
+            has too few images, a name is not UTF-8, or two names are one in Unicode's
+            composed form.
     """
     if not root.exists():
         raise DataError(root, "no such folder", _LAYOUT)
     if not root.is_dir():
         raise DataError(root, "not a folder", _LAYOUT)
-    folders = [entry for entry in _visible(root) if entry.is_dir()]
-    ignored = [entry.name for entry in _visible(root) if not entry.is_dir()]
+    passed_over: list[PassedOver] = []
+    folders: list[Path] = []
+    for entry in _entries(root):
+        kind = kind_of(entry)
+        if entry.is_dir() and kind is None:
+            folders.append(entry)
+        elif not is_clutter(entry) or kind is HIDDEN_FOLDER:
+            passed_over.append(PassedOver(nfc(entry.name), kind or LOOSE))
     if not folders:
-        raise DataError(root, "holds no class folders", _LAYOUT)
+        raise DataError(root, "holds no class folders", _remedy(passed_over, _LAYOUT))
     images: list[LabelledImage] = []
     for label, folder in enumerate(folders):
-        found = 0
-        if not folder.name.strip() or not folder.name.isprintable():
-            raise DataError(folder, "is no name for a class", "give it a printable name")
-        for entry in _visible(folder):
-            relative = f"{folder.name}/{entry.name}"
-            if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-                images.append(LabelledImage(entry, relative, label))
-                found += 1
-            else:
-                ignored.append(relative)
-        if found < least_images:
-            count = "one image only" if found else "no images"
-            least = "two" if least_images == 2 else "one"
-            raise DataError(
-                folder, f"class {folder.name!r} has {count}", f"give each class at least {least}"
-            )
+        found = _images_of(folder, label, passed_over)
+        if len(found) < least_images:
+            remedy = f"give each class at least {'two' if least_images == 2 else 'one'}"
+            raise _too_few(root, folders, folder, len(found), passed_over, remedy)
+        images += found
     if len(folders) < least_classes:
-        raise DataError(root, f"holds one class only ({folders[0].name!r})", _LAYOUT)
-    classes = tuple(folder.name for folder in folders)
-    return ImageFolder(root, classes, tuple(images), tuple(ignored))
+        finding = f"holds one class only ({plain(folders[0].name)!r})"
+        raise DataError(root, finding, _remedy(passed_over, _LAYOUT))
+    classes = tuple(nfc(folder.name) for folder in folders)
+    return ImageFolder(root, classes, tuple(images), tuple(passed_over))
 
 
-def _visible(folder: Path) -> list[Path]:
+def _images_of(folder: Path, label: int, passed_over: list[PassedOver]) -> list[LabelledImage]:
+    """Return a class's images, and add what else lies there to ``passed_over``."""
+    if not folder.name.strip() or not folder.name.isprintable():
+        raise DataError(ascii(str(folder)), "is no name for a class", "give it a printable name")
+    found: list[LabelledImage] = []
+    for entry in _entries(folder):
+        relative = nfc(f"{folder.name}/{entry.name}")
+        kind = kind_of(entry)
+        if kind is None and not entry.is_dir():
+            found.append(LabelledImage(entry, relative, label))
+        elif not is_clutter(entry):
+            passed_over.append(PassedOver(relative, kind or NESTED))
+    return found
+
+
+def _too_few(
+    root: Path,
+    folders: list[Path],
+    folder: Path,
+    count: int,
+    passed_over: list[PassedOver],
+    remedy: str,
+) -> DataError:
+    """What to say of a class with no image, or one."""
+    inner = [name for name in map(_first_class_in, folders) if name]
+    if count == 0 and len(inner) == len(folders):
+        names = ", ".join(plain(entry.name) for entry in folders[:4])
+        return DataError(
+            root,
+            f"its folders ({names}) hold folders of images themselves, as {inner[0]}",
+            f"give one of them, such as {folders[0]}, or move the classes of all into one folder",
+        )
+    own = [entry for entry in passed_over if entry.name.startswith(f"{nfc(folder.name)}/")]
+    counted = "one image only" if count else "no images"
+    return DataError(
+        folder,
+        f"class {folder.name!r} has {counted}",
+        _remedy(own, remedy),
+    )
+
+
+def _first_class_in(folder: Path) -> str:
+    """Return ``"OUTER/inner"`` where a folder's folder holds an image; "" elsewhere."""
+    for inner in _entries(folder):
+        if inner.is_dir() and kind_of(inner) is None:
+            for entry in _entries(inner):
+                if kind_of(entry) is None and not entry.is_dir():
+                    return plain(f"{folder.name}/{inner.name}")
+    return ""
+
+
+def _remedy(passed_over: list[PassedOver], otherwise: str) -> str:
+    return "; ".join([*notes_on(passed_over), otherwise])
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder, by composed name."""
     try:
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        entries = list(folder.iterdir())
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(folder, f"cannot be read ({reason})", "check its permissions") from error
+    names: dict[str, Path] = {}
     for entry in entries:
+        if entry.name.startswith("."):
+            names[entry.name] = entry
+            continue
         try:
             entry.name.encode()
         except UnicodeEncodeError as error:
             shown = ascii(entry.name)
             raise DataError(folder, f"the name {shown} is not UTF-8", "rename it") from error
-    return sorted(entries, key=lambda entry: entry.name)
+        if nfc(entry.name) in names:
+            raise DataError(
+                folder,
+                f"two names are both {nfc(entry.name)!r} (composed and decomposed Unicode)",
+                "rename one of them",
+            )
+        names[nfc(entry.name)] = entry
+    return [names[name] for name in sorted(names)]

@@ -24,7 +24,7 @@ from qlvit_edge.data.augment import (
     stain_jitter,
 )
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
+from qlvit_edge.fields.finder import BEYOND, CROP_MARGIN, crop, find_cells
 from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
 
 # Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
@@ -128,7 +128,10 @@ def augmented(
     if entry.cell is not None and rng.random() < CROP_SHARE:
         x, y, side = entry.cell
         side *= float(np.exp(rng.uniform(*np.log(CROP_SIDES))))
-        view = geometry(entry.image, (x, y), (side, side), size, rng, any_angle=True)
+        # What `run` shows beyond the field, so that a cell at its edge looks alike in both.
+        view = geometry(
+            *(entry.image, (x, y), (side, side), size, rng), any_angle=True, beyond=BEYOND
+        )
     else:
         height, width = entry.whole.shape[:2]
         zoom = rng.uniform(*WHOLE_ZOOM)

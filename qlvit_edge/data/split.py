@@ -14,13 +14,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
+from qlvit_edge.imagefolder import nfc
 from qlvit_edge.reading import UnreadableFileError, read_json, read_regular
 
 MAX_SPLIT_BYTES = 256 * 1024 * 1024
@@ -57,6 +58,27 @@ class Split(BaseModel):
     grouped: bool = False
     groups: dict[str, str] = {}
     fingerprint: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _composed(cls, fields: Any) -> Any:
+        """Write names in Unicode's composed form, which `scan` uses, whoever made the file."""
+        if not isinstance(fields, dict):
+            return fields
+        sides = {key: fields.get(key, []) for key in ("train", "test", "left_out")}
+        try:
+            if fields["fingerprint"] == fingerprint(*sides.values()):
+                fields = {
+                    **fields,
+                    **{key: sorted(map(nfc, names)) for key, names in sides.items()},
+                    "classes": sorted(map(nfc, fields["classes"])),
+                    "groups": {nfc(name): s for name, s in fields.get("groups", {}).items()},
+                }
+                composed = fingerprint(fields["train"], fields["test"], fields["left_out"])
+                return {**fields, "fingerprint": composed}
+        except (AttributeError, KeyError, TypeError):  # said better by the fields' own types
+            pass
+        return fields
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Split:
@@ -284,4 +306,4 @@ def _read_row(path: Path, line: int, row: Mapping[str | None, str | None]) -> tu
         raise DataError(
             path, f"line {line} lacks a class, file or source", "fill it in, or set confident to 0"
         )
-    return f"{row['class']}/{row['file']}", row["source"] or "", confident == "1"
+    return nfc(f"{row['class']}/{row['file']}"), row["source"] or "", confident == "1"

@@ -57,6 +57,9 @@ LEAST_DIAMETER = 4
 CROP_MARGIN = 0.4
 """Surroundings that a classified crop shows, as a share of the cell's longer side."""
 
+BEYOND = cv2.BORDER_REPLICATE
+"""How a crop goes on beyond the field, in training and in `run`: its border repeated."""
+
 OVERLAP_OF_LOBES = 0.08
 """Boxes that share more than this part of the smaller one hold lobes of one nucleus."""
 
@@ -71,6 +74,8 @@ class Cell:
         width: width in pixels.
         height: height in pixels.
         area: area of the stained nucleus in square pixels of the field.
+        cut: whether the field's edge cuts the cell: its nucleus, with the cytoplasm
+            estimated around it, reaches beyond.
     """
 
     x: int
@@ -78,6 +83,7 @@ class Cell:
     width: int
     height: int
     area: float
+    cut: bool = False
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -178,7 +184,7 @@ def crop(image: NDArray[np.uint8], cell: Cell, margin: float = CROP_MARGIN) -> N
         raise ValueError(f"{cell} lies outside the image {image.shape}")
     if not any(beyond):
         return inside.copy()
-    return np.asarray(cv2.copyMakeBorder(inside, *beyond, cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(cv2.copyMakeBorder(inside, *beyond, BEYOND), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -306,10 +312,14 @@ def _cell(
 ) -> Cell:
     """The cell in pixels of the field of (width, height); ``factors`` lead there."""
     left, top, right, bottom = nucleus.cell_box(diameter)
-    x0, y0 = max(0, round(left * factors[0])), max(0, round(top * factors[1]))
-    x1 = min(field[0], round(right * factors[0]))
-    y1 = min(field[1], round(bottom * factors[1]))
-    return Cell(x0, y0, x1 - x0, y1 - y0, nucleus.area * factors[0] * factors[1])
+    wanted = (
+        *(round(left * factors[0]), round(top * factors[1])),
+        *(round(right * factors[0]), round(bottom * factors[1])),
+    )
+    x0, y0 = max(0, wanted[0]), max(0, wanted[1])
+    x1, y1 = min(field[0], wanted[2]), min(field[1], wanted[3])
+    area = nucleus.area * factors[0] * factors[1]
+    return Cell(x0, y0, x1 - x0, y1 - y0, area, cut=(x0, y0, x1, y1) != wanted)
 
 
 def _disc(radius: float) -> NDArray[np.uint8]:

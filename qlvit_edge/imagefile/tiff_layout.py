@@ -199,7 +199,8 @@ def _meaning(page: Directory, samples: int, name: str) -> tuple[int, int]:
         return photometric, extra[0]
     what = f"TIFF has {samples} channels"
     if samples > colours:
-        what += f" and does not say what {samples - colours} of them are (alpha or something else)"
+        others = "the last is" if samples == colours + 1 else f"the last {samples - colours} are"
+        what += f" and does not say what {others} (alpha or something else)"
     raise DataError(name, what, "save it as grey or RGB, with alpha as PNG")
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from qlvit_edge.errors import InferenceLostError, ModelFileError
+from qlvit_edge.errors import DeviceError, InferenceLostError, ModelFileError
 from qlvit_edge.inference import network
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.child import Child, ChildLostError
@@ -102,7 +102,13 @@ class RemoteNetwork:
 
     def _start(self) -> Child:
         began = time.perf_counter()
-        child = Child(self._memory)
+        try:
+            child = Child(self._memory)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DeviceError(
+                "model's process", f"it cannot be started ({reason})", "end other programs"
+            ) from error
         try:
             self.facts, self.bare_bytes = child.call(
                 self._allowance.load_seconds, network.load, self._settings

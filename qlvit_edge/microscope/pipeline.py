@@ -24,7 +24,12 @@ Find = Literal["cells", "none"]
 
 @dataclass(frozen=True)
 class ClassifiedCell:
-    """A cell of a frame, or a whole frame, and what the model says about it."""
+    """A cell of a frame, or a whole frame, and what the model says about it.
+
+    Attributes:
+        cell: where it is, and whether the frame's edge cuts it.
+        classification: what the model says; of a cell that is cut it saw a part.
+    """
 
     cell: Cell
     classification: Classification

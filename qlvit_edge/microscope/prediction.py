@@ -10,14 +10,16 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import pictures
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import DEFAULT_CELL_SIZE, Cell
+from qlvit_edge.imagefolder import notes_on, when_settled
 from qlvit_edge.inference.classifier import Classification, Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode_noting
@@ -58,8 +60,14 @@ class Prediction:
     kinds: tuple[str, ...] = field(default=())
 
 
-def image_files(named: Iterable[Path]) -> list[Path]:
+def image_files(named: Iterable[Path], note: Callable[[str], None]) -> list[Path]:
     """Return the named files, and the images in and below the named folders, each once.
+
+    Folders below them that cannot be listed are returned too: they are no answer either.
+
+    Args:
+        named: files and folders.
+        note: called with what is passed over, and its remedy.
 
     Raises:
         DataError: a name is neither a file nor a folder, or is that of a model.
@@ -68,7 +76,10 @@ def image_files(named: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in named:
         if path.is_dir():
-            found.update(dict.fromkeys(pictures(path, str(path))))
+            inside = pictures(path, str(path))
+            found.update(dict.fromkeys([*inside.images, *(path / name for name in inside.unread)]))
+            for line in notes_on(inside.passed_over):
+                note(line)
         elif path.suffix.lower() in _MODEL_SUFFIXES:
             raise DataError(path, "is a model, not an image", f"write --model {path}")
         elif not path.exists():
@@ -100,7 +111,7 @@ def predictions(
     for number, path in enumerate(files):
         kinds: list[str] = []
         try:
-            image = decode_noting(path, kinds)
+            image = when_settled(path, partial(decode_noting, kinds=kinds))
         except DataError as error:
             yield Prediction(path, error=_finding(error, path))
             continue

@@ -37,7 +37,10 @@ OPEN_SECONDS = 30.0
 TRY_SECONDS = 0.25
 """How long SQLite itself waits for a lock; then the caller is told, and tries again."""
 
-LOG_PAGES = 1000
+PAGE_BYTES = 1024
+"""Page size of new files: each transaction writes whole pages, and a group of frames is small."""
+
+LOG_PAGES = 4000
 """Pages in the write-ahead log (4 MB) from which they are moved into the database."""
 
 LOG_BYTES_NOTED = 16 * 2**20
@@ -58,6 +61,8 @@ class Results:
         path: the file.
         run_id: this run's row in `runs`.
         outcome: what that row says.
+        dropped_frames: frames that came damaged so far; stored with the frames that follow,
+            and at the end, however the run ends.
     """
 
     def __init__(
@@ -82,6 +87,8 @@ class Results:
         """
         self.path = path
         self.outcome: Outcome = "running"
+        self.dropped_frames = 0
+        self._dropped_noted = 0
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -160,6 +167,12 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [self._insert(connection, record) for record in records]
+                dropped = self.dropped_frames
+                if dropped != self._dropped_noted:
+                    connection.execute(
+                        "UPDATE runs SET dropped_frames = ? WHERE id = ?", (dropped, self.run_id)
+                    )
+            self._dropped_noted = dropped
             self._watch_log()
             return numbers
 
@@ -171,12 +184,11 @@ class Results:
         """Return the size of the write-ahead log in bytes."""
         return self._claim.log_bytes()
 
-    def finish(self, outcome: Outcome, *, dropped_frames: int = 0) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Note how the run ended, unless that was noted before.
 
         Args:
             outcome: how it ended.
-            dropped_frames: frames that came damaged and were left out.
 
         Raises:
             ResultsLostError: the file was taken away; it says "failed", wherever it is now.
@@ -192,7 +204,7 @@ class Results:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
                     "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ? WHERE id = ?",
-                    (time.time(), outcome, dropped_frames, self.run_id),
+                    (time.time(), outcome, self.dropped_frames, self.run_id),
                 )
 
         try:
@@ -224,6 +236,8 @@ class Results:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         blank = schema.is_blank(connection)
         version = schema.FORMAT_VERSION if blank else schema.require_ours(connection, self.path)
+        if blank:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise DataError(

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import cv2
 
-from qlvit_edge.camera.base import Camera, Frame
+from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
+from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import DataError
@@ -26,9 +27,10 @@ from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.annotate import annotate
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
-from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, RunInfo
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
+from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
 from qlvit_edge.version import installed_version
 
@@ -73,51 +75,6 @@ class Settings:
     allowance: Allowance | None = None
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What came out of a run.
-
-    Attributes:
-        model: the model's name.
-        model_sha256: hash of the model file.
-        camera: the camera's source, without credentials.
-        results: the results file.
-        run_id: the run's row there.
-        runtime: the TFLite runtime.
-        kernels: the kernels that really ran, in words.
-        arithmetic: what they compute, and whether that is proved on this runtime, in words.
-        outcome: how it ended, as its row in the results file says; "did not end" where that
-            could not be noted: the row will say so when the file is opened the next time.
-        frames: frames stored.
-        cells: cells found.
-        counts: cells by label, every label of the model.
-        verdicts: cells by verdict.
-        seconds: wall time, from opening the camera.
-        frames_per_second: frames by that time.
-        time_shares: share of the time by work; "capture" is waiting and decoding, "store"
-            waiting for the disk.
-        overhead_share: share of the time outside capture, find and infer.
-    """
-
-    model: str
-    model_sha256: str
-    camera: str
-    results: str
-    run_id: int
-    runtime: str
-    kernels: str
-    arithmetic: str
-    outcome: Outcome
-    frames: int
-    cells: int
-    counts: dict[str, int]
-    verdicts: dict[str, int]
-    seconds: float
-    frames_per_second: float
-    time_shares: dict[str, float]
-    overhead_share: float
-
-
 class Session:
     """A run that goes on, or is over.
 
@@ -129,6 +86,9 @@ class Session:
         verdicts: cells by verdict so far.
         times: where the time goes.
         unusual: images seen that are not plain 8-bit RGB, by kind; of folders only.
+        report: what the camera lost, and what else happened to it.
+        incomplete: whether a folder or video was not seen whole: parts of it are damaged.
+        cut: cells cut by the frame's edge so far.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -153,7 +113,15 @@ class Session:
         self.verdicts = Counter({"accepted": 0, "uncertain": 0})
         self.times = Times()
         self.unusual: Counter[str] = Counter()
+        self.report = CameraReport()
+        self.cut = 0
+        self._stored_source = False
         self._results: Results | None = None
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether damaged parts of a folder or video, or all there was, were left out."""
+        return self.report.dropped > 0 and (self._stored_source or self.frames == 0)
 
     def run(
         self,
@@ -175,12 +143,14 @@ class Session:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
             ResultsLostError: the results file was deleted, moved or replaced.
-            DataError: an image is damaged, the results file cannot be written or stays
-                locked, or pictures would be saved among the source's own.
+            DataError: the results file cannot be written or stays locked, or pictures would
+                be saved among the source's own.
             OSError: a picture cannot be saved.
         """
         settings, self.times = self.settings, Times()
         source = open_camera(settings.source)
+        self.report, source.report.listener = source.report, note
+        self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         if settings.save is not None:
@@ -192,7 +162,10 @@ class Session:
         ):
             self._results = results
             opened()
-            self._loop(camera, results, stop, after_frame, note)
+            try:
+                self._loop(camera, results, stop, after_frame, note)
+            finally:
+                results.dropped_frames = self.report.dropped
             results.finish("finished" if stop.requested is None else "stopped")
 
     def summary(self) -> Summary | None:
@@ -216,6 +189,10 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            cut=self.cut,
+            dropped_frames=self.report.dropped,
+            damaged=dict(self.report.damaged),
+            reconnections=self.report.reconnections,
             seconds=seconds,
             frames_per_second=self.frames / seconds if seconds else 0.0,
             time_shares=shares,
@@ -280,11 +257,13 @@ class Session:
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
+        results.dropped_frames = self.report.dropped
         results.add_frames(records)
         for record in records:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
+            self.cut += sum(bool(cut) for cut in record.column("cut"))
 
     def _save(
         self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int

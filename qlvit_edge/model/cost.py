@@ -88,8 +88,8 @@ def count_cost(config: NetworkConfig) -> Cost:
 
 def _macs(module: nn.Module, x: Tensor, output: Tensor) -> int:
     """Return the products that this module itself makes (not its children)."""
-    if isinstance(module, nn.Conv2d):
-        return output[0].numel() * module.weight[0].numel()
+    if isinstance(module, nn.Conv2d):  # all of the batch: attention pools its heads as one
+        return output.numel() * module.weight[0].numel()
     if isinstance(module, QuantisedHead):  # its linear layer is applied functionally
         return module.linear.weight.numel()
     if isinstance(module, nn.Linear):

@@ -4,6 +4,7 @@
 
     run.json            network, classes, data, settings, unknown cells   (RunConfig)
     split.json          the split it was trained on
+    training_images.json  its training side by content (see qlvit_edge.data.training_images)
     best.safetensors    averaged weights of the best epoch: what is calibrated and converted
     last.safetensors    everything `--resume` needs, in one file, so that it is consistent
     metrics.csv/.json   one row per epoch; final figures

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
-from qlvit_edge.training.loop import Progress
-from qlvit_edge.training.state import Row
+if TYPE_CHECKING:
+    from qlvit_edge.training.loop import Progress
+    from qlvit_edge.training.state import Row
 
 
 class Listener:

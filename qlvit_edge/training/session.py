@@ -19,6 +19,11 @@ from qlvit_edge.data.loader import (
     check_images,
 )
 from qlvit_edge.data.split import Split, require_fit, select
+from qlvit_edge.data.training_images import (
+    list_training_images,
+    read_training_images,
+    write_training_images,
+)
 from qlvit_edge.errors import CheckpointError, DeviceError
 from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
@@ -181,6 +186,10 @@ def run_training(
         write_run_config(out, run)
     elif read_run_config(out) != run:
         write_run_config(out, run)
+    listed = read_training_images(out)
+    if listed is None or listed.split_fingerprint != split.fingerprint:
+        side = [*training, *validation]
+        write_training_images(out, list_training_images(side, split.fingerprint, _unseen))
     listener.begun(run.training.epochs, len(cached))
     with _events(out, resume, tensorboard) as write:
 
@@ -219,6 +228,10 @@ def _prepare(
     return cached
 
 
+def _unseen() -> None:
+    """Listing the training images takes seconds: no bar."""
+
+
 def _finish(
     run: RunConfig,
     out: Path,
@@ -251,6 +264,7 @@ def _finish(
         "threads": torch.get_num_threads(),
         "device": str(device),
         "test_images": outcome.test_images,
+        "split_fingerprint": run.split_fingerprint,
         "test_accuracy_whole_image": outcome.whole_image,
         "test_accuracy_cell_crop": outcome.cell_crop,
         "confusion_matrix": confusion.tolist(),

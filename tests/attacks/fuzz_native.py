@@ -196,6 +196,8 @@ def main() -> int:
             started, finding = time.perf_counter(), ""
             try:
                 attack.run(content, commands=commands)
+            except KeyboardInterrupt:
+                break
             except BaseException:
                 finding = traceback.format_exc().strip()
             seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ bundled models and in the segments of a chain, and damaged bytes of all of these
 
 from __future__ import annotations
 
+import functools
 import random
 import struct
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from mini_chain import edited_archive, mini_chain, packed_archive, unpacked_archive
 from mutations import Mutator
 from tiny_metadata import metadata
 from tiny_model import tiny_model
@@ -50,7 +50,6 @@ class NativeModels:
         self._random = random.Random(seed)
         self._bytes = Mutator(seed)
         self._bundled = [path.read_bytes() for path in sorted(bundled.FOLDER.glob("*/*.tflite"))]
-        self._chain = mini_chain()[1]
         self._small = [tiny_model(), tiny_model(floating=True), tiny_model(softmax=True)]
 
     def next(self) -> bytes:
@@ -88,10 +87,13 @@ class NativeModels:
 
     def _changed_chain(self) -> bytes:
         """A chain with one segment changed, whose hash is right, or with damaged bytes."""
-        files = unpacked_archive(self._chain)
+        # Imported here: converting one takes most of the time of a short run.
+        from mini_chain import edited_archive, packed_archive, unpacked_archive
+
+        files = unpacked_archive(_chain())
         name = self._random.choice([name for name in files if name != DESCRIPTION])
         if self._random.random() < 0.2:
-            damaged = bytearray(self._chain)
+            damaged = bytearray(_chain())
             damaged[self._random.randrange(len(damaged))] ^= 1 << self._random.randrange(8)
             return bytes(damaged)
         files[name] = self._changed(files[name])
@@ -202,6 +204,13 @@ class NativeModels:
 
     def _shape(self) -> list[int]:
         return [self._random.choice(_SIDES) for _ in range(self._random.choice((0, 1, 2, 4, 4, 6)))]
+
+
+@functools.cache
+def _chain() -> bytes:
+    from mini_chain import mini_chain
+
+    return mini_chain()[1]
 
 
 def _tree(content: bytes) -> Any:

@@ -1,0 +1,60 @@
+"""What a run comes to: the figures that are shown, or printed as JSON, at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qlvit_edge.microscope.records import Outcome
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a run.
+
+    Attributes:
+        model: the model's name.
+        model_sha256: hash of the model file.
+        camera: the camera's source, without credentials.
+        results: the results file.
+        run_id: the run's row there.
+        runtime: the TFLite runtime.
+        kernels: the kernels that really ran, in words.
+        arithmetic: what they compute, and whether that is proved on this runtime, in words.
+        outcome: how it ended, as its row in the results file says; "did not end" where that
+            could not be noted: the row will say so when the file is opened the next time.
+        frames: frames stored.
+        cells: cells found.
+        counts: cells by label, every label of the model.
+        verdicts: cells by verdict.
+        cut: cells cut by the frame's edge, which are counted all the same.
+        dropped_frames: frames, or images of a folder, that came damaged and were left out.
+        damaged: name → finding, of a folder's images that were left out.
+        reconnections: times a stream was lost and came back.
+        seconds: wall time, from opening the camera.
+        frames_per_second: frames by that time.
+        time_shares: share of the time by work; "capture" is waiting and decoding, "store"
+            waiting for the disk.
+        overhead_share: share of the time outside capture, find and infer.
+    """
+
+    model: str
+    model_sha256: str
+    camera: str
+    results: str
+    run_id: int
+    runtime: str
+    kernels: str
+    arithmetic: str
+    outcome: Outcome
+    frames: int
+    cells: int
+    counts: dict[str, int]
+    verdicts: dict[str, int]
+    cut: int
+    dropped_frames: int
+    damaged: dict[str, str]
+    reconnections: int
+    seconds: float
+    frames_per_second: float
+    time_shares: dict[str, float]
+    overhead_share: float
