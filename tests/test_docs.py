@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import itertools
 import re
@@ -43,7 +44,8 @@ def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
     remaining = [word for word in words if word not in OMISSIONS]
     while isinstance(command, click.Group):
         while remaining and remaining[0].startswith("-"):
-            assert any(remaining[0] in option.opts for option in command.params), remaining[0]
+            options = command.get_params(click.Context(command, help_option_names=["--help"]))
+            assert any(remaining[0] in option.opts for option in options), remaining[0]
             remaining.pop(0)
         if not remaining:
             break
@@ -103,7 +105,7 @@ def test_commands_that_a_page_shows_can_be_parsed(page: Path) -> None:
 
 
 def test_commands_that_the_help_shows_can_be_parsed() -> None:
-    commands = [cli]
+    commands: list[click.Command] = [cli]
     wrong, seen = [], 0
     while commands:
         command = commands.pop()
@@ -119,6 +121,20 @@ def test_commands_that_the_help_shows_can_be_parsed() -> None:
                 wrong.append(f"{command.name}: {' '.join(words)}: {error}")
     assert not wrong
     assert seen > 25
+
+
+def test_commands_that_messages_propose_can_be_parsed() -> None:
+    wrong, seen = [], 0
+    for module, text in program_texts():
+        page = f"```\n{text}\n```\n" if re.match("qlvit-edge [a-z]+ ", text) else text
+        for _, words in command_lines(page, "qlvit-edge") if page.count("`") > 1 else ():
+            seen += 1
+            try:
+                check_call([*words, "…"])
+            except (AssertionError, click.ClickException) as error:
+                wrong.append(f"{module}: {' '.join(words)}: {error}")
+    assert not wrong
+    assert seen > 20
 
 
 @pytest.mark.parametrize(
@@ -165,6 +181,13 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
         ["cost", "nano"],
         ["validate", "M", "--out", "r/"],
         ["run", "M", "--camera", "C", "--out", "R", "…"],
+    ]
+    indented = (
+        "Text:\n\n    make env  # all\n    qlvit-edge cost nano \\\n      --json\n\nmake no\n"
+    )
+    assert [words for _, words in command_lines(indented, "make")] == [["env"]]
+    assert [words for _, words in command_lines(indented, "qlvit-edge")] == [
+        ["cost", "nano", "--json"]
     ]
     quoted = '```\n$ sqlite3 -box r.sqlite "SELECT 1\n    FROM runs"\nrun\n```\n'
     assert [words for _, words in command_lines(quoted, "sqlite3")] == [
@@ -257,10 +280,8 @@ def test_what_python_blocks_import_exists(page: Path) -> None:
 
 
 def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
-    said = [text_of(ROOT / "firmware_scripts" / "install.sh")]
-    for folder in ("qlvit_edge", "converters", "calibration"):
-        for module in (ROOT / folder).rglob("*.py"):
-            said += texts(ast.parse(text_of(module)))
+    said = [text for _, text in program_texts()]
+    said.append(text_of(ROOT / "firmware_scripts" / "install.sh"))
     page = ROOT / "docs" / "troubleshooting.md"
     shown, unknown = 0, []
     for row in re.findall(r"^\| (.*?) \| ", text_of(page), re.MULTILINE):
@@ -273,15 +294,24 @@ def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
     assert shown > 50
 
 
-def texts(tree: ast.AST) -> list[str]:
-    """Every text of a module; what a formatted one fills in is "…"."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
-            found.append("".join(str(part) for part in parts))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node.value)
+@functools.cache
+def program_texts() -> list[tuple[str, str]]:
+    """Every text in the program with its module; "FILLED_IN" is what a formatted one fills in."""
+    found: list[tuple[str, str]] = []
+    modules = [
+        m for top in ("qlvit_edge", "converters", "calibration") for m in (ROOT / top).rglob("*.py")
+    ]
+    for module in modules:
+        pieces: set[ast.AST] = set()
+        for node in ast.walk(ast.parse(text_of(module))):
+            if isinstance(node, ast.JoinedStr):  # it comes before its pieces
+                pieces.update(node.values)
+                parts = [
+                    v.value if isinstance(v, ast.Constant) else "FILLED_IN" for v in node.values
+                ]
+                found.append((module.name, "".join(map(str, parts))))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += [] if node in pieces else [(module.name, node.value)]
     return found
 
 

@@ -1,7 +1,7 @@
 """What the pages for readers hold: links, headings, blocks of code, command lines.
 
-A page is read as Markdown is written here: fenced blocks begin and end with three backquotes,
-code within a line stands between single ones.
+A page is read as Markdown is written here: blocks of code stand between lines of three backquotes
+or are indented by four, code within a line stands between single backquotes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ OMISSIONS = {"…", "...", "...."}
 _FENCE = re.compile(r"^ *```(\w*) *$")
 _CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)")
+_INDENTED = "indented"
+_BEFORE_A_COMMAND = r"(?:^ *|^\$ |[;&|(] *|\bsudo |\bnice |\bnext: |^\w+=\S+ )"
 _END_OF_COMMAND = {"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"}
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language ('' if none is named), first line's number, and text."""
+    """A block of code: its language ('' if none is named), first line's number, and text."""
 
     language: str
     line: int
@@ -39,18 +41,27 @@ class Block:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """The fenced blocks of a page."""
+    """The blocks of code of a page: fenced ones, and lines indented by four after an empty one."""
     language: str | None = None
-    start, lines = 0, []
-    for number, line in enumerate(text.splitlines(), 1):
+    start, lines = 0, list[str]()
+    before = ""
+    for number, line in enumerate([*text.splitlines(), ""], 1):
         fence = _FENCE.match(line)
+        if language == _INDENTED and not line.startswith("    "):
+            yield Block("", start, "\n".join(lines))
+            language = None
         if language is None and fence:
             language, start, lines = fence[1], number + 1, []
+        elif language is None and line.startswith("    ") and not before.strip():
+            language, start, lines = _INDENTED, number, [line[4:]]
+        elif language == _INDENTED:
+            lines.append(line[4:])
         elif language is not None and line.strip() == "```":
             yield Block(language, start, "\n".join(lines))
             language = None
         elif language is not None:
             lines.append(line)
+        before = line
     assert language is None, f"the block that begins in line {start - 1} has no end"
 
 
@@ -121,7 +132,7 @@ def _joined(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _calls(line: str, program: str) -> Iterator[list[str]]:
-    named = re.compile(rf"(?<![\w./'\"-]){re.escape(program)}(?= +[^\s,.:]| *$)")
+    named = re.compile(rf"{_BEFORE_A_COMMAND}{re.escape(program)}(?= +[^\s,.:]| *$)")
     ends = [match.end() for match in named.finditer(line)]
     for end in ends:
         lexer = shlex.shlex(line[end:], posix=True, punctuation_chars=";|&<>")
