@@ -1,0 +1,258 @@
+"""The pages for readers hold what exists: links, commands, options, files, SQL, Python."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import re
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+import pytest
+
+from qlvit_edge.cli import cli
+from qlvit_edge.microscope import schema
+from pages import (
+    OMISSIONS,
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    code_spans,
+    command_lines,
+    links,
+)
+
+each_page = pytest.mark.parametrize(
+    "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+)
+PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_]*")
+"""Words that a page writes for something of the reader's own, such as FILE."""
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that words name, through groups, and the words that remain."""
+    command: click.Command = cli
+    remaining = list(words)
+    while isinstance(command, click.Group):
+        while remaining and remaining[0].startswith("-"):
+            assert any(remaining[0] in option.opts for option in command.params), remaining[0]
+            remaining.pop(0)
+        if not remaining:
+            break
+        name = remaining.pop(0)
+        found = command.get_command(click.Context(command), name)
+        assert found is not None, f"there is no command {name!r}"
+        command = found
+    return command, remaining
+
+
+def check_call(words: list[str]) -> None:
+    """Parse words as the command line would, without running anything.
+
+    Where arguments are left out ("…"), required ones may be missing; a bare name of a command is
+    its name in a sentence. Placeholders in capitals stand for any value.
+    """
+    command, remaining = leaf(words)
+    complete = not OMISSIONS & set(remaining)
+    remaining = [word for word in remaining if word not in OMISSIONS]
+    if not remaining or isinstance(command, click.Group):
+        return
+    with click.Context(command, info_name=command.name) as context:
+        values, unused, _ = command.make_parser(context).parse_args(list(remaining))
+        assert not unused, f"arguments too many: {unused}"
+        for param in command.get_params(context):
+            value = values.get(param.name)
+            given = not (value is None or repr(value).startswith("Sentinel.") or value in ((), []))
+            if given and not (isinstance(value, str) and PLACEHOLDER.fullmatch(value)):
+                param.type_cast_value(context, value)
+            assert given or not complete or not param.required, f"{param.opts[0]} is missing"
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = []
+    for line, target in links(text_of(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = unquote(target).partition("#")
+        there = (page.parent / name) if name else page
+        if not there.exists():
+            missing.append(f"line {line}: {target}: no such file")
+        elif anchor and anchor not in anchors(text_of(there)):
+            missing.append(f"line {line}: {target}: no such heading")
+    assert not missing
+
+
+@each_page
+def test_commands_that_a_page_shows_can_be_parsed(page: Path) -> None:
+    wrong = []
+    for line, words in command_lines(text_of(page), "qlvit-edge"):
+        try:
+            check_call(words)
+        except (AssertionError, click.ClickException) as error:
+            said = error.format_message() if isinstance(error, click.ClickException) else error
+            wrong.append(f"line {line}: qlvit-edge {' '.join(words)}: {said}")
+    assert not wrong
+
+
+def test_commands_that_the_help_shows_can_be_parsed() -> None:
+    commands = [cli]
+    wrong, seen = [], 0
+    while commands:
+        command = commands.pop()
+        if isinstance(command, click.Group):
+            names = command.list_commands(click.Context(command))
+            commands += [c for n in names if (c := command.get_command(click.Context(command), n))]
+        example = f"```\n{command.help or ''}\n```"
+        for _, words in command_lines(example, "qlvit-edge"):
+            seen += 1
+            try:
+                check_call(words)
+            except (AssertionError, click.ClickException) as error:
+                wrong.append(f"{command.name}: {' '.join(words)}: {error}")
+    assert not wrong
+    assert seen > 25
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "predikt cells/",
+        "data shuffle cells/",
+        "train --data cells/ --split s.json --out r --epoch-count 3",
+        "train --data cells/ --split s.json --out r --norm group",
+        "train --data cells/ --split s.json --out r --epochs 0",
+        "train --data cells/ --out r",
+        "calibrate runs/a runs/b",
+        "run wbc-nano --camera",
+        "convert runs/wbc --out a.tflite --json",
+    ],
+)
+def test_a_wrong_command_would_be_found(call: str) -> None:
+    page = f"text `qlvit-edge {call}`\n\n```sh\n$ qlvit-edge {call}  # why\n```\n"
+    found = list(command_lines(page, "qlvit-edge"))
+    assert len(found) == 2
+    for _, words in found:
+        with pytest.raises((AssertionError, click.ClickException)):
+            check_call(words)
+
+
+def test_commands_are_read_as_a_shell_reads_them() -> None:
+    page = (
+        "`qlvit-edge run M --camera\nC --out R`\n"
+        "```sh\nsudo qlvit-edge data split 'a b' \\\n  --out s.json  # note\n"
+        "qlvit-edge inspect F --json | jq .a; qlvit-edge cost nano > out\n"
+        "next: qlvit-edge validate M --out r/\n"
+        "scp dist/qlvit-edge x\nqlvit-edge, version 1\n```\n"
+    )
+    assert [words for _, words in command_lines(page, "qlvit-edge")] == [
+        ["data", "split", "a b", "--out", "s.json"],
+        ["inspect", "F", "--json"],
+        ["cost", "nano"],
+        ["validate", "M", "--out", "r/"],
+        ["run", "M", "--camera", "C", "--out", "R"],
+    ]
+
+
+@each_page
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    tops = "qlvit_edge|converters|calibration|benchmarks|tests|firmware_scripts|docs|requirements"
+    path = re.compile(rf"(?:{tops})/[\w./{{}},-]*")
+    named = [(line, word) for line, span in code_spans(text_of(page)) for word in span.split()]
+    missing = [
+        f"line {line}: {one}"
+        for line, word in named
+        if path.fullmatch(word)
+        for one in expanded(word)
+        if not (ROOT / one).exists()
+    ]
+    assert not missing
+
+
+def expanded(path: str) -> list[str]:
+    """A path with braces, as a shell expands it."""
+    parts = [part.split(",") for part in re.split(r"[{}]", path)]
+    return ["".join(chosen) for chosen in itertools.product(*parts)]
+
+
+@each_page
+def test_options_of_scripts_exist(page: Path) -> None:
+    wrong = []
+    for line, words in command_lines(text_of(page), "python"):
+        if not (words and words[0].startswith("benchmarks/")):
+            continue
+        script = ROOT / words[0]
+        source = text_of(script) if script.exists() else ""
+        options = [word.partition("=")[0] for word in words[1:] if word.startswith("--")]
+        wrong += [f"line {line}: {words[0]} {o}" for o in options if f'"{o}"' not in source]
+        wrong += [] if source else [f"line {line}: {words[0]}"]
+    installer = text_of(ROOT / "firmware_scripts" / "install.sh")
+    for line, words in command_lines(text_of(page), "install.sh"):
+        options = [word for word in words if word.startswith("-")]
+        wrong += [f"line {line}: install.sh {o}" for o in options if f"  {o} " not in installer]
+    assert not wrong
+
+
+@each_page
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):(?!=)", text_of(ROOT / "Makefile"), re.MULTILINE))
+    named = [
+        (line, word)
+        for line, words in command_lines(text_of(page), "make")
+        for word in words
+        if re.fullmatch(r"[a-z0-9-]+", word)
+    ]
+    assert not [f"line {line}: make {word}" for line, word in named if word not in targets]
+
+
+@each_page
+def test_queries_run_on_a_results_file(page: Path) -> None:
+    queries = [(block.line, block.text) for block in blocks(text_of(page)) if block.language == "sql"]
+    for line, words in command_lines(text_of(page), "sqlite3"):
+        queries += [(line, word) for word in words if re.match(r"\s*SELECT\s", word)]
+    connection = sqlite3.connect(":memory:")
+    schema.make(connection)
+    wrong = []
+    for line, query in queries:
+        try:
+            connection.executescript(query)
+        except sqlite3.Error as error:
+            wrong.append(f"line {line}: {error}")
+    connection.close()
+    assert not wrong
+
+
+@each_page
+def test_what_python_blocks_import_exists(page: Path) -> None:
+    for block in blocks(text_of(page)):
+        if block.language != "python":
+            continue
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qlvit_edge"):
+                module = importlib.import_module(node.module or "")
+                for name in node.names:
+                    assert hasattr(module, name.name), f"{page.name}: {node.module}.{name.name}"
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / target.partition("#")[0]).resolve() for _, target in links(text_of(index))}
+    pages = {page for page in PAGES if page.parent == index.parent and page != index}
+    assert not sorted(page.name for page in pages - listed)
+
+
+def test_pictures_are_used_and_small() -> None:
+    shown = {
+        (page.parent / target).resolve() for page in PAGES for _, target in links(text_of(page))
+    }
+    pictures = [p for p in (ROOT / "docs").rglob("*") if p.suffix in {".png", ".jpg", ".svg"}]
+    assert not [picture.name for picture in pictures if picture.resolve() not in shown]
+    assert not [picture.name for picture in pictures if picture.stat().st_size > 150_000]
