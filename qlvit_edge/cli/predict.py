@@ -98,13 +98,13 @@ def command(
       qlvit-edge predict cells/ --model wbc.tflite --out answers.csv
     """
     from qlvit_edge.cli.live import show_start
-    from qlvit_edge.files import require_no_folder
+    from qlvit_edge.files import require_target
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.microscope.prediction import image_files, predictions
 
     form = _form(as_csv, as_json, out)
     if out is not None:
-        require_no_folder(out)
+        require_target(out)
     files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
         model,
