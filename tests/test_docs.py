@@ -105,15 +105,9 @@ def test_commands_that_a_page_shows_can_be_parsed(page: Path) -> None:
 
 
 def test_commands_that_the_help_shows_can_be_parsed() -> None:
-    commands: list[click.Command] = [cli]
     wrong, seen = [], 0
-    while commands:
-        command = commands.pop()
-        if isinstance(command, click.Group):
-            names = command.list_commands(click.Context(command))
-            commands += [c for n in names if (c := command.get_command(click.Context(command), n))]
-        example = f"```\n{command.help or ''}\n```"
-        for _, words in command_lines(example, "qlvit-edge"):
+    for command in every_command():
+        for _, words in command_lines(f"```\n{command.help}\n```\n", "qlvit-edge"):
             seen += 1
             try:
                 check_call(words)
@@ -121,6 +115,17 @@ def test_commands_that_the_help_shows_can_be_parsed() -> None:
                 wrong.append(f"{command.name}: {' '.join(words)}: {error}")
     assert not wrong
     assert seen > 25
+
+
+def every_command() -> list[click.Command]:
+    """The command line and all commands below it."""
+    found: list[click.Command] = [cli]
+    for command in found:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            found += [one for name in names if (one := command.get_command(context, name))]
+    return found
 
 
 def test_commands_that_messages_propose_can_be_parsed() -> None:
@@ -250,11 +255,33 @@ def test_make_targets_exist(page: Path) -> None:
 
 @each_page
 def test_queries_run_on_a_results_file(page: Path) -> None:
-    queries = [
-        (block.line, block.text) for block in blocks(text_of(page)) if block.language == "sql"
-    ]
-    for line, words in command_lines(text_of(page), "sqlite3"):
+    text = text_of(page)
+    queries = [(block.line, block.text) for block in blocks(text) if block.language == "sql"]
+    for line, words in command_lines(text, "sqlite3"):
         queries += [(line, word) for word in words if re.match(r"\s*SELECT\s", word)]
+    assert not refused_queries(queries)
+
+
+def test_queries_that_help_and_messages_show_run_on_a_results_file() -> None:
+    shown = [
+        word
+        for command in every_command()
+        for _, words in command_lines(f"```\n{command.help}\n```\n", "sqlite3")
+        for word in words
+        if word.startswith("SELECT ")
+    ]
+    built = [
+        text.replace("FILLED_IN", "1")
+        for _, text in program_texts()
+        if re.match(r"SELECT \* FROM \w+ WHERE run = ", text)
+    ]
+    assert len(shown) >= 1
+    assert len(built) >= 1
+    assert not refused_queries(list(enumerate(shown + built)))
+
+
+def refused_queries(queries: list[tuple[int, str]]) -> list[str]:
+    """What SQLite says against queries of a results file, each given with its line."""
     connection = sqlite3.connect(":memory:")
     schema.make(connection)
     wrong = []
@@ -264,7 +291,7 @@ def test_queries_run_on_a_results_file(page: Path) -> None:
         except sqlite3.Error as error:
             wrong.append(f"line {line}: {error}")
     connection.close()
-    assert not wrong
+    return wrong
 
 
 @each_page
