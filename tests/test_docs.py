@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import itertools
 import re
@@ -22,6 +21,8 @@ from pages import (
     code_spans,
     command_lines,
     links,
+    program_texts,
+    text_of,
 )
 
 from qlvit_edge.cli import cli
@@ -32,10 +33,6 @@ each_page = pytest.mark.parametrize(
 )
 PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_]*")
 """Words that a page writes for something of the reader's own, such as FILE."""
-
-
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
 
 
 def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -319,27 +316,6 @@ def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
             unknown += [] if any(pattern.search(text) for text in said) else [message]
     assert not unknown
     assert shown > 50
-
-
-@functools.cache
-def program_texts() -> list[tuple[str, str]]:
-    """Every text in the program with its module; "FILLED_IN" is what a formatted one fills in."""
-    found: list[tuple[str, str]] = []
-    modules = [
-        m for top in ("qlvit_edge", "converters", "calibration") for m in (ROOT / top).rglob("*.py")
-    ]
-    for module in modules:
-        pieces: set[ast.AST] = set()
-        for node in ast.walk(ast.parse(text_of(module))):
-            if isinstance(node, ast.JoinedStr):  # it comes before its pieces
-                pieces.update(node.values)
-                parts = [
-                    v.value if isinstance(v, ast.Constant) else "FILLED_IN" for v in node.values
-                ]
-                found.append((module.name, "".join(map(str, parts))))
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found += [] if node in pieces else [(module.name, node.value)]
-    return found
 
 
 def test_the_index_leads_to_every_page() -> None:

@@ -1,4 +1,4 @@
-"""What the pages for readers hold: links, headings, blocks of code, command lines.
+"""What the pages for readers hold (links, headings, code, command lines), and the program's texts.
 
 A page is read as Markdown is written here: blocks of code stand between lines of three backquotes
 or are indented by four, code within a line stands between single backquotes.
@@ -6,6 +6,8 @@ or are indented by four, code within a line stands between single backquotes.
 
 from __future__ import annotations
 
+import ast
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -29,6 +31,11 @@ _LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\
 _INDENTED = "indented"
 _BEFORE_A_COMMAND = r"(?:^ *|^\$ |[;&|(] *|\bsudo |\bnice |\bnext: |^\w+=\S+ )"
 _END_OF_COMMAND = {"|", "||", "&&", "&", ";", ">", ">>", "<", "2>", "2>&1"}
+
+
+def text_of(page: Path) -> str:
+    """A file's text."""
+    return page.read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -143,3 +150,24 @@ def _calls(line: str, program: str) -> Iterator[list[str]]:
                 break
             words.append(word)
         yield words
+
+
+@functools.cache
+def program_texts() -> list[tuple[str, str]]:
+    """Every text in the program with its module; "FILLED_IN" is what a formatted one fills in."""
+    found: list[tuple[str, str]] = []
+    modules = [
+        m for top in ("qlvit_edge", "converters", "calibration") for m in (ROOT / top).rglob("*.py")
+    ]
+    for module in modules:
+        pieces: set[ast.AST] = set()
+        for node in ast.walk(ast.parse(text_of(module))):
+            if isinstance(node, ast.JoinedStr):  # it comes before its pieces
+                pieces.update(node.values)
+                parts = [
+                    v.value if isinstance(v, ast.Constant) else "FILLED_IN" for v in node.values
+                ]
+                found.append((module.name, "".join(map(str, parts))))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += [] if node in pieces else [(module.name, node.value)]
+    return found
