@@ -86,8 +86,8 @@ def command(
 ) -> None:
     """Classify image files and list class, probability and whether it is accepted.
 
-    IMAGES are files and folders, which are searched for images in and below them. Each image is
-    taken whole for one cell; --find-cells looks for the cells of a field. Answers below
+    IMAGES are files and folders, which are searched for images in and below them. Each image
+    as a whole counts as one cell; --find-cells looks for the cells of a field. Answers below
     --accept-at are "not sure". For research use only, not for diagnosis.
     Exit code 1: an image could not be read; the others are listed.
 
