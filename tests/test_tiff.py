@@ -282,6 +282,7 @@ FLAT = np.zeros((8, 8), np.uint8)
             lambda: tiff(FLAT, description='{"shape": [3, 8, 8]}', metadata=None),
             "stack of 3 pictures in one page",
         ),
+        (lambda: plain_tiff(bytes(64), tags((8, 8), 8, 1, t32997=16)), "stack of 16 pictures"),
         (lambda: tiff(waves(8, 8, 4, np.uint8), extrasamples=["unspecified"], **RGB), "4 channels"),
         (lambda: plain_tiff(bytes(4), tags((1, 1), 8, 2, t277=4, t258=(8,) * 4)), "4 channels"),
         (lambda: tiff(waves(8, 8, 5, np.uint8), extrasamples=["unassalpha", 0], **RGB), "5 chann"),

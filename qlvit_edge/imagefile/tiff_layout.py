@@ -166,7 +166,8 @@ def _refuse_hidden_planes(page: Directory, samples: int, name: str) -> None:
             planes = math.prod(map(int, shape)) // samples
         except (ValueError, KeyError, TypeError):  # not such JSON: no words about planes
             planes = 1
-    if planes > 1 or page.value(32997, 1) > 1:
+    planes = max(planes, page.value(32997, 1))
+    if planes > 1:
         raise DataError(name, f"TIFF is a stack of {planes} pictures in one page", _PARTS)
 
 
