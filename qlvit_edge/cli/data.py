@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
-from qlvit_edge.cli.options import white_level_option
+from qlvit_edge.cli.options import Number, white_level_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted
 
@@ -89,7 +89,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
 )
 @click.option(
     "--test",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Share of each class on the test side.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word, table_console
-from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import GateError
 from qlvit_edge.text import counted, plain
 
@@ -48,14 +48,14 @@ DEFAULT_MODEL = "wbc-tiny"
 )
 @click.option(
     "--cell-size",
-    type=click.FloatRange(min=0.01, max=1.0),
+    type=Number(min=0.01, max=1.0),
     default=0.3,
     show_default=True,
     help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
 )
 @click.option(
     "--accept-at",
-    type=click.FloatRange(min=0.0, max=1.0),
+    type=Number(min=0.0, max=1.0),
     default=0.8,
     show_default=True,
     help="Probability from which a label is accepted.",
