@@ -12,7 +12,7 @@ import click
 from qlvit_edge.choices import ROUTES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import WordList, white_level_of, white_level_option
+from qlvit_edge.cli.options import Number, WordList, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=0.5,
     show_default=True,
     help="Accuracy that 8 bits may cost, in points, as in `convert`.",

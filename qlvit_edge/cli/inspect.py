@@ -82,7 +82,7 @@ def _model(
 
     print_model(table_console(WIDE), found, path, digest, kernels, summary=summary)
     if kernels.startswith(NOT_KNOWN):
-        next_step("give `validate` and `run` a classifier that the runtime takes")
+        next_step("give `validate` and `run` a classifier that the runtime accepts")
     else:
         next_step(_measuring(file), "measure it on this device")
 
