@@ -62,6 +62,11 @@ NESTED = Kind(
 SEEN = Kind("a folder met before", "folders met before", "links to one folder count once")
 DEAD_LINK = Kind("a link to nothing", "links to nothing", "mend or remove")
 NO_FILE = Kind("a name that is no file", "names that are no files", "remove")
+MISNAMED = Kind(
+    "an image without a usual ending",
+    "images without a usual ending",
+    "rename with .jpg, .png, .bmp or .tif",
+)
 OTHER = Kind("another file", "other files", "")
 
 _MICROSCOPE = Kind(
@@ -143,7 +148,9 @@ def kind_of(path: Path) -> Kind | None:
         return DEAD_LINK
     if hidden:
         return HIDDEN if image else OTHER
-    return None if image else foreign_kind(path.name) or OTHER
+    if image:
+        return None
+    return foreign_kind(path.name) or (MISNAMED if begins_as_image(path) else OTHER)
 
 
 def is_clutter(path: Path) -> bool:

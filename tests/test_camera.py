@@ -124,6 +124,7 @@ def test_what_is_passed_over_is_named_with_its_remedy(tmp_path: Path) -> None:
     write(tmp_path / "a.png", plain(RED))
     for name in ("1.webp", "2.WEBP", "scan.czi", "slide.svs", "x.heic", ".b.png", "._a.png"):
         (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "scan0001").write_bytes((tmp_path / "a.png").read_bytes())
     notices: list[str] = []
     camera = open_camera(str(tmp_path))
     camera.report.listener = notices.append
@@ -133,6 +134,7 @@ def test_what_is_passed_over_is_named_with_its_remedy(tmp_path: Path) -> None:
     assert "2 WebP images (1.webp, 2.WEBP); convert to PNG or JPEG" in said
     assert "a microscope program's file (scan.czi); export" in said
     assert "a whole-slide image (slide.svs); export fields" in said
+    assert "an image without a usual ending (scan0001); rename with .jpg" in said
     assert "a hidden image (.b.png); rename" in said
     assert "._a" not in said
     (tmp_path / "a.png").unlink()

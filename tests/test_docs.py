@@ -12,9 +12,6 @@ from urllib.parse import unquote
 
 import click
 import pytest
-
-from qlvit_edge.cli import cli
-from qlvit_edge.microscope import schema
 from pages import (
     OMISSIONS,
     PAGES,
@@ -24,7 +21,12 @@ from pages import (
     code_spans,
     command_lines,
     links,
+    program_texts,
+    text_of,
 )
+
+from qlvit_edge.cli import cli
+from qlvit_edge.microscope import schema
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
@@ -33,17 +35,14 @@ PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_]*")
 """Words that a page writes for something of the reader's own, such as FILE."""
 
 
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
 def leaf(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that words name, through groups, and the words that remain."""
     command: click.Command = cli
-    remaining = list(words)
+    remaining = [word for word in words if word not in OMISSIONS]
     while isinstance(command, click.Group):
         while remaining and remaining[0].startswith("-"):
-            assert any(remaining[0] in option.opts for option in command.params), remaining[0]
+            options = command.get_params(click.Context(command, help_option_names=["--help"]))
+            assert any(remaining[0] in option.opts for option in options), remaining[0]
             remaining.pop(0)
         if not remaining:
             break
@@ -61,8 +60,7 @@ def check_call(words: list[str]) -> None:
     its name in a sentence. Placeholders in capitals stand for any value.
     """
     command, remaining = leaf(words)
-    complete = not OMISSIONS & set(remaining)
-    remaining = [word for word in remaining if word not in OMISSIONS]
+    complete = not OMISSIONS & set(words)
     if not remaining or isinstance(command, click.Group):
         return
     with click.Context(command, info_name=command.name) as context:
@@ -104,15 +102,9 @@ def test_commands_that_a_page_shows_can_be_parsed(page: Path) -> None:
 
 
 def test_commands_that_the_help_shows_can_be_parsed() -> None:
-    commands = [cli]
     wrong, seen = [], 0
-    while commands:
-        command = commands.pop()
-        if isinstance(command, click.Group):
-            names = command.list_commands(click.Context(command))
-            commands += [c for n in names if (c := command.get_command(click.Context(command), n))]
-        example = f"```\n{command.help or ''}\n```"
-        for _, words in command_lines(example, "qlvit-edge"):
+    for command in every_command():
+        for _, words in command_lines(f"```\n{command.help}\n```\n", "qlvit-edge"):
             seen += 1
             try:
                 check_call(words)
@@ -120,6 +112,31 @@ def test_commands_that_the_help_shows_can_be_parsed() -> None:
                 wrong.append(f"{command.name}: {' '.join(words)}: {error}")
     assert not wrong
     assert seen > 25
+
+
+def every_command() -> list[click.Command]:
+    """The command line and all commands below it."""
+    found: list[click.Command] = [cli]
+    for command in found:
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            names = command.list_commands(context)
+            found += [one for name in names if (one := command.get_command(context, name))]
+    return found
+
+
+def test_commands_that_messages_propose_can_be_parsed() -> None:
+    wrong, seen = [], 0
+    for module, text in program_texts():
+        page = f"```\n{text}\n```\n" if re.match("qlvit-edge [a-z]+ ", text) else text
+        for _, words in command_lines(page, "qlvit-edge") if page.count("`") > 1 else ():
+            seen += 1
+            try:
+                check_call([*words, "…"])
+            except (AssertionError, click.ClickException) as error:
+                wrong.append(f"{module}: {' '.join(words)}: {error}")
+    assert not wrong
+    assert seen > 20
 
 
 @pytest.mark.parametrize(
@@ -130,7 +147,6 @@ def test_commands_that_the_help_shows_can_be_parsed() -> None:
         "train --data cells/ --split s.json --out r --epoch-count 3",
         "train --data cells/ --split s.json --out r --norm group",
         "train --data cells/ --split s.json --out r --epochs 0",
-        "train --data cells/ --out r",
         "calibrate runs/a runs/b",
         "run wbc-nano --camera",
         "convert runs/wbc --out a.tflite --json",
@@ -143,6 +159,14 @@ def test_a_wrong_command_would_be_found(call: str) -> None:
     for _, words in found:
         with pytest.raises((AssertionError, click.ClickException)):
             check_call(words)
+
+
+def test_what_a_block_leaves_out_must_be_said() -> None:
+    page = "```\nqlvit-edge train --data cells/ --out r\n```\n"
+    (_, words), *_ = command_lines(page, "qlvit-edge")
+    with pytest.raises(AssertionError, match="--split is missing"):
+        check_call(words)
+    check_call([*words, "…"])
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:
@@ -158,7 +182,18 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
         ["inspect", "F", "--json"],
         ["cost", "nano"],
         ["validate", "M", "--out", "r/"],
-        ["run", "M", "--camera", "C", "--out", "R"],
+        ["run", "M", "--camera", "C", "--out", "R", "…"],
+    ]
+    indented = (
+        "Text:\n\n    make env  # all\n    qlvit-edge cost nano \\\n      --json\n\nmake no\n"
+    )
+    assert [words for _, words in command_lines(indented, "make")] == [["env"]]
+    assert [words for _, words in command_lines(indented, "qlvit-edge")] == [
+        ["cost", "nano", "--json"]
+    ]
+    quoted = '```\n$ sqlite3 -box r.sqlite "SELECT 1\n    FROM runs"\nrun\n```\n'
+    assert [words for _, words in command_lines(quoted, "sqlite3")] == [
+        ["-box", "r.sqlite", "SELECT 1     FROM runs"]
     ]
 
 
@@ -195,9 +230,11 @@ def test_options_of_scripts_exist(page: Path) -> None:
         wrong += [f"line {line}: {words[0]} {o}" for o in options if f'"{o}"' not in source]
         wrong += [] if source else [f"line {line}: {words[0]}"]
     installer = text_of(ROOT / "firmware_scripts" / "install.sh")
-    for line, words in command_lines(text_of(page), "install.sh"):
-        options = [word for word in words if word.startswith("-")]
-        wrong += [f"line {line}: install.sh {o}" for o in options if f"  {o} " not in installer]
+    for place in ("./", "firmware_scripts/", ""):
+        for line, words in command_lines(text_of(page), f"{place}install.sh"):
+            options = [word for word in words if word.startswith("--")]
+            unknown = [option for option in options if f"  {option} " not in installer]
+            wrong += [f"line {line}: {place}install.sh {option}" for option in unknown]
     assert not wrong
 
 
@@ -215,9 +252,33 @@ def test_make_targets_exist(page: Path) -> None:
 
 @each_page
 def test_queries_run_on_a_results_file(page: Path) -> None:
-    queries = [(block.line, block.text) for block in blocks(text_of(page)) if block.language == "sql"]
-    for line, words in command_lines(text_of(page), "sqlite3"):
+    text = text_of(page)
+    queries = [(block.line, block.text) for block in blocks(text) if block.language == "sql"]
+    for line, words in command_lines(text, "sqlite3"):
         queries += [(line, word) for word in words if re.match(r"\s*SELECT\s", word)]
+    assert not refused_queries(queries)
+
+
+def test_queries_that_help_and_messages_show_run_on_a_results_file() -> None:
+    shown = [
+        word
+        for command in every_command()
+        for _, words in command_lines(f"```\n{command.help}\n```\n", "sqlite3")
+        for word in words
+        if word.startswith("SELECT ")
+    ]
+    built = [
+        text.replace("FILLED_IN", "1")
+        for _, text in program_texts()
+        if re.match(r"SELECT \* FROM \w+ WHERE run = ", text)
+    ]
+    assert len(shown) >= 1
+    assert len(built) >= 1
+    assert not refused_queries(list(enumerate(shown + built)))
+
+
+def refused_queries(queries: list[tuple[int, str]]) -> list[str]:
+    """What SQLite says against queries of a results file, each given with its line."""
     connection = sqlite3.connect(":memory:")
     schema.make(connection)
     wrong = []
@@ -227,7 +288,7 @@ def test_queries_run_on_a_results_file(page: Path) -> None:
         except sqlite3.Error as error:
             wrong.append(f"line {line}: {error}")
     connection.close()
-    assert not wrong
+    return wrong
 
 
 @each_page
@@ -242,9 +303,26 @@ def test_what_python_blocks_import_exists(page: Path) -> None:
                     assert hasattr(module, name.name), f"{page.name}: {node.module}.{name.name}"
 
 
+def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
+    said = [text for _, text in program_texts()]
+    said.append(text_of(ROOT / "firmware_scripts" / "install.sh"))
+    page = ROOT / "docs" / "troubleshooting.md"
+    shown, unknown = 0, []
+    for row in re.findall(r"^\| (.*?) \| ", text_of(page), re.MULTILINE):
+        for message in re.findall(r"`([^`]+)`", row):
+            parts = [re.escape(part) for part in message.split("…") if part.strip()]
+            pattern = re.compile(".{0,200}?".join(parts), re.DOTALL)
+            shown += 1
+            unknown += [] if any(pattern.search(text) for text in said) else [message]
+    assert not unknown
+    assert shown > 50
+
+
 def test_the_index_leads_to_every_page() -> None:
     index = ROOT / "docs" / "README.md"
-    listed = {(index.parent / target.partition("#")[0]).resolve() for _, target in links(text_of(index))}
+    listed = {
+        (index.parent / target.partition("#")[0]).resolve() for _, target in links(text_of(index))
+    }
     pages = {page for page in PAGES if page.parent == index.parent and page != index}
     assert not sorted(page.name for page in pages - listed)
 

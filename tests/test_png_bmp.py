@@ -163,6 +163,29 @@ def test_missing_parts_are_named() -> None:
     assert "no image data" in refusal(whole[:start] + whole[end:])
 
 
+PALETTE = png_chunk(b"PLTE", bytes(range(255)))
+CLEAR = png_chunk(b"tRNS", bytes(85))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (PALETTE, PALETTE),
+        (PALETTE, CLEAR, CLEAR),
+        (CLEAR, PALETTE),
+        ("", PALETTE),
+        (PALETTE, "", CLEAR),
+    ],
+    ids=["palette twice", "clear twice", "clear first", "palette late", "clear late"],
+)
+def test_programs_disagree_on_misplaced_palettes_so_they_are_refused(parts: tuple[Any]) -> None:
+    content = png((4, 3), 8, 3, b"", *[part for part in parts if part], data=GREY)
+    if "" in parts:  # the last part comes after the pixels
+        late = parts[-1]
+        content = content.replace(late, b"")[:-12] + late + content[-12:]
+    assert "is out of place" in refusal(content)
+
+
 # ---- BMP
 
 RED, BLUE = [255, 0, 0], [0, 0, 255]
@@ -223,6 +246,16 @@ def test_the_fourth_byte_of_32_bits_counts_where_the_header_says_so() -> None:
         (bmp((4, 0), 24, b""), "without pixels"),
         (bmp((30_000, 30_000), 24, b""), "claims 30000x30000 pixels"),
         (bmp((4, 4), 24, bytes(48), header=99), "header is damaged"),
+        (bmp((-4, 4), 24, bytes(48)), "header is damaged"),
+        *(
+            (bmp((2, 1), bits, bytes(8), compression=3, masks=masks), "its colour masks")
+            for bits, masks in [
+                (32, (0, 0, 0)),
+                (32, (0xF0F00, 0xFF, 0xFF000000)),
+                (32, (0xFF00, 0xFF00, 0xFF)),
+                (16, (0x1F0000, 0x7E0, 0x1F)),
+            ]
+        ),
     ],
 )
 def test_bmps_that_are_not_read_are_named(content: bytes, finding: str) -> None:

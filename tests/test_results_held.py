@@ -133,6 +133,19 @@ def test_a_log_taken_away_is_noticed_and_its_rows_are_kept(path: Path) -> None:
     assert rows(path, "SELECT outcome FROM runs") == [("failed",)]
 
 
+@pytest.mark.parametrize("content", [b"", b"x" * 40_000], ids=["emptied", "overwritten"])
+def test_a_file_written_over_is_noticed(path: Path, content: bytes) -> None:
+    with pytest.raises(ResultsLostError, match="emptied or overwritten while the run"):
+        store_while(path, lambda path: path.write_bytes(content) and None, 1)
+
+
+def test_an_index_taken_away_is_noticed(path: Path) -> None:
+    """Another program would make a new one, and the two would not see each other's locks."""
+    with pytest.raises(ResultsLostError, match="index of the results file's log was deleted"):
+        store_while(path, lambda path: Path(f"{path}-shm").unlink(), 1)
+    assert rows(path, "SELECT outcome FROM runs") == [("failed",)]
+
+
 def test_one_file_takes_one_run_at_a_time(path: Path) -> None:
     with started(HOLDING, path) as other:
         assert other.stdout is not None

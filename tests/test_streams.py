@@ -171,6 +171,14 @@ def test_addresses_are_taken_apart() -> None:
             read_address(wrong)
 
 
+@pytest.mark.parametrize("password", ["s3cret/1", "p@s3cret:w/1", "s3cret#1"])
+def test_a_password_that_must_be_spelt_otherwise_is_not_shown(password: str) -> None:
+    with pytest.raises(CameraError) as caught:
+        read_address(f"http://alice:{password}@cam.local/stream")
+    assert "s3cret" not in str(caught.value)
+    assert "write http://HOST/PATH or http://HOST:8080/PATH" in str(caught.value)
+
+
 # Servers
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler, int], None]
@@ -382,6 +390,20 @@ def test_a_chunked_answer_and_bare_jpegs_are_read() -> None:
         assert means(taken(url)[1]) == [120]
 
 
+def test_one_picture_of_a_server_is_decoded_like_a_file() -> None:
+    upright = np.full((48, 64, 3), 60, np.uint8)
+    content = cv2.imencode(".png", upright)[1].tobytes()
+    for sent, dropped in ((content, 0), (content[:-20], 1)):
+
+        def answer(request: Any, number: int, sent: bytes = sent) -> None:
+            begin(request, "image/png")
+            request.wfile.write(sent)
+
+        with server(answer) as url:
+            camera, frames, _ = taken(url)
+        assert (means(frames), camera.report.dropped) == ([60] * (1 - dropped), dropped)
+
+
 def test_a_video_on_a_server_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"XVID"), 10, (64, 48))
@@ -423,6 +445,7 @@ def test_refusals_are_said_by_their_name(status: int, finding: str) -> None:
         pytest.fail("it opened")
     assert finding in str(caught.value)
     assert "cable" not in str(caught.value)
+    assert "***" not in str(caught.value)  # no remedy that looks like an address with a password
 
 
 def test_pages_circles_and_other_servers_are_no_streams() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from foreign_images import plain_tiff, tiff, waves
+from foreign_images import plain_tiff, segment, tiff, waves
 from numpy.typing import NDArray
 
 from qlvit_edge import imagefile
@@ -141,6 +141,37 @@ def test_the_tag_says_which_colours_the_jpeg_inside_holds(base: None, meaning: i
     assert np.abs(stored(plain_tiff(stream, entries)).astype(int) - image).max() <= 4
 
 
+def test_a_jpeg_inside_is_turned_by_the_tiff_alone(base: None) -> None:
+    image = waves(48, 48, 3, np.uint8)
+    stream = imagecodecs.jpeg8_encode(image, level=100, subsampling="444")
+    turned = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 274, 3, 1, 6, 0)
+    exif = segment(0xE1, b"Exif\0\0" + turned)
+    content = plain_tiff(
+        stream[:2] + exif + stream[2:], tags((48, 48), 8, 6, t277=3, t258=(8, 8, 8), t259=7)
+    )
+    assert np.abs(stored(content).astype(int) - image).max() <= 4
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_jpeg_2000_of_a_cameras_bits(bits: int) -> None:
+    image = waves(40, 30, 1, np.uint16)[..., 0] >> (16 - bits)
+    stream = imagecodecs.jpeg2k_encode(image, level=0, reversible=True, bitspersample=bits)
+    content = plain_tiff(stream, tags((30, 40), bits, 1, t259=34712))
+    most = (1 << bits) - 1
+    right = image if bits == 16 else (image.astype(int) * 510 + most) // (2 * most)
+    assert np.array_equal(stored(content), right)
+    if bits == 12:
+        fewer = plain_tiff(stream, tags((30, 40), 10, 1, t259=34712))
+        assert "values of more than 10 bits" in refusal(fewer)
+
+
+@pytest.mark.parametrize("surplus", [1, 3])
+def test_uncompressed_strips_may_be_filled_up(surplus: int) -> None:
+    image = waves(7, 9, 1, np.uint8)[..., 0]
+    content = plain_tiff(image.tobytes() + bytes(surplus), tags((9, 7), 8, 1))
+    assert np.array_equal(stored(content), image)
+
+
 def tifffile_reads(content: bytes) -> NDArray[np.int64]:
     return np.asarray(tifffile.imread(io.BytesIO(content))).astype(np.int64)
 
@@ -251,6 +282,7 @@ FLAT = np.zeros((8, 8), np.uint8)
             lambda: tiff(FLAT, description='{"shape": [3, 8, 8]}', metadata=None),
             "stack of 3 pictures in one page",
         ),
+        (lambda: plain_tiff(bytes(64), tags((8, 8), 8, 1, t32997=16)), "stack of 16 pictures"),
         (lambda: tiff(waves(8, 8, 4, np.uint8), extrasamples=["unspecified"], **RGB), "4 channels"),
         (lambda: plain_tiff(bytes(4), tags((1, 1), 8, 2, t277=4, t258=(8,) * 4)), "4 channels"),
         (lambda: tiff(waves(8, 8, 5, np.uint8), extrasamples=["unassalpha", 0], **RGB), "5 chann"),
@@ -275,6 +307,13 @@ FLAT = np.zeros((8, 8), np.uint8)
         (lambda: plain_tiff(bytes(64), tags((8, 8), 8, 1, t254=1)), "only a reduced copy"),
         (lambda: plain_tiff(bytes(64), tags((8, 8), 8, 3)), "lacks its palette"),
         (lambda: plain_tiff(bytes(64), tags((8, 8), 8, 1, t278=4)), "not say where all"),
+        (lambda: plain_tiff(bytes(68), tags((8, 8), 8, 1)), "65 bytes for 64"),
+        (
+            lambda: plain_tiff(
+                [bytes(64)] * 3, tags((8, 8), 8, 6, t277=3, t258=(8, 8, 8), t259=7, t284=2)
+            ),
+            "YCbCr with each channel by itself",
+        ),
         (lambda: plain_tiff(bytes(96), tags((8, 8), 12, 1, t259=5, t317=2)), "predictor 2 of 12"),
     ],
 )

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError
 
+_REMEDY = "write http://HOST/PATH or http://HOST:8080/PATH, and %2F for a / in a password"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -43,10 +45,10 @@ def read_address(source: str) -> Address:
         credentials, at, host = place.rpartition("@")
         parts = urlsplit(f"{scheme}://{host}{path}")
         port = parts.port
-    except ValueError as error:
-        raise CameraError(shown, f"no address ({error})", "write http://HOST:PORT/PATH") from None
+    except ValueError:  # whose text may hold a part of the password
+        raise CameraError(shown, "its host or port is impossible", _REMEDY) from None
     if not parts.hostname or port == 0:
-        raise CameraError(shown, "the address names no host", "write http://HOST:PORT/PATH")
+        raise CameraError(shown, "the address names no host", _REMEDY)
     user, _, password = credentials.partition(":")
     return Address(_plain(parts), shown, unquote(user) if at and user else None, unquote(password))
 

@@ -91,7 +91,10 @@ class Capture:
         return (code & 0xFFFFFFFF).to_bytes(4, "little")
 
     def _read_jpeg(self) -> Taken | None:
-        good, content = self._capture.read()
+        with native_stderr_silenced() as printed:
+            good, content = self._capture.read()
+            printed.seek(0)
+            sorted_out(printed.read())  # what matters is whether the JPEG is whole
         if not good or content is None:
             return None
         position = float(self._capture.get(cv2.CAP_PROP_POS_MSEC))

@@ -121,7 +121,7 @@ def _refusal(error: HTTPError, address: Address) -> tuple[str, str]:
         if address.user is None:
             return (
                 "it needs a user name and password (HTTP 401)",
-                "write http://USER:PASSWORD@HOST/…, with %40 for an @ in the password",
+                "put USER:PASSWORD@ before the host, with %2F for a / in the password",
             )
         return "it refuses this user name or password (HTTP 401)", "check both in the address"
     if code in _REFUSALS:

@@ -220,6 +220,21 @@ def jpegs(read: Callable[[int], bytes]) -> Iterator[bytes]:
             raise buffer.interrupted()
 
 
+def one_picture(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Give the whole of an answer that is one picture, of any format; then it is over.
+
+    Args:
+        read: see `parts`.
+
+    Raises:
+        NoParts: it is too long.
+    """
+    buffer = _Buffer(read)
+    while buffer.more():
+        pass
+    yield buffer.take(len(buffer.data))
+
+
 def _jpeg_end(data: bytearray) -> int | None:
     """Return where the JPEG at the start of ``data`` ends; None where it goes on."""
     position = 2

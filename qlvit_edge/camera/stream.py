@@ -18,7 +18,7 @@ from qlvit_edge.camera.address import read_address
 from qlvit_edge.camera.base import LiveCamera, SourceEndedError
 from qlvit_edge.camera.ffmpeg import Capture
 from qlvit_edge.camera.http_request import OPEN_SECONDS, open_url
-from qlvit_edge.camera.multipart import boundary_of, jpegs, parts
+from qlvit_edge.camera.multipart import boundary_of, jpegs, one_picture, parts
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError, DataError
 from qlvit_edge.imagefolder import finding_in
@@ -33,6 +33,7 @@ FIRST_WAIT = 0.5
 LAST_WAIT = 5.0
 
 _RAW_MJPEG = frozenset({"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "video/x-jpeg"})
+_RAW_JPEG = frozenset({"image/jpeg", "image/jpg", "image/pjpeg"})
 
 
 class StreamCamera(LiveCamera):
@@ -67,8 +68,10 @@ class StreamCamera(LiveCamera):
             self._pictures = parts(self._response.read1, boundary_of(named))
         elif kind in _RAW_MJPEG:
             self._pictures = jpegs(self._response.read1)
-        elif kind.startswith("image/"):
+        elif kind in _RAW_JPEG:
             self._pictures, self._finite = jpegs(self._response.read1), True
+        elif kind.startswith("image/"):
+            self._pictures, self._finite = one_picture(self._response.read1), True
         elif kind in ("text/html", "text/plain", "application/json", "application/xml") and named:
             self._close()
             raise CameraError(

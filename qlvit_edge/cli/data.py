@@ -149,7 +149,7 @@ def split_command(
     report.require_usable()
     if expression is not None:
         split = grouped_split(folder, test, seed, sources)
-        notes.append(f"left out: {len(split.left_out)} images whose name does not match")
+        notes.append(f"left out: {counted(len(split.left_out), 'image')} whose name does not match")
     elif groups is None:
         split = stratified_split(folder, test, seed)
         notes += _leaks(folder, split, report)
@@ -194,7 +194,8 @@ def _leaks(folder: ImageFolder, split: Split, report: CheckReport) -> list[str]:
     both = sum(len({side[name] for name in group.names}) > 1 for group in report.copies)
     if both:
         notes.append(
-            f"warning: {both} groups of exact copies are on both sides; remove the copies, "
+            f"warning: {counted(both, 'group')} of exact copies "
+            f"{'is' if both == 1 else 'are'} on both sides; remove the copies, "
             "`qlvit-edge data check` lists them"
         )
     found = hint(folder)

@@ -86,8 +86,8 @@ def command(
 ) -> None:
     """Classify image files and list class, probability and whether it is accepted.
 
-    IMAGES are files and folders, which are searched for images in and below them. Each image is
-    taken whole for one cell; --find-cells looks for the cells of a field. Answers below
+    IMAGES are files and folders, which are searched for images in and below them. Each image
+    as a whole counts as one cell; --find-cells looks for the cells of a field. Answers below
     --accept-at are "not sure". For research use only, not for diagnosis.
     Exit code 1: an image could not be read; the others are listed.
 
@@ -98,13 +98,13 @@ def command(
       qlvit-edge predict cells/ --model wbc.tflite --out answers.csv
     """
     from qlvit_edge.cli.live import show_start
-    from qlvit_edge.files import require_no_folder
+    from qlvit_edge.files import require_target
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.microscope.prediction import image_files, predictions
 
     form = _form(as_csv, as_json, out)
     if out is not None:
-        require_no_folder(out)
+        require_target(out)
     files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
         model,

@@ -137,9 +137,21 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Kinds of cells that no class stands for, separated by commas: `run`, `inspect` and "
     "`validate` name them as unknown to every file made of the run. None may be a class.",
 )
-@click.option("--stain", callback=_line, metavar="TEXT", help="Of the slides; in every file too.")
-@click.option("--camera", callback=_line, metavar="TEXT", help="That took the images; likewise.")
-@click.option("--objective", callback=_line, metavar="TEXT", help="Of the microscope; likewise.")
+@click.option(
+    "--stain",
+    callback=_line,
+    metavar="TEXT",
+    help="Stain of the slides; recorded in every file made of the run.",
+)
+@click.option(
+    "--camera", callback=_line, metavar="TEXT", help="Camera of the images; also recorded."
+)
+@click.option(
+    "--objective",
+    callback=_line,
+    metavar="TEXT",
+    help="Objective of the microscope; also recorded.",
+)
 @white_level_option
 @click.option(
     "--seed",

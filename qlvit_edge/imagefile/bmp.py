@@ -88,15 +88,24 @@ def _layout(content: bytes, name: str) -> _Layout:
     if compression:
         count = 4 if compression == 6 or size >= 56 else 3
         masks = (*struct.unpack_from(f"<{count}I", content, 54), 0)[:4]
+        _require_masks(masks, bits, name)
     colours = np.empty((0, 3), np.uint8)
     if bits <= 8:
         entry = 3 if size == 12 else 4
         count = min(used or 1 << bits, 1 << bits, max(0, start - 14 - size) // entry)
         table = np.frombuffer(content, np.uint8, count * entry, 14 + size)
         colours = table.reshape(count, entry)[:, :3]
-    if start < 14 + size:
+    if start < 14 + size or width < 0:
         raise DataError(name, "BMP header is damaged", REPLACE)
-    return _Layout(abs(width), abs(height), height < 0, bits, start, masks, colours)
+    return _Layout(width, abs(height), height < 0, bits, start, masks, colours)
+
+
+def _require_masks(masks: tuple[int, ...], bits: int, name: str) -> None:
+    """Refuse masks with gaps, overlaps, bits that a pixel lacks, or without a colour."""
+    runs = all((mask + (mask & -mask)) & mask == 0 for mask in masks)
+    apart = sum(masks) == masks[0] | masks[1] | masks[2] | masks[3]
+    if not (all(masks[:3]) and runs and apart and max(masks) < 1 << bits):
+        raise DataError(name, "BMP header is damaged (its colour masks)", REPLACE)
 
 
 def _with_palette(rows: NDArray[np.uint8], layout: _Layout, name: str) -> Stored:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,18 +86,35 @@ def read_header(content: bytes, name: str) -> Header:
     return Header("JPEG", frame.width, frame.height, parts.orientation)
 
 
-def read(content: bytes, name: str, *, transform: int | None = None) -> Stored:
+def read(content: bytes, name: str) -> Stored:
     """Decode a JPEG.
-
-    Args:
-        content: the file, or an abbreviated stream joined to its tables.
-        name: what to call it in errors.
-        transform: 0 for RGB, 1 for YCbCr, where something outside the file says so.
 
     Raises:
         DataError: truncated, corrupt, too large, or of a kind that is not read.
     """
     parts = _walk(content, name)
+    return Stored(upright(_decoded(parts, name, None), parts.orientation))
+
+
+def pixels_of(content: bytes, name: str, transform: int | None) -> NDArray[np.uint8]:
+    """Return the pixels of a stream inside a TIFF, whose own tags say how it is turned.
+
+    Args:
+        content: the stream joined to its tables.
+        name: what to call the file in errors.
+        transform: 0 for RGB, 1 for YCbCr, None where the TIFF does not say.
+
+    Returns:
+        (H, W) grey or (H, W, 3) BGR.
+
+    Raises:
+        DataError: see `read`.
+    """
+    return _decoded(_walk(content, name), name, transform)
+
+
+def _decoded(parts: _Parts, name: str, transform: int | None) -> NDArray[np.uint8]:
+    """Return a walked file's pixels as coded, (H, W) grey or (H, W, 3) BGR."""
     frame = _checked_frame(parts, name)
     _require_complete(parts, frame, name)
     pixels, complaints = decode_quietly(_plain_copy(parts, transform))
@@ -108,7 +124,7 @@ def read(content: bytes, name: str, *, transform: int | None = None) -> Stored:
         raise DataError(name, "JPEG image is truncated or corrupt", REPLACE)
     if _LOSS.search(complaints) and not _is_padding(complaints, parts.last_scan):
         raise DataError(name, "JPEG data is corrupt", REPLACE)
-    return Stored(upright(pixels, parts.orientation))
+    return pixels
 
 
 def _walk(content: bytes, name: str) -> _Parts:
@@ -236,13 +252,3 @@ def _is_padding(complaints: bytes, last_scan: bytes) -> bool:
         return False
     surplus = int(found.group(1))
     return surplus <= _PADDING or len(set(last_scan[-surplus:])) <= 1
-
-
-def pixels_of(content: bytes, name: str, transform: int | None) -> NDArray[np.uint8]:
-    """Return the decoded pixels of a stream inside a TIFF, (H, W) grey or (H, W, 3) BGR.
-
-    Raises:
-        DataError: see `read`.
-    """
-    pixels: NDArray[Any] = read(content, name, transform=transform).pixels
-    return pixels

@@ -152,6 +152,8 @@ def _walk(content: bytes, name: str) -> _Parts:
             parts = _header(body, name)
         elif kind == b"IDAT":
             parts.data.append(body)
+        elif kind in (b"PLTE", b"tRNS") and _is_misplaced(kind, parts):
+            raise DataError(name, f"PNG part {kind.decode()!r} is out of place", REPLACE)
         elif kind == b"PLTE":
             parts.palette = bytes(body[: len(body) // 3 * 3])
         elif kind == b"tRNS":
@@ -166,6 +168,16 @@ def _walk(content: bytes, name: str) -> _Parts:
     if parts.colour == 3 and not parts.palette:
         raise DataError(name, "PNG lacks its palette", REPLACE)
     return parts
+
+
+def _is_misplaced(kind: bytes, parts: _Parts) -> bool:
+    """Whether the palette or what is see-through comes twice, too late or too early.
+
+    Programs disagree on which one then counts.
+    """
+    if parts.data or parts.see_through or (kind == b"PLTE" and parts.palette):
+        return True
+    return kind == b"tRNS" and parts.colour == 3 and not parts.palette
 
 
 def _chunks(content: bytes, name: str) -> Iterator[tuple[bytes, memoryview]]:

@@ -16,7 +16,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile import jpeg
 from qlvit_edge.imagefile.limits import REPLACE
 from qlvit_edge.imagefile.stored import BAND, Header, Stored, look_up, upright
-from qlvit_edge.imagefile.tiff_codecs import JPEG, NAMES, DamagedError, unpacker
+from qlvit_edge.imagefile.tiff_codecs import JPEG, NAMES, RAW, DamagedError, unpacker
 from qlvit_edge.imagefile.tiff_layout import (
     PALETTE,
     RGB,
@@ -30,6 +30,7 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 _BLOCK = 16  # pixels that some writers fill the last strip up to
+_ALIGNED = 4  # bytes to a multiple of which some writers fill uncompressed strips up
 
 
 def read_header(content: bytes, name: str) -> Header:
@@ -112,6 +113,8 @@ def _unpacked_part(unpack: Any, data: bytes, layout: Layout, high: int) -> NDArr
         data = data.translate(_REVERSED)
     row = layout.row_bytes(layout.tile[0])
     padded = layout.tile[1] * row  # some writers store the last strip in full length
+    if layout.compression == RAW and 0 < len(data) - high * row < _ALIGNED:
+        data = data[: high * row]
     made = unpack(data, padded + 1)
     if isinstance(made, np.ndarray):
         return _picture(made, layout, high)
@@ -130,8 +133,10 @@ def _picture(made: NDArray[Any], layout: Layout, high: int) -> NDArray[Any]:
     samples = made.reshape(*made.shape[:2], -1) if made.ndim in (2, 3) else made
     right = samples.ndim == 3 and samples.shape[0] in (high, layout.tile[1])
     right = right and samples.shape[1:] == (layout.tile[0], layout.channels)
-    if not right or samples.dtype != np.dtype(f"u{layout.bits // 8 or 1}"):
+    if not right or samples.dtype != np.dtype(np.uint8 if layout.bits <= 8 else np.uint16):
         raise DamagedError(f"it holds {made.shape} {made.dtype}")
+    if int(samples.max()) >= 1 << layout.bits:
+        raise DamagedError(f"it holds values of more than {layout.bits} bits")
     return samples
 
 

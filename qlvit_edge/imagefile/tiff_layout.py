@@ -166,7 +166,8 @@ def _refuse_hidden_planes(page: Directory, samples: int, name: str) -> None:
             planes = math.prod(map(int, shape)) // samples
         except (ValueError, KeyError, TypeError):  # not such JSON: no words about planes
             planes = 1
-    if planes > 1 or page.value(32997, 1) > 1:
+    planes = max(planes, page.value(32997, 1))
+    if planes > 1:
         raise DataError(name, f"TIFF is a stack of {planes} pictures in one page", _PARTS)
 
 
@@ -218,6 +219,8 @@ def _check(layout: Layout, name: str) -> None:
     require_bytes(unpacked, "tiles" if layout.tiled else "strips", name)
     if layout.reversed_bits and layout.bits >= 8:
         raise DataError(name, "TIFF stores the bits of its bytes reversed", "save it again")
+    if layout.planar and layout.photometric == YCBCR:
+        raise DataError(name, "TIFF holds YCbCr with each channel by itself", _AS_RGB)
     if layout.compression == JPEG and (layout.bits != 8 or layout.alpha):
         raise DataError(name, "TIFF holds JPEG of 12 bits or with alpha", "save it uncompressed")
     if 8 < layout.bits < 16 and layout.alpha:

@@ -72,31 +72,34 @@ class Claim:
         _claimed.add(self._identity)
         self._reserve: IO[bytes] | None = None
         self._log: Identity | None = None
+        self._index: Identity | None = None
 
     def watch_log(self) -> None:
-        """Remember the write-ahead log, once the database has made it."""
+        """Remember the write-ahead log and its index, once the database has made them."""
         self._log = _identity(self._log_path)
+        self._index = _identity(self._index_path)
 
     def require_in_place(self) -> None:
         """Notice that the file, or the log beside it, is no longer what was opened.
 
         Raises:
-            ResultsLostError: it was deleted, moved or replaced.
+            ResultsLostError: it was deleted, moved, replaced, emptied or overwritten.
         """
         now = _identity(self.path)
+        if now is None:
+            raise _lost(self.path, "it was deleted or moved away")
         if now != self._identity:
-            happened = "deleted or moved away" if now is None else "replaced by another file"
-            raise ResultsLostError(
-                self.path,
-                f"it was {happened} while the run was writing to it",
-                "leave it in place until the run has ended; start the run again",
+            raise _lost(self.path, "it was replaced by another file")
+        if self._log is None:
+            return
+        if _identity(self._log_path) != self._log:
+            raise _lost(self._log_path, "the results file's log was deleted or moved")
+        if _identity(self._index_path) != self._index:
+            raise _lost(
+                self._index_path, "the index of the results file's log was deleted or moved"
             )
-        if self._log is not None and _identity(self._log_path) != self._log:
-            raise ResultsLostError(
-                self._log_path,
-                "the results file's log was deleted or moved while the run was writing to it",
-                "leave it in place until the run has ended; start the run again",
-            )
+        if os.pread(self._descriptor, len(HEAD), 0) != HEAD:
+            raise _lost(self.path, "it was emptied or overwritten")
 
     def keep_reserve(self) -> None:
         """Set space aside, in a file without a name; does nothing where there is none."""
@@ -133,6 +136,10 @@ class Claim:
     @property
     def _log_path(self) -> Path:
         return Path(f"{self.path}-wal")
+
+    @property
+    def _index_path(self) -> Path:
+        return Path(f"{self.path}-shm")
 
     def _lock(self) -> None:
         try:
@@ -192,6 +199,14 @@ def _in_use(path: Path) -> DataError:
         path,
         "another run is writing to it",
         "wait until that has ended or choose another name",
+    )
+
+
+def _lost(path: Path, finding: str) -> ResultsLostError:
+    return ResultsLostError(
+        path,
+        f"{finding} while the run was writing to it",
+        "leave it in place until the run has ended; start the run again",
     )
 
 

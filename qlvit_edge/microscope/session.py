@@ -143,9 +143,8 @@ class Session:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
             ResultsLostError: the results file was deleted, moved or replaced.
-            DataError: the results file cannot be written or stays locked, or pictures would
-                be saved among the source's own.
-            OSError: a picture cannot be saved.
+            DataError: the results file cannot be written or stays locked, a picture cannot be
+                saved, or pictures would be saved among the source's own.
         """
         settings, self.times = self.settings, Times()
         source = open_camera(settings.source)
@@ -273,7 +272,14 @@ class Session:
         if not good:
             raise ValueError(f"frame {frame.index} cannot be written as JPEG")
         path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
-        write_bytes(path, content.tobytes())
+        try:
+            write_bytes(path, content.tobytes())
+        except OSError as error:
+            raise DataError(
+                path,
+                f"the picture cannot be saved ({(error.strerror or str(error)).lower()})",
+                "check its folder and the space on that disk; the results until then are kept",
+            ) from error
         return path
 
     def _info(self) -> RunInfo:
