@@ -27,8 +27,8 @@ PACKAGE_STAMP := .venv/.package
 
 # Run the tests against the installed package: nothing of the checkout is on the path.
 PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside" && \
-	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" \
-	--rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
+	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
+	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
 .PHONY: help env wheel demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
 	cortex clean
@@ -64,8 +64,8 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 	set +x
 	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."
 
-test: $(PACKAGE_STAMP)  ## the tests that take seconds each
-	@$(PYTEST) -m "not slow"
+test: $(PACKAGE_STAMP)  ## the tests that take seconds each, a file at a time on every core
+	@$(PYTEST) -m "not slow" --numprocesses logical --dist loadfile
 
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
 	@if ! command -v chromium chromium-browser >/dev/null; then
@@ -74,7 +74,7 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
 			chromium fonts-dejavu-core
 	fi
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --numprocesses logical --dist loadfile
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .

@@ -116,5 +116,5 @@ class _Part:
             return {}
         for name, index in self._inputs.items():
             self._native.set_tensor(index, np.ascontiguousarray(values[name]))
-        run_native(self._native)
+        run_native(self._native, "part")
         return {name: self._native.get_tensor(index) for name, index in self._outputs.items()}

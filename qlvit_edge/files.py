@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +51,16 @@ os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over.
 
-    On any exception the temporary file is removed and ``target`` is untouched. What killed
-    commands left in the folder is removed first, see `remove_leftovers`.
+    A link stays: what it leads to is written. On any exception the temporary file is removed
+    and ``target`` is untouched. What killed commands left in the folder is removed first, see
+    `remove_leftovers`.
 
     Raises:
+        DataError: ``target`` is a device, a pipe or a socket, which a file would replace.
         OSError: the folder cannot be written, the disk is full, …
     """
+    require_target(target)
+    named, target = target, Path(os.path.realpath(target))
     _tidy(target.parent)
     prefix = f".{target.name[:_MOST_LETTERS]}.qlvit-edge-{os.getpid()}-"
     try:
@@ -63,7 +68,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
             prefix=prefix, suffix=f".tmp{target.suffix}", dir=target.parent
         )
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        raise _about(error, named) from error
     temporary = Path(name)
     _in_use.add(temporary.name)
     try:
@@ -79,7 +84,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, name):
-            raise OSError(error.errno, error.strerror or str(error), str(target)) from error
+            raise _about(error, named) from error
         raise
     finally:
         _in_use.discard(temporary.name)
@@ -192,14 +197,31 @@ def ensure_writable(folder: Path) -> None:
         raise _about(error, folder) from error
 
 
-def require_no_folder(target: Path) -> None:
-    """Refuse a folder where a file is to be written.
+def require_target(target: Path) -> None:
+    """Refuse what a file cannot be written in place of.
 
     Raises:
         IsADirectoryError: ``target`` is a folder.
+        DataError: it is a device, a pipe or a socket, or where this process prints.
+        OSError: nobody can tell what it is.
     """
-    if target.is_dir():
+    try:
+        found = target.stat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(target, "it is a device or a pipe, not a file", "name a file")
+    if any(_leads_to(descriptor, found) for descriptor in (1, 2)):
+        raise DataError(target, "it is where this command prints", "name another file")
+
+
+def _leads_to(descriptor: int, found: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), found)
+    except OSError:  # closed
+        return False
 
 
 def _tidy(folder: Path) -> None:

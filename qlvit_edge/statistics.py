@@ -102,17 +102,16 @@ class Pairs:
         """Return the limits of the drop, as shares.
 
         The drop is the share of discordant images times (2 q - 1), where q is the share of these
-        that are lost. Of q the exact limits are taken. The share of discordant images is the
-        sample's where a limit shows a difference, which is McNemar's exact test, and its exact
-        upper limit where the interval says how large an unseen difference may be: a sample
-        without discordant images does not show that there are none.
+        that are lost. Of both the exact limits are taken, those that make the drop smallest and
+        largest. So a difference is shown exactly where McNemar's exact test shows it, its least
+        size allows for a sample that has more discordant images by chance, and a sample without
+        any does not show that there are none.
         """
         discordant = self.lost + self.gained
         low, high = clopper_pearson(self.lost, discordant, confidence)
-        seen = discordant / self.images if self.images else 0.0
-        most = clopper_pearson(discordant, self.images, confidence)[1]
+        fewest, most = clopper_pearson(discordant, self.images, confidence)
         least_drop, most_drop = 2 * low - 1, 2 * high - 1
         return (
-            least_drop * (seen if least_drop > 0 else most),
-            most_drop * (most if most_drop > 0 else seen),
+            least_drop * (fewest if least_drop > 0 else most),
+            most_drop * (most if most_drop > 0 else fewest),
         )

@@ -14,10 +14,12 @@ from command import run_command
 from tiny_metadata import metadata
 from tiny_model import tiny_model
 
+from qlvit_edge.converters import ops
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.inference.arithmetic import (
     OLDEST,
     PROVED,
+    WRITTEN_OPERATORS,
     Arithmetic,
     installed_runtimes,
     require_version,
@@ -99,6 +101,24 @@ def test_elsewhere_the_words_are_not_proved(
         assert "not proved on this runtime" in str(running)
         assert words in str(running)
         assert "equal" not in str(running)
+
+
+def test_operators_that_convert_does_not_write_are_not_proved(installed: Installed) -> None:
+    """Whoever copies our metadata into another file makes no proof of it."""
+    installed(ai_edge_litert="2.3.0")
+    found = _running(operators={"CONV_2D", "FLOOR_MOD", "ARG_MAX"})
+    assert not found.proved
+    assert str(found).endswith(
+        "not proved for ARG_MAX and FLOOR_MOD, which `convert` does not write"
+    )
+
+
+def test_the_list_of_written_operators_is_that_of_the_converter() -> None:
+    sources = Path(ops.__file__).parent.glob("*.py")
+    written = {
+        name for path in sources for name in re.findall(r'Encoding\(\s*"(\w+)"', path.read_text())
+    }
+    assert {*written, "FULLY_CONNECTED"} == WRITTEN_OPERATORS
 
 
 def test_nothing_is_claimed_of_other_kernels_files_and_operators(installed: Installed) -> None:

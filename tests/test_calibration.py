@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from small_run import small_config, write_folder, write_run
 
+from qlvit_edge.calibration import collect
 from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.images import choose_images
 from qlvit_edge.calibration.observers import (
@@ -34,7 +35,7 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.uniform import dequantise, quantise, uniform_parameters
 from qlvit_edge.preprocess import decode
-from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, load_tensors, save_tensors
+from qlvit_edge.training.checkpoint import FORMAT, load_checkpoint, save_tensors
 
 values = arrays(np.float32, st.integers(1, 60), elements=st.floats(-100, 100, width=32))
 
@@ -286,15 +287,22 @@ def test_every_class_is_chosen_however_many_there_are(tmp_path: Path) -> None:
     assert chosen(1000) == [5] * 5 + [1] + [5] * 6
 
 
-def test_an_infinite_tensor_is_refused_and_named(
-    run: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_tensor_that_overflows_is_refused_and_named(
+    value: float, run: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    tensors, header = load_tensors(run / "best.safetensors")
-    name = "blocks.1.skip.weight"
-    tensors[name] = torch.full_like(tensors[name], 2e38)
-    save_tensors(run / "best.safetensors", tensors, header)
+    class Overflowing(collect.Interpreter):
+        def tensors(self) -> dict[str, np.ndarray]:
+            kept = super().tensors()
+            kept["block1/residual"].flat[3] = value
+            return kept
+
+    monkeypatch.setattr(collect, "Interpreter", Overflowing)
+    before = (run / "calibration.json").read_bytes()
     line = refused(capfd, "calibrate", run)
-    assert re.search(r"block1/\w+.*: is infinite or not a number on EOSINOPHIL/\d+\.png; ", line)
+    named = r"block1/residual: is infinite or not a number on EOSINOPHIL/\d+\.png; .*--rate"
+    assert re.search(named, line)
+    assert (run / "calibration.json").read_bytes() == before
 
 
 def test_images_that_no_split_knows_are_accepted(run: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_unknown_folders_are_an_error_with_a_likely_pair_unless_allowed() -> Non
 
 
 def test_a_map_to_a_class_that_is_not_the_models_is_refused() -> None:
-    with pytest.raises(DataError, match="takes Seg for NEUTROFIL, which the model does not know"):
+    with pytest.raises(DataError, match="says Seg is NEUTROFIL, which the model does not know"):
         _match(["Seg", "Lymphocyte"], {"Seg": "NEUTROFIL"}, allow_unknown=True)
 
 

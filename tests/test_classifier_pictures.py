@@ -65,6 +65,7 @@ def repeated(grey: np.ndarray) -> np.ndarray:
         (Image.fromarray(GREY.astype(np.uint16) * 257), repeated(GREY)),
         (Image.fromarray(GREY > 99), repeated(np.where(GREY > 99, 255, 0).astype(np.uint8))),
         (Image.fromarray(GREY).convert("LA"), repeated(GREY)),
+        (Image.fromarray(GREY).convert("LA").convert("La"), repeated(GREY)),
         (Image.fromarray(repeated(GREY)).quantize(256), None),
     ],
 )
@@ -173,6 +174,23 @@ def test_many_pictures_have_answers_in_their_order(classifier: Classifier) -> No
         classifier.classify_many([pictures[0], None])
 
 
+@pytest.mark.parametrize(
+    "one",
+    [RGB, GREY, RGB.tolist(), GREY.tolist(), b"bytes", "cell.png", Path("cell.png"), None, 3],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_single_picture_is_not_taken_for_its_rows(classifier: Classifier, one: Any) -> None:
+    with pytest.raises(DataError, match="give one image to classify, several as a list"):
+        classifier.classify_many(one)
+
+
+def test_a_stack_of_pictures_is_several(classifier: Classifier) -> None:
+    want = [classifier.classify(RGB)] * 2
+    for several in (np.stack([RGB, RGB]), [RGB.tolist()] * 2, (RGB, RGB)):
+        assert classifier.classify_many(several) == want
+    assert len(classifier.classify_many(np.stack([GREY, GREY]))) == 2
+
+
 @pytest.mark.parametrize("isolated", [True, False])
 def test_threads_get_their_own_answers(isolated: bool) -> None:
     """A network that computes for long enough to be interrupted."""
@@ -204,7 +222,7 @@ def test_a_copy_of_another_file_is_refused(tmp_path: Path) -> None:
 def test_a_closed_classifier_says_so(path: Path) -> None:
     with Classifier(path) as classifier:
         pass
-    with pytest.raises(InferenceLostError, match="closed"):
+    with pytest.raises(InferenceLostError, match="it is closed; restart it"):
         classifier.classify(RGB)
     classifier.restart()
     assert classifier.classify(plain_image("BLUE")).label == "BLUE"

@@ -129,6 +129,43 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "report.json"
+    link.symlink_to(tmp_path / "disk" / "real.json")
+    for content in ("first", "second"):
+        write_text(link, content)
+        assert link.is_symlink()
+        assert (tmp_path / "disk" / "real.json").read_text() == content
+
+
+def test_devices_and_pipes_are_not_replaced_by_files(tmp_path: Path) -> None:
+    """Run by root, `--json /dev/null` would else leave the whole machine without it."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/full")
+    for target in (pipe, link):
+        with pytest.raises(DataError, match="it is a device or a pipe"):
+            write_text(target, "x")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert stat.S_ISCHR(link.stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_a_command_does_not_replace_the_file_it_prints_into(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom qlvit_edge.files import write_text\n"
+        "print('said', flush=True)\nwrite_text(Path('/dev/stdout'), 'x')"
+    )
+    out = tmp_path / "out"
+    with out.open("wb") as stream:
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", code], stdout=stream, stderr=subprocess.PIPE, check=False
+        )
+    assert b"/dev/stdout: it is where this command prints" in ended.stderr
+    assert out.read_text() == "said\n"
+
+
 def test_a_folder_has_one_writer_and_a_kill_frees_it(tmp_path: Path) -> None:
     with process(HOLDING, tmp_path) as (holder, forked):
         try:

@@ -17,7 +17,15 @@ import cv2
 import numpy as np
 import pytest
 from command import refused, run_command
-from odd_models import filled_by_pixels, multiplied, tiled, traps_on_white
+from odd_models import (
+    divided_by_nothing,
+    filled_by_pixels,
+    multiplied,
+    shaped_by_pixels,
+    shaped_by_the_batch,
+    tiled,
+    traps_on_white,
+)
 from tiny_metadata import plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
 
@@ -31,6 +39,7 @@ from qlvit_edge.inference.chain import open_isolated
 from qlvit_edge.inference.child import Child, ChildLostError, run_limited
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.loaded import LoadedModel
+from qlvit_edge.modelfile.reader import read_document
 
 WHITE = np.full((8, 8, 3), 255, np.uint8)
 BLACK = np.zeros((8, 8, 3), np.uint8)
@@ -91,7 +100,7 @@ def test_an_inference_has_a_limit_of_its_own() -> None:
         pid = process_of(model)
         os.kill(pid, signal.SIGSTOP)  # as native code that does not come back
         model.remote._seconds = 0.2
-        with pytest.raises(InferenceLostError, match="no answer within 0"):
+        with pytest.raises(InferenceLostError, match=r"no answer within 0\.2 s"):
             model.invoke(RED)
         assert gone(pid)
 
@@ -129,6 +138,39 @@ def test_what_images_do_not_need_is_refused_before_native_code(
 ) -> None:
     with pytest.raises(ModelFileError, match=finding):
         open_isolated(content)
+
+
+@pytest.mark.parametrize(
+    "operator", ["SLICE", "STRIDED_SLICE", "RESHAPE", "EXPAND_DIMS", "SUM", "SPLIT"]
+)
+def test_no_shape_is_taken_from_pixels(operator: str) -> None:
+    content = shaped_by_pixels(operator)
+    with pytest.raises(ModelFileError, match=f"operator {operator} takes its shape from pixels"):
+        Interpreter(content)
+    assert Allowance(operators=frozenset({operator})).require(read_document(content), "m") is None
+
+
+def test_a_shape_computed_from_the_size_of_the_batch_runs() -> None:
+    with open_isolated(shaped_by_the_batch()) as model:
+        assert model.invoke(RED).shape == (1, 3)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_limits_that_limit_nothing_are_refused(limit: float) -> None:
+    for name in ("memory_bytes", "load_seconds", "inference_seconds"):
+        with pytest.raises(ValueError, match="must be above 0"):
+            Allowance(**{name: limit})
+
+
+def test_limits_may_be_as_large_as_one_likes() -> None:
+    endless = Allowance(memory_bytes=10**30, load_seconds=float("inf"), inference_seconds=1e300)
+    with open_isolated(tiny_model(), allowance=endless) as model:
+        assert model.invoke(RED).shape == (1, 3)
+
+
+def test_a_file_whose_operator_fails_is_named() -> None:
+    with pytest.raises(DeviceError, match=r"^odd\.tflite: it did not run \(.*zero"):
+        open_isolated(divided_by_nothing(), subject="odd.tflite")
 
 
 def test_an_operator_can_be_allowed_by_name() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from command import refused
 
@@ -85,7 +87,8 @@ def test_commands_refuse_it_in_one_line(
     for name in ("A", "B"):
         (tmp_path / "cells" / name).mkdir(parents=True)
         for number in (0, 1):
-            (tmp_path / "cells" / name / f"{number}.png").write_bytes(b"not looked at")
+            image = np.full((8, 8, 3), 40 * number + 90 * (name == "B"), np.uint8)
+            cv2.imwrite(str(tmp_path / "cells" / name / f"{number}.png"), image)
     (tmp_path / "run").mkdir()
     path, command = _commands(tmp_path)[where]
     _place(kind, path)

@@ -267,6 +267,27 @@ def test_plain_text(text: str, shown: str) -> None:
         assert json.loads(f'"{plain(text)}"') == text
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["predict", "x", "--accept-at", "nan"], "nan is not a finite number"),
+        (["predict", "x", "--model-seconds", "inf"], "inf is not a finite number"),
+        (["validate", "wbc-nano", "--out", "r", "--max-latency", "nan"], "nan is not a finite"),
+        (["train", "--data", "x", "--split", "y", "--out", "r", "--rate", "nan"], "nan is not"),
+        (["data", "split", "x", "--out", "s", "--test", "nan"], "nan is not a finite number"),
+        (["run", "m", "--camera", "x", "--out", "r", "--frames", "9" * 30], "1e+30 is more than"),
+        (["data", "split", "x", "--out", "s", "--seed", str(-(2**31))], "is more than 2147483647"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(
+    command: list[str], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(*command) == 2
+    line = capfd.readouterr().err.splitlines()[-1]
+    assert line.startswith("Error: Invalid value for '--")
+    assert said in line
+
+
 def test_plurals() -> None:
     assert counted(1, "image") == "1 image"
     assert counted(0, "image") == "0 images"

@@ -186,7 +186,7 @@ def test_the_proof_says_how_far_it_went(
     assert found["accuracy"]["images"] == 4
     printed = capsys.readouterr().out
     assert "byte for byte, on 3 images" in printed
-    assert "byte for byte, on 1 images" in printed
+    assert "byte for byte, on 1 image;" in printed
     assert found["reduced_proof"] is (len(split["test"]) > 4)
     assert found["sample"]["images"] == 4
 

@@ -85,3 +85,19 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         low, high = Pairs(200, int(lost), int(gained)).interval()
         held += low <= truth <= high
     assert held >= 0.95 * 400
+
+
+@pytest.mark.parametrize("images", [400, 3000, 10_000])
+def test_a_loss_that_is_no_greater_than_allowed_is_rarely_called_greater(images: int) -> None:
+    """Over all samples of a network that loses 0.5 % and gains nothing, not over some."""
+    allowed, called_greater = 0.005, 0.0
+    for lost in range(round(3 * images * allowed) + 10):
+        if Pairs(images, lost, 0).interval()[0] > allowed:
+            called_greater += math.exp(
+                math.lgamma(images + 1)
+                - math.lgamma(lost + 1)
+                - math.lgamma(images - lost + 1)
+                + lost * math.log(allowed)
+                + (images - lost) * math.log1p(-allowed)
+            )
+    assert called_greater <= 0.025

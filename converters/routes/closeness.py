@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.text import counted
+
 Logits = NDArray[np.float64]
 
 
@@ -23,8 +25,8 @@ class Bound:
     """What a correct file keeps.
 
     Attributes:
-        median: largest difference of the median image, in spreads.
-        worst: largest difference of any image, in spreads.
+        median: largest difference of the median image, in standard deviations of the logits.
+        worst: largest difference of any image, in standard deviations of the logits.
         agreement: least share of images with the same class; one image may always differ,
             since one that PyTorch itself hardly decides can fall to either side.
         budgeted: whether the accuracy budget holds too: files that round to 8 bits.
@@ -75,8 +77,9 @@ class Closeness:
     def words(self) -> str:
         """The figures in one phrase."""
         return (
-            f"off by {self.median:.2g} spreads on the median of {self.images} images, "
-            f"{self.worst:.2g} on the worst, {self.agreement:.1%} same class"
+            f"off by {self.median:.2g} standard deviations of the logits on the median of "
+            f"{counted(self.images, 'image')}, {self.worst:.2g} on the worst, "
+            f"{self.agreement:.1%} same class"
         )
 
 

@@ -41,7 +41,9 @@ class PiCamera(LiveCamera):
             ) from None
         if not driver.global_camera_info():
             raise CameraError(
-                self.name, "no camera is connected", "check the ribbon cable; `rpicam-hello --list`"
+                self.name,
+                "no camera is connected",
+                "check the ribbon cable; `rpicam-hello --list-cameras`",
             )
         camera = None
         try:

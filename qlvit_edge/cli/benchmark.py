@@ -104,14 +104,14 @@ def command(
         require("plots", "matplotlib")
     from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_json
+    from qlvit_edge.files import ensure_writable, require_target, write_json
     from qlvit_edge.inference.worker import Case
     from qlvit_edge.measuring.benchmark import measure, report
     from qlvit_edge.measuring.machine import describe_machine
     from qlvit_edge.measuring.profiler import profile_model
 
     for target in filter(None, (json_path, plot)):
-        require_no_folder(target)
+        require_target(target)
         ensure_writable(target.absolute().parent)
     models = tuple(dict.fromkeys(models))
     paths = {_name(model, models): resolve_model(model) for model in models}
@@ -137,7 +137,10 @@ def command(
 
         labels = [label_of(case, cases) for case in cases]
         plot_latencies(labels, [row.milliseconds for row in rows], plot)
-    next_step(f"qlvit-edge validate {shell_word(models[0])} --data FOLDER", "accuracy beside speed")
+    next_step(
+        f"qlvit-edge validate {shell_word(models[0])} --data FOLDER --out report/",
+        "accuracy beside speed",
+    )
 
 
 def _name(model: str, models: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import click
 from qlvit_edge.choices import ROUTES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import WordList, white_level_of, white_level_option
+from qlvit_edge.cli.options import Number, WordList, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=0.5,
     show_default=True,
     help="Accuracy that 8 bits may cost, in points, as in `convert`.",
@@ -103,11 +103,11 @@ def command(
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.compare import compare_routes
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_json
+    from qlvit_edge.files import ensure_writable, require_target, write_json
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     for target in filter(None, (json_path, plot)):
-        require_no_folder(target)
+        require_target(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     white_level_of(checkpoint.run)

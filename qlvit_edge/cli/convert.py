@@ -8,7 +8,7 @@ import click
 
 from qlvit_edge.choices import INTEGER_SOFTMAXES, ROUTES, TARGETS
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import white_level_option
+from qlvit_edge.cli.options import Number, white_level_option
 
 
 @click.command("convert")
@@ -41,7 +41,7 @@ from qlvit_edge.cli.options import white_level_option
 )
 @click.option(
     "--tpu-share",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=85,
     show_default=True,
     metavar="PERCENT",
@@ -65,7 +65,7 @@ from qlvit_edge.cli.options import white_level_option
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     default=0.5,
     show_default=True,
     help="Accuracy that integers may cost, in points (3 times that for one class); a file is "

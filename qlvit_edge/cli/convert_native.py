@@ -73,11 +73,11 @@ def convert_natively(
     from qlvit_edge.converters.lower import require_lowerable
     from qlvit_edge.converters.proof.accuracy import judge_budget
     from qlvit_edge.converters.proof_images import proof_images
-    from qlvit_edge.files import ensure_writable, require_no_folder, sha256, write_bytes, write_json
+    from qlvit_edge.files import ensure_writable, require_target, sha256, write_bytes, write_json
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     for path in filter(None, (out, report_path)):
-        require_no_folder(path)
+        require_target(path)
         ensure_writable(path.absolute().parent)
     checkpoint, bundled = load_checkpoint(resolve_run(run)), is_bundled(run)
     white_level_of(checkpoint.run)

@@ -83,11 +83,11 @@ def convert_by_route(
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.converters.proof_images import proof_images
     from qlvit_edge.converters.routes.files import write_onnx, write_onnx2tf
-    from qlvit_edge.files import ensure_writable, require_no_folder, write_json
+    from qlvit_edge.files import ensure_writable, require_target, write_json
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     for target in filter(None, (out if route == "onnx" else None, report_path)):
-        require_no_folder(target)
+        require_target(target)
         ensure_writable(target.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     white_level_of(checkpoint.run)

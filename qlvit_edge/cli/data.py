@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
-from qlvit_edge.cli.options import white_level_option
+from qlvit_edge.cli.options import Number, white_level_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted
 
@@ -89,7 +89,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
 )
 @click.option(
     "--test",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=Number(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     help="Share of each class on the test side.",
@@ -149,7 +149,7 @@ def split_command(
     report.require_usable()
     if expression is not None:
         split = grouped_split(folder, test, seed, sources)
-        notes.append(f"left out: {len(split.left_out)} images whose name does not match")
+        notes.append(f"left out: {counted(len(split.left_out), 'image')} whose name does not match")
     elif groups is None:
         split = stratified_split(folder, test, seed)
         notes += _leaks(folder, split, report)
@@ -194,7 +194,8 @@ def _leaks(folder: ImageFolder, split: Split, report: CheckReport) -> list[str]:
     both = sum(len({side[name] for name in group.names}) > 1 for group in report.copies)
     if both:
         notes.append(
-            f"warning: {both} groups of exact copies are on both sides; remove the copies, "
+            f"warning: {counted(both, 'group')} of exact copies "
+            f"{'is' if both == 1 else 'are'} on both sides; remove the copies, "
             "`qlvit-edge data check` lists them"
         )
     found = hint(folder)

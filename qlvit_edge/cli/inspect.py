@@ -49,7 +49,7 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     content = read_bytes(path)
     if is_chain(content):
         _chain(content, path, summary, as_json)
-        next_step(f"qlvit-edge validate {shell_word(file)} --data FOLDER", as_json=as_json)
+        next_step(_measuring(file), as_json=as_json)
         return
     document = read_document(content, subject=path)
     if edgetpu:
@@ -82,11 +82,13 @@ def _model(
 
     print_model(table_console(WIDE), found, path, digest, kernels, summary=summary)
     if kernels.startswith(NOT_KNOWN):
-        next_step("give `validate` and `run` a classifier that the runtime takes")
+        next_step("give `validate` and `run` a classifier that the runtime accepts")
     else:
-        next_step(
-            f"qlvit-edge validate {shell_word(file)} --data FOLDER", "measure it on this device"
-        )
+        next_step(_measuring(file), "measure it on this device")
+
+
+def _measuring(file: str) -> str:
+    return f"qlvit-edge validate {shell_word(file)} --data FOLDER --out report/"
 
 
 def _chain(content: bytes, path: Path, summary: bool, as_json: bool) -> None:

@@ -77,7 +77,7 @@ def _overview(found: ForecastReport) -> PlainTable:
         f"({least:.1f} to {most:.1f} of {found.sram_bytes / MIB:.0f} MiB are left for them)",
     )
     if found.subgraphs > 1:
-        rows.add_row("graphs in the file", f"{found.subgraphs}: the compiler takes one")
+        rows.add_row("graphs in the file", f"{found.subgraphs}: the compiler accepts one")
     return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from qlvit_edge.training.checkpoint import RunConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A number of a range. NaN is none: every comparison with it fails, and so would a limit."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 def runtime_options(function: F) -> F:
@@ -162,7 +176,7 @@ _ALLOWANCE = (
     ),
     click.option(
         "--model-seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         envvar="QLVIT_EDGE_MODEL_SECONDS",
         metavar="S",
         help="Seconds to load the model, and for one inference.  [default: 60, and 10 or 20 times "

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word, table_console
-from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
-from qlvit_edge.files import require_no_folder
+from qlvit_edge.files import require_target
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
@@ -51,14 +51,14 @@ DEFAULT_MODEL = "wbc-tiny"
 )
 @click.option(
     "--cell-size",
-    type=click.FloatRange(min=0.01, max=1.0),
+    type=Number(min=0.01, max=1.0),
     default=0.3,
     show_default=True,
     help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
 )
 @click.option(
     "--accept-at",
-    type=click.FloatRange(min=0.0, max=1.0),
+    type=Number(min=0.0, max=1.0),
     default=0.8,
     show_default=True,
     help="Probability from which a label is accepted.",
@@ -89,8 +89,8 @@ def command(
 ) -> None:
     """Classify image files and list class, probability and whether it is accepted.
 
-    IMAGES are files and folders, which are searched for images in and below them. Each image is
-    taken whole for one cell; --find-cells looks for the cells of a field. Answers below
+    IMAGES are files and folders, which are searched for images in and below them. Each image
+    as a whole counts as one cell; --find-cells looks for the cells of a field. Answers below
     --accept-at are "not sure". For research use only, not for diagnosis.
     Exit code 1: an image could not be read; the others are listed.
 
@@ -140,7 +140,7 @@ def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
     asked: Form = "csv" if as_csv else "json" if as_json else "text"
     if out is None:
         return asked
-    require_no_folder(out)
+    require_target(out)
     if not out.parent.is_dir():
         raise DataError(out, "its folder does not exist", f"make {out.parent} first")
     form = _ENDINGS.get(out.suffix.lower())

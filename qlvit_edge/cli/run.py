@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--cell-size",
-    type=click.FloatRange(min=0.01, max=1.0),
+    type=Number(min=0.01, max=1.0),
     default=0.3,
     show_default=True,
     help="Diameter of a usual white cell as a share of the frame's height.",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--accept-at",
-    type=click.FloatRange(min=0.0, max=1.0),
+    type=Number(min=0.0, max=1.0),
     default=0.8,
     show_default=True,
     help="Probability from which a label is accepted.",

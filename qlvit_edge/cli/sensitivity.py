@@ -72,7 +72,7 @@ def command(
     from qlvit_edge.calibration.sensitivity import measure
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.evaluation import plots
-    from qlvit_edge.files import ensure_writable, json_text, require_no_folder
+    from qlvit_edge.files import ensure_writable, json_text, require_target
     from qlvit_edge.integer.log2_softmax import Form
     from qlvit_edge.training.checkpoint import load_checkpoint
 
@@ -80,7 +80,7 @@ def command(
     if plot is None and not is_bundled(run):
         plot = folder / "sensitivity.png"
     if plot is not None:
-        require_no_folder(plot)
+        require_target(plot)
         ensure_writable(plot.absolute().parent)
     checkpoint = load_checkpoint(folder)
     white_level_of(checkpoint.run)

@@ -1,7 +1,8 @@
-"""Wrong words get "did you mean": commands, options and choices, for every command at once."""
+"""What every command says about wrong values: "did you mean" for words, bounds for numbers."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import click
@@ -32,11 +33,44 @@ class _WordChoice(click.Choice[str]):
         return chosen
 
 
+MOST = 2**31 - 1
+"""Largest number where an option names no other bound: libraries take 32 bits in places."""
+
+
+_NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
+
+
+class _Within:
+    """The callback of an option for a number, before the option's own."""
+
+    def __init__(self, then: Any) -> None:
+        self._then = then
+
+    def __call__(self, ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        """Return a number that libraries can take.
+
+        Raises:
+            BadParameter: it is not finite, or beyond `MOST`.
+        """
+        if isinstance(value, float) and not math.isfinite(value):
+            raise click.BadParameter(f"{value} is not a finite number.", ctx, parameter)
+        if isinstance(value, int | float) and abs(value) > MOST:
+            raise click.BadParameter(f"{value:.6g} is more than {MOST}.", ctx, parameter)
+        return value if self._then is None else self._then(ctx, parameter, value)
+
+
+def _check(parameter: click.Parameter) -> None:
+    kind = parameter.type
+    if type(kind) is click.Choice:
+        parameter.type = _WordChoice(kind.choices, kind.case_sensitive)
+    elif isinstance(kind, _NUMBERS) and not isinstance(parameter.callback, _Within):
+        parameter.callback = _Within(parameter.callback)
+
+
 def suggesting(command: click.Command) -> click.Command:
-    """Let a command's choices answer wrong words with the nearest right one."""
+    """Let a command answer wrong words with the nearest right one, and bound its numbers."""
     for parameter in command.params:
-        if type(parameter.type) is click.Choice:
-            parameter.type = _WordChoice(parameter.type.choices, parameter.type.case_sensitive)
+        _check(parameter)
     return command
 
 

@@ -13,7 +13,7 @@ from qlvit_edge.choices import BALANCES, DEVICES, SIZE_NAMES
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
-from qlvit_edge.cli.options import white_level_option
+from qlvit_edge.cli.options import Number, white_level_option
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -86,7 +86,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Images in one step of training.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), default=2e-3, show_default=True,
+    "--rate", type=Number(0, min_open=True), default=2e-3, show_default=True,
     help="Peak learning rate.",
 )  # fmt: skip
 @network_options
@@ -99,7 +99,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--validation",
-    type=click.FloatRange(0, 0.5),
+    type=Number(0, 0.5),
     default=0.1,
     show_default=True,
     help="Share of the training images (in a source-disjoint split: of whole sources) held out "
@@ -123,7 +123,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--settle",
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     default=0.0,
     show_default=True,
     help="Share of the epochs, at the end, in which colours are left as they are: better on "
@@ -137,9 +137,21 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Kinds of cells that no class stands for, separated by commas: `run`, `inspect` and "
     "`validate` name them as unknown to every file made of the run. None may be a class.",
 )
-@click.option("--stain", callback=_line, metavar="TEXT", help="Of the slides; in every file too.")
-@click.option("--camera", callback=_line, metavar="TEXT", help="That took the images; likewise.")
-@click.option("--objective", callback=_line, metavar="TEXT", help="Of the microscope; likewise.")
+@click.option(
+    "--stain",
+    callback=_line,
+    metavar="TEXT",
+    help="Stain of the slides; recorded in every file made of the run.",
+)
+@click.option(
+    "--camera", callback=_line, metavar="TEXT", help="Camera of the images; also recorded."
+)
+@click.option(
+    "--objective",
+    callback=_line,
+    metavar="TEXT",
+    help="Objective of the microscope; also recorded.",
+)
 @white_level_option
 @click.option(
     "--seed",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
-from qlvit_edge.cli.options import allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
@@ -71,20 +71,20 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--accept-at",
-    type=click.FloatRange(min=0.0, max=1.0),
+    type=Number(min=0.0, max=1.0),
     default=0.8,
     show_default=True,
     help="Probability from which an answer is accepted.",
 )
 @click.option(
     "--min-accuracy",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     metavar="PERCENT",
     help="End with exit code 1 when the accuracy is below this, in percent (0 to 100).",
 )
 @click.option(
     "--max-latency",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="MS",
     help="End with exit code 1 when more than one inference in ten takes longer (p90).",
 )

@@ -23,6 +23,7 @@ from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import nfc
 from qlvit_edge.reading import UnreadableFileError, read_json, read_regular
+from qlvit_edge.text import counted
 
 MAX_SPLIT_BYTES = 256 * 1024 * 1024
 """A million images take about 150 MB."""
@@ -209,7 +210,7 @@ def _choose_sources(
         if len(owners) < 2:
             raise DataError(
                 folder.root / name,
-                f"class {name!r} comes from {len(owners)} known source(s)",
+                f"class {name!r} comes from {counted(len(owners), 'known source')}",
                 "a source-disjoint split needs two or more of each class",
             )
     chosen = draw_sources(counts, test, seed)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.reading import UnreadableFileError, parse_json, read_regular
+from qlvit_edge.text import counted
 
 _MAP_BYTES = 1 << 20
 _FORMS = 'write {"folder": "CLASS", "other": null} as JSON, or a CSV with columns folder,class'
@@ -81,7 +82,8 @@ def match_classes(
         elif len(folders) != outputs:
             raise DataError(
                 subject,
-                f"has {len(folders)} classes, the model {outputs} outputs",
+                f"has {counted(len(folders), 'class', 'classes')}, "
+                f"the model {counted(outputs, 'output')}",
                 "give the images that the model was made for, or number them with --map "
                 "FOLDER=OUTPUT",
             )
@@ -139,7 +141,7 @@ def _targets(
         if target is not None and known is None:
             raise DataError(
                 subject,
-                f"the class map takes {name} for {target}, which the model does not know",
+                f"the class map says {name} is {target}, which the model does not know",
                 f"choose among {', '.join(labels)}, or write nothing for an unknown class",
             )
         targets[name] = known

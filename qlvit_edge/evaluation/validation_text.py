@@ -115,11 +115,11 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
     if model.metadata is None:
         yield (
             "The file has no metadata of qlvit-edge: class folders in alphabetical order (or the "
-            "numbers of a class map) are taken for its outputs, and pixels of 0 to 255 for its "
-            "input."
+            "numbers of a class map) stand for its outputs, and its input gets pixels of 0 to "
+            "255."
         )
     if model.gives_probabilities:
-        yield "The file ends in a softmax: its outputs are taken for probabilities as they are."
+        yield "The file ends in a softmax: its outputs count as probabilities as they are."
     if gates.accuracy is not None and gates.accuracy.within_interval:
         yield (
             f"The gate of {percent(gates.accuracy.least)} lies within the 95 % interval: other "
@@ -128,7 +128,7 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
     for name, finding in found.data.damaged.items():
         yield f"Left out: {name} ({finding})."
     if found.kernels.xnnpack_missing:
-        yield "XNNPACK took no operator: inference is slower than this device allows."
+        yield "XNNPACK runs none of the operators: inference is slower than this device allows."
     if found.data.unusual:
         yield _sentence(note_on(found.data.unusual).removeprefix("note: "))
 

@@ -40,6 +40,9 @@ class Allowance:
         memory_bytes: of the process that runs the model; None: by size of the file and threads.
         load_seconds: to load the model and run it once.
         inference_seconds: of one inference; 20 times the first one where that is more.
+
+    Raises:
+        ValueError: memory or seconds are not above 0; seconds may be infinite.
     """
 
     operators: frozenset[str] = frozenset()
@@ -47,6 +50,13 @@ class Allowance:
     memory_bytes: int | None = None
     load_seconds: float = LOAD_SECONDS
     inference_seconds: float = INFERENCE_SECONDS
+
+    def __post_init__(self) -> None:
+        """Refuse what limits nothing and what no process can keep to."""
+        memory = 1 if self.memory_bytes is None else self.memory_bytes
+        for limit in (memory, self.load_seconds, self.inference_seconds):
+            if not limit > 0:
+                raise ValueError(f"a limit must be above 0, not {limit}")
 
     def require(self, document: Document, subject: object) -> None:
         """Refuse a file with an operator that may not run.

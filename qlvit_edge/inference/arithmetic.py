@@ -37,6 +37,15 @@ OLDEST = (2, 2)
 UNPROVED_OPERATORS = {"aarch64": frozenset({"HARD_SWISH", "SOFTMAX"})}
 """Operators whose builtin int8 kernels round by one step otherwise than on x86-64."""
 
+_NAMES = """
+ADD BATCH_MATMUL BITCAST CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DIV ELU EXP FLOOR
+FULLY_CONNECTED GATHER HARD_SWISH LOG LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PAD PADV2
+QUANTIZE REDUCE_MAX RESHAPE RIGHT_SHIFT RSQRT SLICE SOFTMAX SUB SUM TRANSPOSE
+"""
+WRITTEN_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
+"""What `convert` writes, and FULLY_CONNECTED, which is a convolution of 1 × 1 to these kernels; of
+others nothing was compared, whatever a file says of itself."""
+
 _PACKAGES = {
     "litert": ("ai-edge-litert", "ai-edge-litert-nightly"),
     "tflite-runtime": ("tflite-runtime",),
@@ -146,7 +155,9 @@ def running_arithmetic(
     if not reference and not partitions:
         return Arithmetic(None, here, "builtin kernels, for which no arithmetic is proved")
     name: ArithmeticName = "reference" if reference else "xnnpack"
-    apart = tuple(sorted(UNPROVED_OPERATORS.get(here.architecture, frozenset()) & set(operators)))
+    operators = frozenset(operators)
+    foreign = sorted(operators - WRITTEN_OPERATORS)
+    apart = tuple(sorted(UNPROVED_OPERATORS.get(here.architecture, frozenset()) & operators))
     if not integer:
         reason = "not proved for floats"
     elif file_format is None:
@@ -155,6 +166,8 @@ def running_arithmetic(
         reason = f"not proved for a file of format {file_format} (convert it again)"
     elif not here.proved:
         reason = f"not proved on this runtime ({here})"
+    elif foreign:
+        reason = f"not proved for {' and '.join(foreign[:3])}, which `convert` does not write"
     elif apart:
         reason = f"not proved on this runtime ({here}) for {' and '.join(apart)}"
     else:

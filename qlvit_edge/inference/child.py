@@ -44,6 +44,9 @@ MOST_ANSWER_BYTES = 256 * 1024 * 1024
 # otherwise import the sources there instead of the installed package.
 _CHILD = [sys.executable, "-P", "-c", "from qlvit_edge.inference.served import serve; serve()"]
 
+_LONGEST_POLL = 3600.0
+"""Seconds; the system counts its own waiting in 32 bits."""
+
 _NONSENSE = "the runtime broke its process, which answers nonsense"
 
 
@@ -148,7 +151,7 @@ class Child:
                 answer = self._exchange(message, deadline)
             except TimeoutError:
                 self.close()
-                raise ChildLostError(f"no answer within {seconds:.0f} s") from None
+                raise ChildLostError(f"no answer within {seconds:.3g} s") from None
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 raise ChildLostError(self._cause()) from None
             except BaseException:  # Ctrl-C: an answer that is still to come would be the next one's
@@ -330,8 +333,9 @@ def _wait(pipe: select.poll, deadline: float) -> None:
     Raises:
         TimeoutError: not before the deadline.
     """
-    if not pipe.poll(max(0.0, 1e3 * (deadline - time.monotonic()))):
-        raise TimeoutError
+    while not pipe.poll(1e3 * max(0.0, min(deadline - time.monotonic(), _LONGEST_POLL))):
+        if not time.monotonic() < deadline:
+            raise TimeoutError
 
 
 def _end(owner: int, process: subprocess.Popen[bytes], noise: BinaryIO, lifeline: int) -> None:

@@ -24,7 +24,7 @@ from qlvit_edge.inference.chain import open_model
 from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.loaded import LoadedModel
 from qlvit_edge.inference.native import Kernels, Runtime
-from qlvit_edge.inference.pictures import rgb8
+from qlvit_edge.inference.pictures import rgb8, several
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.inference.trial import require_tried
 from qlvit_edge.modelfile.chain import metadata_in
@@ -219,12 +219,14 @@ class Classifier:
 
         Args:
             images: such as `classify` takes; a folder's files are ``sorted(folder.glob("*"))``.
+                An array is (N, H, W, channels), or (N, H, W) of grey images.
 
         Raises:
-            DataError: see `classify`; naming the image by its number, from 0.
+            DataError: see `classify`, naming the image by its number, from 0; or it is a single
+                image.
             DeviceError: see `classify`.
         """
-        return [self.infer(self._prepared(n, image)) for n, image in enumerate(images)]
+        return [self.infer(self._prepared(n, image)) for n, image in enumerate(several(images))]
 
     def prepare(self, image: Picture) -> NDArray[np.uint8]:
         """Return what the network is fed for an image: (h, w, channels) uint8.

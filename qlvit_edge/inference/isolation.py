@@ -20,6 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _WIDER = "give another model, or let it have more (see `docs/limits.md`)"
+_CLOSED = "it is closed"
 _QUESTION_SECONDS = 10.0
 
 
@@ -98,7 +99,7 @@ class RemoteNetwork:
     def close(self) -> None:
         """End the process; allowed any number of times."""
         self._child.close()
-        self._lost = "it is closed"
+        self._lost = _CLOSED
 
     def _start(self) -> Child:
         began = time.perf_counter()
@@ -133,7 +134,8 @@ class RemoteNetwork:
             self._child.close()
             self._child = self._start()
         if self._lost is not None:
-            raise InferenceLostError(self._subject, self._lost, _WIDER)
+            remedy = "restart it, or open it again" if self._lost == _CLOSED else _WIDER
+            raise InferenceLostError(self._subject, self._lost, remedy)
         try:
             return self._child.call(seconds, function, *arguments, **options)
         except ChildLostError as error:

@@ -19,6 +19,8 @@ from qlvit_edge.quiet import native_stderr_silenced
 
 Runtime = RuntimeName
 
+_WORDLESS = "without a word: what it allocates is probably more than it may have"
+
 _MODULES = {
     "litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
@@ -93,8 +95,12 @@ def load_native(
     return loaded
 
 
-def run_native(native: Any) -> None:
+def run_native(native: Any, subject: object) -> None:
     """Run the runtime's own interpreter once.
+
+    Args:
+        native: what `load_native` returned.
+        subject: what errors call the model.
 
     Raises:
         DeviceError: the runtime failed.
@@ -103,7 +109,7 @@ def run_native(native: Any) -> None:
         native.invoke()
     except RuntimeError as error:
         raise DeviceError(
-            "runtime", f"the model did not run ({_first_line(error)})", "try other kernels"
+            subject, f"it did not run ({_first_line(error)})", "try other kernels"
         ) from error
 
 
@@ -185,4 +191,6 @@ def _plan(operators: list[dict[str, Any]]) -> tuple[list[list[int]], int]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """What the runtime says; where it says nothing, it could not allocate its tensors."""
+    wordless = _WORDLESS if type(error) is RuntimeError else type(error).__name__
+    return (str(error).strip().splitlines() or [wordless])[0][:200]

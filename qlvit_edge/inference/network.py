@@ -158,7 +158,7 @@ class _LoadedPart:
         """Run a part of one input and one output."""
         with _foreign_errors(self._subject):
             self._native.set_tensor(self._inputs[0][1], values)
-            run_native(self._native)
+            run_native(self._native, self._subject)
             return np.asarray(self._native.get_tensor(self._outputs[0][1]))
 
     def run_named(self, known: dict[str, Array]) -> dict[str, Array]:
@@ -166,7 +166,7 @@ class _LoadedPart:
         with _foreign_errors(self._subject):
             for name, index in self._inputs:
                 self._native.set_tensor(index, known[name])
-            run_native(self._native)
+            run_native(self._native, self._subject)
             get = self._native.get_tensor
             return {name: np.asarray(get(index)) for name, index in self._outputs}
 

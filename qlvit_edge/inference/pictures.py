@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,9 +17,10 @@ from qlvit_edge.preprocess import at_white_level, decode
 _AS_STORED = frozenset({"L", "RGB", "RGBA", "I;16", "I;16L", "I;16B"})
 """Pillow's modes whose values are taken as they are."""
 
-_CONVERTED = {"1": "L", "LA": "RGBA", "La": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
+_CONVERTED = {"1": "L", "LA": "RGBA", "La": "LA", "PA": "RGBA", "RGBa": "RGBA", "RGBX": "RGB"}
 _CONVERTED |= dict.fromkeys(("CMYK", "YCbCr", "HSV", "LAB"), "RGB")
 _ORIENTATION = 0x0112
+_ALONE = "give one image to classify, several as a list"
 _REMEDY = "give (height, width, 3) RGB as uint8, or an image file"
 
 
@@ -58,6 +59,35 @@ def rgb8(picture: object) -> NDArray[np.uint8]:
     if hasattr(picture, "__array_interface__") or hasattr(picture, "__array__"):
         return _from_array(_as_array(picture))
     raise DataError("image", f"it is of type {type(picture).__name__}", _REMEDY)
+
+
+def several(pictures: object) -> Iterable[Any]:
+    """Return pictures to be taken one by one.
+
+    Raises:
+        DataError: it is a single one, whose rows would be taken for pictures, or none at all.
+    """
+    if isinstance(pictures, str | bytes | bytearray | memoryview | os.PathLike):
+        raise DataError("images", "it is one image", _ALONE)
+    if _is_one(pictures):
+        raise DataError("images", "it is one image, of rows and columns", _ALONE)
+    if not isinstance(pictures, Iterable):
+        raise DataError("images", f"it is of type {type(pictures).__name__}", _ALONE)
+    return pictures
+
+
+def _is_one(pictures: object) -> bool:
+    """Whether numbers lie as in one grey image, or in one with its colours last."""
+    sides: list[int] = []
+    if isinstance(pictures, np.ndarray):
+        sides += pictures.shape
+    else:
+        while isinstance(pictures, list | tuple) and pictures and len(sides) < 4:
+            sides.append(len(pictures))
+            pictures = pictures[0]
+        if not isinstance(pictures, int):
+            return False
+    return len(sides) == 2 or (len(sides) == 3 and sides[2] in (1, 3, 4))
 
 
 def _path(picture: str | os.PathLike[Any]) -> Path:
@@ -118,7 +148,7 @@ def _from_pillow(picture: _PillowImage) -> NDArray[np.uint8]:
         if mode == "P" or (mode in ("L", "RGB") and "transparency" in picture.info):
             mode = "RGBA" if "transparency" in picture.info else "RGB"
             picture = picture.convert(mode)
-        elif mode in _CONVERTED:
+        while mode in _CONVERTED:  # Pillow knows no direct way from La
             mode = _CONVERTED[mode]
             picture = picture.convert(mode)
         if mode not in _AS_STORED:

@@ -81,6 +81,7 @@ def _limit(memory_bytes: int) -> None:
 
 def _lower(kind: int, limit: int) -> None:
     _, hard = resource.getrlimit(kind)
+    limit = min(limit, sys.maxsize)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     with contextlib.suppress(OSError, ValueError):

@@ -71,6 +71,6 @@ class Twin:
             DeviceError: the runtime failed.
         """
         self._native.set_tensor(self._input, np.ascontiguousarray(values[np.newaxis]))
-        run_native(self._native)
+        run_native(self._native, "twin")
         get = self._native.get_tensor
         return {name: np.asarray(get(index)) for name, index in self._outputs.items()}

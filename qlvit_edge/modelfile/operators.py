@@ -6,14 +6,15 @@ comes from a library of its own is outside, whatever the runtime would do with i
 operator is what Edge TPU's compiler writes.
 
 `RUNNING_OPERATORS`: those of them that image classifiers are made of. What may run is only these,
-unless somebody says otherwise, and where an operand decides how large the result is, it has to be
-a constant that says what the file says: nothing in an image decides how much memory is taken.
+unless somebody says otherwise. Where an operand alone decides how large the result is, it has to be
+a constant that says what the file says. Where it decides what is left of the input, or its shape,
+it may be computed, but not from pixels: nothing in an image decides how much memory is taken.
 """
 
 from __future__ import annotations
 
 from qlvit_edge.errors import ModelFileError
-from qlvit_edge.modelfile.document import Document, Operator, Tensor
+from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
 from qlvit_edge.modelfile.schema import BUILTIN_OPERATORS
 
 EDGETPU_OPERATOR = "edgetpu-custom-op"
@@ -34,13 +35,13 @@ STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK ZEROS_LI
 ALLOWED_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
 
 _RUNNING = """
-ABS ADD AVERAGE_POOL_2D BATCH_MATMUL BITCAST BROADCAST_TO CAST CONCATENATION CONV_2D
-DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EXP EXPAND_DIMS FILL FLOOR FULLY_CONNECTED
-GATHER GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D MAXIMUM
-MEAN MINIMUM MIRROR_PAD MUL NEG PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6
-RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RIGHT_SHIFT ROUND RSQRT
-SHAPE SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB
-SUM TANH TILE TRANSPOSE UNPACK
+ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL BITCAST BROADCAST_TO CAST CONCATENATION CONV_2D
+DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU EXP EXPAND_DIMS FILL FLOOR FULLY_CONNECTED
+GATHER GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOG LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D
+MEAN MINIMUM MIRROR_PAD MUL NEG PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD
+RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RIGHT_SHIFT
+ROUND RSQRT SHAPE SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE
+STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK
 """
 RUNNING_OPERATORS: frozenset[str] = frozenset(_RUNNING.split())
 
@@ -55,6 +56,23 @@ _SIZED_BY = {
     "TILE": 1,
 }
 """Operators whose result is as large as an operand says: number of that operand."""
+
+_SHAPED_BY = {
+    "EXPAND_DIMS": (1,),
+    "MEAN": (1,),
+    "REDUCE_MAX": (1,),
+    "REDUCE_MIN": (1,),
+    "REDUCE_PROD": (1,),
+    "RESHAPE": (1,),
+    "SLICE": (1, 2),
+    "SPLIT": (0,),
+    "SPLIT_V": (1, 2),
+    "STRIDED_SLICE": (1, 2, 3),
+    "SUM": (1,),
+    "TRANSPOSE": (1,),
+}
+"""Operators whose result has another shape as operands say: numbers of these. What they give can
+be broadcast to more than went in."""
 
 _OTHERWISE = "give an image classifier, or allow it with --allow-operators {}"
 
@@ -97,6 +115,7 @@ def require_runnable(
         ModelFileError: naming the first operator that may not.
     """
     for graph in document.subgraphs:
+        of_pixels = _of_pixels(graph)
         for operator in graph.operators:
             if operator.name in further:
                 continue
@@ -108,7 +127,28 @@ def require_runnable(
                 raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
             if operator.name in _SIZED_BY:
                 _require_stated_size(operator, graph.tensors, subject)
+            shaping = (operator.inputs[at : at + 1] for at in _SHAPED_BY.get(operator.name, ()))
+            if not of_pixels.isdisjoint(index for operand in shaping for index in operand):
+                finding = f"its operator {operator.name} takes its shape from pixels"
+                raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
     return document
+
+
+def _of_pixels(graph: Subgraph) -> set[int]:
+    """Return the tensors whose values depend on the graph's input, and not on its shape alone."""
+    readers: dict[int, list[int]] = {}
+    for number, operator in enumerate(graph.operators):
+        for index in operator.inputs if operator.name != "SHAPE" else ():
+            readers.setdefault(index, []).append(number)
+    found, passed = set(graph.inputs), set()
+    left = list(graph.inputs)
+    while left:
+        for number in readers.pop(left.pop(), ()):
+            if number not in passed:
+                passed.add(number)
+                found.update(graph.operators[number].outputs)
+                left += graph.operators[number].outputs
+    return found
 
 
 def _require_stated_size(operator: Operator, tensors: tuple[Tensor, ...], subject: object) -> None:

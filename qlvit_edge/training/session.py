@@ -29,6 +29,7 @@ from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
+from qlvit_edge.text import counted
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
@@ -101,7 +102,7 @@ def continued(run: RunConfig, out: Path, epochs: int | None) -> RunConfig:
     if epochs is not None and epochs < there.epochs:
         raise CheckpointError(
             out,
-            f"holds a run of {there.epochs} epochs",
+            f"holds a run of {counted(there.epochs, 'epoch')}",
             f"resume with --epochs {there.epochs} or more, or choose another --out",
         )
     if epochs is not None and epochs > there.epochs:

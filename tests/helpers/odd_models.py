@@ -52,6 +52,10 @@ class OddModel:
         """Add a constant int32 vector; returns its number."""
         return self.tensor((len(values),), "INT32", np.array(values, np.int32))
 
+    def numbers_made(self, count: int) -> int:
+        """Add an int32 vector that an operator makes; returns its number."""
+        return self.tensor((count,), "INT32")
+
     def add(
         self,
         name: str,
@@ -97,6 +101,17 @@ def traps_on_white() -> bytes:
     return model.file()
 
 
+def divided_by_nothing() -> bytes:
+    """Pixels divided by a constant 0, which the kernel refuses when it runs."""
+    model = OddModel()
+    shape = (1, 8, 8, 3)
+    wide = model.add(
+        "CAST", [model.named("image")], [model.tensor(shape, "INT32")], s.CastOptionsT()
+    )
+    model.add("DIV", [wide, model.numbers(0)], [model.tensor(shape, "INT32")], s.DivOptionsT())
+    return model.file()
+
+
 def filled_by_pixels() -> bytes:
     """FILL whose size is the product of what pixels say: nothing for a black image."""
     model = OddModel()
@@ -109,6 +124,57 @@ def filled_by_pixels() -> bytes:
     value = model.tensor((), "INT8", np.array(1, np.int8))
     model.add("FILL", [size, value], [model.tensor((1,))], s.FillOptionsT())
     return model.file()
+
+
+def shaped_by_pixels(operator: str) -> bytes:
+    """What an operator leaves of 192 numbers is as pixels say; its outer product is squared."""
+    model = OddModel()
+    wide = model.add(
+        "CAST", [model.named("image")], [model.tensor((1, 8, 8, 3), "INT32")], s.CastOptionsT()
+    )
+    flat = model.add("RESHAPE", [wide, model.numbers(192)], [model.tensor((192,), "INT32")])
+    said = model.add(
+        "REDUCE_MIN", [flat, model.numbers(0)], [model.tensor((1,), "INT32")], _kept_dimensions()
+    )
+    zero, one = model.numbers(0), model.numbers(1)
+    inputs, options = {
+        "SLICE": ([flat, zero, said], None),
+        "STRIDED_SLICE": ([flat, zero, said, one], s.StridedSliceOptionsT()),
+        "RESHAPE": ([flat, said], None),
+        "EXPAND_DIMS": ([flat, said], None),
+        "SUM": ([flat, said], _kept_dimensions()),
+        "SPLIT": ([said, flat], s.SplitOptionsT()),
+    }[operator]
+    model.add(operator, inputs, [model.tensor((1,), "INT32")], options)
+    return model.file()
+
+
+def shaped_by_the_batch() -> bytes:
+    """The RESHAPE that Keras exports: its shape is packed from the input's first dimension."""
+    model = OddModel()
+    sides = model.add("SHAPE", [model.named("image")], [model.numbers_made(4)], _int32_shape())
+    options = s.StridedSliceOptionsT()
+    options.shrinkAxisMask = 1
+    bounds = [model.numbers(0), model.numbers(1), model.numbers(1)]
+    batch = model.add("STRIDED_SLICE", [sides, *bounds], [model.tensor((), "INT32")], options)
+    packing = s.PackOptionsT()
+    packing.valuesCount = 2
+    rest = model.tensor((), "INT32", np.array(192, np.int32))
+    shape = model.add("PACK", [batch, rest], [model.numbers_made(2)], packing)
+    model.add("RESHAPE", [model.named("image"), shape], [model.tensor((1, 192))])
+    return model.file()
+
+
+def _kept_dimensions() -> Any:
+    options = s.ReducerOptionsT()
+    options.keepDims = True
+    return options
+
+
+def _int32_shape() -> Any:
+    options = s.ShapeOptionsT()
+    options.outType = s.TensorType.INT32
+    return options
 
 
 def tiled(times: int, *, honest: bool) -> bytes:
