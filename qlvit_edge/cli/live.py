@@ -186,7 +186,7 @@ def lost_in_words(summary: Summary) -> str:
         f"{counted(count, noun)} {what}"
         for count, noun, what in (
             (summary.cut, "cell", "cut by the frame's edge"),
-            (summary.dropped_frames, "frame", "damaged and left out"),
+            (summary.dropped_frames, "frame", "unreadable and left out"),
             (summary.reconnections, "reconnection", "to the camera"),
         )
         if count
