@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qlvit_edge.errors import DataError, QLViTEdgeError
+from qlvit_edge.imagefile import REPLACE
 from qlvit_edge.preprocess import IMAGE_SUFFIXES
 from qlvit_edge.text import plain
 
@@ -222,3 +223,11 @@ def finding_in(error: QLViTEdgeError, *subjects: str) -> str:
     for subject in subjects:
         text = text.removeprefix(f"{subject}: ")
     return text.rpartition("; ")[0]
+
+
+def said_of(error: QLViTEdgeError, path: Path) -> str:
+    """Return what an error says of an image, without its name.
+
+    That a damaged one may be replaced goes without saying; other remedies stay.
+    """
+    return str(error).removeprefix(f"{path}: ").removesuffix(f"; {REPLACE}")

@@ -315,7 +315,9 @@ def test_a_split_of_unusable_data_is_refused(
     out = tmp_path / "split.json"
     said = refused(capsys, "split", cells, "--out", out)
     assert (
-        "in two classes (eo/0.png = mono/0.png)" if fault == "conflict" else "1 damaged"
+        "in two classes (eo/0.png = mono/0.png)"
+        if fault == "conflict"
+        else "1 image cannot be read"
     ) in said
     assert "eo/0.png" in said
     assert "data check" in said

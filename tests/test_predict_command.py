@@ -170,6 +170,8 @@ def test_unusual_images_are_said(
         (("a.png", "--model", "wbc-huge"), "no such model file"),
         (("a.png", "--out", "empty"), "empty"),
         (("a.png", "--out", "a.png/below/x.csv", "--model", "wbc-huge"), "Not a directory"),
+        (("a.png", "--out", "a.png"), "a.png: is no name for a list; name a .csv, .json"),
+        (("a.png", "--out", "none/a.csv"), "none/a.csv: its folder does not exist; make none"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(
@@ -189,3 +191,5 @@ def test_wrong_use_is_one_line_and_leaves_nothing(
 def test_two_formats_are_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("predict", model, "--csv", "--json") == 2
     assert "choose one" in capsys.readouterr().err
+    assert run_command("predict", model, "--csv", "--out", "list.json") == 2
+    assert "--csv and --out list.json: choose one" in capsys.readouterr().err

@@ -250,7 +250,9 @@ def test_a_damaged_image_is_left_out_listed_and_ends_with_1(
     out = tmp_path / "r.sqlite"
     done = CliRunner().invoke(command, [str(model), "--camera", str(fields), "--out", str(out)])
     assert done.exit_code == 1
-    assert f"1 image is damaged and left out:\n  {first.name}: JPEG ends before" in done.stderr
+    assert (
+        f"1 image cannot be read and is left out:\n  {first.name}: JPEG ends before" in done.stderr
+    )
     assert rows(out, "SELECT count(*), (SELECT outcome FROM runs) FROM frames") == [(2, "finished")]
     assert rows(out, "SELECT dropped_frames FROM runs") == [(1,)]
     done = run_json(model, fields, out)

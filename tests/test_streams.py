@@ -390,6 +390,20 @@ def test_a_chunked_answer_and_bare_jpegs_are_read() -> None:
         assert means(taken(url)[1]) == [120]
 
 
+def test_what_ffmpeg_says_of_a_stream_of_jpegs_stays_off_the_terminal(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def answer(request: Any, number: int) -> None:
+        begin(request, "application/octet-stream")
+        request.wfile.write(b"".join(PICTURES) * 10)
+
+    with server(answer) as url, StreamCamera(url, stall_seconds=5.0) as camera:
+        for _ in camera.frames():
+            if camera.report.reconnections > 1:
+                break
+    assert capfd.readouterr() == ("", "")
+
+
 def test_one_picture_of_a_server_is_decoded_like_a_file() -> None:
     upright = np.full((48, 64, 3), 60, np.uint8)
     content = cv2.imencode(".png", upright)[1].tobytes()

@@ -21,10 +21,10 @@ from qlvit_edge.errors import CameraError, DataError
 from qlvit_edge.imagefolder import (
     SEEN,
     PassedOver,
-    finding_in,
     is_clutter,
     kind_of,
     notes_on,
+    said_of,
     when_settled,
 )
 from qlvit_edge.preprocess import IMAGE_SUFFIXES, decode_noting
@@ -179,7 +179,7 @@ class FolderCamera(PictureCamera):
             try:
                 image = self._decode(index)
             except DataError as error:
-                self.report.drop(finding_in(error, str(path)), plain(relative))
+                self.report.drop(said_of(error, path), plain(relative))
                 continue
             yield Frame(image, index, time.time(), relative)
 

@@ -58,10 +58,11 @@ def show_unusual(session: Session) -> None:
 
 
 def show_lost(summary: Summary) -> None:
-    """Say on stderr which frames or images were left out because they are damaged."""
+    """Say on stderr which images, and how many frames, were left out, and why."""
     if summary.damaged:
-        are = "image is" if len(summary.damaged) == 1 else "images are"
-        click.echo(f"error: {len(summary.damaged)} {are} damaged and left out:", err=True)
+        images = counted(len(summary.damaged), "image")
+        are = "is" if len(summary.damaged) == 1 else "are"
+        click.echo(f"error: {images} cannot be read and {are} left out:", err=True)
         for name, finding in summary.damaged.items():
             click.echo(f"  {name}: {finding}", err=True)
     elif summary.dropped_frames:
@@ -185,7 +186,7 @@ def lost_in_words(summary: Summary) -> str:
         f"{counted(count, noun)} {what}"
         for count, noun, what in (
             (summary.cut, "cell", "cut by the frame's edge"),
-            (summary.dropped_frames, "frame", "damaged and left out"),
+            (summary.dropped_frames, "frame", "unreadable and left out"),
             (summary.reconnections, "reconnection", "to the camera"),
         )
         if count

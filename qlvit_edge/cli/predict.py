@@ -12,7 +12,8 @@ import click
 
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
-from qlvit_edge.errors import GateError
+from qlvit_edge.errors import DataError, GateError
+from qlvit_edge.files import ensure_writable, require_target
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from qlvit_edge.microscope.prediction import Prediction
 
 Form = Literal["text", "csv", "json"]
+
+_ENDINGS: dict[str, Form] = {".csv": "csv", ".json": "json", ".txt": "text"}
 
 DEFAULT_MODEL = "wbc-tiny"
 
@@ -39,7 +42,7 @@ DEFAULT_MODEL = "wbc-tiny"
     "--out",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the list into a file, whose ending .csv or .json chooses the format.",
+    help="Write the list into a file, whose ending .csv, .json or .txt chooses the format.",
 )
 @click.option(
     "--find-cells",
@@ -98,14 +101,10 @@ def command(
       qlvit-edge predict cells/ --model wbc.tflite --out answers.csv
     """
     from qlvit_edge.cli.live import show_start
-    from qlvit_edge.files import ensure_writable, require_target
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.microscope.prediction import image_files, predictions
 
     form = _form(as_csv, as_json, out)
-    if out is not None:
-        require_target(out)
-        ensure_writable(out.absolute().parent)
     files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
         model,
@@ -129,12 +128,28 @@ def command(
 
 
 def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
+    """Return the form of the list, and check that there is a place for it.
+
+    Raises:
+        UsageError: two forms are asked for.
+        DataError: ``out`` is not the name of a list, such as that of an image by mistake, or
+            its folder does not exist.
+    """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json: choose one")
-    ending = "" if out is None else out.suffix.lower()
-    if as_csv or (ending == ".csv" and not as_json):
-        return "csv"
-    return "json" if as_json or ending == ".json" else "text"
+    asked: Form = "csv" if as_csv else "json" if as_json else "text"
+    if out is None:
+        return asked
+    require_target(out)
+    if not out.parent.is_dir():
+        raise DataError(out, "its folder does not exist", f"make {out.parent} first")
+    ensure_writable(out.absolute().parent)
+    form = _ENDINGS.get(out.suffix.lower())
+    if form is None:
+        raise DataError(out, "is no name for a list", "name a .csv, .json or .txt file")
+    if asked not in ("text", form):
+        raise click.UsageError(f"--{asked} and --out {out}: choose one")
+    return form
 
 
 class _Tally:

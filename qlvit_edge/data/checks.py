@@ -17,9 +17,9 @@ from pydantic import BaseModel
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, require_fit
 from qlvit_edge.errors import DataError
-from qlvit_edge.imagefile import REPLACE
-from qlvit_edge.imagefolder import notes_on, when_settled
+from qlvit_edge.imagefolder import notes_on, said_of, when_settled
 from qlvit_edge.preprocess import decode_stored, read_file
+from qlvit_edge.text import counted
 
 _NAMED = 3  # images that an error names
 
@@ -105,14 +105,14 @@ class CheckReport(BaseModel):
         findings: list[str] = []
         if self.damaged:
             named = _first(f"{name}: {finding}" for name, finding in self.damaged.items())
-            findings.append(f"{len(self.damaged)} damaged ({named})")
+            findings.append(f"{counted(len(self.damaged), 'image')} cannot be read ({named})")
         if self.conflicts:
             named = _first(" = ".join(group.names) for group in self.conflicts)
-            findings.append(f"{len(self.conflicts)} in two classes ({named})")
+            findings.append(f"{counted(len(self.conflicts), 'image')} in two classes ({named})")
         if findings:
             raise DataError(
                 self.root,
-                f"among the images are {' and '.join(findings)}",
+                " and ".join(findings),
                 "replace or remove them; `qlvit-edge data check` lists all",
             )
 
@@ -150,7 +150,7 @@ def check_folder(
         try:
             content, pixels, found = when_settled(image.path, _read)
         except DataError as error:
-            damaged[image.relative] = _finding(error, image)
+            damaged[image.relative] = said_of(error, image.path)
         else:
             file_hashes[image.relative] = hashlib.sha256(content).digest()
             same_pixels[_pixel_hash(pixels)].append(image)
@@ -181,12 +181,6 @@ def _read(path: Path) -> tuple[bytes, Any, list[str]]:
     """Return an image's bytes, its pixels as 8-bit RGB, and what is unusual about it."""
     content = read_file(path)
     return content, *decode_stored(content, str(path))
-
-
-def _finding(error: DataError, image: LabelledImage) -> str:
-    """Return "finding; remedy" of "subject: finding; remedy"; replacing the file goes unsaid."""
-    text = str(error).removeprefix(f"{image.path}: ")
-    return text.removesuffix(f"; {REPLACE}")
 
 
 def _first(findings: Iterable[str]) -> str:

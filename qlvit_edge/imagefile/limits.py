@@ -30,7 +30,7 @@ MAX_SLOW = 16_000_000
 """Bytes that are unpacked in Python where no faster reader is installed."""
 
 REPLACE = "replace or remove the file"
-SMALLER = "save it smaller or cut it into pictures"
+SMALLER = "save it smaller, or in parts"
 
 
 def require_size(kind: str, width: int, height: int, sample_bytes: float, name: str) -> None:
@@ -51,11 +51,12 @@ def require_size(kind: str, width: int, height: int, sample_bytes: float, name: 
     if width * height > MAX_PIXELS:
         raise DataError(
             name,
-            f"claims {width}x{height} pixels",
-            f"images have at most {MAX_PIXELS // 1_000_000} million",
+            f"claims {width}x{height} pixels, more than {MAX_PIXELS // 1_000_000} million",
+            SMALLER,
         )
     if max(width, height) > MAX_SIDE:
-        raise DataError(name, f"claims {width}x{height} pixels", f"sides have at most {MAX_SIDE}")
+        finding = f"claims {width}x{height} pixels, more than {MAX_SIDE} along a side"
+        raise DataError(name, finding, SMALLER)
     require_bytes(width * height * sample_bytes, f"{width}x{height} pixels", name)
 
 

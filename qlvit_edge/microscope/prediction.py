@@ -19,7 +19,7 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import pictures
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import DEFAULT_CELL_SIZE, Cell
-from qlvit_edge.imagefolder import notes_on, when_settled
+from qlvit_edge.imagefolder import notes_on, said_of, when_settled
 from qlvit_edge.inference.classifier import Classification, Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode_noting
@@ -113,7 +113,7 @@ def predictions(
         try:
             image = when_settled(path, partial(decode_noting, kinds=kinds))
         except DataError as error:
-            yield Prediction(path, error=_finding(error, path))
+            yield Prediction(path, error=said_of(error, path))
             continue
         if find_cells:
             frame = Frame(image, number, time.time(), path.name)
@@ -123,11 +123,6 @@ def predictions(
         else:
             cells = (PredictedCell(classifier.infer(classifier.prepare(image))),)
         yield Prediction(path, cells, kinds=tuple(kinds))
-
-
-def _finding(error: DataError, path: Path) -> str:
-    """The error without the file's name, which stands beside it."""
-    return str(error).removeprefix(f"{path}: ")
 
 
 def ranked(classification: Classification, count: int) -> list[tuple[str, float]]:
