@@ -22,6 +22,7 @@ from qlvit_edge.converters.routes import compare as side_by_side
 from qlvit_edge.converters.routes import verdict as of_routes
 from qlvit_edge.converters.routes.closeness import Bound, Closeness
 from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.statistics import CONFIDENCE
 
 NAMES = ("A", "B", "C", "D")
 
@@ -100,13 +101,15 @@ def test_one_class_may_lose_three_times_the_budget_and_no_more() -> None:
 
 def test_a_class_may_lose_exactly_what_is_allowed() -> None:
     def limit(lost: int) -> float:
-        return 100 * found(4000, lost, label=1).class_pairs["B"].interval(1 - 0.05 / 4)[0]
+        return (
+            100 * found(4000, lost, label=1).class_pairs["B"].interval(1 - (1 - CONFIDENCE) / 4)[0]
+        )
 
     # One of which a third, times three, is the same number again.
     lost = next(n for n in range(45, 80) if CLASS_FACTOR * (limit(n) / CLASS_FACTOR) == limit(n))
     budget = limit(lost) / CLASS_FACTOR
     assert judge_budget(found(4000, lost, label=1), budget).passed
-    verdict = judge_budget(found(4000, lost, label=1), math.nextafter(budget, 0))
+    verdict = judge_budget(found(4000, lost, label=1), budget * (1 - 1e-12))
     assert verdict.outcome == "over the budget"
 
 
