@@ -11,11 +11,18 @@ from command import files_below, refused, run_command
 from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.converters.proof import accuracy
-from qlvit_edge.converters.proof.accuracy import LEAST_IMAGES, Accuracies, judge, judge_budget
+from qlvit_edge.converters.proof.accuracy import (
+    CLASS_FACTOR,
+    LEAST_IMAGES,
+    Accuracies,
+    judge,
+    judge_budget,
+)
 from qlvit_edge.converters.routes import compare as side_by_side
 from qlvit_edge.converters.routes import verdict as of_routes
 from qlvit_edge.converters.routes.closeness import Bound, Closeness
 from qlvit_edge.errors import AccuracyBudgetError
+from qlvit_edge.statistics import CONFIDENCE
 
 NAMES = ("A", "B", "C", "D")
 
@@ -90,6 +97,20 @@ def test_one_class_may_lose_three_times_the_budget_and_no_more() -> None:
         verdict.finding
     )
     assert judge_budget(found(4000, 40, 40, label=1), 1.0).passed  # as many gained
+
+
+def test_a_class_may_lose_exactly_what_is_allowed() -> None:
+    def limit(lost: int) -> float:
+        return (
+            100 * found(4000, lost, label=1).class_pairs["B"].interval(1 - (1 - CONFIDENCE) / 4)[0]
+        )
+
+    # One of which a third, times three, is the same number again.
+    lost = next(n for n in range(45, 80) if CLASS_FACTOR * (limit(n) / CLASS_FACTOR) == limit(n))
+    budget = limit(lost) / CLASS_FACTOR
+    assert judge_budget(found(4000, lost, label=1), budget).passed
+    verdict = judge_budget(found(4000, lost, label=1), budget * (1 - 1e-12))
+    assert verdict.outcome == "over the budget"
 
 
 def test_a_class_without_images_is_not_judged_and_no_pass() -> None:
