@@ -8,8 +8,8 @@ from pathlib import Path
 from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split
+from qlvit_edge.data.training_images import digests
 from qlvit_edge.errors import CalibrationError
-from qlvit_edge.files import sha256
 
 
 def files_elsewhere(data: Path | None, recorded: Path, split: Split) -> list[Path]:
@@ -26,10 +26,11 @@ def choose_images(
 
     Every class is there: of more classes than ``count`` one image each is taken.
 
-    An image is refused if any of the splits has it on its test side, by name or by content,
-    or if a source-disjoint split leaves it out (its photograph may be a test photograph).
-    Training images of the splits go first; images that no split knows come from elsewhere
-    and are accepted.
+    An image is refused if any of the splits has it on its test side, by name or by content
+    (its pixels, whatever the file is called and in whatever lossless format it lies), or if a
+    source-disjoint split leaves it out (its photograph may be a test photograph). Training
+    images of the splits go first; images that no split knows come from elsewhere and are
+    accepted.
 
     Args:
         folder: where the images are.
@@ -42,17 +43,16 @@ def choose_images(
 
     Raises:
         CalibrationError: the folder holds test images only.
+        DataError: an image does not decode.
     """
     refused = {name for split in splits for name in split.test}
     refused |= {name for split in splits if split.grouped for name in split.left_out}
     trained = {name for split in splits for name in split.train}
     by_name = [image.path for image in folder.images if image.relative in refused]
-    contents = {sha256(path.read_bytes()) for path in (*by_name, *test_files)}
-    allowed = [
-        image
-        for image in folder.images
-        if image.relative not in refused and sha256(image.path.read_bytes()) not in contents
-    ]
+    contents = set(digests((*by_name, *test_files), _unseen))
+    left = [image for image in folder.images if image.relative not in refused]
+    own = digests((image.path for image in left), _unseen) if contents else [b""] * len(left)
+    allowed = [image for image, pixels in zip(left, own, strict=True) if pixels not in contents]
     if not allowed:
         raise CalibrationError(
             folder.root,
@@ -64,3 +64,7 @@ def choose_images(
         image for image in allowed if image.relative in trained or image.label not in trained_labels
     ]
     return of_every_class(preferred, count), len(folder.images) - len(allowed)
+
+
+def _unseen() -> None:
+    """Comparing the images takes seconds: no bar."""

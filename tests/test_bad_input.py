@@ -313,7 +313,8 @@ def test_a_full_disk_is_said_with_the_file_that_did_not_fit(
         line = refused(capfd, *_train(original, out=tmp_path / "new"))
         assert line.startswith(f"error: {tmp_path}/new/best.safetensors: ")
         left = files_below(tmp_path / "new")
-        assert left == {"run.json", "split.json", "training_images.json"}  # enough to resume with
+        # enough to resume with
+        assert left == {"run.json", "split.json", "training_images.json"}
     else:
         run = tmp_path / "run"
         run.mkdir()

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,7 +19,7 @@ from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.calibration import collect
 from qlvit_edge.calibration.file import Calibration, load_calibration
-from qlvit_edge.calibration.images import choose_images
+from qlvit_edge.calibration.images import choose_images, files_elsewhere
 from qlvit_edge.calibration.observers import (
     OBSERVERS,
     AnchorObserver,
@@ -255,6 +256,22 @@ def test_test_images_are_never_chosen_by_name_or_by_content(run: Path, tmp_path:
     assert chosen == set(split.train) - set(copied)
 
 
+def test_test_images_in_another_format_and_folder_are_not_calibrated_on(
+    run: Path, tmp_path: Path
+) -> None:
+    split, data = _split(run), Path(load_checkpoint(run).run.data)
+    elsewhere = Path(shutil.copytree(data, tmp_path / "elsewhere"))
+    for path in [*elsewhere.glob("*/*.png")]:
+        assert cv2.imwrite(str(path.with_name(f"copy-{path.stem}.bmp")), cv2.imread(str(path)))
+        path.unlink()
+    chosen, refused_images = choose_images(
+        scan(elsewhere), [split], 100, files_elsewhere(elsewhere, data, split)
+    )
+    expected = {str(Path(n).with_name(f"copy-{Path(n).stem}.bmp")) for n in split.train}
+    assert {image.relative for image in chosen} == expected
+    assert refused_images == len(split.test)
+
+
 def test_images_whose_source_is_not_sure_are_never_chosen(run: Path) -> None:
     split, folder = _split(run), scan(Path(load_checkpoint(run).run.data))
     weak = split.train[::3]
@@ -271,7 +288,8 @@ def test_every_class_is_chosen_however_many_there_are(tmp_path: Path) -> None:
     for label in range(12):
         (tmp_path / f"class {label:02}").mkdir()
         for index in range(2 if label == 5 else 6):
-            (tmp_path / f"class {label:02}" / f"{index}.png").write_bytes(bytes([label, index]))
+            pixels = np.full((4, 4, 3), (label, index, 0), np.uint8)
+            assert cv2.imwrite(str(tmp_path / f"class {label:02}" / f"{index}.png"), pixels)
     folder = scan(tmp_path)
     split = stratified_split(folder, 0.2, 0)
 

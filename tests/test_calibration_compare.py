@@ -19,7 +19,7 @@ from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split
 from qlvit_edge.files import sha256
 from qlvit_edge.preprocess import decode
-from qlvit_edge.training.checkpoint import load_checkpoint
+from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, Checkpoint, load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +93,23 @@ def test_renamed_test_images_elsewhere_judge_nothing(run: Path, tmp_path: Path) 
 
 def test_images_held_out_for_validation_are_preferred(run: Path) -> None:
     checkpoint, split = load_checkpoint(run), load_split(run / "split.json")
-    training = checkpoint.run.training.model_copy(update={"validation": 0.4})
-    checkpoint = replace(checkpoint, run=checkpoint.run.model_copy(update={"training": training}))
+
+    def trained(draw: int | None) -> Checkpoint:
+        settings = {"validation": 0.4, "hold_out_draw": draw}
+        training = checkpoint.run.training.model_copy(update=settings)
+        return replace(checkpoint, run=checkpoint.run.model_copy(update={"training": training}))
+
+    now, before = trained(HOLD_OUT_DRAW), trained(None)
     folder = scan(Path(checkpoint.run.data))
     images, _ = choose_images(folder, [split], 4)
     calibration = observe(checkpoint, images, lambda: None).calibration
-    chosen = evaluation_images(checkpoint, folder, [split], calibration, 100)
+    chosen = evaluation_images(now, folder, [split], calibration, 100)
     assert "validation" not in chosen.origin  # too few of a hundred
-    chosen = evaluation_images(checkpoint, folder, [split], calibration, 12)
+    chosen = evaluation_images(now, folder, [split], calibration, 12)
     assert chosen.origin == "images that training held out for validation"
+    # A run that drew them otherwise was trained on some of these.
+    chosen = evaluation_images(before, folder, [split], calibration, 12)
+    assert "validation" not in chosen.origin
 
 
 def test_refusals(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from odd_models import (
     shaped_by_the_batch,
     tiled,
     traps_on_white,
+    with_a_past,
 )
 from tiny_metadata import plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
@@ -120,6 +121,14 @@ def test_the_limit_of_memory_is_the_one_that_was_given() -> None:
     assert Allowance(memory_bytes=5).memory(1_000_000, 2) == 5
 
 
+def test_a_process_that_ran_out_of_memory_does_not_keep_it() -> None:
+    with open_isolated(tiny_model(), allowance=Allowance(memory_bytes=400_000_000)) as model:
+        pid = process_of(model)
+        with pytest.raises(InferenceLostError, match="more than the 400 MB of memory"):
+            model.remote._ask(20.0, bytearray, 800_000_000)
+        assert gone(pid)
+
+
 def test_slow_models_have_twenty_times_their_first_inference() -> None:
     assert Allowance().inference(0.01) == 10
     assert Allowance().inference(3.0) == 60
@@ -148,6 +157,20 @@ def test_no_shape_is_taken_from_pixels(operator: str) -> None:
     with pytest.raises(ModelFileError, match=f"operator {operator} takes its shape from pixels"):
         Interpreter(content)
     assert Allowance(operators=frozenset({operator})).require(read_document(content), "m") is None
+
+
+@pytest.mark.parametrize(
+    ("how", "finding"),
+    [
+        ("variable", "it keeps values from one image to the next"),
+        ("unmade", "ADD reads what no operator before it makes"),
+        ("twice", "ADD writes what has a value already"),
+        ("constant", "ADD writes what has a value already"),
+    ],
+)
+def test_nothing_is_left_from_the_image_before(how: str, finding: str) -> None:
+    with pytest.raises(ModelFileError, match=finding):
+        Interpreter(with_a_past(how))
 
 
 def test_a_shape_computed_from_the_size_of_the_batch_runs() -> None:

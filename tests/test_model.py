@@ -47,6 +47,13 @@ def test_channel_norm_is_layer_norm_at_each_position_and_padding_becomes_its_off
     torch.testing.assert_close(padded[:, :, 0, 0], norm.bias.expand(2, 6))
 
 
+def test_the_stem_normalises_red_green_and_blue_by_their_own_means() -> None:
+    """The order is RGB, as `decode` gives it, with the means and deviations of ImageNet."""
+    stem = QLViT(small_config()).stem
+    assert stem.mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
+    assert stem.std.flatten().tolist() == pytest.approx([58.395, 57.12, 57.375])
+
+
 def test_grey_images_are_normalised_by_the_means_over_colours() -> None:
     stem = Stem(1, 4, 7, 4)
     assert float(stem.mean) == pytest.approx(255 * (0.485 + 0.456 + 0.406) / 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -13,7 +14,12 @@ from qlvit_edge import bundled
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference import network as module
 from qlvit_edge.inference.interpreter import Interpreter
-from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS, EDGETPU_OPERATOR, require_allowed
+from qlvit_edge.modelfile.operators import (
+    ALLOWED_OPERATORS,
+    EDGETPU_OPERATOR,
+    RUNNING_OPERATORS,
+    require_allowed,
+)
 from qlvit_edge.modelfile.reader import read_document
 from qlvit_edge.modelfile.schema import BUILTIN_OPERATORS
 
@@ -69,6 +75,24 @@ def test_the_edge_tpus_own_operator_is_allowed() -> None:
 def test_the_list_names_operators_of_the_schema() -> None:
     assert set(BUILTIN_OPERATORS) >= ALLOWED_OPERATORS
     assert "CUSTOM" not in ALLOWED_OPERATORS
+
+
+MOBILE_NETS = "ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV"
+MOBILE_NETS += " FULLY_CONNECTED HARD_SWISH LOGISTIC MAX_POOL_2D MEAN MUL PAD QUANTIZE RELU RELU6"
+MOBILE_NETS += " RESHAPE RESIZE_BILINEAR SOFTMAX SUB TRANSPOSE"
+OF_THE_BATCH = "SHAPE STRIDED_SLICE PACK GATHER REDUCE_PROD EXPAND_DIMS SQUEEZE"
+TRANSFORMERS = "BATCH_MATMUL GELU RSQRT SQUARED_DIFFERENCE SPLIT SPLIT_V SLICE TANH EXP POW"
+
+
+@pytest.mark.parametrize("names", [MOBILE_NETS, OF_THE_BATCH, TRANSFORMERS, "BITWISE_XOR"])
+def test_usual_exports_and_earlier_files_of_ours_run(names: str) -> None:
+    assert set(names.split()) <= RUNNING_OPERATORS <= ALLOWED_OPERATORS
+
+
+def test_the_manual_lists_what_runs() -> None:
+    manual = Path(__file__).parents[1] / "docs" / "limits.md"
+    listed = manual.read_text("utf-8").split("```")[1]
+    assert set(listed.split()) == RUNNING_OPERATORS
 
 
 @pytest.mark.parametrize("path", sorted(bundled.FOLDER.glob("*/*.tflite")), ids=lambda p: p.stem)

@@ -169,6 +169,7 @@ def test_unusual_images_are_said(
         (("wbc.tflite", "a.png"), "wbc.tflite: is a model, not an image; write --model wbc.tflite"),
         (("a.png", "--model", "wbc-huge"), "no such model file"),
         (("a.png", "--out", "empty"), "empty"),
+        (("a.png", "--out", "a.png/below/x.csv", "--model", "wbc-huge"), "Not a directory"),
         (("a.png", "--out", "a.png"), "a.png: is no name for a list; name a .csv, .json"),
         (("a.png", "--out", "none/a.csv"), "none/a.csv: its folder does not exist; make none"),
     ],

@@ -27,6 +27,8 @@ from qlvit_edge.data.training_images import (
     write_training_images,
 )
 from qlvit_edge.errors import DataError
+from qlvit_edge.evaluation.seen_images import SeenImages
+from qlvit_edge.preprocess import decode
 
 # The small network has random weights: what integers cost it says nothing.
 GENEROUS = ("--max-drop", 100)
@@ -181,6 +183,26 @@ def test_the_list_is_found_beside_model_or_split(run: Path, tmp_path: Path) -> N
     assert find_training_images(split.fingerprint, [elsewhere]) is None
     assert find_training_images("another", [run / "split.json"]) is None
     assert find_training_images(None, [run / "split.json"]) is None
+
+
+def test_validate_knows_training_images_by_the_list_and_by_the_files(tmp_path: Path) -> None:
+    trained = scan(write_folder(tmp_path / "data", 2)).images
+    pixels = cv2.imread(str(trained[0].path))
+    copies = []
+    for name, image in (("a.bmp", pixels), ("b.png", pixels ^ 1)):
+        assert cv2.imwrite(str(tmp_path / name), image)
+        copies.append(LabelledImage(tmp_path / name, f"X/{name}", 0))
+    same = shutil.copy(trained[0].path, tmp_path / "same.png")
+    copies.append(LabelledImage(Path(same), "X/same.png", 0))
+
+    def told(seen: SeenImages) -> list[bool]:
+        return [seen.has(image, decode(image.path)) for image in copies]
+
+    listed = list_training_images(trained, "f", silent)
+    assert told(SeenImages(listed, None)) == [True, False, True]
+    assert told(SeenImages(None, trained)) == [False, False, True]  # byte for byte
+    nothing = SeenImages(None, None)
+    assert (told(nothing), nothing.known) == ([False] * 3, False)
 
 
 def test_train_writes_the_list_of_its_whole_training_side(tmp_path: Path) -> None:

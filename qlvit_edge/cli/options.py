@@ -149,7 +149,9 @@ def _operator_names(
     names = frozenset(part.strip().upper() for part in value.split(","))
     for name in sorted(names):
         if name not in BUILTIN_OPERATORS:
-            raise click.BadParameter(f"{name!r} is not an operator of TFLite", ctx, param)
+            meant = did_you_mean(name, BUILTIN_OPERATORS)
+            finding = f"{plain(name)!r} is not an operator of TFLite{meant or '.'}"
+            raise click.BadParameter(finding, ctx, param)
     return names
 
 
@@ -172,14 +174,14 @@ _ALLOWANCE = (
         type=click.IntRange(min=1),
         metavar="MB",
         envvar="QLVIT_EDGE_MODEL_MEMORY",
-        help="Memory that the model's process may take.  [default: 537 and 4 times the file]",
+        help="Memory that the model's process may take.  [default: 537 plus 4 times the file]",
     ),
     click.option(
         "--model-seconds",
         type=Number(min=0, min_open=True),
         envvar="QLVIT_EDGE_MODEL_SECONDS",
         metavar="S",
-        help="Seconds to load the model, and for one inference.  [default: 60, and 10 or 20 times "
-        "the first]",
+        help="Seconds to load the model, and for one inference.  [default: 60, and for an "
+        "inference 10 or, if that is more, 20 times the first one]",
     ),
 )

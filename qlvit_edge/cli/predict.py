@@ -13,7 +13,7 @@ import click
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
 from qlvit_edge.errors import DataError, GateError
-from qlvit_edge.files import require_target
+from qlvit_edge.files import ensure_writable, require_target
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
     require_target(out)
     if not out.parent.is_dir():
         raise DataError(out, "its folder does not exist", f"make {out.parent} first")
+    ensure_writable(out.absolute().parent)
     form = _ENDINGS.get(out.suffix.lower())
     if form is None:
         raise DataError(out, "is no name for a list", "name a .csv, .json or .txt file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NoReturn
 
 import click
@@ -50,10 +49,8 @@ class _Within:
         """Return a number that libraries can take.
 
         Raises:
-            BadParameter: it is not finite, or beyond `MOST`.
+            BadParameter: it is beyond `MOST`.
         """
-        if isinstance(value, float) and not math.isfinite(value):
-            raise click.BadParameter(f"{value} is not a finite number.", ctx, parameter)
         if isinstance(value, int | float) and abs(value) > MOST:
             raise click.BadParameter(f"{value:.6g} is more than {MOST}.", ctx, parameter)
         return value if self._then is None else self._then(ctx, parameter, value)

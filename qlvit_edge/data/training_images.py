@@ -90,7 +90,7 @@ def list_training_images(
     Raises:
         DataError: an image does not decode.
     """
-    found = sorted(set(_digests(images, advance)))
+    found = sorted(set(digests((image.path for image in images), advance)))
     return TrainingImages(
         split_fingerprint=split_fingerprint,
         images=len(images),
@@ -157,15 +157,25 @@ def trained_on(
     Raises:
         DataError: an image does not decode.
     """
-    found = zip(images, _digests(images, advance), strict=True)
+    found = zip(images, digests((image.path for image in images), advance), strict=True)
     return {image.relative for image, own in found if own in listed.known}
 
 
-def _digests(images: Sequence[LabelledImage], advance: Callable[[], None]) -> list[bytes]:
-    def one(image: LabelledImage) -> bytes:
-        found = digest(decode(image.path))
+def digests(files: Iterable[Path], advance: Callable[[], None]) -> list[bytes]:
+    """Return the digests of image files, in order; decodes them on all cores.
+
+    Args:
+        files: the images.
+        advance: called once per image, for a progress bar.
+
+    Raises:
+        DataError: an image does not decode.
+    """
+
+    def one(file: Path) -> bytes:
+        found = digest(decode(file))
         advance()
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, images))
+        return list(pool.map(one, files))

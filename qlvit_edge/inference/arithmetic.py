@@ -38,13 +38,13 @@ UNPROVED_OPERATORS = {"aarch64": frozenset({"HARD_SWISH", "SOFTMAX"})}
 """Operators whose builtin int8 kernels round by one step otherwise than on x86-64."""
 
 _NAMES = """
-ADD BATCH_MATMUL BITCAST CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DIV ELU EXP FLOOR
+ADD BATCH_MATMUL BITCAST BITWISE_XOR CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DIV ELU EXP FLOOR
 FULLY_CONNECTED GATHER HARD_SWISH LOG LOGISTIC MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL PAD PADV2
 QUANTIZE REDUCE_MAX RESHAPE RIGHT_SHIFT RSQRT SLICE SOFTMAX SUB SUM TRANSPOSE
 """
 WRITTEN_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
-"""What `convert` writes, and FULLY_CONNECTED, which is a convolution of 1 × 1 to these kernels; of
-others nothing was compared, whatever a file says of itself."""
+"""What `convert` writes, or wrote (BITWISE_XOR), and FULLY_CONNECTED, a 1 × 1 convolution to these
+kernels; of others nothing was compared, whatever a file says of itself."""
 
 _PACKAGES = {
     "litert": ("ai-edge-litert", "ai-edge-litert-nightly"),

@@ -10,8 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
 from qlvit_edge.inference.chain import open_model
+from qlvit_edge.inference.closing import Closing
 from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.loaded import LoadedModel
 from qlvit_edge.inference.native import Kernels, Runtime
@@ -62,7 +62,7 @@ class Classification:
     verdict: Verdict
 
 
-class Classifier:
+class Classifier(Closing):
     """Classifies images of single cells with a model file. For research use only.
 
     Safe to use from several threads; they take turns. A copy, also one sent to another process,
@@ -146,19 +146,6 @@ class Classifier:
         _require_classes(path, metadata, self._interpreter)
         self.kernels_used = self._interpreter.kernels_used
         self.xnnpack_missing = self._interpreter.xnnpack_missing
-
-    def __enter__(self) -> Self:
-        """Return the classifier."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the model's process."""
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy by opening the file again."""

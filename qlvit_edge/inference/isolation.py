@@ -118,6 +118,7 @@ class RemoteNetwork:
             started = time.perf_counter()
             child.call(max(left, 1.0), network.first_run)
         except ChildLostError as error:
+            child.close()  # one that ran out of memory is still there, and holds it
             raise ModelFileError(self._subject, error.finding, _WIDER) from None
         except BaseException:
             child.close()
@@ -140,4 +141,5 @@ class RemoteNetwork:
             return self._child.call(seconds, function, *arguments, **options)
         except ChildLostError as error:
             self._lost = error.finding
+            self._child.close()
             raise InferenceLostError(self._subject, error.finding, _WIDER) from None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.allowance import Allowance
+from qlvit_edge.inference.closing import Closing
 from qlvit_edge.inference.isolation import RemoteNetwork
 from qlvit_edge.inference.native import Kernels, Runtime
 from qlvit_edge.inference.network import LocalNetwork, Settings
@@ -22,7 +22,7 @@ MOST_TENSOR_BYTES = 256 * 1024 * 1024
 """Of a model's input or output."""
 
 
-class LoadedModel:
+class LoadedModel(Closing):
     """A loaded model with one input and one output; safe to use from several threads.
 
     A context manager that ends the model's process, where it has one.
@@ -54,19 +54,6 @@ class LoadedModel:
         self._network: LocalNetwork | RemoteNetwork = (
             RemoteNetwork(settings, subject, allowance) if isolated else LocalNetwork(settings)
         )
-
-    def __enter__(self) -> Self:
-        """Return the model."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the model's process."""
-        self.close()
 
     @property
     def remote(self) -> RemoteNetwork:

@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from qlvit_edge.inference import network
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.child import run_in_child
+from qlvit_edge.inference.closing import Closing
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.inference.native import Kernels, Runtime
 
@@ -61,7 +61,7 @@ class FirstRun:
     seconds: float
 
 
-class Worker:
+class Worker(Closing):
     """A child process with a model in it; a context manager that ends the process.
 
     Attributes:
@@ -98,19 +98,6 @@ class Worker:
             peak_bytes=self._model.peak_bytes(),
             seconds=seconds,
         )
-
-    def __enter__(self) -> Self:
-        """Return the worker."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the process."""
-        self.close()
 
     def run(self, times: int) -> list[float]:
         """Run the model once untimed, then ``times`` times; returns the milliseconds of each.

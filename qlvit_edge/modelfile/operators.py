@@ -5,7 +5,8 @@ stock converter. What keeps state, calls other graphs, draws random numbers, loo
 comes from a library of its own is outside, whatever the runtime would do with it. The one custom
 operator is what Edge TPU's compiler writes.
 
-`RUNNING_OPERATORS`: those of them that image classifiers are made of. What may run is only these,
+`RUNNING_OPERATORS`: those of them that image classifiers are made of, earlier files of this project
+included (BITWISE_XOR). What may run is only these,
 unless somebody says otherwise. Where an operand alone decides how large the result is, it has to be
 a constant that says what the file says. Where it decides what is left of the input, or its shape,
 it may be computed, but not from pixels: nothing in an image decides how much memory is taken.
@@ -35,13 +36,13 @@ STRIDED_SLICE SUB SUM TANH TILE TOPK_V2 TRANSPOSE TRANSPOSE_CONV UNPACK ZEROS_LI
 ALLOWED_OPERATORS: frozenset[str] = frozenset(_NAMES.split())
 
 _RUNNING = """
-ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL BITCAST BROADCAST_TO CAST CONCATENATION CONV_2D
-DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU EXP EXPAND_DIMS FILL FLOOR FULLY_CONNECTED
-GATHER GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOG LOGISTIC LOG_SOFTMAX MAXIMUM MAX_POOL_2D
-MEAN MINIMUM MIRROR_PAD MUL NEG PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN REDUCE_PROD
-RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RIGHT_SHIFT
-ROUND RSQRT SHAPE SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE SQUEEZE
-STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK
+ABS ADD ADD_N AVERAGE_POOL_2D BATCH_MATMUL BITCAST BITWISE_XOR BROADCAST_TO CAST CONCATENATION
+CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE DIV ELU EXP EXPAND_DIMS FILL FLOOR
+FULLY_CONNECTED GATHER GELU HARD_SWISH L2_NORMALIZATION LEAKY_RELU LOG LOGISTIC LOG_SOFTMAX MAXIMUM
+MAX_POOL_2D MEAN MINIMUM MIRROR_PAD MUL NEG PACK PAD PADV2 POW PRELU QUANTIZE REDUCE_MAX REDUCE_MIN
+REDUCE_PROD RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 RESHAPE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
+RIGHT_SHIFT ROUND RSQRT SHAPE SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE
+SQUARED_DIFFERENCE SQUEEZE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK
 """
 RUNNING_OPERATORS: frozenset[str] = frozenset(_RUNNING.split())
 
@@ -104,7 +105,7 @@ def require_allowed(document: Document, subject: object) -> Document:
 def require_runnable(
     document: Document, subject: object, further: frozenset[str] = frozenset()
 ) -> Document:
-    """Return `document` if each of its operators may run.
+    """Return `document` if each of its operators may run, and its answer is the image's alone.
 
     Args:
         document: what the reader made of the file.
@@ -115,6 +116,7 @@ def require_runnable(
         ModelFileError: naming the first operator that may not.
     """
     for graph in document.subgraphs:
+        _require_values(graph, subject, stateful=bool(further))
         of_pixels = _of_pixels(graph)
         for operator in graph.operators:
             if operator.name in further:
@@ -132,6 +134,29 @@ def require_runnable(
                 finding = f"its operator {operator.name} takes its shape from pixels"
                 raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
     return document
+
+
+def _require_values(graph: Subgraph, subject: object, *, stateful: bool) -> None:
+    """Refuse a graph in which something is left from the image before, or was never written.
+
+    Each tensor is made once, before it is read; constants and inputs are not written.
+    """
+    known = {-1, *graph.inputs}
+    for index, tensor in enumerate(graph.tensors):
+        if tensor.is_variable and not stateful:
+            finding = "it keeps values from one image to the next"
+            raise ModelFileError(subject, finding, "give an image classifier")
+        if tensor.is_constant or tensor.is_variable or not tensor.nbytes:
+            known.add(index)
+    for operator in graph.operators:
+        if not known.issuperset(operator.inputs):
+            finding = f"its operator {operator.name} reads what no operator before it makes"
+            raise ModelFileError(subject, finding, "convert the model again")
+        for index in operator.outputs:
+            if index in known and index >= 0 and graph.tensors[index].nbytes:
+                finding = f"its operator {operator.name} writes what has a value already"
+                raise ModelFileError(subject, finding, "convert the model again")
+            known.add(index)
 
 
 def _of_pixels(graph: Subgraph) -> set[int]:

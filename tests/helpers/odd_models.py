@@ -101,6 +101,23 @@ def traps_on_white() -> bytes:
     return model.file()
 
 
+def with_a_past(how: str) -> bytes:
+    """A sum that depends on the image before: ``variable``, ``unmade``, ``twice``, ``constant``."""
+    model = OddModel()
+    shape = (1, 8, 8, 3)
+    other = model.tensor(shape)
+    made = model.tensor(shape)
+    if how == "variable":
+        model.graph.tensors[other].isVariable = True
+    elif how == "twice":
+        other, made = model.named("image"), model.named("shifted")
+    elif how == "constant":
+        other = model.named("image")
+        made = model.tensor(shape, values=np.zeros(shape, np.int8))
+    model.add("ADD", [model.named("image"), other], [made], s.AddOptionsT())
+    return model.file()
+
+
 def divided_by_nothing() -> bytes:
     """Pixels divided by a constant 0, which the kernel refuses when it runs."""
     model = OddModel()
