@@ -267,3 +267,26 @@ def test_opencv_agrees_on_plain_bmp(channels: int) -> None:
     image = np.squeeze(waves(30, 41, channels, np.uint8))
     content = cv2.imencode(".bmp", image)[1].tobytes()
     assert np.array_equal(imagefile.read_pixels(content, "x"), image)
+
+
+# ---- others
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"),
+    [
+        ("WebP", b"RIFF\x10\0\0\0WEBPVP8 "),
+        ("GIF", b"GIF89a"),
+        ("HEIC", b"\0\0\0\x18ftypheic"),
+        ("AVIF", b"\0\0\0\x1cftypavif"),
+        ("JPEG 2000", b"\0\0\0\x0cjP  \r\n\x87\n"),
+        ("JPEG XL", b"\xff\x0a\xfa"),
+        ("Photoshop", b"8BPS\0\1"),
+        ("PNM", b"P6\n2 2\n255\n"),
+    ],
+)
+def test_other_images_under_a_familiar_name_are_refused_by_what_they_are(
+    kind: str, head: bytes
+) -> None:
+    assert f"is really an image of another format ({kind}); convert it" in refusal(head + bytes(40))
+    assert "not a JPEG, PNG, BMP or TIFF image" in refusal(b"x" + head)

@@ -9,6 +9,7 @@ damaged and unusual ones without a word. Turning the pixels into 8-bit RGB is le
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any
 
@@ -29,6 +30,21 @@ __all__ = [
     "read_header",
     "read_pixels",
 ]
+
+_CONVERT = "convert it to PNG or JPEG"
+_FOREIGN = {
+    kind: re.compile(magic, re.DOTALL)
+    for kind, magic in (
+        ("WebP", rb"RIFF....WEBP"),
+        ("GIF", rb"GIF8[79]a"),
+        ("HEIC", rb"....ftyp(hei|hev|mif|msf)"),
+        ("AVIF", rb"....ftypavi[fs]"),
+        ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+        ("JPEG XL", rb"\0\0\0\x0cJXL |\xff\x0a"),
+        ("Photoshop", rb"8BPS"),
+        ("PNM", rb"P[1-6]\s"),
+    )
+}
 
 
 def read(content: bytes, name: str) -> Stored:
@@ -88,4 +104,7 @@ def _format(content: bytes, name: str) -> Any:
     ):
         if content.startswith(magic):
             return module
+    for kind, beginning in _FOREIGN.items():
+        if beginning.match(content):
+            raise DataError(name, f"is really an image of another format ({kind})", _CONVERT)
     raise DataError(name, "not a JPEG, PNG, BMP or TIFF image", REPLACE)
