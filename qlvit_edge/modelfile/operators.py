@@ -191,8 +191,17 @@ def _require_stated_size(operator: Operator, tensors: tuple[Tensor, ...], subjec
         raise ModelFileError(subject, finding, _OTHERWISE.format(operator.name))
     sizes = _made_by(operator.name, given, made, values)
     if sizes != made:
-        finding = f"its operator {operator.name} makes {sizes}, not {made} as the file says"
+        finding = (
+            f"its operator {operator.name} asks for {_in_words(sizes)}, the file says "
+            f"{_in_words(made)}"
+        )
         raise ModelFileError(subject, finding, "convert the model again")
+
+
+def _in_words(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "sizes that do not fit its shape"
+    return "×".join(map(str, shape)) or "one value"
 
 
 def _made_by(
