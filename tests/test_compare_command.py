@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import stat
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import files_below, refused, run_command
+from python_program import python_program
 from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.converters.routes import environment
@@ -27,12 +26,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def table(run: Path) -> Path:
     """The table of routes native and onnx, and of an onnx2tf that fails, as JSON and picture."""
-    program = run.parent / "python"
-    program.write_text(
-        f"#!{sys.executable}\nimport sys\nif '-c' in sys.argv: print(); sys.exit()\n"
-        "print('no luck today')\nsys.exit(3)\n"
+    program = python_program(
+        run.parent / "python",
+        "import sys\nif '-c' in sys.argv: print(); sys.exit()\n"
+        "print('no luck today')\nsys.exit(3)\n",
     )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
     out = run.parent / "out"
     arguments = ("--rounds", 2, "--json", out / "t.json", "--plot", out / "t.png")
     with pytest.MonkeyPatch.context() as patched:

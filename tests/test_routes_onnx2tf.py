@@ -6,7 +6,6 @@ The other environment is played by small programs; the real one is `make test-on
 from __future__ import annotations
 
 import json
-import stat
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command import files_below, refused, run_command
+from python_program import python_program
 from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.calibration.file import calibration_of
@@ -45,13 +45,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def _program(path: Path, text: str) -> Path:
     """An executable Python program that answers the probe like a complete environment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f"#!{sys.executable}\nimport json, os, sys, time\n"
-        f"if '-c' in sys.argv: print(); sys.exit()\n{text}"
-    )
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
+    probe = "import json, os, sys, time\nif '-c' in sys.argv: print(); sys.exit()\n"
+    return python_program(path, probe + text)
 
 
 def _files(run: Path, folder: Path) -> Path:

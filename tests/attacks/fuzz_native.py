@@ -120,9 +120,10 @@ class Attack:
         if content[:2] != b"PK":
             examine(content)
         self._path.write_bytes(content)
-        wide = self._random.random() < 0.3
+        width = self._random.random()  # most must reach native code, where the danger is
         allowance = Allowance(
-            operators=ALLOWED_OPERATORS if wide else frozenset(),
+            operators=ALLOWED_OPERATORS if width < 0.2 else frozenset(),
+            any_operator=width > 0.4,
             memory_bytes=MEMORY,
             load_seconds=SECONDS,
             inference_seconds=SECONDS,
