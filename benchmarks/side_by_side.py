@@ -26,13 +26,13 @@ from rivals import KERAS, Called, keras_file, same_network
 
 from qlvit_edge import bundled
 from qlvit_edge.converters.routes.environment import find_python
-from qlvit_edge.evaluation.plots import COLOURS
 from qlvit_edge.files import atomic_path, write_text
 from qlvit_edge.inference.worker import Case, Worker
 from qlvit_edge.measuring.benchmark import take_turns
 from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.modelfile.metadata import metadata_of
 from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.palette import COLOURS
 from qlvit_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 WARM_UP = 2
