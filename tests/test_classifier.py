@@ -88,6 +88,15 @@ def test_an_int8_input_is_quantised_as_the_tensor_says() -> None:
     assert values.tolist() == [[[-128, -78, 0]]]
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.bool_])
+def test_a_scale_beside_values_that_are_no_integers_means_nothing(dtype: type) -> None:
+    tensor = TensorInfo("x", (1, 1, 1, 3), np.dtype(dtype), 2.0, 7)
+    values = as_input(np.array([[[0, 100, 255]]], np.uint8), tensor)
+    assert values.dtype == dtype
+    assert values.tolist() == np.array([[[0, 100, 255]]], dtype).tolist()
+    assert tensor.dequantise(values).tolist() == values.astype(np.float64).tolist()
+
+
 def test_softmax_of_large_logits_does_not_overflow() -> None:
     assert softmax(np.array([1e4, 0.0, -1e4])).tolist() == [1.0, 0.0, 0.0]
 

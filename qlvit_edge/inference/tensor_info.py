@@ -29,8 +29,11 @@ class TensorInfo:
 
     @property
     def quantised(self) -> bool:
-        """Whether integers of this tensor stand for real values by a scale."""
-        return self.scale != 0.0
+        """Whether integers of this tensor stand for real values by a scale.
+
+        A scale beside floats means nothing: runtimes pass over it.
+        """
+        return self.scale != 0.0 and np.issubdtype(self.dtype, np.integer)
 
     def dequantise(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return the real values that ``values`` of this tensor stand for, same shape."""
