@@ -77,6 +77,18 @@ class WordList(click.ParamType[tuple[str, ...]]):
         return tuple(dict.fromkeys(words))
 
 
+def accept_at_option(function: F) -> F:
+    """Add `--accept-at`, the probability that an answer must reach to be accepted."""
+    option = click.option(
+        "--accept-at",
+        type=Number(min=0.0, max=1.0),
+        default=0.8,
+        show_default=True,
+        help="Probability from which a label is accepted.",
+    )
+    return option(function)
+
+
 def white_level_option(function: F) -> F:
     """Add `--white-level`, which holds for every picture that the command reads."""
     option = click.option(

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word, table_console
-from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import (
+    Number,
+    accept_at_option,
+    allowance_options,
+    runtime_options,
+    white_level_option,
+)
 from qlvit_edge.errors import DataError, GateError
 from qlvit_edge.files import ensure_writable, require_target
 from qlvit_edge.text import counted, plain
@@ -56,13 +62,7 @@ DEFAULT_MODEL = "wbc-tiny"
     show_default=True,
     help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
 )
-@click.option(
-    "--accept-at",
-    type=Number(min=0.0, max=1.0),
-    default=0.8,
-    show_default=True,
-    help="Probability from which a label is accepted.",
-)
+@accept_at_option
 @click.option(
     "--top",
     type=click.IntRange(min=1, max=100),

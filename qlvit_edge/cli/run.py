@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import (
+    Number,
+    accept_at_option,
+    allowance_options,
+    runtime_options,
+    white_level_option,
+)
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -53,13 +59,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to classify: the white cells in a frame, or (none) the frame as a whole.",
 )
-@click.option(
-    "--accept-at",
-    type=Number(min=0.0, max=1.0),
-    default=0.8,
-    show_default=True,
-    help="Probability from which a label is accepted.",
-)
+@accept_at_option
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
