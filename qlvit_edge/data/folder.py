@@ -34,11 +34,15 @@ class LabelledImage:
         path: where the file is.
         relative: ``"CLASS/file"``, the name splits and reports use, composed (NFC).
         label: index into the folder's classes.
+        domain: the microscope (stain, camera, laboratory) it is from; "" where nobody said.
+        source: the photograph, slide or patient it is from; "" where nobody said.
     """
 
     path: Path
     relative: str
     label: int
+    domain: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
