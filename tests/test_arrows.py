@@ -41,6 +41,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "converters": LEAVES
     | IMAGES
     | {"bundled", "data", "inference", "integer", "measuring", "model", "modelfile", "training"},
+    "adaptation": LEAVES
+    | IMAGES
+    | {"calibration", "data", "evaluation", "fields", "model", "training"},
     "calibration": LEAVES
     | IMAGES
     | {"bundled", "converters", "data", "inference", "integer", "measuring", "model", "training"},
