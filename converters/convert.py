@@ -34,7 +34,8 @@ from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
+from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess, recipe
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
@@ -137,7 +138,8 @@ def convert(
     expected = _judge(checkpoint, bare, answers, progress)
     golden = golden_pairs(checkpoint, graph)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
-    metadata = _metadata(checkpoint, softmax, sample, expected.accuracies, golden, forms)
+    width = graph.outputs[1].shape[-1]
+    metadata = _metadata(checkpoint, softmax, sample, expected.accuracies, golden, forms, width)
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
     tensors, operators = audit.audit(model)
@@ -245,11 +247,13 @@ def _metadata(
     accuracies: accuracy.Accuracies,
     golden: list[GoldenPair],
     forms: TriedForms,
+    features: int,
 ) -> ModelMetadata:
     run = checkpoint.run
     return ModelMetadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,
+        features=features,
         input_size=run.network.input_size,
         colour="RGB" if run.network.channels == 3 else "grey",
         preprocessing=recipe(run.network.channels),

@@ -114,6 +114,7 @@ def test_a_chain_opens_as_a_model(archive: bytes) -> None:
     assert [tensor.shape for tensor in (*opened.inputs, *opened.outputs)] == [
         (1, 32, 32, 3),
         (1, 5),
+        (1, 1, 1, 8),
     ]
     assert len(opened.document.subgraphs) == len(read_chain(archive).documents)
 
@@ -257,7 +258,7 @@ def _compiled_without_hash(d: dict[str, Any]) -> None:
         (_no_segments, "segments"),
         (_other_version, "version"),
         (_surplus, "command"),
-        (_too_few_labels, "not those of its classes"),
+        (_too_few_labels, "metadata say input, logits and features"),
         (_compiled_for_the_cpu, "for the CPU"),
         (_compiled_without_hash, "without a hash"),
     ],

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tiny_model import COLOURS, tiny_model
 
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
+from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.metadata import ModelMetadata, embed
 from qlvit_edge.preprocess import PREPROCESSING
 
 CHANNEL = {"RED": 0, "GREEN": 1, "BLUE": 2}
@@ -36,6 +37,7 @@ def metadata(*, size: int = 8, golden: bool = True) -> ModelMetadata:
         logits = plain_logits(image)
         pairs.append(GoldenPair.of(image, logits, logits, label, "synthetic"))
     return ModelMetadata(
+        format_version=2,
         name="tiny",
         labels=list(COLOURS),
         input_size=(size, size),
