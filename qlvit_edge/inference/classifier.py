@@ -10,11 +10,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.choices import Verdict
 from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
@@ -33,7 +34,6 @@ from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import preprocess, recipe
 
-Verdict = Literal["accepted", "uncertain"]
 Picture = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[Any] | object
 """What `Classifier.classify` takes; see there."""
 
