@@ -13,7 +13,7 @@ from qlvit_edge.modelfile.macs import is_counted
 from qlvit_edge.modelfile.metadata import ModelMetadata
 
 _CHECKED = {"format_version", "features", "input_size", "colour", "golden"}
-_GUARD_TABLES = {"projection", "means", "clusters", "prototypes", "powers"}
+_GUARD_TABLES = {"image", "cell", "clusters", "prototypes", "powers"}
 
 METADATA_CLAIMS = tuple(name for name in ModelMetadata.model_fields if name not in _CHECKED)
 """What a file says of itself and nothing in it bears out: only whoever made it can know."""
@@ -282,7 +282,6 @@ def guard_values(guard: Guard | None) -> dict[str, object] | None:
         return None
     values: dict[str, object] = guard.model_dump(mode="json", exclude=_GUARD_TABLES)
     return values | {
-        "directions": guard.projection.shape[0],
         "clusters": len(guard.clusters),
         "prototypes": guard.prototypes.shape[0],
     }
