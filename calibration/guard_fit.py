@@ -24,7 +24,7 @@ SHRINKAGE = 0.01
 UNIT = 256
 """Projected units of one standard deviation."""
 
-MOST_PROTOTYPES = 384
+MOST_PROTOTYPES = 256
 LEAST_CELLS = 2
 """Cells of a class in a group without which it has no cluster there."""
 
@@ -83,7 +83,7 @@ def lay_out(training: Sequence[Answer]) -> Layout:
         ],
         image=image,
         cell=cell,
-        prototypes=Table.of(np.concatenate(prototypes).astype(np.int32)),
+        prototypes=Table.of(np.clip(np.concatenate(prototypes), -_INT16, _INT16).astype(np.int16)),
     )
 
 

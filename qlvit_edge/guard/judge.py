@@ -13,12 +13,13 @@ of the features together with it, which tell another cell.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.choices import Verdict
+from qlvit_edge.choices import VERDICTS, Verdict
+from qlvit_edge.fields.appearance import appearance
 from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Measure, Space
 
 @dataclass(frozen=True)
@@ -50,12 +51,23 @@ class Judgement:
         reason: why the answer is not accepted, in words; "" where it is.
         chances: probability of every class (classes,) float64, calibrated.
         distances: of the cell.
+        measures: of the image, by name.
     """
 
     verdict: Verdict
     reason: str
     chances: NDArray[np.float64]
     distances: Distances
+    measures: Mapping[str, int]
+
+    @property
+    def integers(self) -> list[int]:
+        """All that decides, for golden pairs: place of the verdict, distances, group, chance.
+
+        The chance is that of the answer in 2**-40, rounded down.
+        """
+        chance = int(float(self.chances.max()) * 2.0**40)
+        return [VERDICTS.index(self.verdict), *astuple(self.distances), chance]
 
 
 class Judge:
@@ -100,7 +112,19 @@ class Judge:
         best = int(logits.argmax())
         distances = self.distances(features, measures, best)
         verdict, reason = self._verdict(float(chances[best]), distances, measures)
-        return Judgement(verdict, reason, chances, distances)
+        return Judgement(verdict, reason, chances, distances, measures)
+
+    def judge_input(
+        self, logits: NDArray[np.int8], features: NDArray[np.int8], pixels: NDArray[np.uint8]
+    ) -> Judgement:
+        """Judge one answer, measuring the network's input (h, w, channels) uint8 itself.
+
+        Args:
+            logits: the model's first output, int8 of any shape.
+            features: its second.
+            pixels: its input.
+        """
+        return self.judge(logits.reshape(-1), features.reshape(-1), appearance(pixels))
 
     def chances(self, logits: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the calibrated probabilities (classes,) of int8 logits (classes,)."""
@@ -152,9 +176,14 @@ class Judge:
             return "unknown cell", _times("similar cells", distances.neighbours, group.neighbours)
         if distances.own > group.own:
             return "unknown cell", _times("cells of this class", distances.own, group.own)
-        if probability < self.accept_at:
-            return "uncertain", f"probability {probability:.1%}, accepted from {self.accept_at:.1%}"
+        return verdict_on(probability, self.accept_at)
+
+
+def verdict_on(probability: float, accept_at: float) -> tuple[Verdict, str]:
+    """Return verdict and reason where nothing but the probability counts."""
+    if probability >= accept_at:
         return "accepted", ""
+    return "uncertain", f"probability {probability:.1%}, accepted from {accept_at:.1%}"
 
 
 class Places:
