@@ -35,6 +35,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess, recipe
 from qlvit_edge.progress import Progress
@@ -43,6 +44,9 @@ from qlvit_edge.training.loop import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
+
+# A scale is moved by a few float32 steps where x86-64 and arm64 would round apart.
+_SAME_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def convert(
     progress: Progress,
     target: type[Int8] = Int8,
     graph: Graph | None = None,
+    guard: Guard | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
@@ -118,6 +123,7 @@ def convert(
         progress: makes a progress bar from a description and a total.
         target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
+        guard: that the file judges its answers by; None for a file without one.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -136,10 +142,14 @@ def convert(
     answers = _run_float_network(checkpoint, images, progress)
     sample = proof.sample(judged)
     expected = _judge(checkpoint, bare, answers, progress)
-    golden = golden_pairs(checkpoint, graph)
+    if guard is not None:
+        _require_outputs(guard, graph)
+    golden = golden_pairs(checkpoint, graph, guard)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
     width = graph.outputs[1].shape[-1]
-    metadata = _metadata(checkpoint, softmax, sample, expected.accuracies, golden, forms, width)
+    metadata = _metadata(
+        checkpoint, softmax, sample, expected.accuracies, golden, forms, width, guard
+    )
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
     tensors, operators = audit.audit(model)
@@ -172,6 +182,27 @@ def convert(
         seconds=round(time.monotonic() - began, 1),
     )
     return Conversion(model, report, graph, metadata, answers.views, also, found.outputs)
+
+
+def _require_outputs(guard: Guard, graph: Graph) -> None:
+    """Refuse a guard that was fitted to outputs of other scales.
+
+    Raises:
+        ConversionError: naming the output.
+    """
+    logits, features = graph.outputs
+    fitted = {
+        logits.name: (guard.logit_scale, logits.zero_point),
+        features.name: (guard.feature_scale, guard.feature_zero_point),
+    }
+    for tensor in graph.outputs:
+        scale, zero_point = fitted[tensor.name]
+        if abs(tensor.scale / scale - 1) > _SAME_SCALE or tensor.zero_point != zero_point:
+            raise ConversionError(
+                tensor.name,
+                f"has scale {tensor.scale:g}, the guard was fitted to {scale:g}",
+                "calibrate this run again",
+            )
 
 
 @dataclass(frozen=True)
@@ -246,12 +277,14 @@ def _metadata(
     golden: list[GoldenPair],
     forms: TriedForms,
     features: int,
+    guard: Guard | None,
 ) -> ModelMetadata:
     run = checkpoint.run
     return ModelMetadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,
         features=features,
+        guard=guard,
         input_size=run.network.input_size,
         colour="RGB" if run.network.channels == 3 else "grey",
         preprocessing=recipe(run.network.channels),

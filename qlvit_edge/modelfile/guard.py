@@ -20,16 +20,16 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.reading import UnreadableFileError, read_json
 
 GUARD_FILE = "guard.json"
-LEVELS: Final = tuple(step / 20 for step in range(21))
-"""The shares at which quantiles are listed: 0, 0.05 to 1."""
-
 LARGEST: Final = 1 << 20
 """Largest projected coordinate, either sign; beyond it they are cut off."""
 
 MOST_COORDINATES: Final = 1024
 """With `LARGEST`, the most for which squared distances stay integers below 2**53."""
 
-_LARGEST_DISTANCE: Final = MOST_COORDINATES * (2 * LARGEST) ** 2
+_LARGEST_DISTANCE: Final = 1 << 53
+
+View = Literal["whole image", "crop"]
+"""How an image of a cell is shown to a network."""
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -81,68 +81,102 @@ class Table(_Strict):
 
 
 class Cluster(_Strict):
-    """The known cells of one class in one domain.
+    """The known cells of one class in one group.
 
     Attributes:
         label: index of the class.
-        domain: index of the domain.
+        group: index of the group.
         cells: how many there were.
     """
 
     label: int = Field(ge=0)
-    domain: int = Field(ge=0)
+    group: int = Field(ge=0)
     cells: int = Field(ge=1)
 
 
-class Limits(_Strict):
-    """Up to where an answer is accepted whose nearest known cells are of one domain.
+class Space(_Strict):
+    """Whitened directions of a vector of integers, and where the clusters lie along them.
+
+    Attributes:
+        projection: int16 (k, n): rows onto whitened directions.
+        shift: bits by which projected sums are shifted right (rounding down).
+        means: int32 (clusters, k), in projected units.
+    """
+
+    projection: Table
+    shift: int = Field(ge=0, le=40)
+    means: Table
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Space:
+        rows = self.projection.shape[0]
+        if self.projection.dtype != "int16" or not 1 <= rows <= MOST_COORDINATES:
+            raise ValueError(f"a projection of {rows} rows, {self.projection.dtype}")
+        if self.means.shape[1] != rows or not len(self.means.array()):
+            raise ValueError("the means are not of the projection's rows")
+        if np.abs(self.means.array()).max() > LARGEST:
+            raise ValueError("a mean lies too far out")
+        return self
+
+
+class Bounds(_Strict):
+    """What the median of a measure is over a run of known images.
+
+    Attributes:
+        low: the lowest.
+        high: the highest.
+    """
+
+    low: _Finite
+    high: _Finite
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Bounds:
+        if self.low > self.high:
+            raise ValueError("bounds in the wrong order")
+        return self
+
+
+class Group(_Strict):
+    """Known cells of one domain (microscope, stain, camera) in one view, and their limits.
 
     Attributes:
         domain: its name; "" where nobody named it.
-        nearest: largest squared distance to the nearest cluster.
-        neighbours: largest squared distance to the n-th nearest prototype.
-        own: largest squared distance to the nearest cluster of the class that is answered.
-        foreign: squared distance to the nearest cluster from which the image itself, not
-            only the cell, is taken for foreign.
-        probability: smallest probability.
+        view: how the cells were shown, `whole image` or `crop`.
+        image: largest squared distance of the image's appearance to the nearest cluster;
+            beyond it the image is foreign.
+        nearest: largest squared distance of features and appearance to the nearest cluster;
+            beyond it, and the next two, the cell is unknown.
+        neighbours: the same to the n-th nearest prototype.
+        own: the same to the nearest cluster of the class that is answered.
+        run_image: largest median of a run's squared distances in appearance.
+        run_nearest: the same in features and appearance.
+        bounds: of every measure of the guard, in their order.
     """
 
     domain: Annotated[str, Field(max_length=200)] = ""
+    view: View
+    image: _Distance
     nearest: _Distance
     neighbours: _Distance
     own: _Distance
-    foreign: _Distance
-    probability: _Share
+    run_image: _Distance
+    run_nearest: _Distance
+    bounds: list[Bounds] = Field(default_factory=list)
 
 
 class Measure(_Strict):
-    """One measure of images: what is usual where the model is at home.
+    """One measure of images, an integer.
 
     Attributes:
-        name: of the measure.
-        quantiles: its values at `LEVELS`, over the known images.
-        low: below it an image is foreign.
-        high: above it.
-        run_low: the lowest median of a run on known images (see `qlvit_edge.guard.statement`).
-        run_high: the highest.
+        name: of the measure, as `qlvit_edge.fields` has it.
         fit_low: below it an image is not fit to be judged; None for no such bound.
         fit_high: above it.
     """
 
     name: _Name
-    quantiles: list[_Finite] = Field(min_length=len(LEVELS), max_length=len(LEVELS))
-    low: _Finite
-    high: _Finite
-    run_low: _Finite
-    run_high: _Finite
     fit_low: _Finite | None = None
     fit_high: _Finite | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Measure:
-        if self.low > self.high or self.run_low > self.run_high:
-            raise ValueError(f"the bounds of {self.name} are in the wrong order")
-        return self
 
 
 class Evidence(_Strict):
@@ -183,52 +217,79 @@ class Guard(_Strict):
     Attributes:
         version: of this structure.
         features: length of the feature vector, the model's second output, int8.
-        projection: int16 (k, features): rows onto whitened directions.
-        shift: bits by which projected sums are shifted right (rounding down).
-        means: int32 (clusters, k): where the clusters lie, in projected units.
-        clusters: what they are.
-        prototypes: int32 (n, k): single known cells.
+        feature_scale: real value of one step of a feature: a file has the guard's own.
+        feature_zero_point: the integer that stands for the feature 0.
+        logit_scale: real value of one step of a logit.
+        appearance: names of the measures of an image's appearance.
+        image: the space of these measures.
+        cell: the space of features and these measures, in this order.
+        clusters: what the rows of means are, in both spaces.
+        prototypes: int16 (n, k): single known cells in the cell space.
         neighbours: which nearest prototype counts, from 1.
         temperature: by which logits are divided.
         powers: 256 integers: 2**30 * exp(-d * scale / temperature) for a logit d steps below
             the largest.
-        limits: by domain.
+        probability: smallest probability of an accepted answer.
+        groups: known cells by domain and view.
         measures: of images.
         evidence: how all this was found.
     """
 
     version: Literal[1] = 1
     features: int = Field(ge=1, le=4096)
-    projection: Table
-    shift: int = Field(ge=0, le=40)
-    means: Table
+    feature_scale: float = Field(gt=0, allow_inf_nan=False)
+    feature_zero_point: int = Field(ge=-128, le=127)
+    logit_scale: float = Field(gt=0, allow_inf_nan=False)
+    appearance: list[_Name] = Field(min_length=1, max_length=64)
+    image: Space
+    cell: Space
     clusters: list[Cluster] = Field(min_length=1)
     prototypes: Table
     neighbours: int = Field(ge=1)
     temperature: float = Field(gt=0, allow_inf_nan=False)
     powers: list[Annotated[int, Field(ge=0, le=1 << 30)]] = Field(min_length=256, max_length=256)
-    limits: list[Limits] = Field(min_length=1)
+    probability: _Share
+    groups: list[Group] = Field(min_length=1)
     measures: list[Measure] = Field(default_factory=list)
     evidence: Evidence
 
     @model_validator(mode="after")
     def _fits_together(self) -> Guard:
-        rows, columns = self.projection.shape
-        if columns != self.features or self.projection.dtype != "int16":
-            raise ValueError(f"the projection is not int16 of {self.features} columns")
-        if not 1 <= rows <= MOST_COORDINATES:
-            raise ValueError(f"the projection has {rows} rows")
-        if self.means.shape != (len(self.clusters), rows):
-            raise ValueError("the means are not one row per cluster")
-        if self.prototypes.shape[1] != rows or self.prototypes.shape[0] < self.neighbours:
-            raise ValueError("the prototypes are too few, or not of the projection's rows")
-        if max(np.abs(t.array()).max() for t in (self.means, self.prototypes)) > LARGEST:
-            raise ValueError("a mean or prototype lies too far out")
+        widths = (len(self.appearance), self.features + len(self.appearance))
+        for space, width in zip((self.image, self.cell), widths, strict=True):
+            if space.projection.shape[1] != width:
+                raise ValueError(f"a projection is not of {width} columns")
+            if space.means.shape[0] != len(self.clusters):
+                raise ValueError("the means are not one row per cluster")
+        if self.prototypes.shape[1] != self.cell.projection.shape[0]:
+            raise ValueError("the prototypes are not of the projection's rows")
+        if self.prototypes.shape[0] < self.neighbours:
+            raise ValueError(f"fewer than {self.neighbours} prototypes")
+        if np.abs(self.prototypes.array()).max() > LARGEST:
+            raise ValueError("a prototype lies too far out")
         if self.powers[0] != 1 << 30:
             raise ValueError("the powers do not begin with 2**30")
-        if any(cluster.domain >= len(self.limits) for cluster in self.clusters):
-            raise ValueError("a cluster has a domain without limits")
+        if any(cluster.group >= len(self.groups) for cluster in self.clusters):
+            raise ValueError("a cluster is of no group")
+        if any(len(group.bounds) != len(self.measures) for group in self.groups):
+            raise ValueError("a group has not one pair of bounds per measure")
         return self
+
+
+    def require_fit(self, features: int | None, classes: int) -> None:
+        """Refuse to judge a model of other outputs.
+
+        Args:
+            features: length of its second output; None where it has none.
+            classes: how many it knows.
+
+        Raises:
+            ValueError: the guard is another model's.
+        """
+        if features != self.features:
+            raise ValueError(f"the guard is for {self.features} features, the file has {features}")
+        if any(cluster.label >= classes for cluster in self.clusters):
+            raise ValueError("the guard has cells of a class that the file does not know")
 
 
 class GuardFile(_Strict):

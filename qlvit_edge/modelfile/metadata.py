@@ -29,6 +29,7 @@ from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.ends import require_ends
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 from qlvit_edge.reading import UnreadableFileError, parse_json
@@ -38,7 +39,7 @@ MAX_METADATA_BYTES = 16 * 1024 * 1024
 IMAGING_FIELDS = ("stain", "camera", "objective")
 """What is said of the slides and the microscope, where somebody did."""
 MOST_FEATURES = 65536
-_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features")
+_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard")
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Described = Annotated[str, Field(min_length=1, max_length=200)]
@@ -82,6 +83,7 @@ class ModelMetadata(_Strict):
         labels: class names in the order of the logits.
         features: how many features the second output holds, int8; None before format 3 (the
             field is then left out of the file).
+        guard: what the file judges its answers by; None (and left out) where it has no guard.
         input_size: height and width of the input in pixels.
         colour: what the input's channels are, ``"RGB"`` (three) or ``"grey"`` (one).
         preprocessing: name of the recipe from decoded image to input bytes.
@@ -108,6 +110,7 @@ class ModelMetadata(_Strict):
     name: str
     labels: list[str] = Field(min_length=2, max_length=1000)
     features: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
+    guard: Guard | None = None
     input_size: tuple[_Side, _Side]
     colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
@@ -148,6 +151,8 @@ class ModelMetadata(_Strict):
             raise ValueError("a label is empty or has more than one line")
         if (self.features is None) != (self.format_version < 3):
             raise ValueError("features are of format 3, which must have them")
+        if self.guard is not None:
+            self.guard.require_fit(self.features, len(self.labels))
         for pair in self.golden:
             if pair.format_version != self.format_version:
                 raise ValueError("a golden pair is of another format")
@@ -157,6 +162,8 @@ class ModelMetadata(_Strict):
             kept = [pair.features, pair.xnnpack_features]
             if any(k is not None and len(k) != self.features for k in kept):
                 raise ValueError("a golden pair has not one value per feature")
+            if (pair.judgement is None) != (self.guard is None):
+                raise ValueError("a golden pair has a guard's judgement, or the file a guard, alone")
             if pair.label not in self.labels:
                 raise ValueError("a golden pair has a label that the model does not know")
         return self
