@@ -89,7 +89,7 @@ class Conversion:
         metadata: what the file says about itself.
         views: (N, h, w, channels) uint8, the images of the proof.
         compared: which of them were compared on the reference kernels too, as indices.
-        logits: (N, classes) int8, of the default kernels.
+        outputs: of the images, on the default kernels.
     """
 
     model: bytes
@@ -98,7 +98,7 @@ class Conversion:
     metadata: ModelMetadata
     views: NDArray[np.uint8]
     compared: NDArray[np.int64]
-    logits: equality.Logits
+    outputs: equality.Outputs
 
 
 def convert(
@@ -157,7 +157,7 @@ def convert(
     _require_same(expected, found)
     chosen = np.array(evenly(judged, compared))
     on_default = _prove(graph, model, answers.views[chosen], "xnnpack", progress)
-    _require_logits(found.logits[chosen], on_default.logits)
+    _require_outputs(tuple(part[chosen] for part in found.outputs), on_default.outputs)
     also = chosen[evenly(compared, on_reference)]
     here = runtime_version("litert")
     reference = (
@@ -181,7 +181,7 @@ def convert(
         golden_pairs=len(golden),
         seconds=round(time.monotonic() - began, 1),
     )
-    return Conversion(model, report, graph, metadata, answers.views, also, found.logits)
+    return Conversion(model, report, graph, metadata, answers.views, also, found.outputs)
 
 
 def _require_outputs(guard: Guard, graph: Graph) -> None:
@@ -210,11 +210,11 @@ class _Judgement:
     """What a file answers.
 
     Attributes:
-        logits: (N, classes) int8, of the default kernels.
+        outputs: of the images, on the default kernels.
         accuracies: of its classes.
     """
 
-    logits: equality.Logits
+    outputs: equality.Outputs
     accuracies: accuracy.Accuracies
 
 
@@ -223,11 +223,9 @@ def _judge(
 ) -> _Judgement:
     """Run a file on all judged images."""
     with progress("running the file", len(answers.views)) as advance:
-        logits, _ = equality.default_logits(model, answers.views, advance)
-    names = checkpoint.run.classes
-    return _Judgement(
-        logits, accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
-    )
+        outputs, _ = equality.default_outputs(model, answers.views, advance)
+    names, classes = checkpoint.run.classes, outputs[0].argmax(1)
+    return _Judgement(outputs, accuracy.judge(answers.labels, answers.classes, classes, names))
 
 
 def _prove(
@@ -246,27 +244,27 @@ def _prove(
 
 
 def _require_same(bare: _Judgement, written: _Judgement) -> None:
-    """Refuse a file that computes other logits with its metadata than without.
+    """Refuse a file that computes other outputs with its metadata than without.
 
     Raises:
         ConversionError: it does.
     """
-    if not np.array_equal(bare.logits, written.logits):
+    if not equality.equal_outputs(bare.outputs, written.outputs):
         raise ConversionError(
-            "converted model", "metadata change its logits", "report this as a bug"
+            "converted model", "metadata change its outputs", "report this as a bug"
         )
 
 
-def _require_logits(run: equality.Logits, specified: equality.Logits) -> None:
-    """Refuse a file whose logits, run as on a device, are not those that were proved.
+def _require_outputs(run: equality.Outputs, specified: equality.Outputs) -> None:
+    """Refuse a file whose outputs, run as on a device, are not those that were proved.
 
     Raises:
         ConversionError: they differ.
     """
-    if not np.array_equal(run, specified):
+    if not equality.equal_outputs(run, specified):
         raise ConversionError(
             "converted model",
-            "its logits differ from the specification's where no inner tensor is kept",
+            "its outputs differ from the specification's where no inner tensor is kept",
             "report this as a bug",
         )
 

@@ -21,7 +21,7 @@ from qlvit_edge.converters.edgetpu.report import (
 )
 from qlvit_edge.converters.edgetpu.segments import Segment, cut
 from qlvit_edge.converters.graph import Graph, Tensor
-from qlvit_edge.converters.proof.equality import TITLES, Views, every_tensor
+from qlvit_edge.converters.proof.equality import TITLES, Views, equal_outputs, every_tensor
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
@@ -196,7 +196,7 @@ def prove_chain(
     """Compare a chain with the whole graph, byte for byte, on two kernel sets.
 
     On both every tensor that crosses a border is compared, on the images that were compared on
-    the reference kernels before; on the default kernels the logits of all.
+    the reference kernels before; on the default kernels the outputs of all.
 
     Raises:
         ConversionError: a byte differs.
@@ -214,11 +214,12 @@ def prove_chain(
                 "report this as a bug",
             )
     interpreter = ChainInterpreter(archive, isolated=True)
-    for view, logits in zip(conversion.views, conversion.logits, strict=True):
-        if not np.array_equal(interpreter.invoke(view)[0], logits):
+    for view, *outputs in zip(conversion.views, *conversion.outputs, strict=True):
+        given = tuple(output.ravel() for output in interpreter.invoke_all(view))
+        if not equal_outputs(given, tuple(outputs)):
             raise ConversionError(
                 "chain",
-                "its logits differ from the whole model's on the default kernels",
+                "its outputs differ from the whole model's on the default kernels",
                 "report this as a bug",
             )
         advance()
