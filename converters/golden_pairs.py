@@ -13,6 +13,7 @@ from qlvit_edge import bundled
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.data.folder import scan
+from qlvit_edge.data.relabel import numbers_of
 from qlvit_edge.modelfile.metadata import MOST_GOLDEN_PAIRS, GoldenPair
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import BUNDLED_CROPS, Checkpoint
@@ -46,7 +47,7 @@ def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
     root, origin = golden_images(checkpoint)
     folder, labels, network = scan(root), checkpoint.run.classes, checkpoint.run.network
     pairs: list[GoldenPair] = []
-    for number, name in enumerate(folder.classes):
+    for number, known in enumerate(numbers_of(folder.classes, labels)):
         own = [image for image in folder.images if image.label == number]
         for image in own[:PER_CLASS]:
             view = load(image.path, network.input_size, network.channels)
@@ -55,9 +56,7 @@ def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
                 run_reference(graph, inputs, arithmetic=arithmetic)[graph.outputs[0].name][0]
                 for arithmetic in ARITHMETICS
             )
-            label, source = name, origin
-            if name not in labels:
-                label = labels[int(logits.argmax())]
-                source = f"{origin}; label: the model's own answer"
+            label = labels[int(logits.argmax()) if known is None else known]
+            source = origin if known is not None else f"{origin}; label: the model's own answer"
             pairs.append(GoldenPair.of(view, logits, by_xnnpack, label, source))
     return pairs[:MOST_GOLDEN_PAIRS]
