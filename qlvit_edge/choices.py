@@ -42,6 +42,32 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 DEVICES: Final[tuple[DeviceName, ...]] = get_args(DeviceName)
 """What trains a network."""
 
-Balance = Literal["none", "loss", "sampling"]
+Balance = Literal["none", "loss", "sampling", "domains"]
 BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
-"""How training makes up for classes of unequal size."""
+"""How training makes up for classes, and microscopes, of unequal size."""
+
+Augment = Literal["standard", "microscopes"]
+AUGMENTS: Final[tuple[Augment, ...]] = get_args(Augment)
+"""How training varies its images: for their own microscope, or for others too."""
+
+AugmentPart = Literal[
+    "crop",
+    "border",
+    "aspect",
+    "style",
+    "stain",
+    "light",
+    "gamma",
+    "gradient",
+    "contrast",
+    "saturation",
+    "hue",
+    "defocus",
+    "resolution",
+    "sharpening",
+    "noise",
+    "jpeg",
+    "grey",
+]
+AUGMENT_PARTS: Final[tuple[AugmentPart, ...]] = get_args(AugmentPart)
+"""What `microscopes` varies; what each does is in `qlvit_edge.data.looks`."""

@@ -15,6 +15,7 @@ import torch
 from small_run import CLASSES, cell_image, small_config, write_folder
 from torch import Tensor, nn
 
+from qlvit_edge.choices import Balance
 from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.loader import CachedImage, cache_images, training_batches
 from qlvit_edge.errors import CheckpointError
@@ -282,7 +283,7 @@ def test_balanced_sampling_draws_classes_equally_often(
     chosen = unequal(cached)
     drawn: Counter[int] = Counter()
     for epoch in range(60):
-        for views, labels in training_batches(chosen, (16, 16), 7, 0, epoch, balanced=True):
+        for views, labels in training_batches(chosen, (16, 16), 7, 0, epoch, balance="sampling"):
             drawn.update(labels.tolist())
             if epoch == 0:
                 twice = [views[labels == label] for label in set(labels.tolist()) if label]
@@ -290,16 +291,16 @@ def test_balanced_sampling_draws_classes_equally_often(
     assert all(80 <= drawn[label] <= 130 for label in range(4))
     repeated = next(views for views in twice if len(views) > 1)
     assert not np.array_equal(repeated[0], repeated[1])
-    asked: list[bool] = []
+    asked: list[str] = []
     real = loop.training_batches
 
-    def noted(*arguments: Any, balanced: bool, **others: Any) -> Any:
-        asked.append(balanced)
-        return real(*arguments, balanced=balanced, **others)
+    def noted(*arguments: Any, balance: Balance, **others: Any) -> Any:
+        asked.append(balance)
+        return real(*arguments, balance=balance, **others)
 
     monkeypatch.setattr(loop, "training_batches", noted)
     train(config(1, balance="sampling"), tmp_path, chosen)
-    assert asked == [True]
+    assert asked == ["sampling"]
 
 
 def test_a_balanced_run_is_judged_by_mean_recall(

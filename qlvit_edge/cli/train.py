@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.choices import BALANCES, DEVICES, SIZE_NAMES
+from qlvit_edge.choices import DEVICES, SIZE_NAMES
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import Number, white_level_option
@@ -113,14 +114,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     metavar="N",
     help="Stop after N epochs without a better validation figure (0: never).",
 )
-@click.option(
-    "--balance",
-    type=click.Choice(BALANCES),
-    default=BALANCES[0],
-    show_default=True,
-    help="For classes of unequal size: weigh rare ones more in the loss, or draw all classes "
-    "equally often. The best epoch is then the one with the highest mean recall.",
-)
+@drawing_options
 @click.option(
     "--settle",
     type=Number(0, 1),
@@ -236,7 +230,8 @@ def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -
             peak_rate=options["rate"],
             hold_out_draw=HOLD_OUT_DRAW if validation else None,
             validation=validation,
-            **{name: options[name] for name in ("batch", "seed", "settle", "balance", "patience")},
+            **drawing_settings(folder, options),
+            **{name: options[name] for name in ("batch", "seed", "settle", "patience")},
         ),
         white_level=white_level(),
         **{name: options[name] for name in ("unknown_cells", "stain", "camera", "objective")},

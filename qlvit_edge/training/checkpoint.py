@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from qlvit_edge.choices import Balance
+from qlvit_edge.choices import Augment, AugmentPart, Balance
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -70,10 +70,14 @@ class TrainingSettings(BaseModel):
         earlier_cycles: epochs after which earlier cycles ended: a run of 24 that was extended
             to 40 has (24,), see `qlvit_edge.training.schedule`.
         balance: ``loss`` weighs classes in the loss by their inverse frequency, ``sampling``
-            draws every class equally often.
+            draws every class equally often, ``domains`` every class of every microscope.
         patience: epochs without a better one after which a cycle ends; 0: none.
         hold_out_draw: how the validation images were drawn; None where there are none, and in
             runs from before this was recorded.
+        augment: what images are varied for: their own microscope, or others too.
+        augment_shares: of views that a part of `qlvit_edge.data.looks` is applied to, where it
+            is not the share that stands there.
+        images_per_epoch: None: as many as there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +93,11 @@ class TrainingSettings(BaseModel):
     balance: Balance = "none"
     patience: int = 0
     hold_out_draw: Literal[2] | None = None
+    augment: Augment = "standard"
+    augment_shares: dict[AugmentPart, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict
+    )
+    images_per_epoch: int | None = Field(default=None, ge=1)
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import (
     CachedImage,
+    Standard,
     View,
     evaluation_batches,
     training_batches,
     whole_view,
 )
+from qlvit_edge.data.looks import Looks
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -73,9 +75,9 @@ def train(
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
-    The best epoch is the one with the highest validation accuracy (the last one without
-    validation images). Randomness comes from ``(seed, epoch, image)`` alone: two runs on
-    one machine, resumed or not, give the same numbers.
+    The best epoch is the one with the highest validation accuracy, or mean recall in a balanced
+    run (the last one without validation images). Randomness comes from ``(seed, epoch, image,
+    place)`` alone: two runs on one machine, resumed or not, give the same numbers.
 
     Args:
         run: network and settings.
@@ -121,13 +123,20 @@ def train(
 def _validate(
     average: nn.Module, validation: Sequence[LabelledImage], run: RunConfig, device: torch.device
 ) -> Row:
-    """Return the averaged network's accuracy; in a balanced run also the classes' mean recall."""
+    """Return the averaged network's accuracy; in a balanced run also the mean recall.
+
+    It is the mean over the classes, or over the classes of each microscope, as they are drawn.
+    """
     labels, logits = predict(average, validation, run.network, device)
     right = logits.argmax(1) == labels
     row = {"validation_accuracy": float(right.mean())}
     if run.training.balance != "none":
-        recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
-        row["validation_recall"] = float(np.mean(recalls))
+        by_domain = run.training.balance == "domains"
+        found: dict[tuple[int, str], list[bool]] = {}
+        for label, entry, is_right in zip(labels.tolist(), validation, right, strict=True):
+            kind = (label, entry.domain if by_domain else "")
+            found.setdefault(kind, []).append(bool(is_right))
+        row["validation_recall"] = float(np.mean([np.mean(of_kind) for of_kind in found.values()]))
     return row
 
 
@@ -176,7 +185,8 @@ class _EpochTrainer:
         self.cached = cached
         self.device = device
         self.report = report
-        self.steps = -(-len(cached) // run.training.batch)
+        self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
+        self.augmentation = _augmentation(run, cached)
         self.weights: Tensor | None = None
         if run.training.balance == "loss":
             self.weights = class_weights([entry.label for entry in cached], len(run.classes))
@@ -202,7 +212,9 @@ class _EpochTrainer:
             state.epoch,
             channels=self.run.network.channels,
             vary_look=not settling,
-            balanced=training.balance == "sampling",
+            balance=training.balance,
+            count=training.images_per_epoch,
+            augmentation=self.augmentation,
         )
         for index, (views, labels) in enumerate(batches):
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
@@ -230,6 +242,12 @@ class _EpochTrainer:
             "learning_rate": rate,
             "seconds": time.monotonic() - began,
         }
+
+
+def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Standard | Looks:
+    if run.training.augment == "standard":
+        return Standard(cached)
+    return Looks(cached, run.training.augment_shares)
 
 
 def class_weights(labels: Sequence[int], classes: int) -> Tensor:

@@ -43,7 +43,7 @@ from qlvit_edge.training.checkpoint import (
     write_run_config,
 )
 from qlvit_edge.training.event_files import event_file
-from qlvit_edge.training.holdout import hold_out
+from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
 
@@ -180,6 +180,7 @@ def run_training(
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
     )
+    training = [with_source(image, split) for image in training]
     test = select(folder, split.test)
     cached = _prepare(run, training, [*validation, *test], listener)
     if not (resume and (out / RUN_FILE).exists()):
@@ -191,7 +192,7 @@ def run_training(
     if listed is None or listed.split_fingerprint != split.fingerprint:
         side = [*training, *validation]
         write_training_images(out, list_training_images(side, split.fingerprint, _unseen))
-    listener.begun(run.training.epochs, len(cached))
+    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
     with _events(out, resume, tensorboard) as write:
 
         def epoch_done(row: Row, best: int) -> None:
