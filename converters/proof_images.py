@@ -49,6 +49,11 @@ class Sample:
         return self.images == self.test_side and self.checked
 
     @property
+    def shows_every_class(self) -> bool:
+        """Whether it has to: the bundled crops do not, and are a reduced proof."""
+        return self.split_fingerprint is not None
+
+    @property
     def words(self) -> str:
         """All of that in one phrase."""
         if self.split_fingerprint is None:
