@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.choices import Balance
 from qlvit_edge.data.augment import (
     CROP_SIDES,
     WHOLE_ZOOM,
@@ -24,6 +25,8 @@ from qlvit_edge.data.augment import (
     stain_jitter,
 )
 from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.looks import Looks
+from qlvit_edge.data.sampling import draws_twice, order
 from qlvit_edge.fields.finder import BEYOND, CROP_MARGIN, crop, find_cells
 from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
 
@@ -46,12 +49,16 @@ class CachedImage:
         whole: the image squashed to 1.25 times the input size.
         cell: (centre x, centre y, side) of its largest white cell in pixels, if any.
         label: index of its class.
+        domain: its microscope; "" where nobody said.
+        source: its photograph, slide or patient; "" where nobody said.
     """
 
     image: Image
     whole: Image
     cell: tuple[float, float, float] | None
     label: int
+    domain: str = ""
+    source: str = ""
 
 
 def cache_images(
@@ -85,7 +92,7 @@ def cache_images(
                 float(max(found.width, found.height)),
             )
         advance()
-        return CachedImage(image, whole, cell, entry.label)
+        return CachedImage(image, whole, cell, entry.label, entry.domain, entry.source)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(prepare, images))
@@ -146,6 +153,20 @@ def augmented(
     return view
 
 
+class Standard:
+    """Varies images as their own microscope may show them, see `augmented`."""
+
+    def __init__(self, images: Sequence[CachedImage]) -> None:
+        """Vary ``images``."""
+        self.images = images
+
+    def view(
+        self, index: int, size: tuple[int, int], rng: np.random.Generator, *, vary_look: bool
+    ) -> Image:
+        """Return one view of the image of that index."""
+        return augmented(self.images[index], size, rng, vary_look=vary_look)
+
+
 def training_batches(
     cached: Sequence[CachedImage],
     size: tuple[int, int],
@@ -155,37 +176,47 @@ def training_batches(
     *,
     channels: int = 3,
     vary_look: bool = True,
-    balanced: bool = False,
+    balance: Balance = "none",
+    count: int | None = None,
+    augmentation: Standard | Looks | None = None,
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
     The same seed and epoch give the same batches. A last batch of one image is dropped
     (BatchNorm cannot normalise it). Views for one channel are varied in colour first, as
-    stains and lamps vary, and turned grey last. Balanced, as many images are drawn as there
-    are, with repetition, each class as often as the others.
+    stains and lamps vary, and turned grey last. Which images are drawn is said in
+    `qlvit_edge.data.sampling.order`.
+
+    Args:
+        cached: the training images.
+        size: (height, width) of the views.
+        batch: images in each but the last.
+        seed: of the run.
+        epoch: from 0.
+        channels: of the views.
+        vary_look: vary colour, focus and stain too.
+        balance: what is drawn equally often.
+        count: images of the epoch; None: as many as there are.
+        augmentation: what varies ``cached``; None: `Standard`.
     """
-    rng = np.random.default_rng([seed, epoch])
-    if balanced:
-        labels = np.array([entry.label for entry in cached])
-        chances = 1 / np.bincount(labels)[labels]
-        order = rng.choice(len(cached), len(cached), p=chances / chances.sum())
-    else:
-        order = rng.permutation(len(cached))
-    for start in range(0, len(order), batch):
-        chosen = order[start : start + batch]
-        if len(chosen) == 1 and len(order) > 1:
+    varied = augmentation or Standard(cached)
+    chosen = order(cached, balance, count, np.random.default_rng([seed, epoch]))
+    may_repeat = draws_twice(balance, count, len(cached))
+    for start in range(0, len(chosen), batch):
+        indices = chosen[start : start + batch]
+        if len(indices) == 1 and len(chosen) > 1:
             return
         views = [
-            augmented(
-                cached[index],
+            varied.view(
+                int(index),
                 size,
                 # Drawn twice, an image is varied twice.
-                np.random.default_rng([seed, epoch, int(index), *([place] if balanced else [])]),
+                np.random.default_rng([seed, epoch, int(index), *([place] if may_repeat else [])]),
                 vary_look=vary_look,
             )
-            for place, index in enumerate(chosen, start)
+            for place, index in enumerate(indices, start)
         ]
-        labels = np.array([cached[index].label for index in chosen])
+        labels = np.array([cached[index].label for index in indices])
         yield in_channels(np.stack(views), channels), labels
 
 

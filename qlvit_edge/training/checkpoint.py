@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from qlvit_edge.choices import Balance
+from qlvit_edge.choices import Augment, AugmentPart, Balance
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -70,10 +70,14 @@ class TrainingSettings(BaseModel):
         earlier_cycles: epochs after which earlier cycles ended: a run of 24 that was extended
             to 40 has (24,), see `qlvit_edge.training.schedule`.
         balance: ``loss`` weighs classes in the loss by their inverse frequency, ``sampling``
-            draws every class equally often.
+            draws every class equally often, ``domains`` every class of every microscope.
         patience: epochs without a better one after which a cycle ends; 0: none.
         hold_out_draw: how the validation images were drawn; None where there are none, and in
             runs from before this was recorded.
+        augment: what images are varied for: their own microscope, or others too.
+        augment_shares: of views that a part of `qlvit_edge.data.looks` is applied to, where it
+            is not the share that stands there.
+        images_per_epoch: None: as many as there are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +93,11 @@ class TrainingSettings(BaseModel):
     balance: Balance = "none"
     patience: int = 0
     hold_out_draw: Literal[2] | None = None
+    augment: Augment = "standard"
+    augment_shares: dict[AugmentPart, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict
+    )
+    images_per_epoch: int | None = Field(default=None, ge=1)
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:
@@ -99,6 +108,24 @@ class TrainingSettings(BaseModel):
         """Return where the cycle begins that an epoch (from 0) is in, and where it ends."""
         end = next(end for end in self.cycle_ends if epoch < end)
         return max((other for other in self.earlier_cycles if other <= epoch), default=0), end
+
+
+class StartedFrom(BaseModel):
+    """The run whose best weights a training started from.
+
+    Attributes:
+        name: of its folder, or of the bundled model.
+        sha256: of its weights' file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def __str__(self) -> str:
+        """Return it as messages show it."""
+        return f"{self.name} ({self.sha256[:12]})"
 
 
 class RunConfig(BaseModel):
@@ -118,6 +145,7 @@ class RunConfig(BaseModel):
         stain: of the slides, in words; None if it was not said, as the next two.
         camera: that took the images.
         objective: of the microscope.
+        started_from: the run whose weights it started from; None: from random ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,6 +162,7 @@ class RunConfig(BaseModel):
     stain: Described | None = None
     camera: Described | None = None
     objective: Described | None = None
+    started_from: StartedFrom | None = None
 
     def continues(self, earlier: RunConfig, epoch: int) -> bool:
         """Tell whether a run with these settings may go on from where an earlier one stands.

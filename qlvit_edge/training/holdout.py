@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.sources import draw_sources
@@ -37,3 +38,10 @@ def hold_out(
         [image for image in images if source_of(image) not in held],
         [image for image in images if source_of(image) in held],
     )
+
+
+def with_source(image: LabelledImage, split: Split) -> LabelledImage:
+    """Return an image with the source that the split knows, where its data name none."""
+    if image.source or not split.grouped:
+        return image
+    return replace(image, source=split.groups[image.relative])

@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import (
     CachedImage,
+    Standard,
     View,
     evaluation_batches,
     training_batches,
     whole_view,
 )
+from qlvit_edge.data.looks import Looks
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -34,6 +36,7 @@ from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     FORMAT,
     LAST_FILE,
+    Checkpoint,
     RunConfig,
     save_tensors,
 )
@@ -43,6 +46,7 @@ from qlvit_edge.training.schedule import (
     restarted_rate,
     temperature,
 )
+from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
 
 EVALUATION_BATCH = 128
@@ -70,12 +74,13 @@ def train(
     resume: bool,
     report: Callable[[Progress], None],
     epoch_done: Callable[[Row, int], None] = lambda row, best: None,
+    start: Checkpoint | None = None,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
-    The best epoch is the one with the highest validation accuracy (the last one without
-    validation images). Randomness comes from ``(seed, epoch, image)`` alone: two runs on
-    one machine, resumed or not, give the same numbers.
+    The best epoch is the one with the highest validation accuracy, or mean recall in a balanced
+    run (the last one without validation images). Randomness comes from ``(seed, epoch, image,
+    place)`` alone: two runs on one machine, resumed or not, give the same numbers.
 
     Args:
         run: network and settings.
@@ -87,13 +92,17 @@ def train(
         report: told the state after every batch.
         epoch_done: told the epoch's row of the history once it is on the disk, and the best
             epoch so far.
+        start: the run whose weights it starts from.
 
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run, or the
             loss is no longer a number.
     """
     torch.manual_seed(run.training.seed)
-    network = QLViT(run.network).to(device)
+    network = QLViT(run.network)
+    if start is not None:
+        take_over(network, run.classes, start)
+    network = network.to(device)
     average = copy.deepcopy(network)
     moving = MovingAverage(average)
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
@@ -121,13 +130,20 @@ def train(
 def _validate(
     average: nn.Module, validation: Sequence[LabelledImage], run: RunConfig, device: torch.device
 ) -> Row:
-    """Return the averaged network's accuracy; in a balanced run also the classes' mean recall."""
+    """Return the averaged network's accuracy; in a balanced run also the mean recall.
+
+    It is the mean over the classes, or over the classes of each microscope, as they are drawn.
+    """
     labels, logits = predict(average, validation, run.network, device)
     right = logits.argmax(1) == labels
     row = {"validation_accuracy": float(right.mean())}
     if run.training.balance != "none":
-        recalls = [float(right[labels == label].mean()) for label in np.unique(labels)]
-        row["validation_recall"] = float(np.mean(recalls))
+        by_domain = run.training.balance == "domains"
+        found: dict[tuple[int, str], list[bool]] = {}
+        for label, entry, is_right in zip(labels.tolist(), validation, right, strict=True):
+            kind = (label, entry.domain if by_domain else "")
+            found.setdefault(kind, []).append(bool(is_right))
+        row["validation_recall"] = float(np.mean([np.mean(of_kind) for of_kind in found.values()]))
     return row
 
 
@@ -176,7 +192,8 @@ class _EpochTrainer:
         self.cached = cached
         self.device = device
         self.report = report
-        self.steps = -(-len(cached) // run.training.batch)
+        self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
+        self.augmentation = _augmentation(run, cached)
         self.weights: Tensor | None = None
         if run.training.balance == "loss":
             self.weights = class_weights([entry.label for entry in cached], len(run.classes))
@@ -202,13 +219,17 @@ class _EpochTrainer:
             state.epoch,
             channels=self.run.network.channels,
             vary_look=not settling,
-            balanced=training.balance == "sampling",
+            balance=training.balance,
+            count=training.images_per_epoch,
+            augmentation=self.augmentation,
         )
         for index, (views, labels) in enumerate(batches):
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
             cycle = restarted_rate if start else learning_rate
             rate = cycle(training.peak_rate, progress)
-            set_temperature(state.network, 1.0 if start else temperature(progress))
+            # A network that was trained has seen the fall of τ.
+            is_fresh = start == 0 and self.run.started_from is None
+            set_temperature(state.network, temperature(progress) if is_fresh else 1.0)
             images = to_input(views, self.device)
             loss, right = _step(state, rate, images, torch.from_numpy(labels), self.weights)
             if not math.isfinite(loss):
@@ -230,6 +251,12 @@ class _EpochTrainer:
             "learning_rate": rate,
             "seconds": time.monotonic() - began,
         }
+
+
+def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Standard | Looks:
+    if run.training.augment == "standard":
+        return Standard(cached)
+    return Looks(cached, run.training.augment_shares)
 
 
 def class_weights(labels: Sequence[int], classes: int) -> Tensor:
