@@ -218,16 +218,12 @@ def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
 
 
 def _nuclei(density: Map, red: RedStain, diameter: float, smallest: float) -> list[Nucleus]:
-    nuclei = find_nuclei(_smooth(red.excess(density), diameter), diameter, red.spread, smallest)
+    nuclei = find_nuclei(density, red, diameter, smallest)
     if not nuclei and red.doubtful:
         # Nothing but nuclei: what was taken for red cells is what is looked for.
         red = red.of_nuclei()
-        nuclei = find_nuclei(_smooth(red.excess(density), diameter), diameter, red.spread, smallest)
+        nuclei = find_nuclei(density, red, diameter, smallest)
     return nuclei
-
-
-def _smooth(excess: Map, diameter: float) -> Map:
-    return np.asarray(cv2.GaussianBlur(excess, (0, 0), max(0.3, 0.04 * diameter)), np.float32)
 
 
 def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
