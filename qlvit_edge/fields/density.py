@@ -125,8 +125,8 @@ def optical_density(image: NDArray[np.uint8]) -> Map:
     Returns:
         (H, W, 3) float32, log10 of background over light, 0 to 2.
     """
-    light = cv2.GaussianBlur(image, (0, 0), 1.0)
-    brightest = cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2])
+    light = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), np.uint8)
+    brightest = np.asarray(cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2]), np.uint8)
     dark = brightest <= DARKEST_LIT * _level(brightest, None, BACKGROUND_SHARE)
     lit = None if not dark.any() else np.asarray(~dark, np.uint8)
     levels = np.arange(256, dtype=np.float64)
@@ -172,7 +172,9 @@ def red_stain(density: Map) -> RedStain | None:
     red, green, blue_too = (float(value) for value in np.median(pixels[stained][kept], axis=0))
     index = red_green[kept] / usual - BLUE_WEIGHT * blue[kept] / usual_blue
     low, middle = (float(value) for value in np.percentile(index, (5, 50)))
-    return RedStain(usual, usual_blue, limit, middle, middle - low, doubtful, (red, green, blue_too))
+    return RedStain(
+        usual, usual_blue, limit, middle, middle - low, doubtful, (red, green, blue_too)
+    )
 
 
 def stained_from(total: Map) -> float | None:
@@ -207,7 +209,7 @@ def stained_from(total: Map) -> float | None:
 
 
 def _division(histogram: NDArray[np.float64]) -> tuple[float, int]:
-    """Otsu's best division: variance between the parts over all variance, and the last bin below."""
+    """Otsu's best division: variance between its parts over all of it, the last bin below."""
     bins = np.arange(histogram.size)
     below = np.cumsum(histogram)[:-1]
     moment = np.cumsum(histogram * bins)

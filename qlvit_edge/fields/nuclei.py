@@ -45,10 +45,10 @@ GAP_OF_LOBES = 0.5
 LARGEST_LOBED = (2.15, 2.2)
 """Longest side (diameters) and area (discs) of a nucleus of several lobes."""
 
-LEAST_TURN = 13.0
+LEAST_TURN = 11.0
 """Degrees by which the colour of a nucleus is turned from that of red cells, at least."""
 
-SURE_OF_ANY_COLOUR = 3.5
+SURE_OF_ANY_COLOUR = 2.5
 """Excess from which a nucleus is one whatever its colour: no red cells lie that deep."""
 
 MOST_REGIONS = 400
@@ -123,7 +123,8 @@ def _outlined(excess: Map, diameter: float, spread: float) -> NDArray[np.uint8]:
     strongest = float(cv2.blur(excess, (lobe, lobe)).max())
     sure = max(float(np.clip(SURE_SPREADS * spread, *SURE)), SHARE_OF_STRONGEST * strongest)
     lowest = LOWEST_OUTLINE * min(sure, SURE[1])
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(np.asarray(excess > sure, np.uint8))
+    certain = np.asarray(excess > sure, np.uint8)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(certain)
     mask = np.zeros(excess.shape, np.uint8)
     room = int(0.5 * diameter)
     speck = 0.03 * np.pi / 4 * diameter**2
