@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -37,7 +38,13 @@ def overlap(cell: Cell, box: tuple[int, int, int, int]) -> float:
 def assert_finds_annotated(image: Image, name: str, *, least: float = 0.45) -> None:
     scale = 640 / image.shape[1]
     cells = [
-        Cell(*(round(v * scale) for v in (c.x, c.y, c.width, c.height)), area=c.area)
+        replace(
+            c,
+            x=round(c.x * scale),
+            y=round(c.y * scale),
+            width=round(c.width * scale),
+            height=round(c.height * scale),
+        )
         for c in find_cells(image)
     ]
     assert len(cells) == len(ANNOTATED[name])
