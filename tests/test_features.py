@@ -269,7 +269,7 @@ def test_a_guard_of_the_file_s_own_outputs_judges_its_answers(
         ({"feature_scale": 1 + 2**-20}, "its guard judges features of scale"),
         ({"feature_zero_point": -127}, "its guard judges features of scale 1, zero point -127"),
         ({"logit_scale": 1.0}, "its guard judges logits of scale 1"),
-        ({"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]}, "cells of a class that the file does not know"),
+        ({"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]}, "a class that the file does not"),
         ({"appearance": [f"measure {n}" for n in range(10)]}, "its guard wants 'measure 0'"),
     ],
 )
