@@ -7,13 +7,14 @@ other runs is the package's crops, whatever their classes are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from qlvit_edge import bundled
-from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.data.folder import scan
-from qlvit_edge.modelfile.metadata import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import BUNDLED_CROPS, Checkpoint
 
@@ -31,7 +32,7 @@ def golden_images(checkpoint: Checkpoint) -> tuple[Path, str]:
 
 
 def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
-    """Make the pairs of a graph, logits by NumPy in both arithmetics.
+    """Make the pairs of a graph, logits and features by NumPy in both arithmetics.
 
     Where the folder's class is none of the model's, the label is the model's own answer: such
     a pair still tells whether a device computes the same bytes.
@@ -51,13 +52,23 @@ def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
         for image in own[:PER_CLASS]:
             view = load(image.path, network.input_size, network.channels)
             inputs = {graph.inputs[0].name: view[None]}
-            logits, by_xnnpack = (
-                run_reference(graph, inputs, arithmetic=arithmetic)[graph.outputs[0].name][0]
-                for arithmetic in ARITHMETICS
+            (logits, features), by_xnnpack = (
+                _outputs(graph, inputs, arithmetic) for arithmetic in ARITHMETICS
             )
             label, source = name, origin
             if name not in labels:
                 label = labels[int(logits.argmax())]
                 source = f"{origin}; label: the model's own answer"
-            pairs.append(GoldenPair.of(view, logits, by_xnnpack, label, source))
+            pairs.append(
+                GoldenPair.of(
+                    view, logits, by_xnnpack[0], label, source,
+                    features=features, xnnpack_features=by_xnnpack[1],
+                )
+            )  # fmt: skip
     return pairs[:MOST_GOLDEN_PAIRS]
+
+
+def _outputs(graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic) -> list[Array]:
+    """Run one image; returns logits and features."""
+    values = run_reference(graph, inputs, arithmetic=arithmetic)
+    return [values[tensor.name][0] for tensor in graph.outputs]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.choices import Verdict
 from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
@@ -28,16 +29,17 @@ from qlvit_edge.inference.pictures import rgb8, several
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.inference.trial import require_tried
 from qlvit_edge.modelfile.chain import metadata_in
+from qlvit_edge.modelfile.ends import require_shapes
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import preprocess, recipe
 
-Verdict = Literal["accepted", "uncertain"]
 Picture = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[Any] | object
 """What `Classifier.classify` takes; see there."""
 
 _INPUT_TYPES = (np.uint8, np.int8, np.int16, np.float32)
 _OUTPUT_TYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32)
+_INT8 = np.dtype(np.int8)
 
 ACCEPT_AT = 0.8
 """A label is accepted when its probability is at least this."""
@@ -54,12 +56,15 @@ class Classification:
         verdict: ``"accepted"`` where the probability reaches the classifier's threshold,
             else ``"uncertain"``. A cell of a kind that the model was never shown can be
             accepted all the same: see the model's card.
+        features: the int8 features (width,) that the answer was made of; None of a file that
+            does not give them (before format 3).
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
     verdict: Verdict
+    features: NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
 
 
 class Classifier(Closing):
@@ -233,8 +238,8 @@ class Classifier(Closing):
         expected = (*self.metadata.input_size, self.metadata.channels)
         if getattr(pixels, "shape", None) != expected or pixels.dtype != np.uint8:
             raise DataError("image", f"not uint8 of shape {expected}", "give it to `classify`")
-        output = self._interpreter.invoke(as_input(pixels, self._interpreter.input))
-        logits = self._interpreter.output.dequantise(output)[0]
+        outputs = self._interpreter.invoke_all(as_input(pixels, self._interpreter.input))
+        logits = self._interpreter.output.dequantise(outputs[0])[0]
         if not np.isfinite(logits).all():
             path, _, _ = self._again
             raise DeviceError(path, "it answers with no finite number", "convert the model again")
@@ -246,6 +251,7 @@ class Classifier(Closing):
             probability=probability,
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
             verdict="accepted" if probability >= self.accept_at else "uncertain",
+            features=outputs[1].reshape(-1) if len(outputs) > 1 else None,
         )
 
     def restart(self) -> None:
@@ -285,21 +291,23 @@ def _require_preprocessing(path: Path, metadata: ModelMetadata) -> None:
 
 
 def _require_classes(path: Path, metadata: ModelMetadata, model: LoadedModel) -> None:
-    """Refuse a file whose input or output is not what its metadata describe."""
-    taken = (1, *metadata.input_size, metadata.channels)
-    given = (1, len(metadata.labels))
-    if model.input.shape == taken and model.output.shape == given:
-        types = (model.input.dtype, model.output.dtype)
-        if types[0] in _INPUT_TYPES and types[1] in _OUTPUT_TYPES:
-            return
-        finding = f"its input and output are {types[0]} and {types[1]}"
-    else:
-        finding = (
-            f"its input and output are {model.input.shape} and {model.output.shape}, not {taken} "
-            f"and {given} as it says"
+    """Refuse a file whose input or outputs the runtime has otherwise than its metadata say."""
+    try:
+        require_shapes(
+            [tensor.shape for tensor in (model.input, *model.outputs)],
+            image=(*metadata.input_size, metadata.channels),
+            classes=len(metadata.labels),
+            features=metadata.features,
+            subject=path,
         )
-    model.close()
-    raise ModelFileError(path, finding, "convert the model again")
+        types = [tensor.dtype for tensor in (model.input, *model.outputs)]
+        if types[0] in _INPUT_TYPES and types[1] in _OUTPUT_TYPES and set(types[2:]) <= {_INT8}:
+            return
+        finding = f"its input and outputs are {', '.join(map(str, types))}"
+        raise ModelFileError(path, finding, "convert the model again")
+    except ModelFileError:
+        model.close()
+        raise
 
 
 def _reopen(path: Path, digest: str, settings: dict[str, Any]) -> Classifier:

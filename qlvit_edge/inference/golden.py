@@ -1,9 +1,10 @@
 """Golden pairs of a model file against what this device computes.
 
-A pair holds an input and the logits of both proved arithmetics. The kernels that run must give
-those of their own arithmetic, all of them: nearly equal is unequal. About kernels without a
-proved arithmetic (builtin ones, XNNPACK in `tflite-runtime`) nothing is claimed: what they give
-is counted against the logits of the reference kernels and is no verdict.
+A pair holds an input and the outputs of both proved arithmetics: logits, and from format 3 on the
+features that they are made of. The kernels that run must give those of their own arithmetic, all
+of them: nearly equal is unequal. About kernels without a proved arithmetic (builtin ones, XNNPACK
+in `tflite-runtime`) nothing is claimed: what they give is counted against the outputs of the
+reference kernels and is no verdict.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class GoldenReport:
             where none was compared.
         reason: why none was compared or why they need not be equal; None otherwise.
         equal: pairs that are equal to the byte; None where none was compared, as are the rest.
-        values_that_differ: logits.
-        largest_difference: of a logit, in steps of the output.
+        values_that_differ: logits and features.
+        largest_difference: of one of them, in steps of its output.
     """
 
     pairs: int
@@ -59,7 +60,7 @@ class GoldenReport:
         text = f"{self.equal} of {self.compared} golden pairs equal to the byte"
         if self.largest_difference:
             text += (
-                f" (logits that differ: {self.values_that_differ}, by at most "
+                f" (values that differ: {self.values_that_differ}, by at most "
                 f"{self.largest_difference} LSB)"
             )
         if not self.must_be_equal:
@@ -84,7 +85,7 @@ class GoldenReport:
 def compare_golden(
     metadata: ModelMetadata | None, interpreter: Interpreter | ChainInterpreter
 ) -> GoldenReport:
-    """Run every pair's image on the loaded kernels and compare the logits.
+    """Run every pair's image on the loaded kernels and compare all outputs.
 
     Args:
         metadata: what the file says about itself; None when another tool wrote it.
@@ -97,16 +98,16 @@ def compare_golden(
     if metadata is None or not metadata.golden:
         return GoldenReport(0, False, 0, reason="the file holds none")
     pairs = metadata.golden
-    if interpreter.output.dtype != np.int8:
+    if any(output.dtype != np.int8 for output in interpreter.outputs):
         return GoldenReport(len(pairs), False, 0, reason="the model's output is not int8")
     reason = _no_claim(metadata, interpreter.arithmetic)
     named = interpreter.arithmetic.name if reason is None else None
     differences = []
     for pair in pairs:
-        recorded = pair.xnnpack_logits if named == "xnnpack" else pair.logits
+        recorded = np.concatenate(pair.recorded(xnnpack=named == "xnnpack"))
         image = as_input(pair.image(metadata.channels), interpreter.input)
-        logits = interpreter.invoke(image)[0].astype(np.int64)
-        differences.append(np.abs(logits - np.array(recorded, np.int64)))
+        given = np.concatenate([output.ravel() for output in interpreter.invoke_all(image)])
+        differences.append(np.abs(given.astype(np.int64) - recorded))
     equal = sum(not difference.any() for difference in differences)
     return GoldenReport(
         pairs=len(pairs),

@@ -1,0 +1,195 @@
+"""The verdict on one answer, from the model's int8 outputs and a few measures of its input.
+
+Everything that is compared is an integer, or the quotient of two, so that the verdict is the same
+on every device. The integers are held as float64, whose sums are exact below 2**53 in whatever
+order a processor adds them: `qlvit_edge.modelfile.guard` bounds them by that.
+
+Distances to known cells are those of Mahalanobis with a precision that all clusters share (Lee et
+al. 2018, "A simple unified framework for detecting out-of-distribution samples"), with one cluster
+per class, domain and view: of the image's appearance alone, which tells another microscope, and
+of the features together with it, which tell another cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.choices import Verdict
+from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Measure, Space
+
+@dataclass(frozen=True)
+class Distances:
+    """How far one cell lies from known ones; squared, in projected units.
+
+    Attributes:
+        image: of the image's appearance, to the nearest cluster.
+        nearest: of features and appearance, to the nearest cluster.
+        own: to the nearest cluster of the class that was answered; of a class without
+            clusters, to the nearest of all.
+        neighbours: to the n-th nearest prototype.
+        group: index of the nearest cluster's group.
+    """
+
+    image: int
+    nearest: int
+    own: int
+    neighbours: int
+    group: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a guard makes of one answer.
+
+    Attributes:
+        verdict: the verdict.
+        reason: why the answer is not accepted, in words; "" where it is.
+        chances: probability of every class (classes,) float64, calibrated.
+        distances: of the cell.
+    """
+
+    verdict: Verdict
+    reason: str
+    chances: NDArray[np.float64]
+    distances: Distances
+
+
+class Judge:
+    """Judges the answers of one model file.
+
+    Attributes:
+        guard: the data.
+        accept_at: smallest probability of an accepted answer.
+    """
+
+    def __init__(self, guard: Guard, accept_at: float | None = None) -> None:
+        """Unpack a guard's tables.
+
+        Args:
+            guard: the data.
+            accept_at: smallest probability of an accepted answer; None: the guard's own.
+        """
+        self.guard = guard
+        self.accept_at = guard.probability if accept_at is None else accept_at
+        self._image, self._cell = Places(guard.image), Places(guard.cell)
+        self._groups = [cluster.group for cluster in guard.clusters]
+        self._prototypes = guard.prototypes.array().astype(np.float64)
+        self._lengths = (self._prototypes**2).sum(1)
+        self._powers = np.array(guard.powers, np.float64)
+        labels = np.array([cluster.label for cluster in guard.clusters])
+        self._of_label = {label: np.flatnonzero(labels == label) for label in set(labels.tolist())}
+
+    def judge(
+        self,
+        logits: NDArray[np.int8],
+        features: NDArray[np.int8],
+        measures: Mapping[str, int],
+    ) -> Judgement:
+        """Judge one answer.
+
+        Args:
+            logits: (classes,) int8, the model's first output.
+            features: (features,) int8, its second.
+            measures: of the network's input, by name; all of the guard's `appearance`.
+        """
+        chances = self.chances(logits)
+        best = int(logits.argmax())
+        distances = self.distances(features, measures, best)
+        verdict, reason = self._verdict(float(chances[best]), distances, measures)
+        return Judgement(verdict, reason, chances, distances)
+
+    def chances(self, logits: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Return the calibrated probabilities (classes,) of int8 logits (classes,)."""
+        powers = self._powers[int(logits.max()) - logits.astype(np.int64)]
+        return np.asarray(powers / powers.sum(), np.float64)
+
+    def distances(
+        self, features: NDArray[np.int8], measures: Mapping[str, int], answer: int
+    ) -> Distances:
+        """Return how far a cell lies from known ones.
+
+        Args:
+            features: the model's second output.
+            measures: see `judge`.
+            answer: index of the class that the model answered.
+        """
+        look = np.array([measures[name] for name in self.guard.appearance], np.float64)
+        in_image = self._image.to_means(self._image.project(look))
+        place = self._cell.project(np.concatenate((features, look)))
+        in_cell = self._cell.to_means(place)
+        nearest = int(in_cell.argmin())
+        own = self._of_label.get(answer)
+        to_prototypes = self._lengths - 2.0 * (self._prototypes @ place) + place @ place
+        rank = self.guard.neighbours - 1
+        return Distances(
+            image=int(in_image.min()),
+            nearest=int(in_cell[nearest]),
+            own=int(in_cell[nearest] if own is None else in_cell[own].min()),
+            neighbours=int(np.partition(to_prototypes, rank)[rank]),
+            group=self._groups[nearest],
+        )
+
+    def group_of(self, distances: Distances) -> Group:
+        """Return the known cells that are nearest."""
+        return self.guard.groups[distances.group]
+
+    def _verdict(
+        self, probability: float, distances: Distances, measures: Mapping[str, int]
+    ) -> tuple[Verdict, str]:
+        group = self.group_of(distances)
+        for measure in self.guard.measures:
+            if unfit := _unfit(measure, measures.get(measure.name)):
+                return "abstained", unfit
+        if distances.image > group.image:
+            return "foreign image", _times("stain, light and detail", distances.image, group.image)
+        if distances.nearest > group.nearest:
+            return "unknown cell", _times("features", distances.nearest, group.nearest)
+        if distances.neighbours > group.neighbours:
+            return "unknown cell", _times("similar cells", distances.neighbours, group.neighbours)
+        if distances.own > group.own:
+            return "unknown cell", _times("cells of this class", distances.own, group.own)
+        if probability < self.accept_at:
+            return "uncertain", f"probability {probability:.1%}, accepted from {self.accept_at:.1%}"
+        return "accepted", ""
+
+
+class Places:
+    """A space's tables as exact floats."""
+
+    def __init__(self, space: Space) -> None:
+        """Unpack them."""
+        self._projection = space.projection.array().astype(np.float64)
+        self._step = 0.5**space.shift
+        self._means = space.means.array().astype(np.float64)
+        self._lengths = (self._means**2).sum(1)
+
+    def project(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the place (k,) of a vector (n,), both integers as float64."""
+        place = np.floor((self._projection @ vector) * self._step)
+        return np.asarray(np.minimum(np.maximum(place, -LARGEST), LARGEST))
+
+    def to_means(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squared distances (clusters,) of a place (k,) to the means."""
+        squared = self._lengths - 2.0 * (self._means @ place) + place @ place
+        return np.asarray(squared)
+
+
+def _unfit(measure: Measure, value: int | None) -> str:
+    """Say why an image is not fit to be judged by a measure; "" where it is."""
+    if value is None:
+        return ""
+    if measure.fit_low is not None and value < measure.fit_low:
+        return f"{measure.name} {value}, judged from {measure.fit_low:g}"
+    if measure.fit_high is not None and value > measure.fit_high:
+        return f"{measure.name} {value}, judged up to {measure.fit_high:g}"
+    return ""
+
+
+def _times(what: str, squared: int, limit: int) -> str:
+    """Say how far beyond a limit a squared distance is."""
+    ratio = (squared / limit) ** 0.5 if limit else float("inf")
+    return f"{what}: {ratio:.2f} times the distance that known cells have at most"
