@@ -40,6 +40,7 @@ from qlvit_edge.bundled import resolve_run
 from qlvit_edge.choices import AUGMENT_PARTS
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.files import write_json, write_text
+from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 
@@ -144,8 +145,8 @@ class Comparison:
         seeds = len(tables.distinct(self.rows, "seed"))
         yield (
             f"{effort['size']}, {effort['steps']} steps of {effort['batch']} images, up to "
-            f"{effort['most'] or 'all'} images per class and microscope, {seeds} seeds: percent, "
-            "median (range)."
+            f"{effort['most'] or 'all'} images per class and microscope, {counted(seeds, 'seed')}: "
+            "percent, median (range)."
         )
         for table in (tables.main_table, tables.risk_table, tables.change_table):
             yield ""
