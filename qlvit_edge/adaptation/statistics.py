@@ -92,7 +92,9 @@ class _Collector:
         else:
             first = x.double()
             second = first.square()
-        weights = self.batch_weights.double()[:, None]
+        # Attention heads that share a layer stand side by side in the batch.
+        heads = len(first) // len(self.batch_weights)
+        weights = self.batch_weights.double().repeat_interleave(heads)[:, None]
         total = float(weights.sum())
         sums = (weights * first).sum(0), (weights * second).sum(0)
         self.total += total
