@@ -33,14 +33,16 @@ from qlvit_edge.modelfile.guard import (
     Guard,
     GuardFile,
     Measure,
+    load_guard,
 )
+from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 REJECTED = 0.05
 """Share of held-out known cells that a guard may reject, where nothing else is asked for."""
 
-LEAST_HELD_OUT = 60
-"""Held-out answers of known class below which no limit could be set."""
+LEAST_HELD_OUT = 40
+"""Held-out images of known class below which no limit could be set at a rate of a few percent."""
 
 VIEWS = 2
 """Answers per image."""
@@ -74,16 +76,12 @@ def make_guard(
         CalibrationError: too few images are held out.
         DataError: an image does not decode.
     """
+    if finding := too_few(held_out):
+        raise CalibrationError(checkpoint.folder, finding, "hold out more images")
     network = IntegerNetwork(checkpoint, calibration)
     known = network.answers(training, advance)
     unseen = network.answers(held_out, advance)
     labelled = [answer for answer in unseen if answer.label != UNKNOWN]
-    if len(labelled) < LEAST_HELD_OUT:
-        raise CalibrationError(
-            checkpoint.folder,
-            f"{len(held_out)} images are held out, too few to set the guard's limits",
-            f"train with a validation share that leaves {LEAST_HELD_OUT // 2} or more",
-        )
     return fit_guard(
         network, known, labelled, data=data, rate=rate, split=checkpoint.run.split_fingerprint
     )
@@ -113,9 +111,13 @@ def fit_guard(
     logits = np.stack([answer.logits for answer in unseen]).astype(np.float64) * network.logit_scale
     temperature = best_temperature(logits, labels)
     measures = [Measure(name=name) for name in APPEARANCE]
-    open_guard = _assemble(network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING)
-    judged = judge_all(Judge(open_guard), unseen)
-    groups, probability = set_limits(judged, layout.groups, measures, rate)
+    open_guard = _assemble(
+        network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING
+    )
+    judge = Judge(open_guard)
+    groups, probability = set_limits(
+        judge_all(judge, unseen), judge_all(judge, known), layout.groups, measures, rate
+    )
     limited = _assemble(network, layout, temperature, measures, groups, probability, _NOTHING)
     evidence = _evidence(limited, known, unseen, data=data, rate=rate, split=split)
     return limited.model_copy(update={"evidence": evidence})
@@ -128,6 +130,31 @@ def judge_all(judge: Judge, answers: Sequence[Answer]) -> list[Judged]:
         judgement = judge.judge(answer.logits, answer.features, answer.measures)
         found.append(Judged(answer, judgement.distances, float(judgement.chances.max())))
     return found
+
+
+def too_few(held_out: Sequence[LabelledImage]) -> str:
+    """Say that held-out images are too few to set limits; "" where they are enough."""
+    count = sum(image.label != UNKNOWN for image in held_out)
+    if count >= LEAST_HELD_OUT:
+        return ""
+    return f"{counted(count, 'image')} held out from training, limits need {LEAST_HELD_OUT}"
+
+
+def guard_of(checkpoint: Checkpoint) -> Guard | None:
+    """Return a run's guard; None where it has none.
+
+    Raises:
+        CalibrationError: it is damaged or belongs to other weights or another calibration.
+    """
+    calibration = checkpoint.folder / CALIBRATION_FILE
+    return load_guard(
+        checkpoint.folder / GUARD_FILE, checkpoint.sha256, sha256(calibration.read_bytes())
+    )
+
+
+def remove_guard(checkpoint: Checkpoint) -> None:
+    """Delete a run's guard, which belongs to what was calibrated before."""
+    (checkpoint.folder / GUARD_FILE).unlink(missing_ok=True)
 
 
 def write_guard(checkpoint: Checkpoint, guard: Guard) -> Path:

@@ -24,7 +24,7 @@ SHRINKAGE = 0.01
 UNIT = 256
 """Projected units of one standard deviation."""
 
-MOST_PROTOTYPES = 384
+MOST_PROTOTYPES = 256
 LEAST_CELLS = 2
 """Cells of a class in a group without which it has no cluster there."""
 
@@ -68,7 +68,9 @@ def lay_out(training: Sequence[Answer]) -> Layout:
     if not held:
         raise ValueError("no class has two cells")
     groups = sorted({group for _, group in held})
-    looks = [np.array([list(a.measures.values()) for a in own], np.float64) for own in held.values()]
+    looks = [
+        np.array([list(a.measures.values()) for a in own], np.float64) for own in held.values()
+    ]
     features = [np.array([a.features for a in own], np.float64) for own in held.values()]
     joined = [np.concatenate(pair, axis=1) for pair in zip(features, looks, strict=True)]
     image, _ = _space(looks)
@@ -83,7 +85,7 @@ def lay_out(training: Sequence[Answer]) -> Layout:
         ],
         image=image,
         cell=cell,
-        prototypes=Table.of(np.concatenate(prototypes).astype(np.int32)),
+        prototypes=Table.of(np.clip(np.concatenate(prototypes), -_INT16, _INT16).astype(np.int16)),
     )
 
 
@@ -121,7 +123,7 @@ def _whiten(covariance: NDArray[np.float64]) -> tuple[NDArray[np.int16], int]:
 def _project(
     projection: NDArray[np.int16], shift: int, features: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return places (N, k) of features (N, width): what `qlvit_edge.guard.judge.Places` computes."""
+    """Return places (N, k) of features (N, width), as `qlvit_edge.guard.judge.Places` does."""
     sums = features @ projection.T.astype(np.float64)
     return np.clip(np.floor(sums * 0.5**shift), -LARGEST, LARGEST)
 
@@ -160,7 +162,8 @@ def expected_calibration_error(
     """
     place = np.minimum((chances * bins).astype(int), bins - 1)
     gaps = [
-        abs(float(right[place == n].mean()) - float(chances[place == n].mean())) * int((place == n).sum())
+        abs(float(right[place == n].mean()) - float(chances[place == n].mean()))
+        * int((place == n).sum())
         for n in range(bins)
         if (place == n).any()
     ]

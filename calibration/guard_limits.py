@@ -20,7 +20,7 @@ LEAST_OF_A_GROUP = 40
 FOREIGN = 1.5
 """How many times farther (in distance) than known cells a foreign image lies."""
 
-SHARES = {"distances": 0.6, "probability": 0.4}
+SHARES = {"distances": 0.4, "probability": 0.6}
 """How the rate at which known cells may be rejected is divided; see `docs/guard.md`."""
 
 _ROOM = 0.25
@@ -49,6 +49,7 @@ class Judged:
 
 def set_limits(
     held_out: Sequence[Judged],
+    training: Sequence[Judged],
     groups: Sequence[tuple[str, View]],
     measures: Sequence[Measure],
     rate: float,
@@ -59,13 +60,15 @@ def set_limits(
 
     Args:
         held_out: known cells of sources that training did not see.
+        training: known cells that it saw; they are nearer, but of many more sources, so no limit
+            may be narrower than theirs.
         groups: domain and view of every group.
         measures: of images.
         rate: share of them that may be rejected.
     """
     for_distances = rate * SHARES["distances"]
     made = [
-        _limits_of(number, group, held_out, measures, for_distances)
+        _limits_of(group, _of(held_out, number), _of(training, number), measures, for_distances)
         for number, group in enumerate(groups)
     ]
     inside = [judged for judged in held_out if _within(judged, made[judged.distances.group])]
@@ -79,26 +82,33 @@ def _within(judged: Judged, group: Group) -> bool:
     return all(getattr(judged.distances, name) <= getattr(group, name) for name in _SCORES)
 
 
+def _of(judged: Sequence[Judged], group: int) -> list[Judged]:
+    """Return those whose nearest cluster is of a group; all where these are too few."""
+    own = [one for one in judged if one.distances.group == group]
+    return own if len(own) >= LEAST_OF_A_GROUP else list(judged)
+
+
 def _limits_of(
-    number: int,
     group: tuple[str, View],
     held_out: Sequence[Judged],
+    training: Sequence[Judged],
     measures: Sequence[Measure],
     rate: float,
 ) -> Group:
-    """Set one group's limits so that the share ``rate`` of its held-out cells is beyond one."""
-    own = [judged for judged in held_out if judged.distances.group == number]
-    if len(own) < LEAST_OF_A_GROUP:
-        own = list(held_out)
-    table = np.array([[getattr(j.distances, score) for score in _SCORES] for j in own], np.int64)
-    limits = dict(zip(_SCORES, map(int, _jointly(table, rate)), strict=True))
+    """Set one group's limits so that at most ``rate`` of its held-out cells is beyond one."""
+    both = [
+        _jointly(np.array([[getattr(j.distances, s) for s in _SCORES] for j in judged]), rate)
+        for judged in (held_out, training)
+    ]
+    limits = dict(zip(_SCORES, map(int, np.maximum(*both)), strict=True))
+    known = [*held_out, *training]
     return Group(
         domain=group[0],
         view=group[1],
         **limits,
-        run_image=_highest_median(own, lambda judged: judged.distances.image),
-        run_nearest=_highest_median(own, lambda judged: judged.distances.nearest),
-        bounds=[_bounds(own, measure.name) for measure in measures],
+        run_image=_highest_median(known, lambda judged: judged.distances.image),
+        run_nearest=_highest_median(held_out, lambda judged: judged.distances.nearest),
+        bounds=[_bounds(known, measure.name) for measure in measures],
     )
 
 

@@ -33,6 +33,7 @@ from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
@@ -41,6 +42,9 @@ from qlvit_edge.training.loop import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
+
+# A scale is moved by a few float32 steps where x86-64 and arm64 would round apart.
+_SAME_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def convert(
     progress: Progress,
     target: type[Int8] = Int8,
     graph: Graph | None = None,
+    guard: Guard | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
@@ -116,6 +121,7 @@ def convert(
         progress: makes a progress bar from a description and a total.
         target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
+        guard: that the file judges its answers by; None for a file without one.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -134,9 +140,11 @@ def convert(
     answers = _run_float_network(checkpoint, images, progress)
     sample = proof.sample(judged)
     expected = _judge(checkpoint, bare, answers, progress)
-    golden = golden_pairs(checkpoint, graph)
+    golden = golden_pairs(checkpoint, graph, guard)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
-    metadata = describe(checkpoint, graph, softmax, sample, expected.accuracies, golden, forms)
+    metadata = describe(
+        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard
+    )
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
     tensors, operators = audit.audit(model)

@@ -13,7 +13,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.ends import is_of
 from qlvit_edge.modelfile.golden_pair import GoldenPair
-from qlvit_edge.modelfile.guard import GUARD_FILE, Guard, load_guard
+from qlvit_edge.modelfile.guard import GUARD_FILE, Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms
 from qlvit_edge.preprocess import recipe
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
@@ -27,8 +27,9 @@ def describe(
     accuracies: Accuracies,
     golden: list[GoldenPair],
     forms: TriedForms,
+    guard: Guard | None,
 ) -> ModelMetadata:
-    """Return the metadata of a file, with the guard of the run folder where it has one.
+    """Return the metadata of a file.
 
     Args:
         checkpoint: the trained network.
@@ -38,17 +39,15 @@ def describe(
         accuracies: of the float network and of the file.
         golden: pairs of images and outputs.
         forms: that the arithmetic is one on all processors.
+        guard: that the file judges its answers by; None for a file without one.
 
     Raises:
-        CalibrationError: the run's guard is damaged, or of other weights or another calibration.
         ConversionError: the guard was found on logits or features of other scales.
     """
     run = checkpoint.run
     calibration = sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes())
-    path = checkpoint.folder / GUARD_FILE
-    guard = load_guard(path, checkpoint.sha256, calibration)
     if guard is not None:
-        _require_fit(guard, graph, path)
+        _require_fit(guard, graph, checkpoint.folder / GUARD_FILE)
     return ModelMetadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,

@@ -31,7 +31,7 @@ Form = Literal["text", "csv", "json"]
 
 _ENDINGS: dict[str, Form] = {".csv": "csv", ".json": "json", ".txt": "text"}
 
-DEFAULT_MODEL = "wbc-tiny"
+DEFAULT_MODEL = "blood-nano"
 
 
 @click.command("predict")

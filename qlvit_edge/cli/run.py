@@ -104,7 +104,7 @@ def command(
 
     \b
     Example:
-      qlvit-edge run wbc-nano --camera picamera2 --out results.sqlite
+      qlvit-edge run blood-nano --camera picamera2 --out results.sqlite
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
       sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
     """

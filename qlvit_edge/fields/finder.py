@@ -137,7 +137,9 @@ def search(
         raise ValueError(f"cell_size must be above 0 and at most 1, not {cell_size}")
     short = min(image.shape[:2])
     if cell_size is not None:
-        return _searched(image, Scale(cell_size * short / WHITE_PER_RED, "cell size"), None, smallest)
+        return _searched(
+            image, Scale(cell_size * short / WHITE_PER_RED, "cell size"), None, smallest
+        )
     scale, red = _measured(image)
     if scale is None:
         return Search([], None)

@@ -13,13 +13,15 @@ of the features together with it, which tell another cell.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.choices import Verdict
+from qlvit_edge.choices import VERDICTS, Verdict
+from qlvit_edge.fields.appearance import appearance
 from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Measure, Space
+
 
 @dataclass(frozen=True)
 class Distances:
@@ -50,12 +52,23 @@ class Judgement:
         reason: why the answer is not accepted, in words; "" where it is.
         chances: probability of every class (classes,) float64, calibrated.
         distances: of the cell.
+        measures: of the image, by name.
     """
 
     verdict: Verdict
     reason: str
     chances: NDArray[np.float64]
     distances: Distances
+    measures: Mapping[str, int]
+
+    @property
+    def integers(self) -> list[int]:
+        """All that decides, for golden pairs: place of the verdict, distances, group, chance.
+
+        The chance is that of the answer in 2**-40, rounded down.
+        """
+        chance = int(float(self.chances.max()) * 2.0**40)
+        return [VERDICTS.index(self.verdict), *astuple(self.distances), chance]
 
 
 class Judge:
@@ -75,10 +88,10 @@ class Judge:
         """
         self.guard = guard
         self.accept_at = guard.probability if accept_at is None else accept_at
-        self._image, self._cell = Places(guard.image), Places(guard.cell)
+        self._image = Places(guard.image, guard.image.means.array())
+        known = np.concatenate((guard.cell.means.array(), guard.prototypes.array()))
+        self._cell = Places(guard.cell, known)
         self._groups = [cluster.group for cluster in guard.clusters]
-        self._prototypes = guard.prototypes.array().astype(np.float64)
-        self._lengths = (self._prototypes**2).sum(1)
         self._powers = np.array(guard.powers, np.float64)
         labels = np.array([cluster.label for cluster in guard.clusters])
         self._of_label = {label: np.flatnonzero(labels == label) for label in set(labels.tolist())}
@@ -100,7 +113,19 @@ class Judge:
         best = int(logits.argmax())
         distances = self.distances(features, measures, best)
         verdict, reason = self._verdict(float(chances[best]), distances, measures)
-        return Judgement(verdict, reason, chances, distances)
+        return Judgement(verdict, reason, chances, distances, measures)
+
+    def judge_input(
+        self, logits: NDArray[np.int8], features: NDArray[np.int8], pixels: NDArray[np.uint8]
+    ) -> Judgement:
+        """Judge one answer, measuring the network's input (h, w, channels) uint8 itself.
+
+        Args:
+            logits: the model's first output, int8 of any shape.
+            features: its second.
+            pixels: its input.
+        """
+        return self.judge(logits.reshape(-1), features.reshape(-1), appearance(pixels))
 
     def chances(self, logits: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the calibrated probabilities (classes,) of int8 logits (classes,)."""
@@ -117,19 +142,18 @@ class Judge:
             measures: see `judge`.
             answer: index of the class that the model answered.
         """
-        look = np.array([measures[name] for name in self.guard.appearance], np.float64)
-        in_image = self._image.to_means(self._image.project(look))
-        place = self._cell.project(np.concatenate((features, look)))
-        in_cell = self._cell.to_means(place)
-        nearest = int(in_cell.argmin())
+        look = [measures[name] for name in self.guard.appearance]
+        in_image = self._image.distances(np.array(look, np.float64))
+        in_cell = self._cell.distances(np.array([*features.tolist(), *look], np.float64))
+        clusters = len(self._groups)
+        nearest = int(in_cell[:clusters].argmin())
         own = self._of_label.get(answer)
-        to_prototypes = self._lengths - 2.0 * (self._prototypes @ place) + place @ place
         rank = self.guard.neighbours - 1
         return Distances(
             image=int(in_image.min()),
             nearest=int(in_cell[nearest]),
             own=int(in_cell[nearest] if own is None else in_cell[own].min()),
-            neighbours=int(np.partition(to_prototypes, rank)[rank]),
+            neighbours=int(np.partition(in_cell[clusters:], rank)[rank]),
             group=self._groups[nearest],
         )
 
@@ -152,29 +176,39 @@ class Judge:
             return "unknown cell", _times("similar cells", distances.neighbours, group.neighbours)
         if distances.own > group.own:
             return "unknown cell", _times("cells of this class", distances.own, group.own)
-        if probability < self.accept_at:
-            return "uncertain", f"probability {probability:.1%}, accepted from {self.accept_at:.1%}"
+        return verdict_on(probability, self.accept_at)
+
+
+def verdict_on(probability: float, accept_at: float) -> tuple[Verdict, str]:
+    """Return verdict and reason where nothing but the probability counts."""
+    if probability >= accept_at:
         return "accepted", ""
+    return "uncertain", f"probability {probability:.1%}, accepted from {accept_at:.1%}"
 
 
 class Places:
-    """A space's tables as exact floats."""
+    """A space's projection and places in it, as exact floats."""
 
-    def __init__(self, space: Space) -> None:
-        """Unpack them."""
-        self._projection = space.projection.array().astype(np.float64)
-        self._step = 0.5**space.shift
-        self._means = space.means.array().astype(np.float64)
-        self._lengths = (self._means**2).sum(1)
+    def __init__(self, space: Space, known: NDArray[np.int64]) -> None:
+        """Unpack a space.
 
-    def project(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the place (k,) of a vector (n,), both integers as float64."""
-        place = np.floor((self._projection @ vector) * self._step)
-        return np.asarray(np.minimum(np.maximum(place, -LARGEST), LARGEST))
+        Args:
+            space: the projection.
+            known: places (n, k) that distances are taken to.
+        """
+        # The step is a power of two: multiplying by it is exact, before the sum as after.
+        self._projection = space.projection.array().astype(np.float64) * 0.5**space.shift
+        self._known = -2.0 * known.astype(np.float64)
+        self._lengths = (known.astype(np.float64) ** 2).sum(1)
 
-    def to_means(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the squared distances (clusters,) of a place (k,) to the means."""
-        squared = self._lengths - 2.0 * (self._means @ place) + place @ place
+    def distances(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squared distances (n,) of a vector of integers to the known places."""
+        place = np.floor(self._projection @ vector)
+        np.minimum(place, LARGEST, out=place)
+        np.maximum(place, -LARGEST, out=place)
+        squared = self._known @ place
+        squared += self._lengths
+        squared += place @ place
         return np.asarray(squared)
 
 

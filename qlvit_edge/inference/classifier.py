@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qlvit_edge.choices import Verdict
 from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
+from qlvit_edge.guard.judge import Judge, Judgement, verdict_on
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
 from qlvit_edge.inference.chain import open_model
@@ -42,7 +43,7 @@ _OUTPUT_TYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32)
 _INT8 = np.dtype(np.int8)
 
 ACCEPT_AT = 0.8
-"""A label is accepted when its probability is at least this."""
+"""Smallest probability of an accepted answer, of a file that has no guard of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,11 @@ class Classification:
         label: the most probable class.
         probability: its probability.
         probabilities: probability of every class, in the model's order; they add up to 1.
-        verdict: ``"accepted"`` where the probability reaches the classifier's threshold,
-            else ``"uncertain"``. A cell of a kind that the model was never shown can be
-            accepted all the same: see the model's card.
+        verdict: ``"accepted"``, or why not; see `qlvit_edge.choices.VERDICTS`. A file without
+            a guard knows only ``"uncertain"`` besides: where the probability does not reach the
+            classifier's threshold. It accepts cells of kinds that it was never shown.
+        reason: why the answer is not accepted, in words; "" where it is.
+        judgement: what the file's guard found; None of a file without one.
         features: the int8 features (width,) that the answer was made of; None of a file that
             does not give them (before format 3).
     """
@@ -64,6 +67,8 @@ class Classification:
     probability: float
     probabilities: dict[str, float]
     verdict: Verdict
+    reason: str = ""
+    judgement: Judgement | None = field(default=None, repr=False, compare=False)
     features: NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
 
 
@@ -79,7 +84,8 @@ class Classifier(Closing):
         sha256: hash of the model file.
         kernels_used: which kernels really run, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator.
-        accept_at: the probability from which a label is accepted.
+        accept_at: smallest probability of an accepted answer.
+        guarded: whether the file has a guard that judges its answers.
         isolated: whether the model runs in a process of its own.
     """
 
@@ -90,7 +96,7 @@ class Classifier(Closing):
         kernels: Kernels | str = Kernels.AUTO,
         runtime: Runtime = "litert",
         threads: int = 1,
-        accept_at: float = ACCEPT_AT,
+        accept_at: float | None = None,
         delegate: str | None = None,
         isolated: bool = True,
         allowance: Allowance | None = None,
@@ -99,11 +105,12 @@ class Classifier(Closing):
 
         Args:
             model: path of a .tflite file or a chain made by `qlvit-edge convert`, or the
-                name of a bundled model such as ``"wbc-nano"``.
+                name of a bundled model such as ``"blood-nano"``.
             kernels: ``"auto"``, ``"builtin"`` or ``"reference"``.
             runtime: ``"litert"`` or ``"tflite-runtime"``.
             threads: number of threads.
-            accept_at: probability from which a label is accepted, 0 to 1.
+            accept_at: smallest probability of an accepted answer, 0 to 1; None: that of the
+                file's guard, or `ACCEPT_AT` where it has none. A guard's other limits stay.
             delegate: library that runs a chain's segments on an Edge TPU, such as
                 ``"libedgetpu.so.1"``. Never tried on hardware.
             isolated: run the model in a process of its own, which alone ends if the model
@@ -120,7 +127,7 @@ class Classifier(Closing):
         """
         from qlvit_edge.bundled import resolve_model
 
-        if not 0 <= accept_at <= 1:
+        if accept_at is not None and not 0 <= accept_at <= 1:
             raise ValueError(f"accept_at must be between 0 and 1, not {accept_at}")
         path = resolve_model(model)
         content = read_bytes(path)
@@ -134,6 +141,10 @@ class Classifier(Closing):
         _require_preprocessing(path, metadata)
         self.metadata = metadata
         self.sha256 = sha256(content)
+        self._judge = None if metadata.guard is None else Judge(metadata.guard, accept_at)
+        self.guarded = self._judge is not None
+        if accept_at is None:
+            accept_at = ACCEPT_AT if metadata.guard is None else metadata.guard.probability
         self.accept_at = accept_at
         self.isolated = isolated
         settings: dict[str, Any] = {
@@ -243,14 +254,23 @@ class Classifier(Closing):
         if not np.isfinite(logits).all():
             path, _, _ = self._again
             raise DeviceError(path, "it answers with no finite number", "convert the model again")
-        chances = softmax(logits)
-        best = int(chances.argmax())
+        judgement = None
+        if self._judge is not None:
+            judgement = self._judge.judge_input(outputs[0], outputs[1], pixels)
+        chances = softmax(logits) if judgement is None else judgement.chances
+        best = int(logits.argmax())
         probability = float(chances[best])
+        if judgement is None:
+            verdict, reason = verdict_on(probability, self.accept_at)
+        else:
+            verdict, reason = judgement.verdict, judgement.reason
         return Classification(
             label=self.labels[best],
             probability=probability,
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
-            verdict="accepted" if probability >= self.accept_at else "uncertain",
+            verdict=verdict,
+            reason=reason,
+            judgement=judgement,
             features=outputs[1].reshape(-1) if len(outputs) > 1 else None,
         )
 
@@ -301,7 +321,8 @@ def _require_classes(path: Path, metadata: ModelMetadata, model: LoadedModel) ->
             subject=path,
         )
         types = [tensor.dtype for tensor in (model.input, *model.outputs)]
-        if types[0] in _INPUT_TYPES and types[1] in _OUTPUT_TYPES and set(types[2:]) <= {_INT8}:
+        judged = _OUTPUT_TYPES if metadata.guard is None else (np.int8,)
+        if types[0] in _INPUT_TYPES and types[1] in judged and set(types[2:]) <= {_INT8}:
             return
         finding = f"its input and outputs are {', '.join(map(str, types))}"
         raise ModelFileError(path, finding, "convert the model again")

@@ -1,7 +1,7 @@
 """Golden pairs of a model file against what this device computes.
 
 A pair holds an input and the outputs of both proved arithmetics: logits, and from format 3 on the
-features that they are made of. The kernels that run must give those of their own arithmetic, all
+features that they are made of, with what the file's guard makes of both. The kernels that run must give those of their own arithmetic, all
 of them: nearly equal is unequal. About kernels without a proved arithmetic (builtin ones, XNNPACK
 in `tflite-runtime`) nothing is claimed: what they give is counted against the outputs of the
 reference kernels and is no verdict.
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qlvit_edge.guard.judge import Judge
 from qlvit_edge.inference.arithmetic import Arithmetic, ArithmeticName
 from qlvit_edge.inference.chain import ChainInterpreter
 from qlvit_edge.inference.interpreter import Interpreter
@@ -39,7 +40,9 @@ class GoldenReport:
         reason: why none was compared or why they need not be equal; None otherwise.
         equal: pairs that are equal to the byte; None where none was compared, as are the rest.
         values_that_differ: logits and features.
-        largest_difference: of one of them, in steps of its output.
+        judgements_that_differ: pairs of which the guard makes something else; None where none
+            was compared or the file has no guard.
+        largest_difference: of a logit or feature, in steps of its output.
     """
 
     pairs: int
@@ -51,6 +54,7 @@ class GoldenReport:
     equal: int | None = None
     values_that_differ: int | None = None
     largest_difference: int | None = None
+    judgements_that_differ: int | None = None
 
     @property
     def sentence(self) -> str:
@@ -63,6 +67,8 @@ class GoldenReport:
                 f" (values that differ: {self.values_that_differ}, by at most "
                 f"{self.largest_difference} LSB)"
             )
+        if self.judgements_that_differ:
+            text += f" (verdicts or distances that differ: {self.judgements_that_differ})"
         if not self.must_be_equal:
             return f"{text}; none must be: {self.reason}."
         kernels = _KERNELS[self.arithmetic]
@@ -102,13 +108,22 @@ def compare_golden(
         return GoldenReport(len(pairs), False, 0, reason="the model's output is not int8")
     reason = _no_claim(metadata, interpreter.arithmetic)
     named = interpreter.arithmetic.name if reason is None else None
-    differences = []
+    judge = None if metadata.guard is None else Judge(metadata.guard)
+    xnnpack = named == "xnnpack"
+    differences, judged_alike = [], []
     for pair in pairs:
-        recorded = np.concatenate(pair.recorded(xnnpack=named == "xnnpack"))
-        image = as_input(pair.image(metadata.channels), interpreter.input)
-        given = np.concatenate([output.ravel() for output in interpreter.invoke_all(image)])
-        differences.append(np.abs(given.astype(np.int64) - recorded))
-    equal = sum(not difference.any() for difference in differences)
+        pixels = pair.image(metadata.channels)
+        outputs = interpreter.invoke_all(as_input(pixels, interpreter.input))
+        given = [output.reshape(-1).astype(np.int64) for output in outputs]
+        recorded = np.concatenate(pair.recorded(xnnpack=xnnpack))
+        differences.append(np.abs(np.concatenate(given) - recorded))
+        judged = None if judge is None else judge.judge_input(*outputs, pixels)
+        judged_alike.append(judged is None or judged.integers == pair.judged(xnnpack=xnnpack))
+    same = [
+        alike and not difference.any()
+        for alike, difference in zip(judged_alike, differences, strict=True)
+    ]
+    equal = sum(same)
     return GoldenReport(
         pairs=len(pairs),
         must_be_equal=reason is None,
@@ -119,6 +134,7 @@ def compare_golden(
         equal=equal,
         values_that_differ=int(sum((difference > 0).sum() for difference in differences)),
         largest_difference=max(int(difference.max()) for difference in differences),
+        judgements_that_differ=None if judge is None else judged_alike.count(False),
     )
 
 

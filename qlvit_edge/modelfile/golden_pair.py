@@ -22,7 +22,12 @@ from qlvit_edge.errors import DataError, ModelFileError
 # Golden pairs of the paper's 224 pixels are about 100 KiB each.
 MOST_GOLDEN_PAIRS = 64
 
+_Judged = Annotated[int, Field(ge=0, le=1 << 53)]
 _Int8 = Annotated[int, Field(ge=-128, le=127)]
+
+
+_LATER = ("features", "xnnpack_features", "judgement", "xnnpack_judgement")
+"""Fields that older files do not have."""
 
 
 class GoldenPair(BaseModel):
@@ -36,6 +41,10 @@ class GoldenPair(BaseModel):
         features: the int8 features of the reference kernels; None before format 3 (the field is
             then left out of the file), as the next one.
         xnnpack_features: those of XNNPACK's arithmetic.
+        judgement: what the guard makes of the outputs of the reference kernels, as
+            `qlvit_edge.guard.judge.Judgement.integers` has it; None where the file has no guard
+            (and left out of it), as the next one.
+        xnnpack_judgement: of those of XNNPACK's arithmetic.
         label: the image's true class.
         source: where the image is from, with its licence (MIT images only).
     """
@@ -47,6 +56,8 @@ class GoldenPair(BaseModel):
     xnnpack_logits: list[_Int8] | None = None
     features: list[_Int8] | None = None
     xnnpack_features: list[_Int8] | None = None
+    judgement: list[_Judged] | None = None
+    xnnpack_judgement: list[_Judged] | None = None
     label: str
     source: str
 
@@ -61,6 +72,8 @@ class GoldenPair(BaseModel):
         *,
         features: NDArray[np.int8] | None = None,
         xnnpack_features: NDArray[np.int8] | None = None,
+        judgement: list[int] | None = None,
+        xnnpack_judgement: list[int] | None = None,
     ) -> GoldenPair:
         """Make a pair from an input, (h, w, 3) RGB or (h, w, 1) grey, and its int8 outputs.
 
@@ -73,6 +86,8 @@ class GoldenPair(BaseModel):
             features: what the logits are made of, of the reference arithmetic; None of a model
                 that does not give them, as the next one.
             xnnpack_features: the same of XNNPACK's.
+            judgement: of a guard on the outputs of the reference arithmetic.
+            xnnpack_judgement: the same of XNNPACK's.
         """
         import cv2
 
@@ -86,6 +101,8 @@ class GoldenPair(BaseModel):
             xnnpack_logits=_listed(xnnpack_logits),
             features=None if features is None else _listed(features),
             xnnpack_features=None if xnnpack_features is None else _listed(xnnpack_features),
+            judgement=judgement,
+            xnnpack_judgement=xnnpack_judgement,
             label=label,
             source=source,
         )
@@ -107,6 +124,14 @@ class GoldenPair(BaseModel):
         if xnnpack and self.xnnpack_logits is not None:
             logits, features = self.xnnpack_logits, self.xnnpack_features
         return (logits,) if features is None else (logits, features)
+
+    def judged(self, *, xnnpack: bool) -> list[int] | None:
+        """Return what a guard must make of an arithmetic's outputs; None without a guard.
+
+        Args:
+            xnnpack: of XNNPACK's; otherwise of those of the reference kernels.
+        """
+        return self.xnnpack_judgement if xnnpack else self.judgement
 
     def image(self, channels: int = 3) -> NDArray[np.uint8]:
         """Return the input of a model of so many channels, (h, w, channels) uint8.
@@ -130,13 +155,17 @@ class GoldenPair(BaseModel):
             raise ValueError("features of one arithmetic only")
         if self.features is not None and self.xnnpack_logits is None:
             raise ValueError("features without the logits of XNNPACK's arithmetic")
+        if (self.judgement is None) != (self.xnnpack_judgement is None):
+            raise ValueError("a judgement of one arithmetic only")
+        if self.judgement is not None and self.features is None:
+            raise ValueError("a judgement without features")
         return self
 
     @model_serializer(mode="wrap")
     def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out features where there are none, so that such files are as they were before."""
+        """Leave out what there is not, so that such files are as they were before."""
         fields: dict[str, Any] = serialise(self)
-        absent = [name for name in ("features", "xnnpack_features") if fields.get(name, "") is None]
+        absent = [name for name in _LATER if fields.get(name, "") is None]
         return {name: value for name, value in fields.items() if name not in absent}
 
 

@@ -224,7 +224,7 @@ class Guard(_Strict):
         image: the space of these measures.
         cell: the space of features and these measures, in this order.
         clusters: what the rows of means are, in both spaces.
-        prototypes: int32 (n, k): single known cells in the cell space.
+        prototypes: int16 (n, k): single known cells in the cell space.
         neighbours: which nearest prototype counts, from 1.
         temperature: by which logits are divided.
         powers: 256 integers: 2**30 * exp(-d * scale / temperature) for a logit d steps below
@@ -274,6 +274,21 @@ class Guard(_Strict):
         if any(len(group.bounds) != len(self.measures) for group in self.groups):
             raise ValueError("a group has not one pair of bounds per measure")
         return self
+
+    def require_fit(self, features: int | None, classes: int) -> None:
+        """Refuse to judge a model of other outputs.
+
+        Args:
+            features: length of its second output; None where it has none.
+            classes: how many it knows.
+
+        Raises:
+            ValueError: the guard is another model's.
+        """
+        if features != self.features:
+            raise ValueError(f"the guard is for {self.features} features, the file has {features}")
+        if any(cluster.label >= classes for cluster in self.clusters):
+            raise ValueError("the guard has cells of a class that the file does not know")
 
 
 class GuardFile(_Strict):

@@ -83,8 +83,7 @@ class ModelMetadata(_Strict):
         labels: class names in the order of the logits.
         features: how many features the second output holds, int8; None before format 3 (the
             field is then left out of the file).
-        guard: what judges an answer by its features and its image; None (and left out) of files
-            that have none.
+        guard: what the file judges its answers by; None (and left out) where it has no guard.
         input_size: height and width of the input in pixels.
         colour: what the input's channels are, ``"RGB"`` (three) or ``"grey"`` (one).
         preprocessing: name of the recipe from decoded image to input bytes.
@@ -152,12 +151,8 @@ class ModelMetadata(_Strict):
             raise ValueError("a label is empty or has more than one line")
         if (self.features is None) != (self.format_version < 3):
             raise ValueError("features are of format 3, which must have them")
-        if self.guard is not None and self.guard.features != self.features:
-            raise ValueError("its guard judges by other features than the file gives")
-        if self.guard is not None and any(
-            cluster.label >= len(self.labels) for cluster in self.guard.clusters
-        ):
-            raise ValueError("its guard knows a class that has no label")
+        if self.guard is not None:
+            self.guard.require_fit(self.features, len(self.labels))
         for pair in self.golden:
             if pair.format_version != self.format_version:
                 raise ValueError("a golden pair is of another format")
@@ -167,6 +162,8 @@ class ModelMetadata(_Strict):
             kept = [pair.features, pair.xnnpack_features]
             if any(k is not None and len(k) != self.features for k in kept):
                 raise ValueError("a golden pair has not one value per feature")
+            if (pair.judgement is None) != (self.guard is None):
+                raise ValueError("a guard and its golden pairs' judgements belong together")
             if pair.label not in self.labels:
                 raise ValueError("a golden pair has a label that the model does not know")
         return self
