@@ -29,7 +29,6 @@ from qlvit_edge.preprocess import decode_noting, resize
 Show = Literal["cells", "fields"]
 """What pictures show: one cell each, or fields of view."""
 
-UNLABELLED: Final = -1
 MOST_CELLS: Final = 1000
 """Unlabelled cells that are used of more, evenly chosen."""
 
@@ -62,7 +61,7 @@ class AdaptationCell:
 
     @property
     def label(self) -> int:
-        """Index of its class; `UNLABELLED`."""
+        """Index of its class; below 0 where nobody said."""
         return self.photograph.label
 
 

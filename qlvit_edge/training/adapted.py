@@ -17,6 +17,12 @@ IN_WORDS: Final[dict[Method, str]] = {
     "fine-tuning": "trained on labelled cells",
 }
 
+CELLS_FOLDER: Final = "cells"
+"""In a run folder: pictures of some of the cells, none of them named after a class."""
+
+UNLABELLED: Final = -1
+"""Label of a cell whose class nobody said."""
+
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
