@@ -4,9 +4,11 @@
     python benchmarks/unseen_microscope.py --data DIR --out build/unseen --steps 400 \
         --ablate standard --ablate stain --ablate style --ablate grey=0.2
 
-DIR holds the folders ``wbc-kaggle``, ``pbc`` and ``aml`` (see `unseen/microscopes.py`). For each of
-the first two it trains, as `qlvit-edge train` does, on the other, scores the one that was left out,
-and always ``aml``, which is never trained on; ``--leave-out none`` trains on both. Figures are
+DIR holds the folders that two files name, as `qlvit-edge data merge` reads them: those of
+`sets/blood.toml` (``wbc-kaggle``, ``pbc``), of which one microscope after the other is left out,
+and those of `sets/aml.toml` (``aml``), which are never trained on. For each microscope that is left
+out it trains on the others, as `qlvit-edge train` does, and scores all; ``--leave-out none`` leaves
+none out. Figures are
 macro recall over the classes that training and the scored microscope share (the network may
 answer with any class that it has), on whole images and on the finder's crops, with the network's
 own BatchNorm statistics and with those re-estimated on the scored cells without their labels; risk
@@ -43,6 +45,8 @@ from qlvit_edge.files import write_json, write_text
 from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import load_checkpoint
 
+SETS = tuple(Path(__file__).parent / "sets" / name for name in ("blood.toml", "aml.toml"))
+
 
 def changed(name: str) -> dict[str, Any]:
     """Return the settings that an argument of ``--ablate`` changes."""
@@ -70,21 +74,22 @@ def _change(name: str) -> str:
 class Comparison:
     """Trains and scores; keeps what it has found in ``results.json``."""
 
-    def __init__(self, data: Path, out: Path, effort: trial.Effort, scored: int) -> None:
+    def __init__(
+        self, data: Path, sets: Sequence[Path], out: Path, effort: trial.Effort, scored: int
+    ) -> None:
         """Read the microscopes and what an earlier call has found.
 
         Args:
             data: folder of the microscopes' folders.
+            sets: TOML files of those that are trained on, and of those that are scored only.
             out: folder for runs and results.
             effort: of each training.
             scored: images of each class of a microscope that are scored at most; 0: all.
         """
         self.out, self.effort, self.scored = out, effort, scored
-        names = (*microscopes.TRAINABLE, *microscopes.SCORED_ONLY)
-        self.microscopes = {name: microscopes.read(data, name) for name in names}
-        self.sides = {
-            name: microscopes.sides(self.microscopes[name]) for name in microscopes.TRAINABLE
-        }
+        self.classes, (trained, scored_only) = microscopes.read(sets, data)
+        self.microscopes = {one.name: one for one in (*trained, *scored_only)}
+        self.sides = {one.name: microscopes.sides(one) for one in trained}
         self.cells: dict[tuple[str, bool], trial.Cells] = {}
         self.rows: list[tables.Row] = []
         self.effort_shown = {
@@ -105,9 +110,10 @@ class Comparison:
         if tables.select(self.rows, **key):
             return
         print(f"without {left_out}, {change}, seed {seed}", flush=True)
-        trained = [name for name in microscopes.TRAINABLE if name != left_out]
+        trained = [name for name in self.sides if name != left_out]
         settings = {"seed": seed, "augment": "microscopes", "balance": "domains"}
         checkpoint = trial.train(
+            self.classes,
             [image for name in trained for image in self.sides[name][0]],
             [image for name in trained for image in self.sides[name][1]],
             {**settings, **changed(change)},
@@ -115,7 +121,7 @@ class Comparison:
             self.out / "runs" / f"without {left_out}, {change}, seed {seed}",
         )
         for name in self.microscopes:
-            for found in trial.score(checkpoint, self._cells(name, name in trained)):
+            for found in trial.score(checkpoint, self._cells(name, name in trained), self.classes):
                 self.rows.append(
                     {**key, "microscope": name, "unseen": name not in trained, **found}
                 )
@@ -158,10 +164,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = (*microscopes.TRAINABLE, "none")
     parser.add_argument("--data", type=Path, required=True, help="folder of the three folders")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and results")
-    parser.add_argument("--leave-out", default="wbc-kaggle,pbc", help=f"of {', '.join(known)}")
+    parser.add_argument("--sets", type=Path, default=SETS[0], help="TOML file of those trained on")
+    parser.add_argument("--only-scored", type=Path, default=SETS[1], help="TOML file of the others")
+    parser.add_argument("--leave-out", help="microscopes, or none  [default: each of --sets]")
     parser.add_argument("--seeds", default="0", help="of trainings, separated by commas")
     parser.add_argument("--model", default="nano", help="size of the network")
     parser.add_argument("--from", dest="start", help="run or bundled name to start from")
@@ -173,15 +180,17 @@ def main() -> None:
     parser.add_argument("--ablate", type=_change, action="append", default=[], metavar="NAME")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
     arguments = parser.parse_args()
-    left_out = arguments.leave_out.split(",")
-    if unknown := [name for name in left_out if name not in known]:
-        parser.error(f"--leave-out {unknown[0]}: choose of {', '.join(known)}")
     torch.set_num_threads(arguments.threads)
     start = None if arguments.start is None else load_checkpoint(resolve_run(arguments.start))
     values = {name: getattr(arguments, name) for name in ("steps", "batch", "rate", "most")}
     effort = trial.Effort(size=arguments.model, start=start, **values)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    comparison = Comparison(arguments.data, arguments.out, effort, arguments.scored)
+    sets = (arguments.sets, arguments.only_scored)
+    comparison = Comparison(arguments.data, sets, arguments.out, effort, arguments.scored)
+    left_out = arguments.leave_out.split(",") if arguments.leave_out else [*comparison.sides]
+    for name in left_out:
+        if name not in (*comparison.sides, "none"):
+            parser.error(f"--leave-out {name}: choose of {', '.join(comparison.sides)}, none")
     for seed in map(int, arguments.seeds.split(",")):
         for change in (tables.RECIPE, *arguments.ablate):
             for name in left_out:

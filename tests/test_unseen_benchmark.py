@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from small_run import cell_image, small_config
 
+from qlvit_edge.data.labelled import NO_CLASS
 from qlvit_edge.model import configs
 from qlvit_edge.training.checkpoint import read_run_config
 
@@ -31,18 +32,25 @@ def write(folder: Path, colour: int, count: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three microscopes of six cells per class; of wbc-kaggle two are copies of one photograph."""
+    """Three microscopes of six cells per class; of `one`, two are copies of one photograph."""
     root = tmp_path_factory.mktemp("microscopes")
-    rows = ["class,file,source,confident"]
     for name, colour in COLOURED.items():
-        for number, file in enumerate(write(root / "wbc-kaggle" / name.upper(), colour, 6)):
-            rows.append(f"{name.upper()},{file},{name}{number // 2},{int(number < 5)}")
-        write(root / "pbc" / name, colour, 6)
-        write(root / "aml" / name, colour, 2)
-    (root / "wbc-kaggle" / "source_map.csv").write_text("\n".join(rows) + "\n")
-    write(root / "pbc" / "ig", 3, 6)
-    write(root / "aml" / "myelocyte", 3, 2)
-    write(root / "aml" / "myeloblast", 1, 2)
+        write(root / "one" / name, colour, 6)
+        write(root / "two" / name, colour, 6)
+        write(root / "three" / name, colour, 2)
+    write(root / "two" / "ig", 3, 6)
+    write(root / "three" / "ig", 3, 2)
+    write(root / "three" / "blast", 1, 2)
+    own = "\n".join(f'{name} = "{name}"' for name in COLOURED)
+    more = f'{own}\nig = "immature granulocyte"'
+    (root / "trained.toml").write_text(
+        f'[[folder]]\npath = "one"\ndomain = "first"\nblocks = 2\n[folder.classes]\n{own}\n'
+        f'[[folder]]\npath = "two"\ndomain = "second"\n[folder.classes]\n{more}\n'
+    )
+    (root / "scored.toml").write_text(
+        f'[[folder]]\npath = "three"\ndomain = "third"\nunknown = ["blast"]\n'
+        f"[folder.classes]\n{more}\n"
+    )
     return root
 
 
@@ -64,28 +72,29 @@ def unseen(benchmark: ModuleType) -> SimpleNamespace:
 def test_microscopes_share_classes_and_sides_share_no_source(
     data: Path, unseen: SimpleNamespace
 ) -> None:
-    read, sides = unseen.microscopes.read, unseen.microscopes.sides
-    wbc, pbc, aml = (read(data, name) for name in ("wbc-kaggle", "pbc", "aml"))
-    assert wbc.classes == set(COLOURED)
-    assert len(wbc.images) == 4 * 5  # one of each class has no sure source
-    assert pbc.classes == aml.classes == {*COLOURED, "immature granulocyte"}
-    assert sum(image.label == unseen.microscopes.UNKNOWN for image in aml.images) == 2
-    for microscope in (wbc, pbc):
-        training, held = sides(microscope)
+    files = [data / "trained.toml", data / "scored.toml"]
+    classes, (trained, scored) = unseen.microscopes.read(files, data)
+    assert classes == ("eosinophil", "immature granulocyte", "lymphocyte", "monocyte", "neutrophil")
+    assert [one.name for one in (*trained, *scored)] == ["first", "second", "third"]
+    for image in (*trained[1].images, *scored[0].images):
+        called = image.relative.partition("/")[0]
+        assert called == ("blast" if image.label == NO_CLASS else classes[image.label])
+    assert sum(image.label == NO_CLASS for image in scored[0].images) == 2
+    for microscope in trained:
+        training, held = unseen.microscopes.sides(microscope)
         assert held
         assert {image.domain for image in training} == {microscope.name}
         assert not {image.source for image in training} & {image.source for image in held}
         assert len(training) + len(held) == len(microscope.images)
-    copies = [image for image in wbc.images if image.relative.startswith("eosinophil")]
+    copies = [image for image in trained[0].images if image.label == 0]
     kept = unseen.microscopes.fewer(copies, 3)
     assert len({image.source for image in kept}) == 3
-    assert len(unseen.microscopes.fewer(copies, 0)) == len(copies)
+    assert len(unseen.microscopes.fewer(copies, 0)) == len(copies) == 6
 
 
 def test_answers_are_judged_among_all_classes_of_the_network(unseen: SimpleNamespace) -> None:
     classes = ["basophil", "lymphocyte", "monocyte"]
-    number = unseen.microscopes.CLASSES.index
-    labels = np.array([*[number("lymphocyte")] * 3, number("monocyte"), number("platelet"), -1])
+    truth = np.array([1, 1, 1, 2, NO_CLASS, NO_CLASS])
     probabilities = np.array(
         [
             [0.01, 0.98, 0.01],  # right
@@ -96,7 +105,7 @@ def test_answers_are_judged_among_all_classes_of_the_network(unseen: SimpleNames
             [0.3, 0.4, 0.3],  # a blast
         ]
     )
-    found = unseen.trial.judge(probabilities, labels, classes)
+    found = unseen.trial.judge(probabilities, truth, classes)
     assert (found["images"], found["unknown_images"]) == (4, 2)
     assert found["recalls"] == pytest.approx({"lymphocyte": 2 / 3, "monocyte": 1.0})
     assert found["macro_recall"] == pytest.approx(5 / 6)
@@ -145,7 +154,8 @@ def test_a_microscope_is_left_out_and_scored(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(configs.SIZES, "nano", small_config())
-    options = ["--steps", "2", "--batch", "4", "--leave-out", "pbc", "--ablate", "gradient"]
+    options = ["--steps", "2", "--batch", "4", "--leave-out", "second", "--ablate", "gradient"]
+    options += ["--sets", str(data / "trained.toml"), "--only-scored", str(data / "scored.toml")]
     command = ["unseen_microscope.py", "--data", str(data), "--out", str(tmp_path), *options]
     monkeypatch.setattr(sys, "argv", command)
     benchmark.main()
@@ -153,18 +163,18 @@ def test_a_microscope_is_left_out_and_scored(
     found = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert len(found) == 2 * 3 * 2 * 2  # changes, microscopes, views, statistics
     assert {row["microscope"]: row["unseen"] for row in found} == {
-        **{"wbc-kaggle": False, "pbc": True, "aml": True}
+        **{"first": False, "second": True, "third": True}
     }
-    aml = [row for row in found if row["microscope"] == "aml"]
-    assert {(row["images"], row["unknown_images"]) for row in aml} == {(8, 4)}
-    run = read_run_config(tmp_path / "runs" / "without pbc, gradient, seed 0")
+    third = [row for row in found if row["microscope"] == "third"]
+    assert {(row["images"], row["unknown_images"]) for row in third} == {(8, 4)}
+    run = read_run_config(tmp_path / "runs" / "without second, gradient, seed 0")
     assert run.classes == list(COLOURED)
     assert run.training.augment_shares == {"gradient": 0.0}
     assert run.training.balance == "domains"
     assert (tmp_path / "results.md").read_text() in first
     assert (tmp_path / "risk_coverage.png").stat().st_size > 5000
     benchmark.main()  # nothing is trained again
-    assert "without pbc" not in capsys.readouterr().out
+    assert "without second" not in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", [*command, "--rate", "0.1"])
     with pytest.raises(SystemExit, match="another effort"):
         benchmark.main()

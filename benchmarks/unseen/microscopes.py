@@ -1,51 +1,20 @@
-"""The labelled microscopes of `unseen_microscope.py`: their images under common classes.
-
-Three folders as their authors publish them:
-
-* ``wbc-kaggle``: `paultimothymooney/blood-cells` on Kaggle, augmented copies of about 250
-  photographs, with ``source_map.csv`` (class, file, source, confident) as `source_map.py` makes it;
-* ``pbc``: Acevedo et al. 2020, Mendeley Data, doi:10.17632/snkd93bnjr.1, CellaVision DM96;
-* ``aml``: Matek et al. 2019, AML-Cytomorphology_LMU, Precipoint M8; one folder per class.
-"""
+"""The labelled microscopes of `unseen_microscope.py`: their images under common classes."""
 
 from __future__ import annotations
 
-import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.labelled import NO_CLASS, ImageFolder, LabelledImage
+from qlvit_edge.data.merge import choose
+from qlvit_edge.data.sets import read_sets
 from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.data.split import Split, fingerprint
-from qlvit_edge.imagefolder import kind_of
 
-CLASSES = (
-    "basophil",
-    "eosinophil",
-    "erythroblast",
-    "immature granulocyte",
-    "lymphocyte",
-    "monocyte",
-    "neutrophil",
-    "platelet",
-)
-TRAINABLE = ("wbc-kaggle", "pbc")
-SCORED_ONLY = ("aml",)
 HELD_OUT = 1 / 6
 """Share of a training microscope's sources that is scored; the same in every training."""
-
-_OTHER_NAMES = {
-    "ig": "immature granulocyte",
-    "metamyelocyte": "immature granulocyte",
-    "myelocyte": "immature granulocyte",
-    "promyelocyte": "immature granulocyte",
-    "promyelocyte-bilobed": "immature granulocyte",
-    "neutrophil-band": "neutrophil",
-}
-UNKNOWN = -1
-"""Label of cells that are of no class: blasts, smudges, atypical lymphocytes."""
 
 
 @dataclass(frozen=True)
@@ -53,53 +22,48 @@ class Microscope:
     """Labelled images of one microscope.
 
     Attributes:
-        name: of its folder.
-        images: with labels in `CLASSES`, or `UNKNOWN`.
+        name: its domain.
+        images: with labels among the common classes, or `NO_CLASS` (blasts, smudges).
     """
 
     name: str
     images: tuple[LabelledImage, ...]
 
-    @property
-    def classes(self) -> set[str]:
-        """Names of its classes."""
-        return {CLASSES[image.label] for image in self.images if image.label != UNKNOWN}
 
+def read(files: Sequence[Path], root: Path) -> tuple[tuple[str, ...], list[list[Microscope]]]:
+    """Read folders as `qlvit-edge data merge` does.
 
-def read(data: Path, name: str) -> Microscope:
-    """List a microscope's images; those whose source is not known for sure are left out."""
-    sources = _sources(data / name / "source_map.csv")
-    images = []
-    for folder in sorted(entry for entry in (data / name).iterdir() if entry.is_dir()):
-        called = _OTHER_NAMES.get(folder.name.lower(), folder.name.lower())
-        label = CLASSES.index(called) if called in CLASSES else UNKNOWN
-        for file in sorted(folder.iterdir()):
-            own = f"{folder.name}/{file.name}"
-            if kind_of(file) is not None or (sources and own not in sources):
-                continue
-            relative = f"{called}/{name}-{folder.name}-{file.name}"
-            source = f"{name}/{sources.get(own, own)}"
-            images.append(LabelledImage(file, relative, label, name, source))
-    if not images:
-        raise SystemExit(f"{data / name} holds no images")
-    return Microscope(name, tuple(images))
+    Args:
+        files: TOML files of folders.
+        root: where their paths begin.
 
-
-def _sources(path: Path) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["confident"] not in ("0", "False")]
-    return {f"{row['class']}/{row['file']}": row["source"] for row in rows}
+    Returns:
+        The classes of all, and the microscopes of each file.
+    """
+    plans = [read_sets(file) for file in files]
+    classes = tuple(sorted({name for plan in plans for name in plan.classes}))
+    found = []
+    for plan in plans:
+        by_domain: defaultdict[str, list[LabelledImage]] = defaultdict(list)
+        for entry in choose(plan, root)[0]:
+            image, name = entry.image, entry.name.partition("/")[0]
+            label = NO_CLASS if image.label == NO_CLASS else classes.index(name)
+            own = replace(
+                image, relative=entry.name, label=label, source=image.source or entry.name
+            )
+            by_domain[image.domain].append(own)
+        found.append([Microscope(name, tuple(images)) for name, images in by_domain.items()])
+    return classes, found
 
 
 def sides(microscope: Microscope) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Return a microscope's images to train on and its held-out ones; no source is on both."""
-    counts: dict[str, Counter[int]] = {}
-    known = [image for image in microscope.images if image.label != UNKNOWN]
+    known = [image for image in microscope.images if image.label != NO_CLASS]
+    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for image in known:
-        counts.setdefault(image.source, Counter())[image.label] += 1
-    held = draw_sources(counts, HELD_OUT, seed=0)
+        counts[image.source][image.label] += 1
+    named = {image.source for image in known if image.held}
+    held = draw_sources(counts, HELD_OUT, seed=0, held=named)
     return (
         [image for image in known if image.source not in held],
         [image for image in known if image.source in held],
@@ -107,15 +71,15 @@ def sides(microscope: Microscope) -> tuple[list[LabelledImage], list[LabelledIma
 
 
 def fewer(images: Iterable[LabelledImage], most: int) -> list[LabelledImage]:
-    """Return at most ``most`` images of each class (0: all), from as many sources as there are."""
-    by_label: dict[int, list[LabelledImage]] = {}
+    """Return at most ``most`` images of each kind (0: all), from as many sources as there are."""
+    by_kind: defaultdict[tuple[int, str], list[LabelledImage]] = defaultdict(list)
     for image in images:
-        by_label.setdefault(image.label, []).append(image)
+        by_kind[image.label, image.domain].append(image)
     kept: list[LabelledImage] = []
-    for label in sorted(by_label):
+    for kind in sorted(by_kind):
         copies: Counter[str] = Counter()
         ranked = []
-        for image in sorted(by_label[label], key=lambda one: draw_key(0, one.relative)):
+        for image in sorted(by_kind[kind], key=lambda one: draw_key(0, one.relative)):
             ranked.append((copies[image.source], image))
             copies[image.source] += 1
         ranked.sort(key=lambda pair: pair[0])  # the first copy of every source, then the second
@@ -124,18 +88,21 @@ def fewer(images: Iterable[LabelledImage], most: int) -> list[LabelledImage]:
 
 
 def training_set(
-    root: Path, training: Sequence[LabelledImage], held_out: Sequence[LabelledImage]
+    root: Path,
+    classes: Sequence[str],
+    training: Sequence[LabelledImage],
+    held_out: Sequence[LabelledImage],
 ) -> tuple[ImageFolder, Split]:
     """Return what `train` takes: a folder of all images, with the classes that are trained."""
-    names = tuple(sorted({CLASSES[image.label] for image in training}))
+    names = tuple(sorted({classes[image.label] for image in training}))
     every = [
-        replace(image, label=names.index(CLASSES[image.label]))
+        replace(image, label=names.index(classes[image.label]))
         for image in (*training, *held_out)
-        if CLASSES[image.label] in names
+        if classes[image.label] in names
     ]
-    kept = {image.relative: image.source for image in every}
+    sources = {image.relative: image.source for image in every}
     train = sorted(image.relative for image in training)
-    test = sorted(image.relative for image in held_out if image.relative in kept)
+    test = sorted(sources.keys() - set(train))
     split = Split(
         seed=0,
         test_fraction=HELD_OUT,
@@ -143,7 +110,7 @@ def training_set(
         train=train,
         test=test,
         grouped=True,
-        groups=kept,
+        groups=sources,
         fingerprint=fingerprint(train, test, []),
     )
     return ImageFolder(root, names, tuple(every)), split

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from unseen.microscopes import CLASSES, UNKNOWN, fewer, training_set
+from unseen.microscopes import fewer, training_set
 
 from qlvit_edge.adaptation.statistics import reestimated
-from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.labelled import NO_CLASS, LabelledImage
 from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.evaluation import metrics
 from qlvit_edge.inference.classifier import ACCEPT_AT
@@ -33,6 +33,8 @@ VIEWS = {"whole image": whole_view, "cell crop": cell_view}
 STATISTICS = ("trained", "re-estimated")
 COVERAGES = (0.25, 0.5, 0.75, 0.9, 1.0)
 CURVE_POINTS = 50
+TESTED = 20
+"""Held-out images of each class and microscope in the run's own test figure."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Cells:
     """Cells that are scored, as the network is fed them.
 
     Attributes:
-        labels: (N,) in `CLASSES`, or `UNKNOWN`.
+        labels: (N,) among the common classes, or `NO_CLASS`.
         views: by way of looking, (N, h, w, 3) uint8.
     """
 
@@ -91,6 +93,7 @@ def prepare(images: Sequence[LabelledImage], size: tuple[int, int]) -> Cells:
 
 
 def train(
+    classes: Sequence[str],
     training: Sequence[LabelledImage],
     held_out: Sequence[LabelledImage],
     settings: Mapping[str, Any],
@@ -100,6 +103,7 @@ def train(
     """Train as `qlvit-edge train` does, or read the run that is already there.
 
     Args:
+        classes: the common classes.
         training: images to train on.
         held_out: images of the same microscopes for the run's own test side.
         settings: of `TrainingSettings`, beside those of ``effort``.
@@ -108,7 +112,9 @@ def train(
     """
     if (out / "metrics.json").exists():
         return load_checkpoint(out)
-    folder, split = training_set(out, fewer(training, effort.most), fewer(held_out, 20))
+    folder, split = training_set(
+        out, classes, fewer(training, effort.most), fewer(held_out, TESTED)
+    )
     start = effort.start
     run = RunConfig(
         network=network_config(effort, len(folder.classes)),
@@ -131,8 +137,11 @@ def train(
     return load_checkpoint(out)
 
 
-def score(checkpoint: Checkpoint, cells: Cells) -> list[dict[str, Any]]:
+def score(checkpoint: Checkpoint, cells: Cells, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return how a network answers on cells: one row per way of looking and statistics."""
+    own = checkpoint.run.classes
+    outputs = {row: own.index(name) for row, name in enumerate(classes) if name in own}
+    truth = np.array([outputs.get(label, NO_CLASS) for label in cells.labels.tolist()])
     rows = []
     for way, views in cells.views.items():
         for statistics in STATISTICS:
@@ -140,7 +149,7 @@ def score(checkpoint: Checkpoint, cells: Cells) -> list[dict[str, Any]]:
             if statistics == "re-estimated":
                 network = reestimated(network, views)
             probabilities = _probabilities(network, views)
-            found = judge(probabilities, cells.labels, checkpoint.run.classes)
+            found = judge(probabilities, truth, own)
             rows.append({"view": way, "statistics": statistics, **found})
     return rows
 
@@ -155,18 +164,16 @@ def _probabilities(network: QLViT, views: NDArray[np.uint8]) -> NDArray[np.float
 
 
 def judge(
-    probabilities: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str]
+    probabilities: NDArray[np.float64], truth: NDArray[np.int64], classes: Sequence[str]
 ) -> dict[str, Any]:
     """Return the figures of some answers.
 
     Args:
         probabilities: (N, outputs).
-        labels: (N,) in `CLASSES`, or `UNKNOWN`.
-        classes: of the outputs. A cell of another class is unknown to the network.
+        truth: (N,) the right outputs; `NO_CLASS` for cells that the network does not know.
+        classes: of the outputs.
     """
-    outputs = [classes.index(name) if name in classes else UNKNOWN for name in CLASSES]
-    truth = np.array([UNKNOWN if label == UNKNOWN else outputs[label] for label in labels])
-    known = truth != UNKNOWN
+    known = truth != NO_CLASS
     answers, confidence = probabilities.argmax(1), probabilities.max(1)
     right = answers == truth
     accepted = confidence >= ACCEPT_AT
