@@ -23,6 +23,7 @@ from qlvit_edge.calibration.guard_limits import Judged, set_limits
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import CalibrationError
 from qlvit_edge.fields.appearance import APPEARANCE
+from qlvit_edge.fields.quality import QUALITY
 from qlvit_edge.files import sha256, write_text
 from qlvit_edge.guard.judge import Judge
 from qlvit_edge.modelfile.guard import (
@@ -110,7 +111,7 @@ def fit_guard(
     labels = np.array([answer.label for answer in unseen])
     logits = np.stack([answer.logits for answer in unseen]).astype(np.float64) * network.logit_scale
     temperature = best_temperature(logits, labels)
-    measures = [Measure(name=name) for name in APPEARANCE]
+    measures = [Measure(name=name) for name in QUALITY]
     open_guard = _assemble(network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING)
     judge = Judge(open_guard)
     groups, probability = set_limits(
@@ -173,7 +174,7 @@ def _everything(layout: Layout, measures: Sequence[Measure]) -> list[Group]:
     bounds = [Bounds(low=-huge, high=huge) for _ in measures]
     return [
         Group(
-            domain=domain, view=view, image=_FAR, nearest=_FAR, neighbours=_FAR, own=_FAR,
+            domain=domain, view=view, image=_FAR, own=_FAR, nearest=_FAR, neighbours=_FAR,
             run_image=_FAR, run_nearest=_FAR, bounds=bounds,
         )
         for domain, view in layout.groups
