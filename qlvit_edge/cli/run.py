@@ -86,7 +86,7 @@ def command(
     save: Path | None,
     cell_size: float,
     find: str,
-    accept_at: float,
+    accept_at: float | None,
     threads: int,
     delegate: str | None,
     kernels: str,
