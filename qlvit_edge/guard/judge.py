@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.choices import VERDICTS, Verdict
-from qlvit_edge.fields.appearance import appearance
-from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Measure, Space
+from qlvit_edge.fields.quality import image_measures, unfit
+from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
 
 @dataclass(frozen=True)
 class Distances:
@@ -124,7 +124,7 @@ class Judge:
             features: its second.
             pixels: its input.
         """
-        return self.judge(logits.reshape(-1), features.reshape(-1), appearance(pixels))
+        return self.judge(logits.reshape(-1), features.reshape(-1), image_measures(pixels))
 
     def chances(self, logits: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the calibrated probabilities (classes,) of int8 logits (classes,)."""
@@ -165,9 +165,8 @@ class Judge:
         self, probability: float, distances: Distances, measures: Mapping[str, int]
     ) -> tuple[Verdict, str]:
         group = self.group_of(distances)
-        for measure in self.guard.measures:
-            if unfit := _unfit(measure, measures.get(measure.name)):
-                return "abstained", unfit
+        if finding := unfit(measures, self.guard.measures):
+            return "abstained", finding
         if distances.image > group.image:
             return "foreign image", _times("stain, light and detail", distances.image, group.image)
         if distances.nearest > group.nearest:
@@ -205,17 +204,6 @@ class Places:
         """Return the squared distances (clusters,) of a place (k,) to the means."""
         squared = self._lengths - 2.0 * (self._means @ place) + place @ place
         return np.asarray(squared)
-
-
-def _unfit(measure: Measure, value: int | None) -> str:
-    """Say why an image is not fit to be judged by a measure; "" where it is."""
-    if value is None:
-        return ""
-    if measure.fit_low is not None and value < measure.fit_low:
-        return f"{measure.name} {value}, judged from {measure.fit_low:g}"
-    if measure.fit_high is not None and value > measure.fit_high:
-        return f"{measure.name} {value}, judged up to {measure.fit_high:g}"
-    return ""
 
 
 def _times(what: str, squared: int, limit: int) -> str:
