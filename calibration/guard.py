@@ -180,7 +180,7 @@ def _everything(layout: Layout, measures: Sequence[Measure]) -> list[Group]:
     bounds = [Bounds(low=-huge, high=huge) for _ in measures]
     return [
         Group(
-            domain=domain, view=view, image=_FAR, nearest=_FAR, neighbours=_FAR, own=_FAR,
+            domain=domain, view=view, image=_FAR, own=_FAR, nearest=_FAR, neighbours=_FAR,
             run_image=_FAR, run_nearest=_FAR, bounds=bounds,
         )
         for domain, view in layout.groups

@@ -30,7 +30,7 @@ _ROOM = 0.25
 _RUN_MARGIN = 1.3
 """Of the median squared distance of a run, over the largest known."""
 
-_SCORES = ("image", "nearest", "neighbours", "own")
+_SCORES = ("image", "own", "nearest", "neighbours")
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,16 @@ class Distances:
 
     Attributes:
         image: of the image's appearance, to the nearest cluster.
-        nearest: of features and appearance, to the nearest cluster.
-        own: to the nearest cluster of the class that was answered; of a class without
+        own: the same to the nearest cluster of the class that was answered; of a class without
             clusters, to the nearest of all.
-        neighbours: to the n-th nearest prototype.
+        nearest: of features and appearance, to the nearest cluster.
+        neighbours: the same to the n-th nearest prototype.
         group: index of the nearest cluster's group.
     """
 
     image: int
-    nearest: int
     own: int
+    nearest: int
     neighbours: int
     group: int
 
@@ -87,10 +87,10 @@ class Judge:
         """
         self.guard = guard
         self.accept_at = guard.probability if accept_at is None else accept_at
-        self._image, self._cell = Places(guard.image), Places(guard.cell)
+        self._image = Places(guard.image, guard.image.means.array())
+        known = np.concatenate((guard.cell.means.array(), guard.prototypes.array()))
+        self._cell = Places(guard.cell, known)
         self._groups = [cluster.group for cluster in guard.clusters]
-        self._prototypes = guard.prototypes.array().astype(np.float64)
-        self._lengths = (self._prototypes**2).sum(1)
         self._powers = np.array(guard.powers, np.float64)
         labels = np.array([cluster.label for cluster in guard.clusters])
         self._of_label = {label: np.flatnonzero(labels == label) for label in set(labels.tolist())}
@@ -141,19 +141,18 @@ class Judge:
             measures: see `judge`.
             answer: index of the class that the model answered.
         """
-        look = np.array([measures[name] for name in self.guard.appearance], np.float64)
-        in_image = self._image.to_means(self._image.project(look))
-        place = self._cell.project(np.concatenate((features, look)))
-        in_cell = self._cell.to_means(place)
-        nearest = int(in_cell.argmin())
+        look = [measures[name] for name in self.guard.appearance]
+        in_image = self._image.distances(np.array(look, np.float64))
+        in_cell = self._cell.distances(np.array([*features.tolist(), *look], np.float64))
+        clusters = len(self._groups)
+        nearest = int(in_cell[:clusters].argmin())
         own = self._of_label.get(answer)
-        to_prototypes = self._lengths - 2.0 * (self._prototypes @ place) + place @ place
         rank = self.guard.neighbours - 1
         return Distances(
             image=int(in_image.min()),
+            own=int((in_image if own is None else in_image[own]).min()),
             nearest=int(in_cell[nearest]),
-            own=int(in_cell[nearest] if own is None else in_cell[own].min()),
-            neighbours=int(np.partition(to_prototypes, rank)[rank]),
+            neighbours=int(np.partition(in_cell[clusters:], rank)[rank]),
             group=self._groups[nearest],
         )
 
@@ -168,13 +167,17 @@ class Judge:
         if finding := unfit(measures, self.guard.measures):
             return "abstained", finding
         if distances.image > group.image:
-            return "foreign image", _times("stain, light and detail", distances.image, group.image)
-        if distances.nearest > group.nearest:
-            return "unknown cell", _times("features", distances.nearest, group.nearest)
-        if distances.neighbours > group.neighbours:
-            return "unknown cell", _times("similar cells", distances.neighbours, group.neighbours)
+            return "foreign image", _farther("unlike known images", distances.image, group.image)
         if distances.own > group.own:
-            return "unknown cell", _times("cells of this class", distances.own, group.own)
+            return "unknown cell", _farther("unlike its class", distances.own, group.own)
+        if distances.nearest > group.nearest:
+            return "unknown cell", _farther(
+                "unlike known cells", distances.nearest, group.nearest
+            )
+        if distances.neighbours > group.neighbours:
+            return "unknown cell", _farther(
+                "without similar cells", distances.neighbours, group.neighbours
+            )
         return verdict_on(probability, self.accept_at)
 
 
@@ -182,31 +185,36 @@ def verdict_on(probability: float, accept_at: float) -> tuple[Verdict, str]:
     """Return verdict and reason where nothing but the probability counts."""
     if probability >= accept_at:
         return "accepted", ""
-    return "uncertain", f"probability {probability:.1%}, accepted from {accept_at:.1%}"
+    return "uncertain", f"not probable: {probability:.1%}, accepted from {accept_at:.1%}"
 
 
 class Places:
-    """A space's tables as exact floats."""
+    """A space's projection and places in it, as exact floats."""
 
-    def __init__(self, space: Space) -> None:
-        """Unpack them."""
-        self._projection = space.projection.array().astype(np.float64)
-        self._step = 0.5**space.shift
-        self._means = space.means.array().astype(np.float64)
-        self._lengths = (self._means**2).sum(1)
+    def __init__(self, space: Space, known: NDArray[np.int64]) -> None:
+        """Unpack a space.
 
-    def project(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the place (k,) of a vector (n,), both integers as float64."""
-        place = np.floor((self._projection @ vector) * self._step)
-        return np.asarray(np.minimum(np.maximum(place, -LARGEST), LARGEST))
+        Args:
+            space: the projection.
+            known: places (n, k) that distances are taken to.
+        """
+        # The step is a power of two: multiplying by it is exact, before the sum as after.
+        self._projection = space.projection.array().astype(np.float64) * 0.5**space.shift
+        self._known = -2.0 * known.astype(np.float64)
+        self._lengths = (known.astype(np.float64) ** 2).sum(1)
 
-    def to_means(self, place: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the squared distances (clusters,) of a place (k,) to the means."""
-        squared = self._lengths - 2.0 * (self._means @ place) + place @ place
+    def distances(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the squared distances (n,) of a vector of integers to the known places."""
+        place = np.floor(self._projection @ vector)
+        np.minimum(place, LARGEST, out=place)
+        np.maximum(place, -LARGEST, out=place)
+        squared = self._known @ place
+        squared += self._lengths
+        squared += place @ place
         return np.asarray(squared)
 
 
-def _times(what: str, squared: int, limit: int) -> str:
-    """Say how far beyond a limit a squared distance is."""
+def _farther(what: str, squared: int, limit: int) -> str:
+    """Say how far beyond a limit a squared distance is, as `unfit` says it: kind, then figures."""
     ratio = (squared / limit) ** 0.5 if limit else float("inf")
-    return f"{what}: {ratio:.2f} times the distance that known cells have at most"
+    return f"{what}: {ratio:.2f} times as far as the limit"

@@ -145,10 +145,10 @@ class Group(_Strict):
         view: how the cells were shown, `whole image` or `crop`.
         image: largest squared distance of the image's appearance to the nearest cluster;
             beyond it the image is foreign.
-        nearest: largest squared distance of features and appearance to the nearest cluster;
-            beyond it, and the next two, the cell is unknown.
+        own: the same to the nearest cluster of the class that is answered; beyond it, and the
+            next two, the cell is unknown.
+        nearest: largest squared distance of features and appearance to the nearest cluster.
         neighbours: the same to the n-th nearest prototype.
-        own: the same to the nearest cluster of the class that is answered.
         run_image: largest median of a run's squared distances in appearance.
         run_nearest: the same in features and appearance.
         bounds: of every measure of the guard, in their order.
@@ -157,9 +157,9 @@ class Group(_Strict):
     domain: Annotated[str, Field(max_length=200)] = ""
     view: View
     image: _Distance
+    own: _Distance
     nearest: _Distance
     neighbours: _Distance
-    own: _Distance
     run_image: _Distance
     run_nearest: _Distance
     bounds: list[Bounds] = Field(default_factory=list)
