@@ -99,6 +99,10 @@ class IntegerNetwork:
             advance()
         return found
 
+    def label_of(self, pixels: Image) -> int:
+        """Return the index of the class that is answered for one input (h, w, channels)."""
+        return int(self._interpreter.invoke(pixels).argmax())
+
     def answer(self, pixels: Image, label: int, domain: str, source: str, view: View) -> Answer:
         """Run one input (h, w, channels) uint8."""
         logits, features = self._interpreter.invoke_all(pixels)
