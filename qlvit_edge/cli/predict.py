@@ -32,7 +32,7 @@ Form = Literal["text", "csv", "json"]
 
 _ENDINGS: dict[str, Form] = {".csv": "csv", ".json": "json", ".txt": "text"}
 
-DEFAULT_MODEL = "wbc-tiny"
+DEFAULT_MODEL = "blood-nano"
 
 
 @click.command("predict")
@@ -59,9 +59,8 @@ DEFAULT_MODEL = "wbc-tiny"
 @click.option(
     "--cell-size",
     type=Number(min=0.01, max=1.0),
-    default=0.3,
-    show_default=True,
-    help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
+    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
+    "[default: from the red cells in each image].",
 )
 @accept_at_option
 @click.option(
@@ -81,7 +80,7 @@ def command(
     as_json: bool,
     out: Path | None,
     find_cells: bool,
-    cell_size: float,
+    cell_size: float | None,
     accept_at: float | None,
     top: int,
     kernels: str,

@@ -74,8 +74,7 @@ class Finding:
         if self.familiar:
             return "stain, light, focus, size and features are those that the model was made for"
         return (
-            "not the images that the model was made for: "
-            f"{'; '.join(map(str, self.differences))}"
+            f"not the images that the model was made for: {'; '.join(map(str, self.differences))}"
         )
 
     @property

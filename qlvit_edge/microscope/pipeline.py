@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE, Cell, crop, find_cells
+from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells
 from qlvit_edge.inference.classifier import Classification, Classifier
 
 Find = Literal["cells", "none"]
@@ -77,7 +77,7 @@ class Pipeline:
         self,
         classifier: Classifier,
         *,
-        cell_size: float = DEFAULT_CELL_SIZE,
+        cell_size: float | None = None,
         margin: float = CROP_MARGIN,
         find: Find = "cells",
         times: Times | None = None,

@@ -21,7 +21,7 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import DataError
-from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE
+from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.guard.statement import RunStatement
 from qlvit_edge.inference.allowance import Allowance
@@ -67,7 +67,7 @@ class Settings:
     out: Path
     frames: int | None = None
     save: Path | None = None
-    cell_size: float = DEFAULT_CELL_SIZE
+    cell_size: float | None = None
     find: Find = "cells"
     accept_at: float | None = None
     threads: int = 1
@@ -305,7 +305,7 @@ class Session:
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
             camera=masked(self.settings.source),
-            cell_size=self.settings.cell_size,
+            cell_size=self.settings.cell_size or 0.0,
             crop_margin=CROP_MARGIN,
             accept_at=self.classifier.accept_at,
             program=f"qlvit-edge {installed_version()}",
