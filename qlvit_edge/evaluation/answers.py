@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qlvit_edge.choices import Verdict
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.evaluation.measured_model import Model
-from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
+from qlvit_edge.fields.finder import CROP_MARGIN, crop, main_cell
 from qlvit_edge.guard.judge import Judge, verdict_on
 from qlvit_edge.guard.statement import Finding, RunStatement
 from qlvit_edge.inference.chain import ChainInterpreter
@@ -144,5 +144,5 @@ def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | N
     """Return what is classified of a decoded image; None when no cell is found in it."""
     if view is View.WHOLE:
         return image
-    cells = find_cells(image)
-    return crop(image, cells[0], CROP_MARGIN) if cells else None
+    cell = main_cell(image)
+    return None if cell is None else crop(image, cell)
