@@ -19,6 +19,7 @@ from qlvit_edge.cli.console import (
     shell_word,
     table_console,
 )
+from qlvit_edge.cli.guard_text import say_if_unguarded
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def show_start(classifier: Classifier) -> None:
         f"{unknown if metadata.unknown_cells else ''}.",
         err=True,
     )
+    say_if_unguarded(classifier)
     if classifier.xnnpack_missing:
         click.echo(
             "warning: XNNPACK runs no part of this model, expect it to be slow; where it should, "
@@ -176,6 +178,10 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"arithmetic: {summary.arithmetic}\n"
         f"results: {summary.results}, run {summary.run_id}"
     )
+    if summary.statement is not None:
+        click.echo(f"images: {summary.statement}")
+    if summary.warning is not None:
+        click.echo(f"warning: {summary.warning}", err=True)
     query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
 

@@ -26,7 +26,7 @@ FRAME_COLUMNS = ("number", "timestamp", "source", "width", "height", "saved_as",
 
 CELL_COLUMNS = (
     *("x", "y", "width", "height", "nucleus_area", "label"),
-    *("probability", "probabilities", "verdict", "cut"),
+    *("probability", "probabilities", "verdict", "cut", "reason"),
 )
 
 
@@ -118,4 +118,5 @@ def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
         json.dumps(answer.probabilities),
         answer.verdict,
         int(getattr(cell, "cut", False)),
+        answer.reason,
     )

@@ -18,12 +18,14 @@ from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.files import ensure_writable, write_bytes
+from qlvit_edge.guard.statement import RunStatement
 from qlvit_edge.inference.allowance import Allowance
-from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
+from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.annotate import annotate
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
@@ -52,7 +54,7 @@ class Settings:
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
         find: ``"cells"``, or ``"none"`` to classify whole frames.
-        accept_at: probability from which a label is accepted.
+        accept_at: smallest probability of an accepted answer; None: the model's own.
         threads: threads of the interpreter.
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
@@ -67,7 +69,7 @@ class Settings:
     save: Path | None = None
     cell_size: float | None = None
     find: Find = "cells"
-    accept_at: float = ACCEPT_AT
+    accept_at: float | None = None
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
@@ -89,6 +91,8 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        finding: whether the cells so far are what the model was made for; None where its file
+            has no guard that could tell.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -110,11 +114,14 @@ class Session:
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
-        self.verdicts = Counter({"accepted": 0, "uncertain": 0})
+        self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        guard = self.classifier.metadata.guard
+        self._statement = None if guard is None else RunStatement(guard)
+        self.finding = None if self._statement is None else self._statement.finding()
         self._stored_source = False
         self._results: Results | None = None
 
@@ -188,6 +195,9 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            familiar=None if self.finding is None else self.finding.familiar,
+            statement=None if self.finding is None else self.finding.sentence,
+            warning=None if self.finding is None else self.finding.warning,
             cut=self.cut,
             dropped_frames=self.report.dropped,
             damaged=dict(self.report.damaged),
@@ -251,12 +261,18 @@ class Session:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells = found
         folder = self.settings.save
+        if self._statement is not None:
+            for cell in cells:
+                self._statement.add(cell.classification.judgement)
         saved = None if folder is None else self._save(folder, frame, cells, run_id)
         return FrameRecord.of(frame, cells, saved)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
         results.dropped_frames = self.report.dropped
+        if self._statement is not None:
+            self.finding = self._statement.finding()
+            results.statement, results.familiar = self.finding.sentence, self.finding.familiar
         results.add_frames(records)
         for record in records:
             self.frames += 1
@@ -291,7 +307,7 @@ class Session:
             camera=masked(self.settings.source),
             cell_size=self.settings.cell_size or 0.0,
             crop_margin=CROP_MARGIN,
-            accept_at=self.settings.accept_at,
+            accept_at=self.classifier.accept_at,
             program=f"qlvit-edge {installed_version()}",
             find=self.settings.find,
         )

@@ -26,6 +26,10 @@ class Summary:
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
+        familiar: whether the cells are what the model was made for; None where that is not
+            known: too few cells, or a file without a guard.
+        statement: the same in words, with what differs; None of a file without a guard.
+        warning: what stands beside accepted answers; None where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
         dropped_frames: frames, or images of a folder, that came damaged and were left out.
         damaged: name → finding, of a folder's images that were left out.
@@ -50,6 +54,9 @@ class Summary:
     cells: int
     counts: dict[str, int]
     verdicts: dict[str, int]
+    familiar: bool | None
+    statement: str | None
+    warning: str | None
     cut: int
     dropped_frames: int
     damaged: dict[str, str]
