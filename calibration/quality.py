@@ -3,8 +3,8 @@
 Each way of degrading is tried in several strengths. Where the network's accuracy has fallen by two
 points, the measure that shows it best gets its limit, so that most such copies are abstained from.
 A limit never costs more than a small share of undegraded images; what leaves accuracy as it was
-gets none. The images are those on which the guard's other limits are set, of sources that the network
-was not trained with.
+gets none. The images are those on which the guard's other limits are set, of sources that the
+network was not trained with.
 """
 
 from __future__ import annotations

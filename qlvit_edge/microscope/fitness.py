@@ -1,4 +1,4 @@
-"""Whether a frame as a whole is fit to be judged: out of focus, too dark or bright, off in colour."""
+"""Whether a frame as a whole is fit to be judged: in focus, light and colour."""
 
 from __future__ import annotations
 
