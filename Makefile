@@ -56,10 +56,10 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 	rm -rf demo/results.sqlite* demo/report demo/frames
 	PATH="$(BIN):$$PATH"
 	set -x
-	qlvit-edge convert wbc-nano --out demo/wbc-nano.tflite --report demo/proof.json
-	qlvit-edge inspect demo/wbc-nano.tflite --summary
-	qlvit-edge validate demo/wbc-nano.tflite --data "$$crops" --out demo/report
-	qlvit-edge run demo/wbc-nano.tflite --camera "simulated:$$fields" \
+	qlvit-edge convert blood-nano --out demo/blood-nano.tflite --report demo/proof.json
+	qlvit-edge inspect demo/blood-nano.tflite --summary
+	qlvit-edge validate demo/blood-nano.tflite --data "$$crops" --out demo/report
+	qlvit-edge run demo/blood-nano.tflite --camera "simulated:$$fields" \
 		--out demo/results.sqlite --frames 40 --save demo/frames
 	set +x
 	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."

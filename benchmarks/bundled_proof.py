@@ -1,6 +1,7 @@
 """Proves the bundled model files again, as they lie there, and rewrites their proof.json.
 
-    python benchmarks/bundled_proof.py wbc-kaggle
+    python benchmarks/bundled_proof.py wbc-kaggle wbc-nano
+    python benchmarks/bundled_proof.py blood.manifest blood-nano blood-tiny
 
 Does what `qlvit-edge convert` does, with the default extent and budget, except that the bytes
 proved are the bundled file's instead of newly written ones.
@@ -41,5 +42,5 @@ def prove(name: str, data: Path) -> None:
 
 
 if __name__ == "__main__":
-    for model in ("wbc-nano", "wbc-tiny"):
+    for model in sys.argv[2:]:
         prove(model, Path(sys.argv[1]))

@@ -1,80 +1,108 @@
-"""The accuracy figures of README and of the bundled models' cards, made again.
+"""The figures of the bundled models' cards, made again.
 
-    python benchmarks/cards.py --wbc wbc-kaggle --pbc pbc --out cards
+    python benchmarks/cards.py blood-nano --data blood.json --untrained aml=AML --out cards
 
-The White Blood Cell set is `paultimothymooney/blood-cells` on Kaggle, the folder of its training
-images (``EOSINOPHIL`` … ``NEUTROPHIL``). The other microscope is the PBC set (Acevedo et al. 2020,
-Mendeley Data, doi:10.17632/snkd93bnjr.1), one folder per class (``eosinophil`` …); its 2 200 images
-are named in ``names/pbc.txt``. Runs `qlvit-edge validate` as a user does, on whole images and on
-the finder's crops, and prints one line per figure; reports are left below ``--out``.
+``--data`` is what the model was trained on, folder or manifest: its test side is measured, by
+microscope. ``--untrained`` is a set that nothing was trained on or tuned to, such as
+AML-Cytomorphology_LMU: cells of the model's classes, and others that it does not know, such as
+blasts. May be given several times. ``--fields`` are annotated fields
+(`images`, `labels`), from which single red cells are cut. Every image is shown whole and as the
+finder's crop, to `Classifier` as anyone would. Leaves ``--out``/MODEL.json and prints Markdown;
+``--write`` puts it into the card.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from qlvit_edge import bundled
+from card_figures import Known, Unknown, as_json, known, unknown
+from card_rows import Row, answered, ask, held_out, noise, red_cells, strangers
+from card_text import figures, inserted
 
-MODELS = ("wbc-nano", "wbc-tiny")
-NAMES = Path(__file__).parent / "names" / "pbc.txt"
-_COMMAND = [sys.executable, "-P", "-c", "from qlvit_edge.cli import main; main()"]
+from qlvit_edge import Classifier, bundled
+from qlvit_edge.data.folder import scan
+from qlvit_edge.data.split import load_split
+from qlvit_edge.evaluation.validation import View
+from qlvit_edge.files import write_json, write_text
 
-
-def link_pbc(source: Path, target: Path) -> Path:
-    """Link the named PBC images into folders called as the models' classes are."""
-    for name in NAMES.read_text(encoding="utf-8").split():
-        folder, _, file = name.partition("/")
-        (target / folder.upper()).mkdir(parents=True, exist_ok=True)
-        (target / folder.upper() / file).symlink_to((source / name).absolute())
-    return target
+CARDS = Path(__file__).parents[1] / "qlvit_edge" / "bundled"
 
 
-def figures(model: str, place: str, options: list[str], out: Path) -> Iterator[str]:
-    """Measure one model on one set of images, whole and as crops; yield a line each."""
-    for way, flag in (("whole images", []), ("finder's crops", ["--find-cells"])):
-        report = out / f"{model} {place} {way}".replace(" ", "-")
-        command = [*_COMMAND, "validate", model, *options, *flag, "--out", str(report)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        found = json.loads((report / "report.json").read_text(encoding="utf-8"))
-        images = found["data"]["images"]
-        low, high = found["accuracy_interval_95"]
-        recalls = ", ".join(
-            f"{name.lower()} {own['recall']:.1%}" for name, own in found["classes"].items()
-        )
-        yield (
-            f"{model}, {place}, {way}: {found['accuracy']:.2%} of {images} images "
-            f"(95 %: {low:.1%} to {high:.1%}); recall: {recalls}"
-        )
+def places(
+    model: str, classifier: Classifier, data: Path | None, untrained: list[str]
+) -> dict[str, Any]:
+    """Ask about every set of cells; returns rows by place and view."""
+    found: dict[str, dict[View, list[Row]]] = {}
+    for name, _, folder in (entry.partition("=") for entry in untrained):
+        images = strangers(scan(Path(folder)), classifier.labels)
+        found[f"{name}, a microscope never trained on"] = ask(classifier, images)
+    if data is not None:
+        split = load_split(bundled.FOLDER / model / "split.json")
+        for domain, images in held_out(scan(data), split, classifier.labels).items():
+            found[f"{domain or data.name}, held-out sources"] = ask(classifier, images)
+    return found
 
 
-def main() -> None:
+def pictures(classifier: Classifier, fields: Path | None) -> list[Row]:
+    """Ask about pictures that show no cell of any class."""
+    shown = [("uniform noise", noise())]
+    if fields is not None:
+        shown.append(("single red cell", red_cells(fields)))
+    return [
+        answered(classifier, Row(kind, None, str(number)), picture)
+        for kind, every in shown
+        for number, picture in enumerate(every)
+    ]
+
+
+def measure(
+    model: str, options: argparse.Namespace
+) -> tuple[dict[str, dict[View, Known]], dict[str, Unknown]]:
+    """Return the figures of one model: by place and view, and of what it does not know."""
+    with Classifier(model) as classifier:
+        rows = places(model, classifier, options.data, options.untrained)
+        others = pictures(classifier, options.fields)
+    found = {
+        place: {view: known(own) for view, own in views.items()} for place, views in rows.items()
+    }
+    shown_whole = [row for views in rows.values() for row in views[View.WHOLE]]
+    return found, unknown([*shown_whole, *others])
+
+
+def main() -> int:
     """Print the figures that the given folders allow."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--wbc", type=Path, help="folder of the White Blood Cell set")
-    parser.add_argument("--pbc", type=Path, help="folder of the PBC set")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the reports")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        for model in MODELS:
-            places: dict[str, list[str]] = {}
-            if arguments.wbc is not None:
-                split = bundled.FOLDER / model / "split.json"
-                places["test side"] = ["--data", str(arguments.wbc), "--split", str(split)]
-            if arguments.pbc is not None:
-                folder = Path(name) / model
-                places["other microscope"] = ["--data", str(link_pbc(arguments.pbc, folder))]
-            for place, options in places.items():
-                for line in figures(model, place, options, arguments.out):
-                    print(line, flush=True)
+    parser.add_argument("models", nargs="+", help="names of bundled models")
+    parser.add_argument("--data", type=Path, help="what the models were trained on")
+    parser.add_argument(
+        "--untrained", metavar="NAME=FOLDER", action="append", default=[], help="another microscope"
+    )
+    parser.add_argument("--fields", type=Path, help="annotated fields of another microscope")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the figures as JSON")
+    parser.add_argument("--write", action="store_true", help="write them into the models' cards")
+    options = parser.parse_args()
+    if options.data is None and not options.untrained:
+        parser.error("give --data, --untrained or both")
+    options.out.mkdir(parents=True, exist_ok=True)
+    for model in options.models:
+        found, others = measure(model, options)
+        by_place = {
+            place: {view.key: as_json(own) for view, own in views.items()}
+            for place, views in found.items()
+        }
+        write_json(options.out / f"{model}.json", {"places": by_place, "unknown": as_json(others)})
+        section = figures(found, others)
+        print(f"# {model}\n\n{section}")
+        if options.write:
+            card = CARDS / model / "MODEL_CARD.md"
+            write_text(card, inserted(card.read_text(encoding="utf-8"), section))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

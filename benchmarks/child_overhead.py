@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from networks import build, twin, untrained
 
-from qlvit_edge.bundled import resolve_model
+from qlvit_edge.bundled import names, resolve_model
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import open_isolated, open_model
 from qlvit_edge.inference.tensor_info import as_input
@@ -38,7 +38,7 @@ def data(pid: int) -> int:
 def main() -> int:
     """Measure and print one line per model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", nargs="*", default=["wbc-nano", "wbc-tiny"])
+    parser.add_argument("models", nargs="*", default=list(names()))
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--size", choices=SIZES)
     options = parser.parse_args()

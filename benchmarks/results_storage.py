@@ -82,7 +82,7 @@ def stored(
 ) -> dict[str, float]:
     """Store the records in transactions of ``group`` frames; returns the figures."""
     info = RunInfo(
-        "wbc-nano", "ab" * 32, "litert", "XNNPACK", "picamera2", 0.3, 0.4, 0.8, "benchmark"
+        "blood-nano", "ab" * 32, "litert", "XNNPACK", "picamera2", 0.3, 0.4, 0.8, "benchmark"
     )
     largest = 0
     with Results(path, info) as results, closing(sqlite3.connect(path)) as other:

@@ -93,7 +93,7 @@ def main() -> None:
 
 def ours(size: str, folder: Path) -> tuple[Checkpoint, Path]:
     """Return a network of the size and its int8 file: the bundled one, or of random weights."""
-    name = f"wbc-{size}"
+    name = f"blood-{size}"
     if bundled.is_bundled(name):
         return load_checkpoint(bundled.resolve_run(name)), bundled.resolve_model(name)
     checkpoint = untrained(size)

@@ -1,8 +1,8 @@
-"""Writes the source map of the White Blood Cell set that the bundled models were split by.
+"""Writes the source map of the White Blood Cell set that `wbc-nano` was split by.
 
 The map says which photograph each copy was made from, as far as that is known for sure;
-photographs of one field count as one (see ``merge_rephotographs.py``). It travels in the bundled
-models' split.json; here it becomes the CSV that `qlvit-edge data split --groups` reads.
+photographs of one field count as one (see ``merge_rephotographs.py``). It travels in that
+model's split.json; here it becomes the CSV that `qlvit-edge data split --groups` reads.
 
     python benchmarks/source_map.py groups.csv
     qlvit-edge data split wbc-kaggle --groups groups.csv --seed 0 --out source.json

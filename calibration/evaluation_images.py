@@ -14,6 +14,7 @@ from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.images import choose_images, files_elsewhere
 from qlvit_edge.data.choose import evenly, of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.relabel import labelled_as
 from qlvit_edge.data.split import Split, load_split, select
 from qlvit_edge.errors import CalibrationError, DataError
 from qlvit_edge.files import sha256
@@ -126,7 +127,7 @@ def images_for_layers(
         CalibrationError: no image is left.
     """
     if bundled_run and data is None:
-        every = scan(bundled.CROPS).images
+        every = labelled_as(scan(bundled.CROPS), checkpoint.run.classes)
         chosen = [every[index] for index in evenly(len(every), count)]
         return EvaluationImages(chosen, "the bundled crops")
     recorded = Path(checkpoint.run.data)

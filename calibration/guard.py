@@ -117,7 +117,9 @@ def fit_guard(
     logits = np.stack([answer.logits for answer in unseen]).astype(np.float64) * network.logit_scale
     temperature = best_temperature(logits, labels)
     measures = quality.measures
-    open_guard = _assemble(network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING)
+    open_guard = _assemble(
+        network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING
+    )
     judge = Judge(open_guard)
     groups, probability = set_limits(
         judge_all(judge, unseen), judge_all(judge, known), layout.groups, measures, rate

@@ -78,9 +78,7 @@ class IntegerNetwork:
         self.feature_scale, self.feature_zero_point = features.scale, features.zero_point
         self.width = features.shape[-1]
 
-    def answers(
-        self, images: Sequence[LabelledImage], advance: Callable[[], None]
-    ) -> list[Answer]:
+    def answers(self, images: Sequence[LabelledImage], advance: Callable[[], None]) -> list[Answer]:
         """Show every image whole and as the crop that `run` would make of it.
 
         Args:

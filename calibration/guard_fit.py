@@ -125,7 +125,7 @@ def _whiten(covariance: NDArray[np.float64]) -> tuple[NDArray[np.int16], int]:
 def _project(
     projection: NDArray[np.int16], shift: int, features: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return places (N, k) of features (N, width): what `qlvit_edge.guard.judge.Places` computes."""
+    """Return places (N, k) of features (N, width), as `qlvit_edge.guard.judge.Places` does."""
     sums = features @ projection.T.astype(np.float64)
     return np.clip(np.floor(sums * 0.5**shift), -LARGEST, LARGEST)
 
@@ -164,7 +164,8 @@ def expected_calibration_error(
     """
     place = np.minimum((chances * bins).astype(int), bins - 1)
     gaps = [
-        abs(float(right[place == n].mean()) - float(chances[place == n].mean())) * int((place == n).sum())
+        abs(float(right[place == n].mean()) - float(chances[place == n].mean()))
+        * int((place == n).sum())
         for n in range(bins)
         if (place == n).any()
     ]

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qlvit_edge.converters.description import describe
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
@@ -24,7 +23,7 @@ from qlvit_edge.converters.idioms.scales import Scales
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.one_arithmetic import one_arithmetic
 from qlvit_edge.converters.proof import accuracy, audit, equality
-from qlvit_edge.converters.proof_images import ProofImages, Sample
+from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
@@ -34,12 +33,11 @@ from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.modelfile.golden_pair import GoldenPair
 from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
-from qlvit_edge.preprocess import decode_noting, preprocess, recipe
+from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import Checkpoint
 from qlvit_edge.training.loop import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
@@ -142,13 +140,10 @@ def convert(
     answers = _run_float_network(checkpoint, images, progress)
     sample = proof.sample(judged)
     expected = _judge(checkpoint, bare, answers, progress)
-    if guard is not None:
-        _require_outputs(guard, graph)
     golden = golden_pairs(checkpoint, graph, guard)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
-    width = graph.outputs[1].shape[-1]
-    metadata = _metadata(
-        checkpoint, softmax, sample, expected.accuracies, golden, forms, width, guard
+    metadata = describe(
+        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard
     )
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
@@ -182,27 +177,6 @@ def convert(
         seconds=round(time.monotonic() - began, 1),
     )
     return Conversion(model, report, graph, metadata, answers.views, also, found.outputs)
-
-
-def _require_outputs(guard: Guard, graph: Graph) -> None:
-    """Refuse a guard that was fitted to outputs of other scales.
-
-    Raises:
-        ConversionError: naming the output.
-    """
-    logits, features = graph.outputs
-    fitted = {
-        logits.name: (guard.logit_scale, logits.zero_point),
-        features.name: (guard.feature_scale, guard.feature_zero_point),
-    }
-    for tensor in graph.outputs:
-        scale, zero_point = fitted[tensor.name]
-        if abs(tensor.scale / scale - 1) > _SAME_SCALE or tensor.zero_point != zero_point:
-            raise ConversionError(
-                tensor.name,
-                f"has scale {tensor.scale:g}, the guard was fitted to {scale:g}",
-                "calibrate this run again",
-            )
 
 
 @dataclass(frozen=True)
@@ -267,46 +241,6 @@ def _require_outputs(run: equality.Outputs, specified: equality.Outputs) -> None
             "its outputs differ from the specification's where no inner tensor is kept",
             "report this as a bug",
         )
-
-
-def _metadata(
-    checkpoint: Checkpoint,
-    softmax: Form,
-    sample: Sample,
-    accuracies: accuracy.Accuracies,
-    golden: list[GoldenPair],
-    forms: TriedForms,
-    features: int,
-    guard: Guard | None,
-) -> ModelMetadata:
-    run = checkpoint.run
-    return ModelMetadata(
-        name=checkpoint.folder.resolve().name or "model",
-        labels=run.classes,
-        features=features,
-        guard=guard,
-        input_size=run.network.input_size,
-        colour="RGB" if run.network.channels == 3 else "grey",
-        preprocessing=recipe(run.network.channels),
-        softmax=softmax,
-        variant=run.network.variant,
-        size_name=run.network.size,
-        checkpoint_sha256=checkpoint.sha256,
-        calibration_sha256=sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes()),
-        split_fingerprint=run.split_fingerprint,
-        training_data=Path(run.data).name,
-        unknown_cells=run.unknown_cells,
-        stain=run.stain,
-        camera=run.camera,
-        objective=run.objective,
-        accuracy={
-            f"float, {sample.words}": accuracies.float_accuracy,
-            f"integer, {sample.words}": accuracies.file_accuracy,
-        },
-        golden=golden,
-        tried_forms=forms,
-        created_by=f"qlvit-edge {version('qlvit-edge')}",
-    )
 
 
 @dataclass(frozen=True)

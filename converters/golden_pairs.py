@@ -14,6 +14,7 @@ from qlvit_edge import bundled
 from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.data.folder import scan
+from qlvit_edge.data.relabel import numbers_of
 from qlvit_edge.guard.judge import Judge
 from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
 from qlvit_edge.modelfile.guard import Guard
@@ -53,7 +54,7 @@ def golden_pairs(
     folder, labels, network = scan(root), checkpoint.run.classes, checkpoint.run.network
     judge = None if guard is None else Judge(guard)
     pairs: list[GoldenPair] = []
-    for number, name in enumerate(folder.classes):
+    for number, known in enumerate(numbers_of(folder.classes, labels)):
         own = [image for image in folder.images if image.label == number]
         for image in own[:PER_CLASS]:
             view = load(image.path, network.input_size, network.channels)
@@ -64,10 +65,8 @@ def golden_pairs(
                 None if judge is None else judge.judge_input(*both, view).integers
                 for both in outputs
             )
-            label, source = name, origin
-            if name not in labels:
-                label = labels[int(logits.argmax())]
-                source = f"{origin}; label: the model's own answer"
+            label = labels[int(logits.argmax()) if known is None else known]
+            source = origin if known is not None else f"{origin}; label: the model's own answer"
             pairs.append(
                 GoldenPair.of(
                     view, logits, by_xnnpack[0], label, source,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qlvit_edge import bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.relabel import labelled_as
 from qlvit_edge.data.split import Split, load_split, require_fit, select
 from qlvit_edge.data.training_images import (
     TrainingImages,
@@ -46,6 +47,11 @@ class Sample:
     def whole(self) -> bool:
         """Whether it is the whole test side, none of it trained on: if not, a reduced proof."""
         return self.images == self.test_side and self.checked
+
+    @property
+    def shows_every_class(self) -> bool:
+        """Whether it has to: the bundled crops do not, and are a reduced proof."""
+        return self.split_fingerprint is not None
 
     @property
     def words(self) -> str:
@@ -102,7 +108,7 @@ def proof_images(
     """
     recorded = Path(checkpoint.run.data)
     if data is None and is_bundled:
-        every = scan(bundled.CROPS).images
+        every = labelled_as(scan(bundled.CROPS), checkpoint.run.classes)
         crops = Sample(len(every), None, None, False, 0, True, bundled.CROPS.name)
         return ProofImages(every, crops)
     if data is None and not recorded.is_dir():

@@ -3,7 +3,7 @@
 The whole public face; everything else is found through its own module::
 
     from qlvit_edge import Classifier
-    Classifier("wbc-nano").classify("cell.png")
+    Classifier("blood-nano").classify("cell.png")
 
 For research use only, not for diagnosis.
 """

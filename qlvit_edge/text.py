@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -43,6 +44,12 @@ def counted(count: int, one: str, many: str | None = None) -> str:
         many: its plural, where that is not the noun with an "s".
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def folded(name: str) -> str:
+    """Return a name without capitals, spaces, underscores and other marks."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in text if c.isalnum()) or text
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

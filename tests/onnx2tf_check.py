@@ -42,7 +42,7 @@ def test_float_files_are_the_network_and_the_full_integer_one_is_judged(
 def test_the_bundled_network_through_the_stock_path(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     arguments = ("--route", "onnx2tf", "--out", tmp_path / "stock", "--report", report)
-    assert run_command("convert", "wbc-nano", *arguments) == 1
+    assert run_command("convert", "blood-nano", *arguments) == 1
     formats = json.loads(report.read_text())["formats"]
     failed = {name for name, found in formats.items() if found["failure"]}
     assert failed == {"full-integer"}

@@ -19,6 +19,7 @@ from qlvit_edge.converters.proof.accuracy import (
     judge_budget,
 )
 from qlvit_edge.converters.routes import compare as side_by_side
+from qlvit_edge.converters.routes import torch_answers
 from qlvit_edge.converters.routes import verdict as of_routes
 from qlvit_edge.converters.routes.closeness import Bound, Closeness
 from qlvit_edge.errors import AccuracyBudgetError
@@ -118,6 +119,11 @@ def test_a_class_without_images_is_not_judged_and_no_pass() -> None:
     verdict = judge_budget(judge(labels, labels, labels, NAMES), 0.5)
     assert verdict.outcome == "too few images"
     assert "no image of class D" in verdict.finding
+    crops = judge_budget(judge(labels, labels, labels, NAMES), 0.5, every_class=False)
+    assert crops.passed
+    assert crops.finding.endswith("points, and there is no image of class D")
+    few = judge(labels[:10], labels[:10], labels[:10], NAMES)
+    assert not judge_budget(few, 0.5, every_class=False).passed
     assert judge_budget(judge(labels, labels, labels, NAMES), 100).passed
 
 
@@ -126,7 +132,8 @@ def test_the_least_number_is_what_is_said() -> None:
 
 
 def test_convert_and_compare_ask_the_same_judge() -> None:
-    assert side_by_side.judge_budget is of_routes.judge_budget is accuracy.judge_budget
+    assert torch_answers.judge_budget is accuracy.judge_budget
+    assert not {"judge_budget"} & (vars(side_by_side).keys() | vars(of_routes).keys())
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | IMAGES
     | {"bundled", "data", "guard", "inference", "integer", "measuring", "model", "modelfile"}
     | {"training"},
+    "adaptation": LEAVES
+    | IMAGES
+    | {"calibration", "data", "evaluation", "fields", "model", "training"},
     "calibration": LEAVES
     | IMAGES
     | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}

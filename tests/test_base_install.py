@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -141,19 +143,21 @@ def test_run_works(base: BaseEnvironment, model: Path, tmp_path: Path) -> None:
 
 
 def test_validate_works(base: BaseEnvironment, tmp_path: Path) -> None:
-    done = base.run("validate", "wbc-nano", "--out", tmp_path / "report")
+    done = base.run("validate", "blood-nano", "--out", tmp_path / "report")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "index.html").read_text()
     for figure in ("Confusion matrix", "ROC, one class", "Reliability", "Latency of one"):
         assert figure in page
-    assert json.loads((tmp_path / "report" / "report.json").read_text())["accuracy"] > 0.8
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["accuracy"] > 0.7
 
 
 def test_predict_works(base: BaseEnvironment) -> None:
     crops = next(base.python.parents[1].rglob("bundled/crops"))
-    done = base.run("predict", crops / "EOSINOPHIL", "--model", "wbc-nano", "--csv")
+    done = base.run("predict", crops / "neutrophil", "--model", "blood-nano", "--csv")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(",accepted,") + done.stdout.count(",uncertain,") == 8
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == len(list((crops / "neutrophil").iterdir()))
+    assert all(row["label"] and row["verdict"] for row in rows)
 
 
 def test_data_check_works(base: BaseEnvironment) -> None:

@@ -78,19 +78,19 @@ def test_every_combination_is_a_row_relative_to_the_first(
 
 def test_a_bundled_name_is_a_model_and_threads_are_rows(tmp_path: Path) -> None:
     out = tmp_path / "speed.json"
-    assert run_command("benchmark", "wbc-nano", "--threads", "1,2", *FEW, "--json", out) == 0
+    assert run_command("benchmark", "blood-nano", "--threads", "1,2", *FEW, "--json", out) == 0
     rows = json.loads(out.read_text())["rows"]
     assert [row["threads"] for row in rows] == [1, 2]
-    assert {row["model"] for row in rows} == {"wbc-nano"}
-    assert {row["arithmetic"] for row in rows} == {str(Classifier("wbc-nano").arithmetic)}
+    assert {row["model"] for row in rows} == {"blood-nano"}
+    assert {row["arithmetic"] for row in rows} == {str(Classifier("blood-nano").arithmetic)}
 
 
 def test_profile_gives_every_operator_of_our_network_a_part_and_a_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "speed.json"
-    assert run_command("benchmark", "wbc-nano", *FEW, "--profile", "--json", out) == 0
-    profile = json.loads(out.read_text())["profiles"]["wbc-nano"]
+    assert run_command("benchmark", "blood-nano", *FEW, "--profile", "--json", out) == 0
+    profile = json.loads(out.read_text())["profiles"]["blood-nano"]
     parts = {part["part"]: part for part in profile["parts"]}
     assert set(parts) == {
         "activation",
@@ -214,7 +214,7 @@ def test_the_arena_is_as_large_as_the_interpreter_makes_it() -> None:
 
     from qlvit_edge.bundled import resolve_model
 
-    content = resolve_model("wbc-nano").read_bytes()
+    content = resolve_model("blood-nano").read_bytes()
     graph = read_document(content).subgraphs[0]
     interpreter = Interpreter(
         model_content=content,

@@ -10,7 +10,7 @@ from qlvit_edge import bundled
 from qlvit_edge.errors import CheckpointError, ModelFileError
 from qlvit_edge.preprocess import decode
 
-CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+CLASSES = ["basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil", "platelet"]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_crops_cover_every_class_and_stay_small() -> None:
     assert sum(path.stat().st_size for path in bundled.CROPS.rglob("*.png")) < 2_000_000
     for name in CLASSES:
         crops = sorted((bundled.CROPS / name).glob("*.png"))
-        assert len(crops) >= 2
+        assert crops
         for crop in crops:
             height, width, _ = decode(crop).shape
             assert height == width

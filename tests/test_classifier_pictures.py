@@ -194,7 +194,7 @@ def test_a_stack_of_pictures_is_several(classifier: Classifier) -> None:
 @pytest.mark.parametrize("isolated", [True, False])
 def test_threads_get_their_own_answers(isolated: bool) -> None:
     """A network that computes for long enough to be interrupted."""
-    with Classifier("wbc-nano", isolated=isolated) as classifier:
+    with Classifier("blood-nano", isolated=isolated) as classifier:
         images = [classifier.prepare(path) for path in sorted(CROPS.glob("*/*"))[:8]]
         expected = [classifier.infer(image) for image in images] * 25
         assert len({answer.probability for answer in expected}) > 4

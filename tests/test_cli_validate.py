@@ -214,7 +214,9 @@ def test_crops_of_the_finder_and_images_without_cells(tmp_path: Path) -> None:
 def test_bundled_model_measures_itself_on_the_bundled_crops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = dict.fromkeys(sorted(path.name for path in bundled.CROPS.iterdir()), (1, 2, 3))
+    folders = {path.name: len(list(path.iterdir())) for path in bundled.CROPS.iterdir()}
+    weights = dict.fromkeys((name.upper() for name in sorted(folders, reverse=True)), (1, 2, 3))
+    del weights["BASOPHIL"]
     data = metadata(golden=False).model_copy(update={"labels": list(weights)})
     (tmp_path / "cells").mkdir()
     model = tmp_path / "cells" / "cells.tflite"
@@ -222,7 +224,9 @@ def test_bundled_model_measures_itself_on_the_bundled_crops(
     monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     assert _validate("cells", "--out", tmp_path / "report") == 0
     assert "bundled crops were measured" in capsys.readouterr().out
-    assert _report(tmp_path / "report")["data"]["images"] == len(list(bundled.CROPS.glob("*/*")))
+    data, unknown = _report(tmp_path / "report")["data"], folders.pop("basophil")
+    assert data["classes"] == {name: folders[name.lower()] for name in weights}
+    assert data["unknown"] == {"basophil": unknown}
 
 
 class _Page(HTMLParser):

@@ -18,6 +18,8 @@ from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_fo
 from qlvit_edge import bundled
 from qlvit_edge.bundled import CROPS_ORIGIN
 from qlvit_edge.converters.proof import accuracy, equality
+from qlvit_edge.data.folder import scan
+from qlvit_edge.data.relabel import labelled_as
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.golden import compare_golden
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
@@ -92,8 +94,11 @@ def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
     words = f"{images} images: the whole test side of data of µ, split {fingerprint}"
     assert set(metadata.accuracy) == {f"float, {words}", f"integer, {words}"}
     assert str(run.parent).encode() not in converted.read_bytes()
-    assert len(metadata.golden) == 8
-    assert {pair.label for pair in metadata.golden} == set(CLASSES)
+    known = [pair.label for pair in metadata.golden if pair.source == CROPS_ORIGIN]
+    assert sorted(known) == sorted(2 * CLASSES)
+    others = [pair for pair in metadata.golden if pair.source != CROPS_ORIGIN]
+    assert {pair.source for pair in others} == {f"{CROPS_ORIGIN}; label: the model's own answer"}
+    assert len(others) == 3  # one crop of a basophil, two of platelets
 
 
 def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_images(
@@ -102,8 +107,7 @@ def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_i
     old = _copy_described(run, tmp_path, unknown_cells=None, golden_images=None)
     metadata = _convert_few(old, tmp_path / "m.tflite")
     assert metadata.unknown_cells == []
-    assert len(metadata.golden) == 8
-    assert {pair.source for pair in metadata.golden} == {CROPS_ORIGIN}
+    assert sum(pair.source == CROPS_ORIGIN for pair in metadata.golden) == 2 * len(CLASSES)
 
 
 def test_a_run_that_names_golden_images_takes_those_and_no_others(
@@ -275,7 +279,9 @@ def test_a_bundled_run_is_proved_on_the_bundled_crops_and_says_so(
     metadata = read_metadata(out.read_bytes())
     assert metadata is not None
     assert metadata.name == "tiny-cells"
-    assert "integer, 28 images: bundled crops (reduced proof)" in metadata.accuracy
+    crops = len(labelled_as(scan(bundled.CROPS), CLASSES))
+    assert 20 < crops < len(list(bundled.CROPS.glob("*/*")))  # not those of unknown classes
+    assert f"integer, {crops} images: bundled crops (reduced proof)" in metadata.accuracy
 
 
 def test_ctrl_c_leaves_nothing(

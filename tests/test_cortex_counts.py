@@ -114,7 +114,7 @@ def imitation(model: Path, drop: int = 0) -> Record:
 
 
 def test_instructions_belong_to_the_operators_of_the_file_in_order() -> None:
-    model = bundled.resolve_model("wbc-nano")
+    model = bundled.resolve_model("blood-nano")
     graph = read_document(model).subgraphs[0]
     order = running_order(model)
     shares = attribution.attribute(model, imitation(model), Symbols.parse(LISTED))
@@ -126,7 +126,7 @@ def test_instructions_belong_to_the_operators_of_the_file_in_order() -> None:
 
 
 def test_operators_are_not_named_where_the_sequences_differ() -> None:
-    model = bundled.resolve_model("wbc-nano")
+    model = bundled.resolve_model("blood-nano")
     shares = attribution.attribute(model, imitation(model, drop=1), Symbols.parse(LISTED))
     assert {s.number for s in shares} == {-1}
     assert {s.part for s in shares} == {"xnn_run_operator_with_index", "runtime"}

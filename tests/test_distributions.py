@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_package_and_nothing_else_and_is_small(checkout: Pat
     with zipfile.ZipFile(wheel) as opened:
         names = opened.namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"qlvit_edge"}
-    assert "qlvit_edge/bundled/wbc-nano/wbc-nano.tflite" in names
+    assert "qlvit_edge/bundled/blood-nano/blood-nano.tflite" in names
     assert wheel.stat().st_size < 15_000_000
     assert {path.name for path in checkout.glob("*.egg-info")} | set(
         checkout.glob("build")

@@ -148,7 +148,7 @@ def test_commands_that_messages_propose_can_be_parsed() -> None:
         "train --data cells/ --split s.json --out r --norm group",
         "train --data cells/ --split s.json --out r --epochs 0",
         "calibrate runs/a runs/b",
-        "run wbc-nano --camera",
+        "run blood-nano --camera",
         "convert runs/wbc --out a.tflite --json",
     ],
 )

@@ -176,7 +176,7 @@ def test_what_needs_an_unmapped_operator_in_the_middle_is_left_to_the_cpu() -> N
 
 
 def test_the_reader_keeps_the_options_that_decide() -> None:
-    document = read_document(resolve_model("wbc-nano"))
+    document = read_document(resolve_model("blood-nano"))
     convolutions = [op for op in document.operators if op.name == "CONV_2D"]
     assert {"fused_activation", "dilation_w", "dilation_h"} <= set(convolutions[0].options)
     means = [op for op in document.operators if op.name == "MEAN"]
@@ -184,14 +184,14 @@ def test_the_reader_keeps_the_options_that_decide() -> None:
 
 
 def test_inspect_forecasts_the_bundled_model() -> None:
-    result = CliRunner().invoke(command, ["wbc-nano", "--edgetpu"], catch_exceptions=False)
+    result = CliRunner().invoke(command, ["blood-nano", "--edgetpu"], catch_exceptions=False)
     assert result.exit_code == 0
     for text in ("BATCH_MATMUL", "operator not supported", "a forecast", "MiB"):
         assert text in result.output
 
 
 def test_inspect_forecast_as_json() -> None:
-    result = CliRunner().invoke(command, ["wbc-nano", "--edgetpu", "--json"])
+    result = CliRunner().invoke(command, ["blood-nano", "--edgetpu", "--json"])
     found = json.loads(result.output)
     assert found["monolithic"]["share"] <= found["mapped"]["share"] < 1
     assert len(found["operators"]) == sum(kind["count"] for kind in found["kinds"])

@@ -121,7 +121,7 @@ def real(command: list[object], **options: object) -> subprocess.CompletedProces
 
 
 REAL = [
-    (["inspect", "wbc-nano", "--json"], 0),
+    (["inspect", "blood-nano", "--json"], 0),
     (["data", "check", "CELLS"], 1),
     (["inspect", "gone.tflite"], 2),
 ]
@@ -213,12 +213,12 @@ def test_a_fault_of_ours_is_one_line_and_no_failed_check(
         raise AttributeError(f"no {HOSTILE}")
 
     monkeypatch.setattr("qlvit_edge.bundled.resolve_model", broken)
-    assert run_command("inspect", "wbc-nano") == 2
+    assert run_command("inspect", "blood-nano") == 2
     line = capsys.readouterr().err
     assert line.startswith("internal error: AttributeError: no ")
     assert line.count("\n") == 1
     assert line.strip().isprintable()
-    assert run_command("--debug", "inspect", "wbc-nano") == 2
+    assert run_command("--debug", "inspect", "blood-nano") == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert any(line.startswith("AttributeError: no ") for line in lines)
@@ -337,13 +337,13 @@ def test_words_close_to_a_choice_are_suggested(word: str, meant: str) -> None:
         (["inspct"], "inspect"),
         (["data", "chek"], "check"),
         (["inspect", "--jsn", "x"], "--json"),
-        (["inspect", "wbc-nanno"], "wbc-nano"),
-        (["convert", "wbc-tinny", "--out", "x"], "wbc-tiny"),
+        (["inspect", "blood-nanno"], "blood-nano"),
+        (["convert", "blood-nanoo", "--out", "x"], "blood-nano"),
         (["cost", "papr"], "paper"),
         (["cost", "nano", "--variant", "v44"], "v4"),
         (["calibrate", "run", "--observer", "percentil"], "percentile"),
         (["run", "m", "--camera", "x", "--out", "y", "--kernels", "refrence"], "reference"),
-        (["benchmark", "wbc-nano", "--kernels", "builtn"], "builtin"),
+        (["benchmark", "blood-nano", "--kernels", "builtn"], "builtin"),
         (["predict", "x", "--allow-operators", "ARGMAX"], "ARG_MAX"),
     ],
 )

@@ -15,6 +15,7 @@ from tiny_metadata import metadata, plain_image, tiny_file
 from tiny_model import COLOURS, tiny_model
 
 from qlvit_edge import Classifier, bundled
+from qlvit_edge.cli.predict import DEFAULT_MODEL
 from qlvit_edge.microscope.prediction import csv_text
 from qlvit_edge.modelfile.metadata import embed
 
@@ -120,7 +121,7 @@ def test_cells_of_a_field_have_boxes(capsys: pytest.CaptureFixture[str]) -> None
     field = next(iter(sorted(bundled.FIELDS.glob("*.jpg"))))
     assert run_command("predict", field, "--find-cells", "--json") == 0
     (record, *_) = json.loads(capsys.readouterr().out)
-    assert record["label"] in Classifier("wbc-tiny").labels
+    assert record["label"] in Classifier(DEFAULT_MODEL).labels
     assert set(record["box"]) == {"x", "y", "width", "height"}
     assert run_command("predict", field, "--find-cells") == 0
     assert "cell 1" in capsys.readouterr().out

@@ -113,5 +113,5 @@ def test_the_comparison_of_arm64_sees_every_difference(
     compare = importlib.import_module("arm64").compare
     found = _as_found(recorded)
     assert compare("cortex-a76", found, recorded)
-    change(found["models"]["wbc-nano"])
+    change(found["models"]["blood-nano"])
     assert not compare("cortex-a76", found, recorded)

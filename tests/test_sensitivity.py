@@ -135,7 +135,7 @@ def test_convert_names_the_spoiled_layer_first(
     from qlvit_edge.converters.proof import accuracy
 
     over = accuracy.BudgetVerdict(0.5, "over the budget", "as with trained weights")
-    monkeypatch.setattr(accuracy, "judge_budget", lambda *_: over)
+    monkeypatch.setattr(accuracy, "judge_budget", lambda *_, **__: over)
     spoiled = spoil(Path(shutil.copytree(run, tmp_path / "run")), "block2/attention")
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     arguments = ("convert", spoiled, "--out", out, "--report", report)

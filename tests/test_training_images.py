@@ -218,7 +218,7 @@ def test_train_writes_the_list_of_its_whole_training_side(tmp_path: Path) -> Non
     assert trained_on(test, listed, silent) == set()
 
 
-@pytest.mark.parametrize("name", ["wbc-nano", "wbc-tiny"])
+@pytest.mark.parametrize("name", bundled.names())
 def test_bundled_models_list_what_they_were_trained_on(name: str) -> None:
     folder = bundled.FOLDER / name
     split, listed = load_split(folder / "split.json"), read_training_images(folder)

@@ -11,7 +11,7 @@ from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.twin import Twin, with_all_outputs
 from qlvit_edge.modelfile.reader import read_document
 
-MODEL = bundled.resolve_model("wbc-nano").read_bytes()
+MODEL = bundled.resolve_model("blood-nano").read_bytes()
 
 
 def view() -> np.ndarray:

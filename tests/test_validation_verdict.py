@@ -13,6 +13,7 @@ from command import run_command
 from tiny_metadata import metadata, plain_image, tiny_file
 from tiny_model import COLOURS, tiny_model
 
+from qlvit_edge import bundled
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split, select, stratified_split
 from qlvit_edge.data.training_images import list_training_images, write_training_images
@@ -157,12 +158,13 @@ def test_renamed_training_images_are_told_by_the_list_beside_the_model(tmp_path:
 
 def test_a_latency_budget_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    given = ("wbc-nano", "--out", out, "--one-view", "--max-latency", 0.0001)
+    given = ("blood-nano", "--out", out, "--one-view", "--max-latency", 0.0001)
     assert run_command("validate", *given) == 1
     assert "latency p90 (" in capsys.readouterr().err
     report = _report(out)
     assert report["latency_gate"]["passed"] is False
-    assert "Only the 28 bundled crops were measured." in report["notes"]
+    crops = len(list(bundled.CROPS.glob("*/*")))
+    assert f"Only the {crops} bundled crops were measured." in report["notes"]
     assert "<b>Failed</b>" in (out / "index.html").read_text()
 
 
@@ -194,7 +196,7 @@ def test_memory_is_that_of_the_models_process_alone(tmp_path: Path) -> None:
     """This process holds far more than the one that runs the model."""
     ballast = np.ones(200 << 20, np.uint8)
     out = tmp_path / "out"
-    assert run_command("validate", "wbc-nano", "--out", out, "--one-view") == 0
+    assert run_command("validate", "blood-nano", "--out", out, "--one-view") == 0
     memory, own = _report(out)["memory_bytes"], peak_memory()
     assert own is not None
     assert own > ballast.nbytes

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.converters.idioms.scales import CalibratedScales
-from qlvit_edge.converters.proof.accuracy import judge_budget
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.routes.closeness import Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.contenders import Contender, contenders
@@ -224,7 +223,7 @@ def _onnx_row(
     closeness = compare_logits(answers.logits, logits)
     failures = [] if closeness.within(contender.bound) else [closeness.words]
     if contender.bound.budgeted:
-        budget = judge_budget(answers.accuracies(logits), max_drop)
+        budget = answers.budget(logits, max_drop)
         failures += [] if budget.passed else [budget.finding]
     return Row(
         contender.name,

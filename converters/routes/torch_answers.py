@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.proof.accuracy import Accuracies, judge
+from qlvit_edge.converters.proof.accuracy import (
+    Accuracies,
+    BudgetVerdict,
+    judge,
+    judge_budget,
+)
 from qlvit_edge.converters.proof_images import ProofImages, Sample
 from qlvit_edge.converters.routes.closeness import Logits
 from qlvit_edge.data.choose import evenly
@@ -43,6 +48,12 @@ class TorchAnswers:
     def accuracies(self, logits: Logits) -> Accuracies:
         """Hold the classes of a file's logits (N, classes) against PyTorch's and the true ones."""
         return judge(self.labels, self.logits.argmax(1), logits.argmax(1), self.names)
+
+    def budget(self, logits: Logits, max_drop: float) -> BudgetVerdict:
+        """Hold a file's logits to a budget, in points."""
+        return judge_budget(
+            self.accuracies(logits), max_drop, every_class=self.sample.shows_every_class
+        )
 
 
 def torch_answers(

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from qlvit_edge.converters.proof.accuracy import judge_budget
 from qlvit_edge.converters.routes.closeness import Bound, Closeness, Logits, compare_logits
 from qlvit_edge.converters.routes.runners import file_logits
 from qlvit_edge.converters.routes.torch_answers import TorchAnswers
@@ -109,7 +108,7 @@ def judge(
                 advance()
         ran_by_default = runs[Kernels.AUTO].logits
         if bound.budgeted and ran_by_default is not None:
-            budget = judge_budget(answers.accuracies(ran_by_default), max_drop)
+            budget = answers.budget(ran_by_default, max_drop)
             failures += [] if budget.passed else [budget.finding]
     return Verdict(made, runs, float_tensors, "; ".join(failures) or None)
 

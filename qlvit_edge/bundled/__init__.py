@@ -1,7 +1,7 @@
 """What the package brings along: trained models by name, fields of view and labelled crops.
 
 A bundled name is accepted wherever a run folder or a model file is. A local run folder of the
-same name is written with a path (`./wbc-nano`); the bare name is then refused as ambiguous.
+same name is written with a path (`./blood-nano`); the bare name is then refused as ambiguous.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def cli(debug: bool) -> None:
 
     \b
     Try it without data of your own:
-      qlvit-edge validate wbc-nano --out report/
+      qlvit-edge validate blood-nano --out report/
 
     \b
     Example, from labelled images to a running microscope:

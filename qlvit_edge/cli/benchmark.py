@@ -97,8 +97,8 @@ def command(
 
     \b
     Example:
-      qlvit-edge benchmark wbc-nano other.tflite --threads 1,2 --json speed.json
-      qlvit-edge benchmark wbc-nano --profile
+      qlvit-edge benchmark blood-nano other.tflite --threads 1,2 --json speed.json
+      qlvit-edge benchmark blood-nano --profile
     """
     if plot is not None:
         require("plots", "matplotlib")

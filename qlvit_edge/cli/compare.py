@@ -93,7 +93,7 @@ def command(
     \b
     Example:
       qlvit-edge compare runs/wbc --routes native,onnx --plot routes.png
-      qlvit-edge compare wbc-nano --python .venv-onnx2tf/bin/python --json routes.json
+      qlvit-edge compare blood-nano --python .venv-onnx2tf/bin/python --json routes.json
     """
     require("onnx", "torch", "safetensors", "onnx", "onnxruntime")
     if plot is not None:

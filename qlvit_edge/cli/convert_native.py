@@ -97,7 +97,9 @@ def convert_natively(
         None if choice is None else choice.int16.graph,
         guard,
     )
-    verdict = judge_budget(conversion.report.accuracy, max_drop)
+    verdict = judge_budget(
+        conversion.report.accuracy, max_drop, every_class=proof.every.shows_every_class
+    )
     print_proof(conversion.report, verdict)
     model, report = conversion.model, conversion.report.as_dict()
     if choice is not None:

@@ -27,7 +27,7 @@ def command(file: str, summary: bool, edgetpu: bool, as_json: bool) -> None:
     """List the operators, shapes, types, scales, MACs and metadata of FILE.
 
     FILE is a .tflite file made by any tool, integer or float, or the name of a bundled model
-    (wbc-nano, wbc-tiny). Of a chain for an Edge TPU its segments are listed.
+    (blood-nano, blood-tiny, wbc-nano). Of a chain for an Edge TPU its segments are listed.
 
     The file is read in Python. Only the line "kernels" asks the TFLite runtime, in a process of
     its own, so a damaged file cannot end this one. All figures are counted in the file; what it

@@ -24,6 +24,7 @@ from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.microscope.prediction import Prediction
 
@@ -31,7 +32,7 @@ Form = Literal["text", "csv", "json"]
 
 _ENDINGS: dict[str, Form] = {".csv": "csv", ".json": "json", ".txt": "text"}
 
-DEFAULT_MODEL = "wbc-tiny"
+DEFAULT_MODEL = "blood-nano"
 
 
 @click.command("predict")
@@ -58,9 +59,8 @@ DEFAULT_MODEL = "wbc-tiny"
 @click.option(
     "--cell-size",
     type=Number(min=0.01, max=1.0),
-    default=0.3,
-    show_default=True,
-    help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
+    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
+    "[default: from the red cells in each image].",
 )
 @accept_at_option
 @click.option(
@@ -80,8 +80,8 @@ def command(
     as_json: bool,
     out: Path | None,
     find_cells: bool,
-    cell_size: float,
-    accept_at: float,
+    cell_size: float | None,
+    accept_at: float | None,
     top: int,
     kernels: str,
     runtime: str,
@@ -116,7 +116,7 @@ def command(
     show_start(classifier)
     top = min(top, len(classifier.labels))
     answers = predictions(classifier, files, find_cells=find_cells, cell_size=cell_size)
-    tally = _Tally()
+    tally = _Tally(classifier)
     listing = _Listing(form, out, top, find_cells, max(len(str(path)) for path in files))
     with _progress(len(files), shown=out is not None) as advance:
         for answer in answers:
@@ -155,7 +155,11 @@ def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
 class _Tally:
     """Counts for the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, classifier: Classifier) -> None:
+        from qlvit_edge.guard.statement import RunStatement
+
+        guard = classifier.metadata.guard
+        self.statement = None if guard is None else RunStatement(guard)
         self.verdicts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.damaged = 0
@@ -163,6 +167,9 @@ class _Tally:
 
     def add(self, answer: Prediction) -> None:
         self.verdicts.update(cell.classification.verdict for cell in answer.cells)
+        if self.statement is not None:
+            for cell in answer.cells:
+                self.statement.add(cell.classification.judgement)
         self.kinds.update(answer.kinds)
         self.damaged += answer.error is not None
         self.without_cell += answer.error is None and not answer.cells
@@ -265,6 +272,8 @@ def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bo
         click.echo(f"{counted(files, 'image')}: {', '.join(parts)}")
         if out is not None:
             click.echo(f"list: {out}")
+    if tally.statement is not None and (warning := tally.statement.finding().warning):
+        click.echo(f"warning: {warning}", err=True)
     next_step(
         f"qlvit-edge validate {shell_word(model)} --data FOLDER --out report/",
         "how often such answers are right",

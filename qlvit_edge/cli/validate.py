@@ -121,8 +121,8 @@ def command(
     \b
     Example:
       qlvit-edge validate wbc.tflite --data cells/ --split split.json --out report/
-      qlvit-edge validate wbc-nano --out report/ --min-accuracy 90 --max-latency 50
-      qlvit-edge validate wbc-nano --data other-lab/ --map "Segmented=NEUTROPHIL" \\
+      qlvit-edge validate blood-nano --out report/ --min-accuracy 90 --max-latency 50
+      qlvit-edge validate blood-nano --data other-lab/ --map "Segmented=neutrophil" \\
           --unknown-classes --out report/
     """
     from qlvit_edge.bundled import is_bundled, resolve_model

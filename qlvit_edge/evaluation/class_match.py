@@ -11,14 +11,14 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlvit_edge.data.relabel import numbers_of
 from qlvit_edge.errors import DataError
 from qlvit_edge.reading import UnreadableFileError, parse_json, read_regular
-from qlvit_edge.text import counted
+from qlvit_edge.text import counted, folded
 
 _MAP_BYTES = 1 << 20
 _FORMS = 'write {"folder": "CLASS", "other": null} as JSON, or a CSV with columns folder,class'
@@ -44,12 +44,6 @@ class ClassMatch:
     unknown: tuple[str, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def folded(name: str) -> str:
-    """Return a name without capitals, spaces, underscores and other marks."""
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(c for c in text if c.isalnum()) or text
 
 
 def match_classes(
@@ -90,21 +84,12 @@ def match_classes(
         else:
             labels = folders
     mapped = _targets(folders, labels, class_map, subject)
-    same = {folded(label): label for label in labels}
-    if len(same) < len(labels):  # two labels differ in their marks only: nothing is folded
-        same = {}
     found: dict[str, str | None] = {}
     alike: list[str] = []
-    for name in folders:
-        if name in mapped:
-            found[name] = mapped[name]
-        elif name in labels:
-            found[name] = name
-        elif folded(name) in same:
-            found[name] = same[folded(name)]
-            alike.append(f"{name} as {found[name]}")
-        else:
-            found[name] = None
+    for name, number in zip(folders, numbers_of(folders, labels), strict=True):
+        found[name] = mapped.get(name, None if number is None else labels[number])
+        if name not in mapped and number is not None and name != labels[number]:
+            alike.append(f"{name} as {labels[number]}")
     numbers = {label: index for index, label in enumerate(labels)}
     unknown = tuple(name for name in folders if found[name] is None)
     missing = tuple(label for label in labels if label not in found.values())

@@ -78,7 +78,8 @@ def gather(
     Raises:
         DataError: the folder or the split cannot be used, or a folder's class is not known.
     """
-    root = bundled.CROPS if root is None else root
+    if root is None:  # cells of more classes than some bundled models know
+        root, allow_unknown = bundled.CROPS, True
     folder = scan(root, least_classes=1, least_images=1)
     match = match_classes(
         folder.classes,

@@ -22,6 +22,7 @@ from qlvit_edge.choices import VERDICTS, Verdict
 from qlvit_edge.fields.quality import image_measures, unfit
 from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
 
+
 @dataclass(frozen=True)
 class Distances:
     """How far one cell lies from known ones; squared, in projected units.
@@ -171,9 +172,7 @@ class Judge:
         if distances.own > group.own:
             return "unknown cell", _farther("unlike its class", distances.own, group.own)
         if distances.nearest > group.nearest:
-            return "unknown cell", _farther(
-                "unlike known cells", distances.nearest, group.nearest
-            )
+            return "unknown cell", _farther("unlike known cells", distances.nearest, group.nearest)
         if distances.neighbours > group.neighbours:
             return "unknown cell", _farther(
                 "without similar cells", distances.neighbours, group.neighbours

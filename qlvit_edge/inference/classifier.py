@@ -105,7 +105,7 @@ class Classifier(Closing):
 
         Args:
             model: path of a .tflite file or a chain made by `qlvit-edge convert`, or the
-                name of a bundled model such as ``"wbc-nano"``.
+                name of a bundled model such as ``"blood-nano"``.
             kernels: ``"auto"``, ``"builtin"`` or ``"reference"``.
             runtime: ``"litert"`` or ``"tflite-runtime"``.
             threads: number of threads.

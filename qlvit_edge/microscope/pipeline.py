@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.fields.finder import CROP_MARGIN, DEFAULT_CELL_SIZE, Cell, crop, find_cells
+from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells
 from qlvit_edge.fields.quality import CUT
 from qlvit_edge.inference.classifier import Classification, Classifier
 
@@ -78,7 +78,7 @@ class Pipeline:
         self,
         classifier: Classifier,
         *,
-        cell_size: float = DEFAULT_CELL_SIZE,
+        cell_size: float | None = None,
         margin: float = CROP_MARGIN,
         find: Find = "cells",
         times: Times | None = None,
@@ -117,7 +117,7 @@ class Pipeline:
             pixels = self._classifier.prepare(shown)
         with self.times.measure("infer"):
             answer = self._classifier.infer(pixels)
-        if cell is None or not cell.cut or not self._classifier.guarded:
+        if cell is None or not cell.cut or not self._classifier.judges:
             return answer
         return of_a_part(answer)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import pictures
 from qlvit_edge.errors import DataError
-from qlvit_edge.fields.finder import DEFAULT_CELL_SIZE, Cell
+from qlvit_edge.fields.finder import Cell
 from qlvit_edge.imagefolder import notes_on, said_of, when_settled
 from qlvit_edge.inference.classifier import Classification, Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
@@ -94,7 +94,7 @@ def predictions(
     files: Iterable[Path],
     *,
     find_cells: bool = False,
-    cell_size: float = DEFAULT_CELL_SIZE,
+    cell_size: float | None = None,
 ) -> Iterator[Prediction]:
     """Classify files one after the other; each is answered as soon as it is done.
 

@@ -63,6 +63,9 @@ class Results:
         outcome: what that row says.
         dropped_frames: frames that came damaged so far; stored with the frames that follow,
             and at the end, however the run ends.
+        statement: whether the run's images and cells are those that the model was made for, in
+            words; stored at the same times.
+        familiar: the same as yes or no; None where it is not known.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class Results:
         self.path = path
         self.outcome: Outcome = "running"
         self.dropped_frames = 0
-        self._dropped_noted = 0
+        self.statement: str | None = None
+        self.familiar: bool | None = None
+        self._noted: tuple[object, ...] = (0, None, None)
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -167,12 +172,14 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [self._insert(connection, record) for record in records]
-                dropped = self.dropped_frames
-                if dropped != self._dropped_noted:
+                state = self._state()
+                if state != self._noted:
                     connection.execute(
-                        "UPDATE runs SET dropped_frames = ? WHERE id = ?", (dropped, self.run_id)
+                        "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? "
+                        "WHERE id = ?",
+                        (*state, self.run_id),
                     )
-            self._dropped_noted = dropped
+            self._noted = state
             self._watch_log()
             return numbers
 
@@ -203,8 +210,9 @@ class Results:
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ? WHERE id = ?",
-                    (time.time(), outcome, self.dropped_frames, self.run_id),
+                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ?, statement = ?, "
+                    "familiar = ? WHERE id = ?",
+                    (time.time(), outcome, *self._state(), self.run_id),
                 )
 
         try:
@@ -223,6 +231,11 @@ class Results:
         self.outcome = outcome
         if lost is not None:
             raise lost
+
+    def _state(self) -> tuple[object, ...]:
+        """What a run's row says besides how it began and ended."""
+        familiar = None if self.familiar is None else int(self.familiar)
+        return self.dropped_frames, self.statement, familiar
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""

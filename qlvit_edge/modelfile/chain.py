@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -25,7 +25,12 @@ from qlvit_edge.modelfile.chain_description import (
     ChainSegment,
 )
 from qlvit_edge.modelfile.document import Document, Tensor
-from qlvit_edge.modelfile.ends import require_features, require_head, require_shapes
+from qlvit_edge.modelfile.ends import (
+    require_features,
+    require_guard,
+    require_head,
+    require_shapes,
+)
 from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metadata
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
@@ -101,15 +106,10 @@ def read_model(content: bytes, *, subject: object = "model") -> OpenedModel:
     chain = read_chain(content, subject=subject)
     description = chain.description
     graphs = tuple(graph for document in chain.documents for graph in document.subgraphs)
-    tensors = {
-        tensor.name: tensor
-        for document in chain.documents
-        for tensor in (*document.inputs, *document.outputs)
-    }
     return OpenedModel(
         Document(len(content), chain.documents[0].version, "chain", graphs, {}),
-        (tensors[description.input],),
-        tuple(tensors[name] for name in description.outputs),
+        tuple(_tensors(chain.documents, [description.input])),
+        tuple(_tensors(chain.documents, description.outputs)),
         chain.documents[-1].ends_in_softmax,
         description.model,
     )
@@ -258,7 +258,7 @@ def _require_order(description: ChainDescription, subject: object) -> None:
 
 
 def _require_head(
-    description: ChainDescription, documents: Iterable[Document], subject: object
+    description: ChainDescription, documents: Sequence[Document], subject: object
 ) -> None:
     """Features are what the logits are made of; between segments tensors are known by name."""
     if description.features is None:
@@ -271,10 +271,21 @@ def _require_head(
             if operator.inputs and operator.inputs[0] >= 0:
                 read = names[operator.inputs[0]]
                 makers |= {names[made]: (operator.name, read) for made in operator.outputs}
-        for tensor in document.outputs:
-            if tensor.name == description.features:
-                require_features(tensor, subject)
+    logits, features = _tensors(documents, description.outputs)
+    require_features(features, subject)
     require_head(description.output, description.features, makers, subject)
+    if description.model.guard is not None:
+        require_guard(description.model.guard, logits, features, subject=subject)
+
+
+def _tensors(documents: Iterable[Document], names: Iterable[str]) -> list[Tensor]:
+    """Return borders of a chain as its segments have them, by name."""
+    known = {
+        tensor.name: tensor
+        for document in documents
+        for tensor in (*document.inputs, *document.outputs)
+    }
+    return [known[name] for name in names]
 
 
 def _document(

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 
+import numpy as np
+
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.document import Subgraph, Tensor
+from qlvit_edge.modelfile.guard import Guard
 
 _REMEDY = "convert the model again"
 _LINEAR = frozenset({"CONV_2D", "FULLY_CONNECTED"})
@@ -92,6 +95,32 @@ def require_features(tensor: Tensor, subject: object) -> None:
         raise ModelFileError(subject, f"its features are {tensor.dtype}, not INT8", _REMEDY)
     if tensor.scale is None:
         raise ModelFileError(subject, "its features have no single scale", _REMEDY)
+
+
+def require_guard(guard: Guard, logits: Tensor, features: Tensor, *, subject: object) -> None:
+    """Refuse a guard that was found on logits or features whose steps stand for other values.
+
+    Raises:
+        ModelFileError: naming both.
+    """
+    for what, tensor, scale, zero_point in (
+        ("features", features, guard.feature_scale, guard.feature_zero_point),
+        ("logits", logits, guard.logit_scale, logits.zero_point),
+    ):
+        if not is_of(tensor.scale, tensor.zero_point, scale, zero_point):
+            finding = (
+                f"its guard judges {what} of scale {scale:.6g}, zero point {zero_point}; the file "
+                f"gives scale {tensor.scale}, zero point {tensor.zero_point}"
+            )
+            raise ModelFileError(subject, finding, _REMEDY)
+
+
+def is_of(
+    scale: float | None, zero_point: int | None, of_scale: float, of_zero_point: int | None
+) -> bool:
+    """Tell whether a tensor has a scale, as float32 holds it, and a zero point."""
+    same = scale is not None and np.float32(scale) == np.float32(of_scale)
+    return bool(same) and zero_point == of_zero_point
 
 
 def require_head(logits: Hashable, features: Hashable, makers: Makers, subject: object) -> None:

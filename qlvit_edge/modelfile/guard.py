@@ -295,7 +295,6 @@ class Guard(_Strict):
             raise ValueError("a group has not one pair of bounds per measure")
         return self
 
-
     def require_fit(self, features: int | None, classes: int) -> None:
         """Refuse to judge a model of other outputs.
 

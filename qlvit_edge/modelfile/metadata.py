@@ -28,9 +28,9 @@ from pydantic import (
 from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.document import Document
-from qlvit_edge.modelfile.ends import require_ends
-from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.ends import require_ends, require_guard
 from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 from qlvit_edge.reading import UnreadableFileError, parse_json
 
@@ -163,7 +163,7 @@ class ModelMetadata(_Strict):
             if any(k is not None and len(k) != self.features for k in kept):
                 raise ValueError("a golden pair has not one value per feature")
             if (pair.judgement is None) != (self.guard is None):
-                raise ValueError("a golden pair has a guard's judgement, or the file a guard, alone")
+                raise ValueError("a guard and its golden pairs' judgements belong together")
             if pair.label not in self.labels:
                 raise ValueError("a golden pair has a label that the model does not know")
         return self
@@ -229,6 +229,8 @@ def metadata_of(document: Document, *, subject: object = "model") -> ModelMetada
         features=metadata.features,
         subject=subject,
     )
+    if metadata.guard is not None:
+        require_guard(metadata.guard, *document.outputs, subject=subject)
     return metadata
 
 

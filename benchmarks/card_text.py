@@ -1,0 +1,137 @@
+"""The figures of a model's card in Markdown, from those of `card_figures.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from card_figures import Interval, Known, Unknown
+
+from qlvit_edge.evaluation.validation import View
+
+BEGIN, END = "<!-- figures: by benchmarks/cards.py -->\n", "<!-- end of the figures -->\n"
+Places = Mapping[str, Mapping[View, Known]]
+
+BLASTS = ("myeloblast", "monoblast", "promyelocyte-bilobed")
+
+
+def percent(share: float) -> str:
+    """Write a share as `91.9 %`."""
+    return f"{100 * share:.1f} %"
+
+
+def interval(figure: Interval | None) -> str:
+    """Write a figure as `91.9 % (86.6–95.4)`."""
+    if figure is None:
+        return "–"
+    value, low, high = figure
+    return f"{percent(value)} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Write a table of Markdown, with an empty line after it."""
+    yield f"| {' | '.join(header)} |\n"
+    yield f"|{'---|' * len(header)}\n"
+    yield from (f"| {' | '.join(row)} |\n" for row in rows)
+    yield "\n"
+
+
+def accuracy(places: Places) -> Iterator[str]:
+    """Macro recall by place and view, whatever the verdict."""
+    yield "Macro recall, whatever the verdict; 95 % intervals by bootstrap over sources:\n\n"
+    rows = []
+    for place, views in places.items():
+        whole, crops = views[View.WHOLE], views[View.CROPS]
+        lost = f"; no cell found in {crops.without_cell}" if crops.without_cell else ""
+        size = f"{whole.images} images of {whole.sources} sources, {len(whole.recalls)} classes"
+        rows.append(
+            [f"{place}: {size}", interval(whole.macro_recall), interval(crops.macro_recall) + lost]
+        )
+    yield from table(["images", "whole image", "crop by the finder, as in `run`"], rows)
+
+
+def verdicts(places: Places, view: View) -> Iterator[str]:
+    """What is accepted, how much of that is right, and how far probabilities are off."""
+    yield "What the verdict does, on whole images:\n\n"
+    rows = [
+        [
+            place,
+            percent(1 - known.accepted[0]),
+            interval(known.accepted_right),
+            interval(known.accepted_wrong),
+            percent(known.calibration_error),
+        ]
+        for place, known in ((place, views[view]) for place, views in places.items())
+    ]
+    header = ["images", "not accepted", "right, of the accepted", "accepted and wrong, of all"]
+    yield from table([*header, "calibration error"], rows)
+
+
+def risk(places: Places, view: View) -> Iterator[str]:
+    """Risk and coverage."""
+    yield "Share of wrong answers among the most probable ones:\n\n"
+    shares = list(next(iter(places.values()))[view].risk)
+    rows = [
+        [place, *(percent(views[view].risk[share]) for share in shares)]
+        for place, views in places.items()
+    ]
+    yield from table(["most probable", *(f"{share:.0%}" for share in shares)], rows)
+
+
+def classes(places: Places, view: View) -> Iterator[str]:
+    """Recall by class."""
+    yield "Recall by class, on whole images (right of all):\n\n"
+    names = sorted({name for views in places.values() for name in views[view].recalls})
+    rows = []
+    for name in names:
+        found = [views[view].recalls.get(name) for views in places.values()]
+        rows.append([name, *("–" if f is None else f"{f[0]} of {f[1]}" for f in found)])
+    yield from table(["class", *places], rows)
+
+
+def strangers(unknown: Mapping[str, Unknown]) -> Iterator[str]:
+    """What becomes of cells that it does not know."""
+    yield "Cells and pictures that it does not know, shown whole:\n\n"
+    rows = []
+    for kind, found in unknown.items():
+        named = ", ".join(f"{count} as {label}" for label, count in found.accepted_as.items())
+        rows.append([kind, str(found.images), str(found.accepted), named or "–"])
+    yield from table(["shown", "images", "accepted", "accepted as"], rows)
+
+
+def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
+    """The sentences that every card ends with."""
+    shown = [unknown[kind] for kind in BLASTS if kind in unknown]
+    yield "### What is not known\n\n"
+    if shown:
+        taken, total = sum(u.accepted for u in shown), sum(u.images for u in shown)
+        limit = "No figure here bounds how many of a patient's blasts would be."
+        yield f"- **Blasts**: {taken} of {total} were accepted as normal cells. {limit}\n"
+    yield (
+        "- **Your microscope**: nothing here was measured on it. A guard that was made on two "
+        "microscopes can be blind on a third, and its thresholds are those of the two.\n"
+        "- **Cells of no class** (plasma cells, atypical lymphocytes, smudge cells, parasites, "
+        "artefacts): some are noticed, some are not.\n"
+        "- **Patients**: sources are photographs and slides; how many patients they are of is not "
+        "said by either data set.\n"
+    )
+
+
+def figures(places: Places, unknown: Mapping[str, Unknown], extra: str = "") -> str:
+    """Return the whole section."""
+    view = View.WHOLE
+    parts = [accuracy(places), verdicts(places, view), risk(places, view), classes(places, view)]
+    text = "".join(line for part in (*parts, strangers(unknown)) for line in part)
+    return text + extra + "".join(not_known(unknown))
+
+
+def inserted(card: str, section: str) -> str:
+    """Return a card with its figures replaced.
+
+    Raises:
+        ValueError: the card lacks the two marks.
+    """
+    head, begin, rest = card.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the card lacks {BEGIN.strip()} or {END.strip()}")
+    return f"{head}{begin}\n{section}\n{end}{tail}"
