@@ -80,12 +80,12 @@ def test_colour_is_counted_in_hundredths_of_a_doubling() -> None:
     assert plain["stain"] == red["stain"]
 
 
-def test_light_is_the_brightest_channel_and_clipping_counts_values() -> None:
+def test_light_is_the_green_of_the_background_and_clipping_counts_values() -> None:
     image = np.full((40, 40, 3), 100, np.uint8)
     image[:10, :, 2] = 255
+    image[-10:, :, 1] = 180
     assert measured(image)["clipped"] == 1000 // 12
-    assert measured(image)["light"] == 255
-    assert measured(np.full((40, 40, 3), 100, np.uint8))["light"] == 100
+    assert measured(image)["light"] == 180
 
 
 @pytest.mark.parametrize("channels", [1, 3])

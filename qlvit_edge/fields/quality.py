@@ -23,7 +23,7 @@ QUALITY: Final = ("sharpness", "noise", "light", "clipped", "red", "blue", "stai
   from 2500, all smooth;
 - noise: squared gradient over one pixel, per that over two of `sharpness`, in hundredths: from
   100, all smooth;
-- light: the background's brightest channel, 0 to 255;
+- light: the background's green, 0 to 255;
 - clipped: values that are 255, of all channels, in thousandths;
 - red, blue: the background's red and blue relative to its green, in hundredths of a doubling;
 - stain: how much darker in green the darkest twentieth is than the background, in hundredths of a
@@ -79,7 +79,7 @@ def image_measures(pixels: NDArray[np.uint8]) -> dict[str, int]:
     return look | {
         "sharpness": sharpness,
         "noise": noise,
-        "light": max(red_light, green_light, blue_light),
+        "light": green_light,
         "clipped": _clipped(pixels),
         "red": _DOUBLINGS[red_light] - _DOUBLINGS[green_light],
         "blue": _DOUBLINGS[blue_light] - _DOUBLINGS[green_light],

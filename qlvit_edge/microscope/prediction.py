@@ -147,6 +147,7 @@ def records(prediction: Prediction, top: int) -> list[dict[str, object]]:
             "label": cell.classification.label,
             "probability": cell.classification.probability,
             "verdict": cell.classification.verdict,
+            "reason": cell.classification.reason or None,
             "top": [
                 {"label": label, "probability": chance}
                 for label, chance in ranked(cell.classification, top)
@@ -195,8 +196,13 @@ def rows(prediction: Prediction, top: int, *, find_cells: bool) -> list[list[str
         if find_cells:
             box = cell.box
             row += ["", "", "", ""] if box is None else _edges(box)
-        table.append([*row, ""])
+        table.append([*row, _remark(cell.classification)])
     return table
+
+
+def _remark(answer: Classification) -> str:
+    """Why an answer is not accepted, where the probability, which stands there, is not why."""
+    return "" if answer.verdict in ("accepted", "uncertain") else _safe(answer.reason)
 
 
 def _edges(box: Cell) -> list[str]:
