@@ -22,9 +22,9 @@ from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.data.split import load_split, select
-from qlvit_edge.evaluation.class_match import folded
 from qlvit_edge.inference.classifier import Classification, Classifier
 from qlvit_edge.preprocess import decode
+from qlvit_edge.text import folded
 
 VIEWS = {"crop": cell_view, "whole": whole_view}
 

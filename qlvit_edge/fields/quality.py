@@ -23,7 +23,7 @@ QUALITY: Final = ("sharpness", "noise", "light", "clipped", "red", "blue", "stai
   from 2500, all smooth;
 - noise: squared gradient over one pixel, per that over two of `sharpness`, in hundredths: from
   100, all smooth;
-- light: the background's green, 0 to 255;
+- light: the background's brightest channel, 0 to 255;
 - clipped: values that are 255, of all channels, in thousandths;
 - red, blue: the background's red and blue relative to its green, in hundredths of a doubling;
 - stain: how much darker in green the darkest twentieth is than the background, in hundredths of a
@@ -46,6 +46,7 @@ _WORDS: Final = {
 _DOUBLINGS: Final = tuple(int(100 * np.log2(value + 1) + 0.5) for value in range(256))
 """100 times the base-2 logarithm of a byte and one."""
 
+_WHITE: Final = 255
 _LEAST_GRADIENT: Final = 81
 """Squared step of sums of nine, one grey value each, below which nothing is there to be sharp."""
 
@@ -79,7 +80,7 @@ def image_measures(pixels: NDArray[np.uint8]) -> dict[str, int]:
     return look | {
         "sharpness": sharpness,
         "noise": noise,
-        "light": green_light,
+        "light": max(red_light, green_light, blue_light),
         "clipped": _clipped(pixels),
         "red": _DOUBLINGS[red_light] - _DOUBLINGS[green_light],
         "blue": _DOUBLINGS[blue_light] - _DOUBLINGS[green_light],
@@ -109,9 +110,9 @@ def unfit(measures: Mapping[str, int], limits: Iterable[Limited]) -> str:
     return ""
 
 
-def kind_of(reason: str) -> str:
-    """Return a reason without its figures: what is counted."""
-    return reason.partition(":")[0]
+def kind_of(reason: str | None) -> str:
+    """Return a reason without its figures: what is counted; "" of none."""
+    return (reason or "").partition(":")[0]
 
 
 def _detail(green: NDArray[np.uint8]) -> tuple[int, int]:
@@ -138,5 +139,4 @@ def _detail(green: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _clipped(pixels: NDArray[np.uint8]) -> int:
-    values = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    return cv2.countNonZero(cv2.compare(values, 255, cv2.CMP_EQ)) * 1000 // values.size
+    return int(np.count_nonzero(pixels == _WHITE)) * 1000 // pixels.size

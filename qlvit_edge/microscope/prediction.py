@@ -147,7 +147,7 @@ def records(prediction: Prediction, top: int) -> list[dict[str, object]]:
             "label": cell.classification.label,
             "probability": cell.classification.probability,
             "verdict": cell.classification.verdict,
-            "reason": cell.classification.reason or None,
+            "reason": cell.classification.reason,
             "top": [
                 {"label": label, "probability": chance}
                 for label, chance in ranked(cell.classification, top)
@@ -202,7 +202,7 @@ def rows(prediction: Prediction, top: int, *, find_cells: bool) -> list[list[str
 
 def _remark(answer: Classification) -> str:
     """Why an answer is not accepted, where the probability, which stands there, is not why."""
-    return "" if answer.verdict in ("accepted", "uncertain") else _safe(answer.reason)
+    return "" if answer.verdict in ("accepted", "uncertain") else _safe(answer.reason or "")
 
 
 def _edges(box: Cell) -> list[str]:

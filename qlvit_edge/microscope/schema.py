@@ -8,9 +8,11 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
@@ -171,6 +173,14 @@ SELECT
 FROM cells JOIN frames ON frames.id = cells.frame_id
 GROUP BY frames.run_id, cells.label;
 """
+
+
+def _inserting(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+
+
+INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
+INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
