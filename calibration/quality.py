@@ -2,9 +2,9 @@
 
 Each way of degrading is tried in several strengths. Where the network's accuracy has fallen by two
 points, the measure that shows it best gets its limit, so that most such copies are abstained from.
-A limit never costs more than a small share of undegraded images, nor more than a few of the copies
-degraded in another way that leaves accuracy as it was. The images are those on which the guard's
-other limits are set, of sources that the network was not trained with.
+A limit never costs more than a small share of undegraded images, nor more than a few of any copies
+on which accuracy is as it was. The images are those on which the guard's other limits are set, of
+sources that the network was not trained with.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CAUGHT: Final = 0.9
 """Share of the copies at the strength where accuracy has fallen that a limit should catch."""
 
 HARMED: Final = 0.1
-"""Share of harmless copies, degraded in another way, that a limit may cost."""
+"""Share of copies at a strength that does no harm that a limit may cost."""
 
 LEAST_IMAGES: Final = 40
 """Images below which accuracy says nothing, and no limits are set."""
@@ -209,10 +209,9 @@ def _limits(
 ) -> dict[_Key, int]:
     """Return a limit for every way of degrading that costs accuracy, where a measure shows it."""
     limits: dict[_Key, int] = {}
+    harmless = [made.measures for made in tried if not made.costly]
     for degradation in DEGRADATIONS:
         costly = [made for made in tried if made.degradation is degradation and made.costly]
-        others = [made for made in tried if made.degradation is not degradation]
-        harmless = [made.measures for made in others if not made.costly]
         if costly:
             key, limit = _limit(degradation, costly[0].measures, groups, spared, harmless)
             limits[key] = _tighter(key[1], limits.get(key), limit)
@@ -228,9 +227,8 @@ def _limit(
 ) -> tuple[_Key, int]:
     """Return the measure that shows a degradation best, its side, and the limit there.
 
-    No tighter than what undegraded and harmless images allow, nor than what catches `CAUGHT` of a
-    group's copies, of whichever group that is the loosest: what is slight for one microscope is
-    none for another.
+    No tighter than what undegraded and harmless images of every group allow, nor than what catches
+    `CAUGHT` of the copies in the group where they are hardest to catch.
     """
     best: tuple[float, _Key, int] | None = None
     for name, side in degradation.seen_in:
@@ -238,9 +236,9 @@ def _limit(
         sign = 1 if side == "low" else -1
         # Of negated values a high side is a low one.
         edges = [sign * spared[name, side]]
-        edges += [_edge([sign * values], groups, CAUGHT) + 1]
+        edges += [math.floor(max(_quantiles(sign * values, groups, CAUGHT))) + 1]
         kept = [sign * np.array([found[name] for found in one]) for one in harmless]
-        edges += [_edge(kept, groups, HARMED)] if kept else []
+        edges += [math.floor(min(_quantiles(one, groups, HARMED))) for one in kept]
         limit = min(edges)
         caught = float((sign * values < limit).mean())
         if best is None or caught > best[0]:
@@ -249,13 +247,11 @@ def _limit(
     return best[1], best[2]
 
 
-def _edge(
-    sets: Sequence[NDArray[np.int64]], groups: Sequence[NDArray[np.int64]], share: float
-) -> int:
-    """Return the lowest quantile, over sets of values and groups of their places."""
-    return math.floor(
-        min(float(np.quantile(one[group], share)) for one in sets for group in groups)
-    )
+def _quantiles(
+    values: NDArray[np.int64], groups: Sequence[NDArray[np.int64]], share: float
+) -> list[float]:
+    """Return the quantile at a share in every group."""
+    return [float(np.quantile(values[group], share)) for group in groups]
 
 
 def _tighter(side: Side, one: int | None, other: int) -> int:
