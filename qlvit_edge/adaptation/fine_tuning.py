@@ -37,7 +37,6 @@ def fine_tuned(
     part: Part,
     seed: int,
     advance: Callable[[], None],
-    steps: int = STEPS,
 ) -> QLViT:
     """Return a copy of a network trained on labelled cells.
 
@@ -49,8 +48,7 @@ def fine_tuned(
         unlabelled_views: of these, (V, M, h, w, channels); None where there are none.
         part: what is trained.
         seed: of everything random.
-        advance: called once per step.
-        steps: of the optimiser.
+        advance: called once per step, `STEPS` times.
     """
     classes = network.config.classes
     wanted = np.full((len(cells), classes), SMOOTHING / classes)
@@ -75,4 +73,4 @@ def fine_tuned(
             torch.cat([answers, other_targets[more]]),
         )
 
-    return optimised(network, batch, Schedule(steps, RATES[part], part), advance)
+    return optimised(network, batch, Schedule(STEPS, RATES[part], part), advance)

@@ -39,7 +39,7 @@ _HELD_OUT: Final = 4
 """Every so many-th cell is held out of self-training, to judge it by."""
 
 _VANISHED: Final = 0.3
-"""A class with less than this part of the cells that it had has vanished."""
+"""A class with less than this part of its share before, or of an even share, has vanished."""
 
 _RARE: Final = 0.05
 """Of classes with a smaller share of the answers nothing is said: a few cells make them."""
@@ -144,8 +144,6 @@ def best_of(steps: list[Step]) -> Step:
 
 def vanished(before: Step, after: Step) -> list[int]:
     """Return the classes that a step has (nearly) lost, by index."""
-    return [
-        int(label)
-        for label in np.flatnonzero(before.shares >= _RARE)
-        if after.shares[label] < _VANISHED * before.shares[label]
-    ]
+    fair = np.minimum(before.shares, 1 / len(before.shares))
+    lost = (before.shares >= _RARE) & (after.shares < _VANISHED * fair)
+    return [int(label) for label in np.flatnonzero(lost)]
