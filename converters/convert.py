@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qlvit_edge.converters.description import describe
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
@@ -24,7 +23,7 @@ from qlvit_edge.converters.idioms.scales import Scales
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.one_arithmetic import one_arithmetic
 from qlvit_edge.converters.proof import accuracy, audit, equality
-from qlvit_edge.converters.proof_images import ProofImages, Sample
+from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
@@ -34,14 +33,18 @@ from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, TriedForms, embed
-from qlvit_edge.preprocess import decode_noting, preprocess, recipe
+from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
+from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import Checkpoint
 from qlvit_edge.training.loop import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
+
+# A scale is moved by a few float32 steps where x86-64 and arm64 would round apart.
+_SAME_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Conversion:
         metadata: what the file says about itself.
         views: (N, h, w, channels) uint8, the images of the proof.
         compared: which of them were compared on the reference kernels too, as indices.
-        logits: (N, classes) int8, of the default kernels.
+        outputs: of the images, on the default kernels.
     """
 
     model: bytes
@@ -93,7 +96,7 @@ class Conversion:
     metadata: ModelMetadata
     views: NDArray[np.uint8]
     compared: NDArray[np.int64]
-    logits: equality.Logits
+    outputs: equality.Outputs
 
 
 def convert(
@@ -105,6 +108,7 @@ def convert(
     progress: Progress,
     target: type[Int8] = Int8,
     graph: Graph | None = None,
+    guard: Guard | None = None,
 ) -> Conversion:
     """Lower, write and prove; the accuracy budget is the caller's to hold.
 
@@ -117,6 +121,7 @@ def convert(
         progress: makes a progress bar from a description and a total.
         target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
+        guard: that the file judges its answers by; None for a file without one.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -135,9 +140,11 @@ def convert(
     answers = _run_float_network(checkpoint, images, progress)
     sample = proof.sample(judged)
     expected = _judge(checkpoint, bare, answers, progress)
-    golden = golden_pairs(checkpoint, graph)
+    golden = golden_pairs(checkpoint, graph, guard)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
-    metadata = _metadata(checkpoint, softmax, sample, expected.accuracies, golden, forms)
+    metadata = describe(
+        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard
+    )
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
     tensors, operators = audit.audit(model)
@@ -145,7 +152,7 @@ def convert(
     _require_same(expected, found)
     chosen = np.array(evenly(judged, compared))
     on_default = _prove(graph, model, answers.views[chosen], "xnnpack", progress)
-    _require_logits(found.logits[chosen], on_default.logits)
+    _require_outputs(tuple(part[chosen] for part in found.outputs), on_default.outputs)
     also = chosen[evenly(compared, on_reference)]
     here = runtime_version("litert")
     reference = (
@@ -169,7 +176,7 @@ def convert(
         golden_pairs=len(golden),
         seconds=round(time.monotonic() - began, 1),
     )
-    return Conversion(model, report, graph, metadata, answers.views, also, found.logits)
+    return Conversion(model, report, graph, metadata, answers.views, also, found.outputs)
 
 
 @dataclass(frozen=True)
@@ -177,11 +184,11 @@ class _Judgement:
     """What a file answers.
 
     Attributes:
-        logits: (N, classes) int8, of the default kernels.
+        outputs: of the images, on the default kernels.
         accuracies: of its classes.
     """
 
-    logits: equality.Logits
+    outputs: equality.Outputs
     accuracies: accuracy.Accuracies
 
 
@@ -190,11 +197,9 @@ def _judge(
 ) -> _Judgement:
     """Run a file on all judged images."""
     with progress("running the file", len(answers.views)) as advance:
-        logits, _ = equality.default_logits(model, answers.views, advance)
-    names = checkpoint.run.classes
-    return _Judgement(
-        logits, accuracy.judge(answers.labels, answers.classes, logits.argmax(1), names)
-    )
+        outputs, _ = equality.default_outputs(model, answers.views, advance)
+    names, classes = checkpoint.run.classes, outputs[0].argmax(1)
+    return _Judgement(outputs, accuracy.judge(answers.labels, answers.classes, classes, names))
 
 
 def _prove(
@@ -213,65 +218,29 @@ def _prove(
 
 
 def _require_same(bare: _Judgement, written: _Judgement) -> None:
-    """Refuse a file that computes other logits with its metadata than without.
+    """Refuse a file that computes other outputs with its metadata than without.
 
     Raises:
         ConversionError: it does.
     """
-    if not np.array_equal(bare.logits, written.logits):
+    if not equality.equal_outputs(bare.outputs, written.outputs):
         raise ConversionError(
-            "converted model", "metadata change its logits", "report this as a bug"
+            "converted model", "metadata change its outputs", "report this as a bug"
         )
 
 
-def _require_logits(run: equality.Logits, specified: equality.Logits) -> None:
-    """Refuse a file whose logits, run as on a device, are not those that were proved.
+def _require_outputs(run: equality.Outputs, specified: equality.Outputs) -> None:
+    """Refuse a file whose outputs, run as on a device, are not those that were proved.
 
     Raises:
         ConversionError: they differ.
     """
-    if not np.array_equal(run, specified):
+    if not equality.equal_outputs(run, specified):
         raise ConversionError(
             "converted model",
-            "its logits differ from the specification's where no inner tensor is kept",
+            "its outputs differ from the specification's where no inner tensor is kept",
             "report this as a bug",
         )
-
-
-def _metadata(
-    checkpoint: Checkpoint,
-    softmax: Form,
-    sample: Sample,
-    accuracies: accuracy.Accuracies,
-    golden: list[GoldenPair],
-    forms: TriedForms,
-) -> ModelMetadata:
-    run = checkpoint.run
-    return ModelMetadata(
-        name=checkpoint.folder.resolve().name or "model",
-        labels=run.classes,
-        input_size=run.network.input_size,
-        colour="RGB" if run.network.channels == 3 else "grey",
-        preprocessing=recipe(run.network.channels),
-        softmax=softmax,
-        variant=run.network.variant,
-        size_name=run.network.size,
-        checkpoint_sha256=checkpoint.sha256,
-        calibration_sha256=sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes()),
-        split_fingerprint=run.split_fingerprint,
-        training_data=Path(run.data).name,
-        unknown_cells=run.unknown_cells,
-        stain=run.stain,
-        camera=run.camera,
-        objective=run.objective,
-        accuracy={
-            f"float, {sample.words}": accuracies.float_accuracy,
-            f"integer, {sample.words}": accuracies.file_accuracy,
-        },
-        golden=golden,
-        tried_forms=forms,
-        created_by=f"qlvit-edge {version('qlvit-edge')}",
-    )
 
 
 @dataclass(frozen=True)

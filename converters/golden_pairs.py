@@ -7,14 +7,17 @@ other runs is the package's crops, whatever their classes are.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from qlvit_edge import bundled
-from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.graph import Array, Graph
 from qlvit_edge.converters.reference import Arithmetic, run_reference
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.relabel import numbers_of
-from qlvit_edge.modelfile.metadata import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.guard.judge import Judge
+from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.preprocess import load
 from qlvit_edge.training.checkpoint import BUNDLED_CROPS, Checkpoint
 
@@ -31,8 +34,10 @@ def golden_images(checkpoint: Checkpoint) -> tuple[Path, str]:
     return folder, f"golden images of the run, {folder.name}"
 
 
-def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
-    """Make the pairs of a graph, logits by NumPy in both arithmetics.
+def golden_pairs(
+    checkpoint: Checkpoint, graph: Graph, guard: Guard | None = None
+) -> list[GoldenPair]:
+    """Make the pairs of a graph, logits and features by NumPy in both arithmetics.
 
     Where the folder's class is none of the model's, the label is the model's own answer: such
     a pair still tells whether a device computes the same bytes.
@@ -40,23 +45,39 @@ def golden_pairs(checkpoint: Checkpoint, graph: Graph) -> list[GoldenPair]:
     Args:
         checkpoint: the trained network, with its description.
         graph: of the network, in integers.
+        guard: that judges its answers, if one does.
 
     Raises:
         DataError: the folder is not there, or an image does not decode.
     """
     root, origin = golden_images(checkpoint)
     folder, labels, network = scan(root), checkpoint.run.classes, checkpoint.run.network
+    judge = None if guard is None else Judge(guard)
     pairs: list[GoldenPair] = []
     for number, known in enumerate(numbers_of(folder.classes, labels)):
         own = [image for image in folder.images if image.label == number]
         for image in own[:PER_CLASS]:
             view = load(image.path, network.input_size, network.channels)
             inputs = {graph.inputs[0].name: view[None]}
-            logits, by_xnnpack = (
-                run_reference(graph, inputs, arithmetic=arithmetic)[graph.outputs[0].name][0]
-                for arithmetic in ARITHMETICS
+            outputs = [_outputs(graph, inputs, arithmetic) for arithmetic in ARITHMETICS]
+            (logits, features), by_xnnpack = outputs
+            judged, judged_by_xnnpack = (
+                None if judge is None else judge.judge_input(*both, view).integers
+                for both in outputs
             )
             label = labels[int(logits.argmax()) if known is None else known]
             source = origin if known is not None else f"{origin}; label: the model's own answer"
-            pairs.append(GoldenPair.of(view, logits, by_xnnpack, label, source))
+            pairs.append(
+                GoldenPair.of(
+                    view, logits, by_xnnpack[0], label, source,
+                    features=features, xnnpack_features=by_xnnpack[1],
+                    judgement=judged, xnnpack_judgement=judged_by_xnnpack,
+                )
+            )  # fmt: skip
     return pairs[:MOST_GOLDEN_PAIRS]
+
+
+def _outputs(graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic) -> list[Array]:
+    """Run one image; returns logits and features."""
+    values = run_reference(graph, inputs, arithmetic=arithmetic)
+    return [values[tensor.name].reshape(-1) for tensor in graph.outputs]

@@ -31,7 +31,7 @@ class EqualityReport:
 
     @classmethod
     def of(cls, found: Equality) -> EqualityReport:
-        """Leave out the logits."""
+        """Leave out the outputs."""
         return cls(found.arithmetic, found.kernels, found.images, found.tensors, found.unequal)
 
 

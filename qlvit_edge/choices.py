@@ -44,6 +44,7 @@ DEVICES: Final[tuple[DeviceName, ...]] = get_args(DeviceName)
 
 Balance = Literal["none", "loss", "sampling", "domains"]
 BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
+
 """How training makes up for classes, and microscopes, of unequal size."""
 
 Augment = Literal["standard", "microscopes"]
@@ -71,3 +72,12 @@ AugmentPart = Literal[
 ]
 AUGMENT_PARTS: Final[tuple[AugmentPart, ...]] = get_args(AugmentPart)
 """What `microscopes` varies; what each does is in `qlvit_edge.data.looks`."""
+
+Verdict = Literal["accepted", "uncertain", "unknown cell", "foreign image", "abstained"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+"""What is made of one answer: `accepted`, or why it is not.
+
+`uncertain`: two classes are about as likely. `unknown cell`: unlike every cell that the model was
+made with, in an image like theirs. `foreign image`: the image itself is unlike theirs.
+`abstained`: the image is not fit to be judged (focus, light, colour).
+"""

@@ -23,10 +23,11 @@ DEVICE: dict[str, set[str]] = {
     "bundled": {"errors", "text"},
     "modelfile": LEAVES | IMAGES,
     "fields": LEAVES | IMAGES,
+    "guard": LEAVES | {"fields", "modelfile"},
     "camera": LEAVES | IMAGES,
-    "inference": LEAVES | IMAGES | {"bundled", "integer", "modelfile"},
+    "inference": LEAVES | IMAGES | {"bundled", "fields", "guard", "integer", "modelfile"},
     "measuring": LEAVES | {"inference", "modelfile"},
-    "microscope": LEAVES | IMAGES | {"camera", "fields", "inference", "modelfile"},
+    "microscope": LEAVES | IMAGES | {"camera", "fields", "guard", "inference", "modelfile"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
@@ -36,14 +37,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": LEAVES | IMAGES | {"fields"},
     "evaluation": LEAVES
     | IMAGES
-    | {"bundled", "data", "fields", "inference", "measuring", "modelfile"},
+    | {"bundled", "data", "fields", "guard", "inference", "measuring", "modelfile"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES
-    | {"bundled", "data", "inference", "integer", "measuring", "model", "modelfile", "training"},
+    | {"bundled", "data", "guard", "inference", "integer", "measuring", "model", "modelfile"}
+    | {"training"},
+    "adaptation": LEAVES
+    | IMAGES
+    | {"calibration", "data", "evaluation", "fields", "model", "training"},
     "calibration": LEAVES
     | IMAGES
-    | {"bundled", "converters", "data", "inference", "integer", "measuring", "model", "training"},
+    | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}
+    | {"model", "modelfile", "training"},
 }
 """What each package of `qlvit_edge` may import besides itself; `cli` may import all of them."""
 

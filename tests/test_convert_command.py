@@ -163,7 +163,7 @@ def _convert_few(run: Path, out: Path) -> ModelMetadata:
 def test_golden_pairs_hold_what_the_kernels_compute(converted: Path, kernels: Kernels) -> None:
     metadata = read_metadata(converted.read_bytes())
     assert metadata is not None
-    assert metadata.format_version == 2
+    assert metadata.format_version == 3
     interpreter = Interpreter(converted, kernels=kernels)
     report = compare_golden(metadata, interpreter)
     assert (report.passed, report.compared, report.equal) == (True, 8, 8)
@@ -290,7 +290,7 @@ def test_ctrl_c_leaves_nothing(
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(equality, "default_logits", interrupt)
+    monkeypatch.setattr(equality, "default_outputs", interrupt)
     capfd.readouterr()
     assert run_command("convert", run, "--out", tmp_path / "m.tflite", "--images", 1) == 130
     assert capfd.readouterr().err.split() == ["interrupted"]

@@ -51,9 +51,11 @@ def test_a_chain_equals_the_uncut_graph(kernels: Kernels, share: float) -> None:
         ChainInterpreter(content, kernels=kernels),
     )
     for image in images(6, seed=7):
-        assert np.array_equal(cut.invoke(image), whole.invoke(image))
+        for part, uncut in zip(cut.invoke_all(image), whole.invoke_all(image), strict=True):
+            assert np.array_equal(part, uncut)
     assert cut.input.shape == whole.input.shape
-    assert cut.output == whole.output
+    assert cut.outputs == whole.outputs
+    assert [output.name for output in cut.outputs] == ["logits", "features"]
 
 
 @pytest.mark.parametrize("kernels", [Kernels.REFERENCE, Kernels.AUTO])
@@ -114,6 +116,7 @@ def test_a_chain_opens_as_a_model(archive: bytes) -> None:
     assert [tensor.shape for tensor in (*opened.inputs, *opened.outputs)] == [
         (1, 32, 32, 3),
         (1, 5),
+        (1, 1, 1, 8),
     ]
     assert len(opened.document.subgraphs) == len(read_chain(archive).documents)
 
@@ -229,6 +232,31 @@ def _too_few_labels(d: dict[str, Any]) -> None:
     d["model"]["labels"] = d["model"]["labels"][:3]
 
 
+def _features_are_not_said(d: dict[str, Any]) -> None:
+    del d["features"]
+
+
+def _features_of_a_file_without(d: dict[str, Any]) -> None:
+    d["model"] |= {"features": None, "format_version": 2}
+
+
+def _features_that_nothing_makes(d: dict[str, Any]) -> None:
+    d["features"] = "nothing"
+
+
+def _other_number_of_features(d: dict[str, Any]) -> None:
+    d["model"]["features"] = 7
+
+
+def _outputs_the_other_way_round(d: dict[str, Any]) -> None:
+    d["output"], d["features"] = d["features"], d["output"]
+
+
+def _logits_as_features(d: dict[str, Any]) -> None:
+    d["features"] = d["output"]
+    d["model"]["features"] = len(d["model"]["labels"])
+
+
 def _compiled_for_the_cpu(d: dict[str, Any]) -> None:
     d["segments"][1]["compiled"] = d["segments"][0]["file"]
     d["segments"][1]["compiled_sha256"] = d["segments"][0]["sha256"]
@@ -257,7 +285,13 @@ def _compiled_without_hash(d: dict[str, Any]) -> None:
         (_no_segments, "segments"),
         (_other_version, "version"),
         (_surplus, "command"),
-        (_too_few_labels, "not those of its classes"),
+        (_too_few_labels, "metadata say input, logits and features"),
+        (_features_are_not_said, "metadata say input, logits and features"),
+        (_features_of_a_file_without, "metadata say input and output"),
+        (_features_that_nothing_makes, "not those its segments make"),
+        (_other_number_of_features, r"features .*\(1, 7\)"),
+        (_outputs_the_other_way_round, "metadata say input, logits and features"),
+        (_logits_as_features, "not what the layer of its logits reads"),
         (_compiled_for_the_cpu, "for the CPU"),
         (_compiled_without_hash, "without a hash"),
     ],

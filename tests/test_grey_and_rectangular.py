@@ -35,7 +35,8 @@ from qlvit_edge.evaluation.measured_model import open_model
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.model import configs
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed, read_metadata
+from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.metadata import ModelMetadata, embed, read_metadata
 from qlvit_edge.preprocess import (
     GREY_PREPROCESSING,
     LUMINANCE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from command import files_below, refused, run_command
 from small_run import small_config, write_folder
 
 from qlvit_edge.cli import train as command
+from qlvit_edge.cli.drawing_options import drawing_settings
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import exclusive, write_text
@@ -104,6 +106,11 @@ def test_two_trainings_do_not_share_a_folder(
         (["--camera", "x" * 201], "printable"),
         (["--patience", 2, "--validation", 0], "--patience needs validation images"),
         (["--balance", "some"], "'some' is not one of"),
+        (["--augment-share", "grey=0"], "--augment-share needs --augment microscopes"),
+        (["--augment", "microscopes", "--augment-share", "gray=0"], "did you mean 'grey'?"),
+        (["--augment", "microscopes", "--augment-share", "grey"], "is not PART=SHARE"),
+        (["--augment", "microscopes", "--augment-share", "grey=nan"], "from 0 to 1"),
+        (["--images-per-epoch", 1], "is not in the range"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -139,9 +146,40 @@ def settings(**changes: Any) -> TrainingSettings:
 
 
 def test_help_and_settings_agree() -> None:
-    from qlvit_edge.choices import BALANCES
+    from qlvit_edge.choices import AUGMENTS, BALANCES
 
     options = {option.name: option for option in command.command.params}
     assert list(options["balance"].type.choices) == list(BALANCES)  # type: ignore[attr-defined]
-    assert settings().balance == options["balance"].default
+    assert list(options["augment"].type.choices) == list(AUGMENTS)  # type: ignore[attr-defined]
     assert settings().patience == options["patience"].default
+
+
+def test_runs_of_several_microscopes_are_balanced_and_varied_for_others(cells: Path) -> None:
+    folder = scan(cells)
+    several = replace(
+        folder,
+        images=tuple(
+            replace(image, domain="one" if index % 2 else "two")
+            for index, image in enumerate(folder.images)
+        ),
+    )
+    options = {"augment": None, "balance": None, "augment_shares": {}, "images_per_epoch": None}
+    alone = {name: getattr(settings(), name) for name in options}
+    assert drawing_settings(folder, options) == alone
+    found = settings(**drawing_settings(several, options))
+    assert (found.augment, found.balance) == ("microscopes", "domains")
+    asked = {**options, "augment": "standard", "balance": "loss"}
+    assert drawing_settings(several, asked) == {**alone, "balance": "loss"}
+
+
+def test_images_per_epoch_and_augmentation_are_recorded_and_held(
+    cells: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    chosen = ("--augment", "microscopes", "--augment-share", "grey=0.5", "--images-per-epoch", 9)
+    assert run_command(*arguments(cells, run, "--epochs", 1, *chosen)) == 0
+    training = read_run_config(run).training
+    assert (training.augment, training.augment_shares) == ("microscopes", {"grey": 0.5})
+    assert training.images_per_epoch == 9
+    line = refused(capfd, *arguments(cells, run, "--resume", *chosen[:4]))
+    assert "images per epoch: 9 there, not recorded here" in line

@@ -6,6 +6,7 @@ import copy
 import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +325,39 @@ def test_a_loss_that_is_no_number_ends_training_with_its_remedy(
     with pytest.raises(CheckpointError, match=r"epoch 1: the loss is nan in step 2; .*--rate"):
         train(config(3), tmp_path, cached)
     assert not list(tmp_path.iterdir())
+
+
+def test_microscopes_are_judged_by_the_mean_recall_of_their_classes(
+    images: Sequence[LabelledImage],
+    cached: list[CachedImage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of four, one is alone on its microscope: it counts as much as the three others."""
+    answers = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
+    monkeypatch.setattr(loop, "predict", lambda *_: (np.array([0, 0, 0, 0]), answers))
+    held = [replace(image, domain=name) for image, name in zip(images[:4], "aaab", strict=True)]
+    state = train(config(1, balance="domains"), tmp_path, cached, held)
+    assert state.history[0]["validation_accuracy"] == 0.5
+    assert state.history[0]["validation_recall"] == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_the_epochs_length_and_the_augmentation_are_the_settings(
+    cached: list[CachedImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = noting_rates(monkeypatch)
+    drawn: list[dict[str, Any]] = []
+    real = loop.training_batches
+
+    def noted(*arguments: Any, **others: Any) -> Any:
+        drawn.append(others)
+        return real(*arguments, **others)
+
+    monkeypatch.setattr(loop, "training_batches", noted)
+    run = config(2, images_per_epoch=40, augment="microscopes", augment_shares={"grey": 1.0})
+    train(run, tmp_path, cached)
+    assert rates == pytest.approx([learning_rate(1e-3, step / 10) for step in range(10)])
+    assert all(others["count"] == 40 for others in drawn)
+    assert drawn[0]["augmentation"].shares["grey"] == 1.0
+    views = next(real(cached, (16, 16), 8, 0, 0, augmentation=drawn[0]["augmentation"]))[0]
+    assert np.ptp(views, axis=3).max() == 0

@@ -21,7 +21,7 @@ from qlvit_edge.converters.edgetpu.report import (
 )
 from qlvit_edge.converters.edgetpu.segments import Segment, cut
 from qlvit_edge.converters.graph import Graph, Tensor
-from qlvit_edge.converters.proof.equality import TITLES, Views, every_tensor
+from qlvit_edge.converters.proof.equality import TITLES, Views, equal_outputs, every_tensor
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
@@ -49,12 +49,14 @@ class ChainFiles:
         segments: the parts, in order.
         files: each segment's `.tflite` by its name.
         whole: the uncut graph as a `.tflite`.
+        outputs: names of the graph's outputs: logits, and features if it gives them.
     """
 
     plan: Plan
     segments: tuple[Segment, ...]
     files: dict[str, bytes]
     whole: bytes
+    outputs: tuple[str, ...]
 
 
 def make_chain(
@@ -116,7 +118,8 @@ def cut_graph(graph: Graph, smallest_share: float = SMALLEST_SHARE) -> ChainFile
     for segment in segments:
         if segment.device == "tpu":
             _require_mapped(segment, files[f"{segment.name}.tflite"])
-    return ChainFiles(plan, segments, files, whole)
+    outputs = tuple(tensor.name for tensor in graph.outputs)
+    return ChainFiles(plan, segments, files, whole, outputs)
 
 
 def compile_segments(
@@ -145,6 +148,7 @@ def pack(chain: ChainFiles, metadata: ModelMetadata, compiled: dict[str, bytes])
         compiled: compiled files by segment file name; empty when there was no compiler.
     """
     graphs = [segment.graph for segment in chain.segments]
+    logits, *features = chain.outputs
     borders: dict[str, Tensor] = {}
     for graph in graphs:
         for tensor in (*graph.inputs, *graph.outputs):
@@ -174,7 +178,8 @@ def pack(chain: ChainFiles, metadata: ModelMetadata, compiled: dict[str, bytes])
         segments=made_of,
         borders=[_border(tensor) for tensor in borders.values()],
         input=graphs[0].inputs[0].name,
-        output=_only_output(graphs),
+        output=logits,
+        features=features[0] if features else None,
         round_trips=chain.plan.trips,
         border_bytes=_border_bytes(chain.segments),
         tpu_macs_share=chain.plan.share,
@@ -185,22 +190,13 @@ def pack(chain: ChainFiles, metadata: ModelMetadata, compiled: dict[str, bytes])
     return write_chain(description, files)
 
 
-def _only_output(graphs: Sequence[Graph]) -> str:
-    """Return the name of the one tensor that segments make and none reads."""
-    read = {tensor.name for graph in graphs for tensor in graph.inputs}
-    ends = [tensor.name for graph in graphs for tensor in graph.outputs if tensor.name not in read]
-    if len(ends) != 1:
-        raise ConversionError("chain", f"{len(ends)} outputs", "give a graph with one")
-    return ends[0]
-
-
 def prove_chain(
     archive: bytes, conversion: Conversion, whole: bytes, advance: Callable[[], None]
 ) -> ChainEquality:
     """Compare a chain with the whole graph, byte for byte, on two kernel sets.
 
     On both every tensor that crosses a border is compared, on the images that were compared on
-    the reference kernels before; on the default kernels the logits of all.
+    the reference kernels before; on the default kernels the outputs of all.
 
     Raises:
         ConversionError: a byte differs.
@@ -218,11 +214,12 @@ def prove_chain(
                 "report this as a bug",
             )
     interpreter = ChainInterpreter(archive, isolated=True)
-    for view, logits in zip(conversion.views, conversion.logits, strict=True):
-        if not np.array_equal(interpreter.invoke(view)[0], logits):
+    for view, *outputs in zip(conversion.views, *conversion.outputs, strict=True):
+        given = tuple(output.ravel() for output in interpreter.invoke_all(view))
+        if not equal_outputs(given, tuple(outputs)):
             raise ConversionError(
                 "chain",
-                "its logits differ from the whole model's on the default kernels",
+                "its outputs differ from the whole model's on the default kernels",
                 "report this as a bug",
             )
         advance()

@@ -48,7 +48,7 @@ class ChainEquality:
         borders: tensors compared per image on the reference and on the default kernels, byte
             for byte.
         reference_images: images of that comparison; all are equal, else there is no chain.
-        default_images: images whose logits were compared on the default kernels; equal too.
+        default_images: images whose outputs were compared on the default kernels; equal too.
         default_kernels: what ran, in words.
     """
 

@@ -50,6 +50,9 @@ _LOWERED: tuple[type[nn.Module], ...] = (
 def lower(network: QLViT, writer: Writer) -> Graph:
     """Write ``network`` (in evaluation mode) down and return the graph.
 
+    Its outputs are the logits (1, classes) and the features (1, 1, 1, width) that the head's linear
+    layer reads: a tensor that is there anyway, so that giving it costs no operation.
+
     Raises:
         ConversionError: a module has no lowering; named before any work is done.
         CalibrationError: the scales lack a tensor's range.
@@ -61,8 +64,9 @@ def lower(network: QLViT, writer: Writer) -> Graph:
     for index, block in enumerate(network.blocks):
         assert isinstance(block, CLABlock)
         x = lower_block(block, writer, x, f"block{index}")
-    logits = lower_head(network.head, writer, x, "head")
+    logits, features = lower_head(network.head, writer, x, "head")
     writer.output(reshape(writer, logits, (1, network.config.classes), name="logits"))
+    writer.output(features)
     return writer.build()
 
 
@@ -102,8 +106,12 @@ def lower_stem(stem: Stem, writer: Writer, image: Tensor, name: str) -> Tensor:
     )
 
 
-def lower_head(head: QuantisedHead, writer: Writer, x: Tensor, name: str) -> Tensor:
-    """Global average → norm → quantiser → linear layer with quantised weights."""
+def lower_head(head: QuantisedHead, writer: Writer, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Global average → norm → quantiser → linear layer with quantised weights.
+
+    Returns:
+        The logits (1, 1, 1, classes), and the features (1, 1, 1, width) that they are made of.
+    """
     pooled = mean_hw(writer, x, name=f"{name}/pooled")
     normal, (scale, shift) = lower_norm(head.norm, writer, pooled, f"{name}/norm")
     features = depthwise(
@@ -115,4 +123,5 @@ def lower_head(head: QuantisedHead, writer: Writer, x: Tensor, name: str) -> Ten
         fixed_range=trained_range(head.quantiser),
     )
     weight = real(quantised_weight(head.linear.weight))
-    return dense(writer, features, weight, real(head.linear.bias), name=f"{name}/logits")
+    logits = dense(writer, features, weight, real(head.linear.bias), name=f"{name}/logits")
+    return logits, features

@@ -22,7 +22,8 @@ from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.twin import Twin
 
 Views = NDArray[np.uint8]
-Logits = NDArray[np.int8]
+Outputs = tuple[NDArray[np.int8], ...]
+"""Logits (N, classes), and features (N, width), of N images."""
 Specification = Literal["reference", "xnnpack"]
 
 _CHUNK_PIXELS = 20 * 96 * 96  # of the images whose tensors are all held at once
@@ -40,7 +41,7 @@ class Equality:
         images: images compared, at every tensor.
         tensors: activations compared per image.
         unequal: tensor name → images in which any of its bytes differs; empty if proven.
-        logits: (images, classes) int8, of NumPy.
+        outputs: of the images, of NumPy.
         kernels: what ran, in words.
     """
 
@@ -48,7 +49,7 @@ class Equality:
     images: int
     tensors: int
     unequal: dict[str, int]
-    logits: Logits
+    outputs: Outputs
     kernels: str
 
     def require(self) -> None:
@@ -99,11 +100,12 @@ def prove_equal(graph: Graph, model: bytes, views: Views, arithmetic: Specificat
     for result in results:
         for name, count in result.unequal.items():
             unequal[name] = unequal.get(name, 0) + count
-    logits = np.empty((len(views), results[0].logits.shape[1]), np.int8)
-    for n, result in enumerate(results):
-        logits[n::hands] = result.logits
     first = results[0]
-    return Equality(arithmetic, len(views), first.tensors, unequal, logits, first.kernels)
+    outputs = tuple(np.empty((len(views), part.shape[1]), np.int8) for part in first.outputs)
+    for n, result in enumerate(results):
+        for whole, part in zip(outputs, result.outputs, strict=True):
+            whole[n::hands] = part
+    return Equality(arithmetic, len(views), first.tensors, unequal, outputs, first.kernels)
 
 
 def compare_tensors(
@@ -119,27 +121,28 @@ def compare_tensors(
             "convert where /sys can be read, on x86-64 or arm64",
         )
     every = every_tensor(model, interpreter)
-    given, taken = graph.inputs[0].name, graph.outputs[0].name
+    given, taken = graph.inputs[0].name, [tensor.name for tensor in graph.outputs]
     unequal: dict[str, int] = {}
-    logits: list[Logits] = []
+    chunks: list[Outputs] = []
     compared: set[str] = set()
     for chunk in _chunks(views):
         expected = run_reference(graph, {given: chunk}, arithmetic=arithmetic, keep_all=True)
         del expected[given]
-        logits.append(expected[taken])
+        chunks.append(tuple(expected[name].reshape(len(chunk), -1) for name in taken))
         for index, view in enumerate(chunk):
-            answer, kept = interpreter.invoke(view), every(view)
+            answers, kept = interpreter.invoke_all(view), every(view)
             different = {n for n, v in expected.items() if not _same(kept[n], v[index])}
-            if not np.array_equal(answer[0], expected[taken][index]):
-                different.add(taken)
+            for name, answer in zip(taken, answers, strict=True):
+                if not _same(answer, expected[name][index]):
+                    different.add(name)
             for name in different:
                 unequal[name] = unequal.get(name, 0) + 1
         compared.update(expected)
     ordered = {name: unequal[name] for name in compared_in_order(graph) if name in unequal}
+    outputs = tuple(np.concatenate(parts) for parts in zip(*chunks, strict=True))
     return Equality(
-        arithmetic, len(views), len(compared), ordered, np.concatenate(logits),
-        interpreter.kernels_used,
-    )  # fmt: skip
+        arithmetic, len(views), len(compared), ordered, outputs, interpreter.kernels_used
+    )
 
 
 def _same(kept: Array, expected: Array) -> bool:
@@ -165,11 +168,16 @@ def _chunks(views: Views) -> list[Views]:
     return [views[start : start + size] for start in range(0, len(views), size)]
 
 
-def default_logits(model: bytes, views: Views, advance: Callable[[], None]) -> tuple[Logits, str]:
-    """Run the file on the default kernels; returns logits (N, classes) and what ran."""
+def default_outputs(model: bytes, views: Views, advance: Callable[[], None]) -> tuple[Outputs, str]:
+    """Run the file on the default kernels; returns its outputs and what ran."""
     rows = []
     with open_isolated(model, subject="converted model") as interpreter:
         for view in views:
-            rows.append(interpreter.invoke(view)[0])
+            rows.append([output.ravel() for output in interpreter.invoke_all(view)])
             advance()
-    return np.stack(rows), interpreter.kernels_used
+    return tuple(map(np.stack, zip(*rows, strict=True))), interpreter.kernels_used
+
+
+def equal_outputs(first: Outputs, second: Outputs) -> bool:
+    """Tell whether logits and features of the same images are the same bytes."""
+    return len(first) == len(second) and all(map(np.array_equal, first, second))

@@ -10,12 +10,15 @@ import click
 from qlvit_edge.choices import DEFAULT_OBSERVER, OBSERVERS
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.cli.options import Number, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
     from qlvit_edge.calibration.compare import Comparison
     from qlvit_edge.calibration.file import Calibration
+    from qlvit_edge.data.folder import ImageFolder
+    from qlvit_edge.data.split import Split
+    from qlvit_edge.training.checkpoint import Checkpoint
 
 
 @click.command("calibrate")
@@ -39,6 +42,22 @@ if TYPE_CHECKING:
     default=256,
     show_default=True,
     help="Images that the ranges are found on.",
+)
+@click.option(
+    "--reject",
+    type=Number(min=0.001, max=0.5),
+    default=0.05,
+    show_default=True,
+    help="Share of held-out known cells that the guard may reject.",
+)
+@click.option(
+    "--guard-images",
+    type=click.IntRange(0),
+    metavar="N",
+    default=1600,
+    show_default=True,
+    help="Images of training, and as many held-out ones at most, that the guard is fitted on; "
+    "0: no guard.",
 )
 @click.option(
     "--observer",
@@ -68,6 +87,8 @@ def command(
     data: Path | None,
     split_path: Path | None,
     count: int,
+    reject: float,
+    guard_images: int,
     observer: str,
     comparing: bool,
     judge_images: int,
@@ -77,7 +98,8 @@ def command(
 
     RUN is a folder that `train` wrote. Images of its test side are never used. Written into RUN:
     calibration.json (ranges, hashes of the images, and how far the integer network is from the
-    float one, tensor by tensor) and calibration.png. With --compare every observer is tried, what
+    float one, tensor by tensor), calibration.png, and guard.json: what the file will judge its
+    answers by, fitted on images of training and on those that training held out. With --compare every observer is tried, what
     each costs is printed, and calibration_compare.png is written instead.
 
     \b
@@ -145,11 +167,45 @@ def command(
     write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
     _print_calibration(calibration, errors)
     click.echo(f"wrote {folder / CALIBRATION_FILE}")
+    _fit_guard(checkpoint, calibration, scanned, splits[0], guard_images, reject)
     out = shell_word(f"{folder.resolve().name}.tflite")
     next_step(
         f"qlvit-edge convert {shell_word(run)} --out {out}",
         "make the integer file and prove it",
     )
+
+
+def _fit_guard(
+    checkpoint: Checkpoint,
+    calibration: Calibration,
+    folder: ImageFolder,
+    split: Split,
+    most: int,
+    rate: float,
+) -> None:
+    """Fit the guard and print what it does, or say why there is none."""
+    from qlvit_edge.calibration.guard import make_guard, remove_guard, too_few, write_guard
+    from qlvit_edge.calibration.guard_images import GuardImages, guard_images
+    from qlvit_edge.cli.guard_text import print_evidence
+    from qlvit_edge.cli.progress import progress_bar
+
+    chosen = GuardImages(missing="none was asked for")
+    if most:
+        chosen = guard_images(checkpoint.run, folder, split, most)
+    missing = chosen.missing or too_few(chosen.held_out)
+    if missing:
+        remove_guard(checkpoint)
+        click.echo(f"no guard: {missing}")
+        return
+    total = len(chosen.training) + len(chosen.held_out)
+    with progress_bar("fitting the guard", total) as advance:
+        guard = make_guard(
+            checkpoint, calibration, chosen.training, chosen.held_out, advance,
+            data=folder.root.name, rate=rate,
+        )  # fmt: skip
+    path = write_guard(checkpoint, guard)
+    print_evidence(guard)
+    click.echo(f"wrote {path}")
 
 
 def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> None:

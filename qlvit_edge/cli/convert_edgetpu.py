@@ -68,7 +68,7 @@ def print_chain(report: ChainReport) -> None:
     )
     table.add_row(
         "on the default kernels",
-        f"the logits, on {counted(equality.default_images, 'image')}; {equality.default_kernels}",
+        f"the outputs, on {counted(equality.default_images, 'image')}; {equality.default_kernels}",
     )
     table_console().print(table)
     _print_compiler(cut.compiler)

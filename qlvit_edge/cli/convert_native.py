@@ -66,6 +66,7 @@ def convert_natively(
     """
     from qlvit_edge.bundled import is_bundled, resolve_run
     from qlvit_edge.calibration.file import calibration_of
+    from qlvit_edge.calibration.guard import guard_of
     from qlvit_edge.cli.convert_proof import print_proof
     from qlvit_edge.cli.options import white_level_of
     from qlvit_edge.converters.convert import convert
@@ -84,6 +85,7 @@ def convert_natively(
     proof = proof_images(checkpoint, data, split_path, bundled, progress_bar)
     choice = _choose_int16(checkpoint, softmax, data, split_path, int16_layers, bundled)
     require_lowerable(checkpoint.network)
+    guard = guard_of(checkpoint)
     conversion = convert(
         checkpoint,
         calibration_of(checkpoint),
@@ -93,6 +95,7 @@ def convert_natively(
         progress_bar,
         Int8 if chain is None else EdgeTpu,
         None if choice is None else choice.int16.graph,
+        guard,
     )
     verdict = judge_budget(
         conversion.report.accuracy, max_drop, every_class=proof.every.shows_every_class
@@ -110,6 +113,8 @@ def convert_natively(
         write_json(report_path, {**report, "budget": asdict(verdict), "passed": verdict.passed})
     verdict.require(out)
     write_bytes(out, model)
+    if guard is None:
+        click.echo(f"no guard: {checkpoint.folder} has no guard.json; every probable answer counts")
     click.echo(f"wrote {out}: {len(model) / 1024:.0f} KiB")
     next_step(
         f"qlvit-edge validate {shell_word(out)} --data FOLDER --out report/",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qlvit_edge.cli.plain_table import PlainTable
+    from qlvit_edge.modelfile.guard import Guard
     from qlvit_edge.modelfile.metadata import ModelMetadata
     from qlvit_edge.modelfile.summary import GraphSummary, ModelSummary, TensorSummary
 
@@ -65,11 +66,29 @@ def metadata_table(metadata: ModelMetadata) -> PlainTable:
     in_words = {
         "input_size": "×".join(map(str, metadata.input_size)),
         "tried_forms": "none" if metadata.tried_forms is None else str(metadata.tried_forms),
+        "features": "none: it gives logits only",
+        "guard": "none: answers are judged by their probability alone",
     }
-    for name, value in (metadata_values(metadata) | in_words).items():
+    if metadata.features is not None:
+        in_words["features"] = f"{metadata.features:,}, the second output"
+    if metadata.guard is not None:
+        in_words["guard"] = _guard_in_words(metadata.guard)
+    for name, value in metadata_values(metadata).items():
         mark = "claimed" if name in METADATA_CLAIMS and value not in (None, [], {}) else ""
-        table.add_row(name.replace("_", " "), _in_words(value), mark)
+        table.add_row(name.replace("_", " "), in_words.get(name) or _in_words(value), mark)
     return table
+
+
+def _guard_in_words(guard: Guard) -> str:
+    """What a guard knows, and what it is said to reject."""
+    domains = sorted({group.domain for group in guard.groups if group.domain})
+    known = f" of {', '.join(domains)}" if domains else ""
+    measures = ", ".join(measure.name for measure in guard.measures) or "none"
+    return (
+        f"{counted(len(guard.clusters), 'cluster')} and "
+        f"{counted(guard.prototypes.shape[0], 'prototype')} of known cells{known}; measures of "
+        f"the image: {measures}; rejects {guard.evidence.rejected:.1%} of held-out known cells"
+    )
 
 
 def _layers(graph: GraphSummary, not_counted: dict[str, int]) -> PlainTable:

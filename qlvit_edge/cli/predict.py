@@ -58,9 +58,8 @@ DEFAULT_MODEL = "blood-nano"
 @click.option(
     "--cell-size",
     type=Number(min=0.01, max=1.0),
-    default=0.3,
-    show_default=True,
-    help="With --find-cells: diameter of a usual white cell as a share of the image's height.",
+    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
+    "[default: from the red cells in each image].",
 )
 @accept_at_option
 @click.option(
@@ -80,7 +79,7 @@ def command(
     as_json: bool,
     out: Path | None,
     find_cells: bool,
-    cell_size: float,
+    cell_size: float | None,
     accept_at: float,
     top: int,
     kernels: str,

@@ -48,9 +48,8 @@ if TYPE_CHECKING:
 @click.option(
     "--cell-size",
     type=Number(min=0.01, max=1.0),
-    default=0.3,
-    show_default=True,
-    help="Diameter of a usual white cell as a share of the frame's height.",
+    help="Diameter of a usual white cell as a share of the frame's height [default: from the "
+    "red cells in each frame].",
 )
 @click.option(
     "--find",
@@ -84,7 +83,7 @@ def command(
     out: Path,
     frames: int | None,
     save: Path | None,
-    cell_size: float,
+    cell_size: float | None,
     find: str,
     accept_at: float,
     threads: int,

@@ -15,6 +15,7 @@ from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.start_option import from_option, network_for, starting_run
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from qlvit_edge.data.folder import ImageFolder
     from qlvit_edge.data.split import Split
-    from qlvit_edge.training.checkpoint import RunConfig
+    from qlvit_edge.training.checkpoint import Checkpoint, RunConfig
 
 DEFAULT_EPOCHS = 24
 
@@ -90,6 +91,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     "--rate", type=Number(0, min_open=True), default=2e-3, show_default=True,
     help="Peak learning rate.",
 )  # fmt: skip
+@from_option
 @network_options
 @click.option(
     "--softmax",
@@ -165,7 +167,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="What computes: auto takes a CUDA device where PyTorch finds one.",
 )
 def command(**options: Any) -> None:
-    """Train a network from scratch.
+    """Train a network, from scratch or from the weights of another run.
 
     The test side of the split is used once, at the end. The run can be stopped at any
     moment and continued with --resume and the same options. For research use only.
@@ -175,6 +177,7 @@ def command(**options: Any) -> None:
       qlvit-edge train --data cells/ --split split.json --model nano --out runs/wbc
       qlvit-edge train ... --unknown-cells "basophils,blasts" --stain "May-Grünwald-Giemsa"
       qlvit-edge train ... --resume --epochs 40
+      qlvit-edge train ... --from runs/wbc --rate 0.0005 --epochs 8
     """
     require("train", "torch", "safetensors", "matplotlib")
     if options["tensorboard"]:
@@ -186,9 +189,10 @@ def command(**options: Any) -> None:
     from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.training.session import choose_device
 
+    start = starting_run(options["from_run"])
     folder = scan(options["data"])
     split = load_split(options["split_path"])
-    run = _run_config(folder, split, options)
+    run = _run_config(folder, split, start, options)
     device = choose_device(options["device"])
     out: Path = options["out"]
     _continued(run, out, options)  # refused before anything is written
@@ -197,30 +201,27 @@ def command(**options: Any) -> None:
     try:
         with exclusive(out):
             run = _continued(run, out, options)
-            _train(run, folder, split, device, options)
+            _train(run, folder, split, device, start, options)
     finally:
         if is_new:
             with suppress(OSError):
                 out.rmdir()  # nothing was written: it is empty
 
 
-def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -> RunConfig:
+def _run_config(
+    folder: ImageFolder, split: Split, start: Checkpoint | None, options: Mapping[str, Any]
+) -> RunConfig:
     """What a run with these options is, if it is a new one."""
-    from qlvit_edge.model.configs import size_config
     from qlvit_edge.preprocess import white_level
     from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig, TrainingSettings
+    from qlvit_edge.training.start import started_from
 
     for name in options["unknown_cells"]:
         if name.casefold() in (known.casefold() for known in folder.classes):
             raise click.UsageError(f"--unknown-cells: {name!r} is a class of {folder.root}")
     validation = options["validation"]
     return RunConfig(
-        network=size_config(
-            options["size"],
-            classes=len(folder.classes),
-            softmax=options["softmax"],
-            **options["member"],
-        ),
+        network=network_for(len(folder.classes), start, options),
         classes=list(folder.classes),
         data=str(folder.root.resolve()),
         split_fingerprint=split.fingerprint,
@@ -234,6 +235,7 @@ def _run_config(folder: ImageFolder, split: Split, options: Mapping[str, Any]) -
             **{name: options[name] for name in ("batch", "seed", "settle", "patience")},
         ),
         white_level=white_level(),
+        started_from=None if start is None else started_from(start),
         **{name: options[name] for name in ("unknown_cells", "stain", "camera", "objective")},
     )
 
@@ -260,6 +262,7 @@ def _train(
     folder: ImageFolder,
     split: Split,
     device: torch.device,
+    start: Checkpoint | None,
     options: Mapping[str, Any],
 ) -> None:
     """Train, show it, and say what came of it."""
@@ -273,7 +276,9 @@ def _train(
     try:
         with display() as listener:
             found = run_training(
-                run, out, folder, split, device, resume, listener, tensorboard=tensorboard
+                *(run, out, folder, split, device, resume, listener),
+                tensorboard=tensorboard,
+                start=start,
             )
     except KeyboardInterrupt:
         if (out / LAST_FILE).exists():

@@ -69,6 +69,19 @@ class TrainingImages(BaseModel):
         steps = range(0, len(content), DIGEST_BYTES)
         return frozenset(content[start : start + DIGEST_BYTES] for start in steps)
 
+    def joined(self, earlier: TrainingImages) -> TrainingImages:
+        """Return these images and those of an earlier training that this one started from."""
+        return self.model_copy(
+            update={
+                "images": self.images + earlier.images,
+                "digests": _packed(self.known | earlier.known),
+            }
+        )
+
+
+def _packed(found: Iterable[bytes]) -> str:
+    return base64.b64encode(b"".join(sorted(set(found)))).decode("ascii")
+
 
 def digest(pixels: NDArray[np.uint8]) -> bytes:
     """Return the digest of an image, (H, W, 3) uint8 RGB as `decode` gives it."""
@@ -90,11 +103,10 @@ def list_training_images(
     Raises:
         DataError: an image does not decode.
     """
-    found = sorted(set(digests((image.path for image in images), advance)))
     return TrainingImages(
         split_fingerprint=split_fingerprint,
         images=len(images),
-        digests=base64.b64encode(b"".join(found)).decode("ascii"),
+        digests=_packed(digests((image.path for image in images), advance)),
     )
 
 

@@ -51,7 +51,7 @@ def open_model(path: Path) -> Model:
     metadata, inputs, outputs = opened.metadata, opened.inputs, opened.outputs
     if (
         len(inputs) != 1
-        or len(outputs) != 1
+        or len(outputs) != (1 if metadata is None or metadata.features is None else 2)
         or len(inputs[0].shape) != 4
         or inputs[0].shape[0] != 1
         or inputs[0].shape[3] not in (1, 3)

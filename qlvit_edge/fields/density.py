@@ -129,12 +129,14 @@ def red_stain(density: Map) -> RedStain | None:
     usual, usual_blue = float(np.percentile(red_green, 35)), float(np.median(blue))
     index = kept = np.empty(0)
     for _ in range(4):
+        usual = max(usual, LEAST_DENSITY / 2)
         usual_blue = max(usual_blue, LEAST_BLUE * usual)
         index = red_green / usual - BLUE_WEIGHT * blue / usual_blue
         kept = (index < 0.8) & (red_green < 2 * usual)
         if np.count_nonzero(kept) < 30:
             return None
         usual, usual_blue = float(np.median(red_green[kept])), float(np.median(blue[kept]))
+    usual = max(usual, LEAST_DENSITY / 2)
     doubtful = usual_blue < 1.1 * LEAST_BLUE * usual
     usual_blue = max(usual_blue, LEAST_BLUE * usual)
     index = red_green[kept] / usual - BLUE_WEIGHT * blue[kept] / usual_blue

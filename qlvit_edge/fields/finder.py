@@ -22,11 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.fields.density import Map, RedStain, optical_density, red_stain
-from qlvit_edge.fields.nuclei import SMALLEST, Nucleus, find_nuclei
+from qlvit_edge.fields.nuclei import LARGEST, SMALLEST, Nucleus, find_nuclei
 from qlvit_edge.fields.scale import WHITE_PER_RED, Scale, red_cell_diameter
 
-DEFAULT_CELL_SIZE = 0.3
-"""Diameter of a white cell where nothing tells it, as a share of the frame's short side."""
+USUAL_RED_CELL = 0.18
+"""Diameter of a red cell where nothing tells it, as a share of the frame's short side."""
+
+LARGEST_RED_CELL = 0.4
+"""Share of the frame's short side above which a diameter is that of a clump."""
 
 RULER_SIDES = (240, 480, 960)
 """Short sides, in pixels, of the copies on which red cells are measured, the next where the
@@ -133,12 +136,26 @@ def search(
     if cell_size is not None and not 0 < cell_size <= 1:
         raise ValueError(f"cell_size must be above 0 and at most 1, not {cell_size}")
     short = min(image.shape[:2])
-    red = None
-    if cell_size is None:
-        scale, red = _measured(image)
-    else:
-        scale = Scale(cell_size * short / WHITE_PER_RED, "cell size")
-    if scale is None or scale.red_cell < LEAST_DIAMETER:
+    if cell_size is not None:
+        return _searched(
+            image, Scale(cell_size * short / WHITE_PER_RED, "cell size"), None, smallest
+        )
+    scale, red = _measured(image)
+    if scale is None:
+        return Search([], None)
+    found = _searched(image, scale, red, smallest)
+    if any(_too_large(cell, scale) for cell in found.cells) and scale.source == "red cells":
+        # A ruler by which a nucleus is too large measured something smaller than red cells.
+        scale = Scale(max(scale.red_cell, USUAL_RED_CELL * short), "frame")
+        found = _searched(image, scale, red, smallest)
+    return Search([cell for cell in found.cells if not _too_large(cell, scale)], scale)
+
+
+def _searched(
+    image: NDArray[np.uint8], scale: Scale, red: RedStain | None, smallest: float
+) -> Search:
+    """The cells at a scale, also what is too large to be one."""
+    if scale.red_cell < LEAST_DIAMETER:
         return Search([], scale)
     small = _shrunk(image, min(1.0, WORKING_DIAMETER / scale.red_cell))
     density = optical_density(small)
@@ -149,8 +166,11 @@ def search(
     diameter = scale.red_cell * small.shape[1] / image.shape[1]
     nuclei = _nuclei(density, red, diameter, smallest)[:MOST_CELLS]
     field = image.shape[1], image.shape[0]
-    cells = [_cell(nucleus, diameter, factors, field) for nucleus in nuclei]
-    return Search(cells, scale)
+    return Search([_cell(nucleus, diameter, factors, field) for nucleus in nuclei], scale)
+
+
+def _too_large(cell: Cell, scale: Scale) -> bool:
+    return cell.area > LARGEST * np.pi / 4 * scale.red_cell**2
 
 
 def main_cell(image: NDArray[np.uint8]) -> Cell | None:
@@ -189,9 +209,10 @@ def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
         diameter = red_cell_diameter(density, red, red.excess(density))
         if side >= short or (diameter is not None and diameter >= LEAST_RULER):
             break
-    if diameter is None:
-        return Scale(DEFAULT_CELL_SIZE * short / WHITE_PER_RED, "frame"), red
-    return Scale(diameter * image.shape[1] / small.shape[1], "red cells"), red
+    size = 0.0 if diameter is None else diameter * image.shape[1] / small.shape[1]
+    if not 0 < size <= LARGEST_RED_CELL * short:
+        return Scale(USUAL_RED_CELL * short, "frame"), red
+    return Scale(size, "red cells"), red
 
 
 def _nuclei(density: Map, red: RedStain, diameter: float, smallest: float) -> list[Nucleus]:

@@ -84,7 +84,7 @@ class Nucleus:
 def find_nuclei(
     excess: Map, diameter: float, spread: float, smallest: float = SMALLEST
 ) -> list[Nucleus]:
-    """Return the nuclei, lobes joined, largest first.
+    """Return the nuclei, lobes joined, largest first, and what is larger than any nucleus.
 
     Args:
         excess: (H, W), see `qlvit_edge.fields.density.RedStain.excess`.
@@ -93,7 +93,7 @@ def find_nuclei(
         smallest: least area in discs of a red cell.
     """
     parts = _parts(_outlined(excess, diameter, spread), excess, diameter)
-    found = [n for n in _lobes_joined(parts, diameter) if smallest <= n.area <= LARGEST]
+    found = [nucleus for nucleus in _lobes_joined(parts, diameter) if nucleus.area >= smallest]
     return sorted(found, key=lambda nucleus: (-nucleus.area, nucleus.y0, nucleus.x0))
 
 

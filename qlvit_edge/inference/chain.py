@@ -30,11 +30,12 @@ from qlvit_edge.modelfile.reader import read_bytes
 
 
 class ChainInterpreter(LoadedModel):
-    """A loaded chain with one input and one output, ready to run.
+    """A loaded chain with one input and one or two outputs, ready to run.
 
     Attributes:
         input: the input tensor.
-        output: the output tensor.
+        outputs: the output tensors: logits, and the features they are made of where the chain
+            gives them.
         kernels: the kernels that were asked for.
         isolated: whether it runs in a process of its own.
         partitions: parts that XNNPACK took over, in all segments together.
@@ -77,11 +78,12 @@ class ChainInterpreter(LoadedModel):
         for document in chain.documents:
             allowance.require(document, subject)
             require_moderate((*document.inputs, *document.outputs), "border", subject)
-        ends = (chain.description.input, chain.description.output)
+        ends = (chain.description.input, chain.description.outputs)
         parts = tuple(_parts(chain, delegate, subject))
         settings = Settings(parts, Kernels(kernels), runtime, threads, ends)
         super().__init__(settings, subject, isolated=isolated, allowance=allowance)
-        self.input, self.output = (_info(chain.border(name)) for name in ends)
+        self.input = _info(chain.border(ends[0]))
+        self.outputs = tuple(_info(chain.border(name)) for name in ends[1])
         facts = self._network.facts
         on_cpu = [one for one, part in zip(facts, parts, strict=True) if part.delegate is None]
         self._on_tpu = len(parts) - len(on_cpu)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.choices import Verdict
 from qlvit_edge.errors import DataError, DeviceError, ModelFileError, restore
 from qlvit_edge.files import sha256
+from qlvit_edge.guard.judge import Judge, Judgement, verdict_on
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
 from qlvit_edge.inference.chain import open_model
@@ -28,19 +30,20 @@ from qlvit_edge.inference.pictures import rgb8, several
 from qlvit_edge.inference.tensor_info import as_input
 from qlvit_edge.inference.trial import require_tried
 from qlvit_edge.modelfile.chain import metadata_in
+from qlvit_edge.modelfile.ends import require_shapes
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.modelfile.reader import read_bytes
 from qlvit_edge.preprocess import preprocess, recipe
 
-Verdict = Literal["accepted", "uncertain"]
 Picture = str | os.PathLike[str] | bytes | NDArray[Any] | Sequence[Any] | object
 """What `Classifier.classify` takes; see there."""
 
 _INPUT_TYPES = (np.uint8, np.int8, np.int16, np.float32)
 _OUTPUT_TYPES = (np.uint8, np.int8, np.int16, np.int32, np.float32)
+_INT8 = np.dtype(np.int8)
 
 ACCEPT_AT = 0.8
-"""A label is accepted when its probability is at least this."""
+"""Smallest probability of an accepted answer, of a file that has no guard of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +54,22 @@ class Classification:
         label: the most probable class.
         probability: its probability.
         probabilities: probability of every class, in the model's order; they add up to 1.
-        verdict: ``"accepted"`` where the probability reaches the classifier's threshold,
-            else ``"uncertain"``. A cell of a kind that the model was never shown can be
-            accepted all the same: see the model's card.
+        verdict: ``"accepted"``, or why not; see `qlvit_edge.choices.VERDICTS`. A file without
+            a guard knows only ``"uncertain"`` besides: where the probability does not reach the
+            classifier's threshold. It accepts cells of kinds that it was never shown.
+        reason: why the answer is not accepted, in words; "" where it is.
+        judgement: what the file's guard found; None of a file without one.
+        features: the int8 features (width,) that the answer was made of; None of a file that
+            does not give them (before format 3).
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
     verdict: Verdict
+    reason: str = ""
+    judgement: Judgement | None = field(default=None, repr=False, compare=False)
+    features: NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
 
 
 class Classifier(Closing):
@@ -74,7 +84,8 @@ class Classifier(Closing):
         sha256: hash of the model file.
         kernels_used: which kernels really run, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator.
-        accept_at: the probability from which a label is accepted.
+        accept_at: smallest probability of an accepted answer.
+        guarded: whether the file has a guard that judges its answers.
         isolated: whether the model runs in a process of its own.
     """
 
@@ -85,7 +96,7 @@ class Classifier(Closing):
         kernels: Kernels | str = Kernels.AUTO,
         runtime: Runtime = "litert",
         threads: int = 1,
-        accept_at: float = ACCEPT_AT,
+        accept_at: float | None = None,
         delegate: str | None = None,
         isolated: bool = True,
         allowance: Allowance | None = None,
@@ -98,7 +109,8 @@ class Classifier(Closing):
             kernels: ``"auto"``, ``"builtin"`` or ``"reference"``.
             runtime: ``"litert"`` or ``"tflite-runtime"``.
             threads: number of threads.
-            accept_at: probability from which a label is accepted, 0 to 1.
+            accept_at: smallest probability of an accepted answer, 0 to 1; None: that of the
+                file's guard, or `ACCEPT_AT` where it has none. A guard's other limits stay.
             delegate: library that runs a chain's segments on an Edge TPU, such as
                 ``"libedgetpu.so.1"``. Never tried on hardware.
             isolated: run the model in a process of its own, which alone ends if the model
@@ -115,7 +127,7 @@ class Classifier(Closing):
         """
         from qlvit_edge.bundled import resolve_model
 
-        if not 0 <= accept_at <= 1:
+        if accept_at is not None and not 0 <= accept_at <= 1:
             raise ValueError(f"accept_at must be between 0 and 1, not {accept_at}")
         path = resolve_model(model)
         content = read_bytes(path)
@@ -129,6 +141,10 @@ class Classifier(Closing):
         _require_preprocessing(path, metadata)
         self.metadata = metadata
         self.sha256 = sha256(content)
+        self._judge = None if metadata.guard is None else Judge(metadata.guard, accept_at)
+        self.guarded = self._judge is not None
+        if accept_at is None:
+            accept_at = ACCEPT_AT if metadata.guard is None else metadata.guard.probability
         self.accept_at = accept_at
         self.isolated = isolated
         settings: dict[str, Any] = {
@@ -233,19 +249,29 @@ class Classifier(Closing):
         expected = (*self.metadata.input_size, self.metadata.channels)
         if getattr(pixels, "shape", None) != expected or pixels.dtype != np.uint8:
             raise DataError("image", f"not uint8 of shape {expected}", "give it to `classify`")
-        output = self._interpreter.invoke(as_input(pixels, self._interpreter.input))
-        logits = self._interpreter.output.dequantise(output)[0]
+        outputs = self._interpreter.invoke_all(as_input(pixels, self._interpreter.input))
+        logits = self._interpreter.output.dequantise(outputs[0])[0]
         if not np.isfinite(logits).all():
             path, _, _ = self._again
             raise DeviceError(path, "it answers with no finite number", "convert the model again")
-        chances = softmax(logits)
-        best = int(chances.argmax())
+        judgement = None
+        if self._judge is not None:
+            judgement = self._judge.judge_input(outputs[0], outputs[1], pixels)
+        chances = softmax(logits) if judgement is None else judgement.chances
+        best = int(logits.argmax())
         probability = float(chances[best])
+        if judgement is None:
+            verdict, reason = verdict_on(probability, self.accept_at)
+        else:
+            verdict, reason = judgement.verdict, judgement.reason
         return Classification(
             label=self.labels[best],
             probability=probability,
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
-            verdict="accepted" if probability >= self.accept_at else "uncertain",
+            verdict=verdict,
+            reason=reason,
+            judgement=judgement,
+            features=outputs[1].reshape(-1) if len(outputs) > 1 else None,
         )
 
     def restart(self) -> None:
@@ -285,21 +311,24 @@ def _require_preprocessing(path: Path, metadata: ModelMetadata) -> None:
 
 
 def _require_classes(path: Path, metadata: ModelMetadata, model: LoadedModel) -> None:
-    """Refuse a file whose input or output is not what its metadata describe."""
-    taken = (1, *metadata.input_size, metadata.channels)
-    given = (1, len(metadata.labels))
-    if model.input.shape == taken and model.output.shape == given:
-        types = (model.input.dtype, model.output.dtype)
-        if types[0] in _INPUT_TYPES and types[1] in _OUTPUT_TYPES:
-            return
-        finding = f"its input and output are {types[0]} and {types[1]}"
-    else:
-        finding = (
-            f"its input and output are {model.input.shape} and {model.output.shape}, not {taken} "
-            f"and {given} as it says"
+    """Refuse a file whose input or outputs the runtime has otherwise than its metadata say."""
+    try:
+        require_shapes(
+            [tensor.shape for tensor in (model.input, *model.outputs)],
+            image=(*metadata.input_size, metadata.channels),
+            classes=len(metadata.labels),
+            features=metadata.features,
+            subject=path,
         )
-    model.close()
-    raise ModelFileError(path, finding, "convert the model again")
+        types = [tensor.dtype for tensor in (model.input, *model.outputs)]
+        judged = _OUTPUT_TYPES if metadata.guard is None else (np.int8,)
+        if types[0] in _INPUT_TYPES and types[1] in judged and set(types[2:]) <= {_INT8}:
+            return
+        finding = f"its input and outputs are {', '.join(map(str, types))}"
+        raise ModelFileError(path, finding, "convert the model again")
+    except ModelFileError:
+        model.close()
+        raise
 
 
 def _reopen(path: Path, digest: str, settings: dict[str, Any]) -> Classifier:

@@ -1,9 +1,10 @@
 """Golden pairs of a model file against what this device computes.
 
-A pair holds an input and the logits of both proved arithmetics. The kernels that run must give
-those of their own arithmetic, all of them: nearly equal is unequal. About kernels without a
-proved arithmetic (builtin ones, XNNPACK in `tflite-runtime`) nothing is claimed: what they give
-is counted against the logits of the reference kernels and is no verdict.
+A pair holds an input and the outputs of both proved arithmetics: logits, and from format 3 on the
+features that they are made of, with what the file's guard makes of both. The kernels that run must give those of their own arithmetic, all
+of them: nearly equal is unequal. About kernels without a proved arithmetic (builtin ones, XNNPACK
+in `tflite-runtime`) nothing is claimed: what they give is counted against the outputs of the
+reference kernels and is no verdict.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from qlvit_edge.guard.judge import Judge
 from qlvit_edge.inference.arithmetic import Arithmetic, ArithmeticName
 from qlvit_edge.inference.chain import ChainInterpreter
 from qlvit_edge.inference.interpreter import Interpreter
@@ -37,8 +39,10 @@ class GoldenReport:
             where none was compared.
         reason: why none was compared or why they need not be equal; None otherwise.
         equal: pairs that are equal to the byte; None where none was compared, as are the rest.
-        values_that_differ: logits.
-        largest_difference: of a logit, in steps of the output.
+        values_that_differ: logits and features.
+        judgements_that_differ: pairs of which the guard makes something else; None where none
+            was compared or the file has no guard.
+        largest_difference: of a logit or feature, in steps of its output.
     """
 
     pairs: int
@@ -50,6 +54,7 @@ class GoldenReport:
     equal: int | None = None
     values_that_differ: int | None = None
     largest_difference: int | None = None
+    judgements_that_differ: int | None = None
 
     @property
     def sentence(self) -> str:
@@ -59,9 +64,11 @@ class GoldenReport:
         text = f"{self.equal} of {self.compared} golden pairs equal to the byte"
         if self.largest_difference:
             text += (
-                f" (logits that differ: {self.values_that_differ}, by at most "
+                f" (values that differ: {self.values_that_differ}, by at most "
                 f"{self.largest_difference} LSB)"
             )
+        if self.judgements_that_differ:
+            text += f" (verdicts or distances that differ: {self.judgements_that_differ})"
         if not self.must_be_equal:
             return f"{text}; none must be: {self.reason}."
         kernels = _KERNELS[self.arithmetic]
@@ -84,7 +91,7 @@ class GoldenReport:
 def compare_golden(
     metadata: ModelMetadata | None, interpreter: Interpreter | ChainInterpreter
 ) -> GoldenReport:
-    """Run every pair's image on the loaded kernels and compare the logits.
+    """Run every pair's image on the loaded kernels and compare all outputs.
 
     Args:
         metadata: what the file says about itself; None when another tool wrote it.
@@ -97,17 +104,26 @@ def compare_golden(
     if metadata is None or not metadata.golden:
         return GoldenReport(0, False, 0, reason="the file holds none")
     pairs = metadata.golden
-    if interpreter.output.dtype != np.int8:
+    if any(output.dtype != np.int8 for output in interpreter.outputs):
         return GoldenReport(len(pairs), False, 0, reason="the model's output is not int8")
     reason = _no_claim(metadata, interpreter.arithmetic)
     named = interpreter.arithmetic.name if reason is None else None
-    differences = []
+    judge = None if metadata.guard is None else Judge(metadata.guard)
+    xnnpack = named == "xnnpack"
+    differences, judged_alike = [], []
     for pair in pairs:
-        recorded = pair.xnnpack_logits if named == "xnnpack" else pair.logits
-        image = as_input(pair.image(metadata.channels), interpreter.input)
-        logits = interpreter.invoke(image)[0].astype(np.int64)
-        differences.append(np.abs(logits - np.array(recorded, np.int64)))
-    equal = sum(not difference.any() for difference in differences)
+        pixels = pair.image(metadata.channels)
+        outputs = interpreter.invoke_all(as_input(pixels, interpreter.input))
+        given = [output.reshape(-1).astype(np.int64) for output in outputs]
+        recorded = np.concatenate(pair.recorded(xnnpack=xnnpack))
+        differences.append(np.abs(np.concatenate(given) - recorded))
+        judged = None if judge is None else judge.judge_input(*outputs, pixels)
+        judged_alike.append(judged is None or judged.integers == pair.judged(xnnpack=xnnpack))
+    same = [
+        alike and not difference.any()
+        for alike, difference in zip(judged_alike, differences, strict=True)
+    ]
+    equal = sum(same)
     return GoldenReport(
         pairs=len(pairs),
         must_be_equal=reason is None,
@@ -118,6 +134,7 @@ def compare_golden(
         equal=equal,
         values_that_differ=int(sum((difference > 0).sum() for difference in differences)),
         largest_difference=max(int(difference.max()) for difference in differences),
+        judgements_that_differ=None if judge is None else judged_alike.count(False),
     )
 
 

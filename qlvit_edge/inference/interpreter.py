@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic, arithmetic_of_file
-from qlvit_edge.inference.loaded import LoadedModel, require_moderate, require_one
+from qlvit_edge.inference.loaded import LoadedModel, require_ends, require_moderate
 from qlvit_edge.inference.native import Kernels, Runtime
 from qlvit_edge.inference.network import LocalNetwork, Part, Settings
 from qlvit_edge.inference.reference_form import needs_reference_form, reference_form
@@ -24,11 +24,12 @@ __all__ = ["Interpreter", "Kernels", "Runtime"]
 
 
 class Interpreter(LoadedModel):
-    """A loaded model with one input and one output, ready to run.
+    """A loaded model with one input and one or two outputs, ready to run.
 
     Attributes:
         input: the input tensor.
-        output: the output tensor.
+        outputs: the output tensors: the answer, and the features it is made of where the file
+            gives them.
         kernels: the kernels that were asked for.
         isolated: whether it runs in a process of its own.
         delegated: numbers of the operators in each part of the graph that XNNPACK took over.
@@ -66,8 +67,8 @@ class Interpreter(LoadedModel):
             allowance: what the file may ask for; the default one where None.
 
         Raises:
-            ModelFileError: the file is damaged, has not one input and one output, asks for more
-                than it may or the runtime refuses it; isolated: the runtime crashes on it.
+            ModelFileError: the file is damaged, has not one input and one or two outputs, asks
+                for more than it may or the runtime refuses it; isolated: the runtime crashes on it.
             DeviceError: the runtime is not installed or does not start.
             ValueError: fewer than 1 thread, or ``keep_all_tensors`` with ``Kernels.AUTO`` or
                 ``isolated``.
@@ -82,8 +83,8 @@ class Interpreter(LoadedModel):
         allowance = allowance or Allowance()
         content = read_bytes(model) if isinstance(model, Path) else model
         document = self._document = read_document(content, subject=subject)
+        require_ends(len(document.inputs), len(document.outputs), subject)
         for tensors, what in ((document.inputs, "input"), (document.outputs, "output")):
-            require_one(len(tensors), what, subject)
             require_moderate(tensors, what, subject)
         allowance.require(document, subject)
         if kernels is Kernels.REFERENCE and needs_reference_form(document):
@@ -98,8 +99,7 @@ class Interpreter(LoadedModel):
         super().__init__(settings, subject, isolated=isolated, allowance=allowance)
         self._keep = keep_all_tensors
         (facts,) = self._network.facts
-        self.input = self._only(facts.inputs, "input")
-        self.output = self._only(facts.outputs, "output")
+        self.input, self.outputs = self._require_ends(facts.inputs, facts.outputs)
         self.delegated, self.operators_left = facts.delegated, facts.operators_left
         self.partitions = len(self.delegated)
         self.xnnpack_missing = (

@@ -60,8 +60,8 @@ class RemoteNetwork:
         """Number of the process; another one after `restart`."""
         return self._child.pid
 
-    def run(self, values: Array) -> Array:
-        """Run once on values of the input's shape and type; returns the output.
+    def run(self, values: Array) -> tuple[Array, ...]:
+        """Run once on values of the input's shape and type; returns the outputs.
 
         Raises:
             InferenceLostError: the process crashed, took too much or did not answer in time.

@@ -21,21 +21,25 @@ from qlvit_edge.modelfile.document import Tensor
 MOST_TENSOR_BYTES = 256 * 1024 * 1024
 """Of a model's input or output."""
 
+MOST_OUTPUTS = 2
+"""Logits, and the features that they are made of."""
+
 
 class LoadedModel(Closing):
-    """A loaded model with one input and one output; safe to use from several threads.
+    """A loaded model with one input and one or two outputs; safe to use from several threads.
 
     A context manager that ends the model's process, where it has one.
 
     Attributes:
         input: the input tensor.
-        output: the output tensor.
+        outputs: the output tensors: the answer, and the features it is made of where the file
+            gives them.
         kernels: the kernels that were asked for.
         isolated: whether it runs in a process of its own.
     """
 
     input: TensorInfo
-    output: TensorInfo
+    outputs: tuple[TensorInfo, ...]
 
     def __init__(
         self, settings: Settings, subject: object, *, isolated: bool, allowance: Allowance
@@ -56,6 +60,11 @@ class LoadedModel(Closing):
         )
 
     @property
+    def output(self) -> TensorInfo:
+        """The first output: logits, or what else the model answers."""
+        return self.outputs[0]
+
+    @property
     def remote(self) -> RemoteNetwork:
         """The model's process.
 
@@ -67,6 +76,10 @@ class LoadedModel(Closing):
         raise ValueError("the model runs in this process: open it isolated")
 
     def invoke(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Run the model once and return the first output; see `invoke_all`."""
+        return self.invoke_all(values)[0]
+
+    def invoke_all(self, values: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Run the model once.
 
         Args:
@@ -74,11 +87,11 @@ class LoadedModel(Closing):
                 added).
 
         Returns:
-            The raw output, of the shape and dtype of ``output``; a copy.
+            The raw outputs, of the shapes and dtypes of ``outputs``; copies.
 
         Raises:
             ValueError: ``values`` has another shape or type.
-            ModelFileError: the output is not what the file says.
+            ModelFileError: an output is not what the file says.
             DeviceError: the runtime failed.
             InferenceLostError: isolated, the process crashed, took too much or did not answer in
                 time; `restart` starts another.
@@ -91,15 +104,16 @@ class LoadedModel(Closing):
                 f"not {values.dtype} {values.shape}"
             )
         with self._lock:
-            output = self._network.run(np.ascontiguousarray(values))
-        if output.shape != self.output.shape or output.dtype != self.output.dtype:
-            raise ModelFileError(
-                self._subject,
-                f"its output is {output.dtype} {output.shape}, not {self.output.dtype} "
-                f"{self.output.shape} as it says",
-                "convert the model again",
-            )
-        return output
+            given = self._network.run(np.ascontiguousarray(values))
+        for array, output in zip(given, self.outputs, strict=True):
+            if array.shape != output.shape or array.dtype != output.dtype:
+                raise ModelFileError(
+                    self._subject,
+                    f"its output is {array.dtype} {array.shape}, not {output.dtype} "
+                    f"{output.shape} as it says",
+                    "convert the model again",
+                )
+        return given
 
     def restart(self) -> None:
         """End the model's process and start another; nothing where it runs in this one.
@@ -128,19 +142,25 @@ class LoadedModel(Closing):
                 return self._network.peak_bytes()
         return peak_memory()
 
-    def _only(self, tensors: tuple[TensorInfo, ...], what: str) -> TensorInfo:
-        require_one(len(tensors), what, self._subject)
-        return tensors[0]
+    def _require_ends(
+        self, inputs: tuple[TensorInfo, ...], outputs: tuple[TensorInfo, ...]
+    ) -> tuple[TensorInfo, tuple[TensorInfo, ...]]:
+        require_ends(len(inputs), len(outputs), self._subject)
+        return inputs[0], outputs
 
 
-def require_one(count: int, what: str, subject: object) -> None:
-    """Refuse a model that has not one input or one output.
+def require_ends(inputs: int, outputs: int, subject: object) -> None:
+    """Refuse a model that has not one input, and one output or two.
 
     Raises:
         ModelFileError: saying how many.
     """
-    if count != 1:
-        raise ModelFileError(subject, f"it has {count} {what}s", f"give a model with one {what}")
+    if inputs != 1:
+        raise ModelFileError(subject, f"it has {inputs} inputs", "give a model with one input")
+    if not 1 <= outputs <= MOST_OUTPUTS:
+        raise ModelFileError(
+            subject, f"it has {outputs} outputs", "give a model with one output, or with features"
+        )
 
 
 def require_moderate(tensors: tuple[Tensor, ...], what: str, subject: object) -> None:

@@ -71,8 +71,8 @@ class Settings:
         kernels: which implementation of the operators to use.
         runtime: which TFLite runtime to use.
         threads: number of threads, at least 1.
-        ends: names of the input and the output of several parts, whose tensors are handed on by
-            name. None: a single part, whose only input and output need no names.
+        ends: names of the input and of the outputs of several parts, whose tensors are handed on
+            by name. None: a single part, whose only input and outputs need no names.
         keep_all_tensors: keep intermediate results.
     """
 
@@ -80,7 +80,7 @@ class Settings:
     kernels: Kernels
     runtime: Runtime
     threads: int
-    ends: tuple[str, str] | None = None
+    ends: tuple[str, tuple[str, ...]] | None = None
     keep_all_tensors: bool = False
 
 
@@ -103,20 +103,20 @@ class LocalNetwork:
         self.facts = tuple(part.facts for part in self._parts)
         self._kept: dict[str, Array] = {}
 
-    def run(self, values: Array) -> Array:
-        """Run once on values of the input's shape and type; returns the output, a copy.
+    def run(self, values: Array) -> tuple[Array, ...]:
+        """Run once on values of the input's shape and type; returns the outputs, copies.
 
         Raises:
             DeviceError: the runtime failed.
         """
         if self._ends is None:
             return self._parts[0].run_only(values)
-        first, last = self._ends
+        first, given = self._ends
         kept = {first: values}
         for part in self._parts:
             kept.update(part.run_named(kept))
         self._kept = kept
-        return kept[last]
+        return tuple(kept[name] for name in given)
 
     def blank(self) -> Array:
         """Return an input of zeros."""
@@ -154,12 +154,13 @@ class _LoadedPart:
             infos = tuple(map(_info, inputs)), tuple(map(_info, outputs))
             self.facts = PartFacts(*infos, *plan(native))
 
-    def run_only(self, values: Array) -> Array:
-        """Run a part of one input and one output."""
+    def run_only(self, values: Array) -> tuple[Array, ...]:
+        """Run a part of one input; returns its outputs in the file's order."""
         with _foreign_errors(self._subject):
             self._native.set_tensor(self._inputs[0][1], values)
             run_native(self._native, self._subject)
-            return np.asarray(self._native.get_tensor(self._outputs[0][1]))
+            get = self._native.get_tensor
+            return tuple(np.asarray(get(index)) for _, index in self._outputs)
 
     def run_named(self, known: dict[str, Array]) -> dict[str, Array]:
         """Run the part on what is known by name; returns its outputs by name."""
@@ -240,7 +241,7 @@ def first_run() -> None:
     _Held.network.run(_Held.network.blank())
 
 
-def run(values: Array) -> Array:
+def run(values: Array) -> tuple[Array, ...]:
     """In a child: run the model that `load` kept."""
     return _Held.network.run(values)
 

@@ -86,14 +86,14 @@ class ProfiledModel:
         self,
         content: bytes,
         inputs: tuple[Sequence[int], str],
-        outputs: tuple[Sequence[int], str],
+        outputs: Sequence[tuple[Sequence[int], str]],
     ) -> None:
         """Load a model for one thread.
 
         Args:
             content: of a .tflite file that was checked before.
             inputs: shape and type of its one input.
-            outputs: shape and type of its one output.
+            outputs: shape and type of each of its outputs.
 
         Raises:
             DeviceError: there is no such library or it does not do as it is told.
@@ -113,8 +113,10 @@ class ProfiledModel:
             )
             self._profiler = self._make("LiteRtCompiledModelGetProfiler", self._model)
             self._buffers = [
-                (_Handle * 1)(self._buffer(environment, kind, *facts))
-                for kind, facts in (("Input", inputs), ("Output", outputs))
+                (_Handle * len(tensors))(
+                    *(self._buffer(environment, kind, n, *facts) for n, facts in enumerate(tensors))
+                )
+                for kind, tensors in (("Input", [inputs]), ("Output", outputs))
             ]
         if not self._profiler:
             raise _refused("it gives no profiler")
@@ -123,15 +125,15 @@ class ProfiledModel:
         """Run once; returns the microseconds of the whole and the events of its operators."""
         self._call("LiteRtResetProfiler", self._profiler)
         self._call("LiteRtStartProfiler", self._profiler)
-        one = ctypes.c_size_t(1)
+        given, made = self._buffers
         self._call(
             "LiteRtRunCompiledModel",
             self._model,
             ctypes.c_size_t(0),
-            one,
-            self._buffers[0],
-            one,
-            self._buffers[1],
+            ctypes.c_size_t(len(given)),
+            given,
+            ctypes.c_size_t(len(made)),
+            made,
         )
         self._call("LiteRtStopProfiler", self._profiler)
         events = self._events()
@@ -171,12 +173,16 @@ class ProfiledModel:
             self._call("LiteRtAddOpaqueOptions", options, opaque)
         return options
 
-    def _buffer(self, environment: _Handle, kind: str, shape: Sequence[int], dtype: str) -> _Handle:
+    def _buffer(
+        self, environment: _Handle, kind: str, number: int, shape: Sequence[int], dtype: str
+    ) -> _Handle:
         if dtype not in _ELEMENTS or len(shape) > _MOST_DIMENSIONS:
             raise _refused(f"a tensor of type {dtype} and rank {len(shape)} is not provided for")
-        zero = ctypes.c_size_t(0)
         needs = self._make(
-            f"LiteRtGetCompiledModel{kind}BufferRequirements", self._model, zero, zero
+            f"LiteRtGetCompiledModel{kind}BufferRequirements",
+            self._model,
+            ctypes.c_size_t(0),
+            ctypes.c_size_t(number),
         )
         described = _TensorType(_ELEMENTS[dtype], len(shape))
         described.dimensions[: len(shape)] = list(shape)

@@ -136,7 +136,7 @@ def _run(
     model = ProfiledModel(
         content,
         (interpreter.input.shape, interpreter.input.dtype.name),
-        (interpreter.output.shape, interpreter.output.dtype.name),
+        [(output.shape, output.dtype.name) for output in interpreter.outputs],
     )
     for _ in range(WARM_UP):
         model.run()

@@ -289,7 +289,7 @@ class Session:
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
             camera=masked(self.settings.source),
-            cell_size=self.settings.cell_size,
+            cell_size=self.settings.cell_size or 0.0,
             crop_margin=CROP_MARGIN,
             accept_at=self.settings.accept_at,
             program=f"qlvit-edge {installed_version()}",

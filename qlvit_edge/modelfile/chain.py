@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -25,6 +25,12 @@ from qlvit_edge.modelfile.chain_description import (
     ChainSegment,
 )
 from qlvit_edge.modelfile.document import Document, Tensor
+from qlvit_edge.modelfile.ends import (
+    require_features,
+    require_guard,
+    require_head,
+    require_shapes,
+)
 from qlvit_edge.modelfile.metadata import ModelMetadata, metadata_of, read_metadata
 from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR, require_allowed
 from qlvit_edge.modelfile.reader import MAX_FILE_BYTES, read_document
@@ -100,15 +106,10 @@ def read_model(content: bytes, *, subject: object = "model") -> OpenedModel:
     chain = read_chain(content, subject=subject)
     description = chain.description
     graphs = tuple(graph for document in chain.documents for graph in document.subgraphs)
-    tensors = {
-        tensor.name: tensor
-        for document in chain.documents
-        for tensor in (*document.inputs, *document.outputs)
-    }
     return OpenedModel(
         Document(len(content), chain.documents[0].version, "chain", graphs, {}),
-        (tensors[description.input],),
-        (tensors[description.output],),
+        tuple(_tensors(chain.documents, [description.input])),
+        tuple(_tensors(chain.documents, description.outputs)),
         chain.documents[-1].ends_in_softmax,
         description.model,
     )
@@ -152,6 +153,7 @@ def read_chain(content: bytes, *, subject: object = "chain") -> Chain:
     documents = tuple(
         _document(description, segment, files, subject) for segment in description.segments
     )
+    _require_head(description, documents, subject)
     return Chain(description, files, documents)
 
 
@@ -240,17 +242,50 @@ def _require_order(description: ChainDescription, subject: object) -> None:
             if name in known:
                 raise ModelFileError(subject, f"{name[:80]!r} is made twice", _REMEDY)
             known.add(name)
-    if description.output not in known or known != set(borders):
+    if not known.issuperset(description.outputs) or known != set(borders):
         raise ModelFileError(
             subject, "the tensors it describes are not those its segments make", _REMEDY
         )
     model = description.model
-    shapes = {border.name: border.shape for border in description.borders}
-    ends = (shapes[description.input], shapes[description.output])
-    if ends != ([1, *model.input_size, model.channels], [1, len(model.labels)]):
-        raise ModelFileError(
-            subject, f"input and output {ends} are not those of its classes", _REMEDY
-        )
+    shapes = {border.name: tuple(border.shape) for border in description.borders}
+    require_shapes(
+        (shapes[name] for name in (description.input, *description.outputs)),
+        image=(*model.input_size, model.channels),
+        classes=len(model.labels),
+        features=model.features,
+        subject=subject,
+    )
+
+
+def _require_head(
+    description: ChainDescription, documents: Sequence[Document], subject: object
+) -> None:
+    """Features are what the logits are made of; between segments tensors are known by name."""
+    if description.features is None:
+        return
+    makers: dict[Hashable, tuple[str, Hashable]] = {}
+    for document in documents:
+        (graph,) = document.subgraphs
+        names = [tensor.name for tensor in graph.tensors]
+        for operator in graph.operators:
+            if operator.inputs and operator.inputs[0] >= 0:
+                read = names[operator.inputs[0]]
+                makers |= {names[made]: (operator.name, read) for made in operator.outputs}
+    logits, features = _tensors(documents, description.outputs)
+    require_features(features, subject)
+    require_head(description.output, description.features, makers, subject)
+    if description.model.guard is not None:
+        require_guard(description.model.guard, logits, features, subject=subject)
+
+
+def _tensors(documents: Iterable[Document], names: Iterable[str]) -> list[Tensor]:
+    """Return borders of a chain as its segments have them, by name."""
+    known = {
+        tensor.name: tensor
+        for document in documents
+        for tensor in (*document.inputs, *document.outputs)
+    }
+    return [known[name] for name in names]
 
 
 def _document(

@@ -6,9 +6,15 @@ Structure and bounds only; whether the parts fit each other and their files is f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from qlvit_edge.modelfile.metadata import ModelMetadata
 
@@ -82,7 +88,9 @@ class ChainDescription(_Strict):
         borders: every tensor that crosses from one segment to another, the model's input
             and its output.
         input: name of the model's input.
-        output: name of the model's output.
+        output: name of the model's logits.
+        features: name of the tensor that they are made of, which is then an output too; None
+            (and left out) in chains of models whose file gives none.
         round_trips: runs of the Edge TPU in one inference.
         border_bytes: bytes that cross between host and Edge TPU in one inference.
         tpu_macs_share: share of the multiply-accumulates in Edge TPU segments.
@@ -98,9 +106,23 @@ class ChainDescription(_Strict):
     borders: list[Border] = Field(min_length=2, max_length=10 * MAX_SEGMENTS)
     input: _Name
     output: _Name
+    features: _Name | None = None
     round_trips: _Count
     border_bytes: _Count
     tpu_macs_share: Annotated[float, Field(ge=0, le=1)]
     witness: list[_Name] = Field(default_factory=list, max_length=10 * MAX_SEGMENTS)
     moved_to_cpu: list[_Name] = Field(default_factory=list, max_length=100 * MAX_SEGMENTS)
     model: ModelMetadata
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the model's outputs, logits first."""
+        return (self.output,) if self.features is None else (self.output, self.features)
+
+    @model_serializer(mode="wrap")
+    def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out features that a model does not give, so that its chain is as it was before."""
+        fields: dict[str, Any] = serialise(self)
+        if fields.get("features", "") is None:
+            del fields["features"]
+        return fields

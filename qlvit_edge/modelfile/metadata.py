@@ -8,8 +8,6 @@ associated file `labels.txt` (a zip archive behind the flatbuffer, TFLite's conv
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import zipfile
 from functools import cache
@@ -28,19 +26,21 @@ from pydantic import (
 )
 
 from qlvit_edge.choices import IntegerSoftmax
-from qlvit_edge.errors import DataError, ModelFileError
+from qlvit_edge.errors import ModelFileError
 from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.ends import require_ends, require_guard
+from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.reader import OWN_METADATA, read_document
 from qlvit_edge.reading import UnreadableFileError, parse_json
 
 LABELS_FILE = "labels.txt"
-# Golden pairs of the paper's 224 pixels are about 100 KiB each.
-MOST_GOLDEN_PAIRS = 64
 MAX_METADATA_BYTES = 16 * 1024 * 1024
 IMAGING_FIELDS = ("stain", "camera", "objective")
 """What is said of the slides and the microscope, where somebody did."""
+MOST_FEATURES = 65536
+_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard")
 
-_Int8 = Annotated[int, Field(ge=-128, le=127)]
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Described = Annotated[str, Field(min_length=1, max_length=200)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -48,73 +48,6 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GoldenPair(_Strict):
-    """An input and the outputs that it must give, one for each arithmetic that is proved.
-
-    Attributes:
-        image_png: the network's input, (h, w, 3) uint8 RGB or (h, w, 1) grey, as PNG in
-            base64.
-        logits: the int8 logits of the reference kernels, one per class.
-        xnnpack_logits: those of XNNPACK's arithmetic; None in files of format 1.
-        label: the image's true class.
-        source: where the image is from, with its licence (MIT images only).
-    """
-
-    image_png: str
-    logits: list[_Int8]
-    xnnpack_logits: list[_Int8] | None = None
-    label: str
-    source: str
-
-    @classmethod
-    def of(
-        cls,
-        image: NDArray[np.uint8],
-        logits: NDArray[np.int8],
-        xnnpack_logits: NDArray[np.int8],
-        label: str,
-        source: str,
-    ) -> GoldenPair:
-        """Make a pair from an input, (h, w, 3) RGB or (h, w, 1) grey, and its int8 logits.
-
-        Args:
-            image: uint8.
-            logits: one per class, of the reference arithmetic.
-            xnnpack_logits: the same of XNNPACK's.
-            label: the image's true class.
-            source: where the image is from.
-        """
-        import cv2
-
-        # Channels from last to first: BGR is what OpenCV writes; grey stays grey.
-        encoded, content = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))
-        if not encoded:
-            raise ValueError("the image cannot be written as PNG")
-        return cls(
-            image_png=base64.b64encode(content.tobytes()).decode("ascii"),
-            logits=[int(value) for value in logits.ravel()],
-            xnnpack_logits=[int(value) for value in xnnpack_logits.ravel()],
-            label=label,
-            source=source,
-        )
-
-    def image(self, channels: int = 3) -> NDArray[np.uint8]:
-        """Return the input of a model of so many channels, (h, w, channels) uint8.
-
-        Raises:
-            ModelFileError: the stored PNG is damaged.
-        """
-        from qlvit_edge.preprocess import decode, in_channels
-
-        try:
-            content = base64.b64decode(self.image_png, validate=True)
-            return in_channels(decode(content, name="golden pair"), channels)
-        except (binascii.Error, DataError) as error:
-            raise ModelFileError(
-                "golden pair", f"its image is damaged ({error})", "convert the model again"
-            ) from None
 
 
 class TriedForms(_Strict):
@@ -142,11 +75,15 @@ class ModelMetadata(_Strict):
     """Everything a model file says about itself.
 
     Attributes:
-        format_version: version of this structure. Format 2 has the logits of XNNPACK's
-            arithmetic in every golden pair; files of format 1 are read and run, and nothing
-            is claimed of them on XNNPACK.
+        format_version: version of this structure. Files of format 3 give their features, what
+            the head's linear layer reads, as a second output. Those of format 2 give logits only
+            and have no guard. Those of format 1 besides lack the logits of XNNPACK's arithmetic
+            in their golden pairs; nothing is claimed of them on XNNPACK. All are read and run.
         name: the model's name.
         labels: class names in the order of the logits.
+        features: how many features the second output holds, int8; None before format 3 (the
+            field is then left out of the file).
+        guard: what the file judges its answers by; None (and left out) where it has no guard.
         input_size: height and width of the input in pixels.
         colour: what the input's channels are, ``"RGB"`` (three) or ``"grey"`` (one).
         preprocessing: name of the recipe from decoded image to input bytes.
@@ -169,9 +106,11 @@ class ModelMetadata(_Strict):
         created_by: the program that wrote the file, with its version.
     """
 
-    format_version: Literal[1, 2] = 2
+    format_version: Literal[1, 2, 3] = 3
     name: str
     labels: list[str] = Field(min_length=2, max_length=1000)
+    features: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
+    guard: Guard | None = None
     input_size: tuple[_Side, _Side]
     colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
@@ -196,7 +135,7 @@ class ModelMetadata(_Strict):
     def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what nobody said, so that such files are as they were before it could be."""
         fields: dict[str, Any] = serialise(self)
-        unsaid = [name for name in IMAGING_FIELDS if fields.get(name, "") is None]
+        unsaid = [name for name in _NOT_IN_OLD_FILES if fields.get(name, "") is None]
         return {name: value for name, value in fields.items() if name not in unsaid}
 
     @property
@@ -210,12 +149,21 @@ class ModelMetadata(_Strict):
             raise ValueError("two classes have the same label")
         if any(not label.strip() or "\n" in label for label in self.labels):
             raise ValueError("a label is empty or has more than one line")
+        if (self.features is None) != (self.format_version < 3):
+            raise ValueError("features are of format 3, which must have them")
+        if self.guard is not None:
+            self.guard.require_fit(self.features, len(self.labels))
         for pair in self.golden:
-            if (pair.xnnpack_logits is None) != (self.format_version == 1):
+            if pair.format_version != self.format_version:
                 raise ValueError("a golden pair is of another format")
             answers = [pair.logits, pair.xnnpack_logits]
             if any(a is not None and len(a) != len(self.labels) for a in answers):
                 raise ValueError("a golden pair has not one logit per label")
+            kept = [pair.features, pair.xnnpack_features]
+            if any(k is not None and len(k) != self.features for k in kept):
+                raise ValueError("a golden pair has not one value per feature")
+            if (pair.judgement is None) != (self.guard is None):
+                raise ValueError("a guard and its golden pairs' judgements belong together")
             if pair.label not in self.labels:
                 raise ValueError("a golden pair has a label that the model does not know")
         return self
@@ -274,19 +222,16 @@ def metadata_of(document: Document, *, subject: object = "model") -> ModelMetada
         place = ".".join(str(part) for part in first["loc"]) or "the text"
         finding = f"its metadata are damaged ({place[:80]}: {first['msg'][:120]})"
         raise ModelFileError(subject, finding, remedy) from None
-    _check_against(document, metadata, subject)
+    require_ends(
+        document.subgraphs[0],
+        image=(*metadata.input_size, metadata.channels),
+        classes=len(metadata.labels),
+        features=metadata.features,
+        subject=subject,
+    )
+    if metadata.guard is not None:
+        require_guard(metadata.guard, *document.outputs, subject=subject)
     return metadata
-
-
-def _check_against(document: Document, metadata: ModelMetadata, subject: object) -> None:
-    shapes = [tensor.shape for tensor in (*document.inputs, *document.outputs)]
-    expected = [(1, *metadata.input_size, metadata.channels), (1, len(metadata.labels))]
-    if shapes != expected:
-        raise ModelFileError(
-            subject,
-            f"its metadata say input and output {expected}, the graph says {shapes}",
-            "convert the model again",
-        )
 
 
 def _name(entry: Any) -> str:

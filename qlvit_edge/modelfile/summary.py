@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.macs import is_counted
 from qlvit_edge.modelfile.metadata import ModelMetadata
 
-_CHECKED = {"format_version", "input_size", "colour", "golden"}
+_CHECKED = {"format_version", "features", "input_size", "colour", "golden"}
+_GUARD_TABLES = {"image", "cell", "clusters", "prototypes", "powers"}
 
 METADATA_CLAIMS = tuple(name for name in ModelMetadata.model_fields if name not in _CHECKED)
 """What a file says of itself and nothing in it bears out: only whoever made it can know."""
@@ -265,6 +267,21 @@ def display_name(operator: Operator) -> str:
 
 
 def metadata_values(metadata: ModelMetadata) -> dict[str, object]:
-    """Return the metadata for JSON, its golden pairs counted and not listed."""
-    values: dict[str, object] = metadata.model_dump(mode="json", exclude={"golden"})
-    return values | {"golden_pairs": len(metadata.golden)}
+    """Return the metadata for JSON: golden pairs counted and not listed, a guard without tables."""
+    values: dict[str, object] = metadata.model_dump(mode="json", exclude={"golden", "guard"})
+    return values | {
+        "features": metadata.features,
+        "golden_pairs": len(metadata.golden),
+        "guard": guard_values(metadata.guard),
+    }
+
+
+def guard_values(guard: Guard | None) -> dict[str, object] | None:
+    """Return a guard for JSON, its tables as numbers of rows; None of a file without."""
+    if guard is None:
+        return None
+    values: dict[str, object] = guard.model_dump(mode="json", exclude=_GUARD_TABLES)
+    return values | {
+        "clusters": len(guard.clusters),
+        "prototypes": guard.prototypes.shape[0],
+    }

@@ -110,6 +110,24 @@ class TrainingSettings(BaseModel):
         return max((other for other in self.earlier_cycles if other <= epoch), default=0), end
 
 
+class StartedFrom(BaseModel):
+    """The run whose best weights a training started from.
+
+    Attributes:
+        name: of its folder, or of the bundled model.
+        sha256: of its weights' file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    def __str__(self) -> str:
+        """Return it as messages show it."""
+        return f"{self.name} ({self.sha256[:12]})"
+
+
 class RunConfig(BaseModel):
     """Everything needed to rebuild the network and find its data again, and what it is for.
 
@@ -127,6 +145,7 @@ class RunConfig(BaseModel):
         stain: of the slides, in words; None if it was not said, as the next two.
         camera: that took the images.
         objective: of the microscope.
+        started_from: the run whose weights it started from; None: from random ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,6 +162,7 @@ class RunConfig(BaseModel):
     stain: Described | None = None
     camera: Described | None = None
     objective: Described | None = None
+    started_from: StartedFrom | None = None
 
     def continues(self, earlier: RunConfig, epoch: int) -> bool:
         """Tell whether a run with these settings may go on from where an earlier one stands.

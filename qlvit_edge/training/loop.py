@@ -36,6 +36,7 @@ from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     FORMAT,
     LAST_FILE,
+    Checkpoint,
     RunConfig,
     save_tensors,
 )
@@ -45,6 +46,7 @@ from qlvit_edge.training.schedule import (
     restarted_rate,
     temperature,
 )
+from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
 
 EVALUATION_BATCH = 128
@@ -72,6 +74,7 @@ def train(
     resume: bool,
     report: Callable[[Progress], None],
     epoch_done: Callable[[Row, int], None] = lambda row, best: None,
+    start: Checkpoint | None = None,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
@@ -89,13 +92,17 @@ def train(
         report: told the state after every batch.
         epoch_done: told the epoch's row of the history once it is on the disk, and the best
             epoch so far.
+        start: the run whose weights it starts from.
 
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run, or the
             loss is no longer a number.
     """
     torch.manual_seed(run.training.seed)
-    network = QLViT(run.network).to(device)
+    network = QLViT(run.network)
+    if start is not None:
+        take_over(network, run.classes, start)
+    network = network.to(device)
     average = copy.deepcopy(network)
     moving = MovingAverage(average)
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
@@ -220,7 +227,9 @@ class _EpochTrainer:
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
             cycle = restarted_rate if start else learning_rate
             rate = cycle(training.peak_rate, progress)
-            set_temperature(state.network, 1.0 if start else temperature(progress))
+            # A network that was trained has seen the fall of τ.
+            is_fresh = start == 0 and self.run.started_from is None
+            set_temperature(state.network, temperature(progress) if is_fresh else 1.0)
             images = to_input(views, self.device)
             loss, right = _step(state, rate, images, torch.from_numpy(labels), self.weights)
             if not math.isfinite(loss):

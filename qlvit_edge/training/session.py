@@ -29,13 +29,14 @@ from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
-from qlvit_edge.text import counted
+from qlvit_edge.text import counted, plain
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
     RUN_FILE,
     SPLIT_FILE,
+    Checkpoint,
     RunConfig,
     load_tensors,
     load_weights,
@@ -45,6 +46,7 @@ from qlvit_edge.training.checkpoint import (
 from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
 
 
@@ -157,6 +159,7 @@ def run_training(
     listener: Listener,
     *,
     tensorboard: bool = False,
+    start: Checkpoint | None = None,
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -171,9 +174,12 @@ def run_training(
         resume: continue what the folder holds.
         listener: told how far it is.
         tensorboard: write event files too.
+        start: the run whose weights it starts from, as ``run`` records it. Test images that it
+            was trained on are left out.
 
     Raises:
-        DataError: the split does not fit the folder, or an image does not decode.
+        DataError: the split does not fit the folder, or an image does not decode, or ``start``
+            was trained on the whole test side.
         CheckpointError: ``resume`` does not fit, or the loss is no longer a number.
     """
     require_fit(split, folder)
@@ -182,6 +188,8 @@ def run_training(
     )
     training = [with_source(image, split) for image in training]
     test = select(folder, split.test)
+    if start is not None:
+        test = _started(run, start, test, listener)
     cached = _prepare(run, training, [*validation, *test], listener)
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
@@ -191,7 +199,8 @@ def run_training(
     listed = read_training_images(out)
     if listed is None or listed.split_fingerprint != split.fingerprint:
         side = [*training, *validation]
-        write_training_images(out, list_training_images(side, split.fingerprint, _unseen))
+        listed = list_training_images(side, split.fingerprint, _no_bar)
+        write_training_images(out, with_what_it_saw(listed, start))
     listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
     with _events(out, resume, tensorboard) as write:
 
@@ -200,9 +209,27 @@ def run_training(
             listener.epoch_done(row, best)
 
         state = loop.train(
-            run, out, cached, validation, device, resume, listener.batch_done, epoch_done
+            run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
         )
     return _finish(run, out, state.history, test, device)
+
+
+def _started(
+    run: RunConfig, start: Checkpoint, test: Sequence[LabelledImage], listener: Listener
+) -> list[LabelledImage]:
+    """Say what the run started from knows; return the test images that it was not trained on."""
+    left = unseen(test, start, _no_bar)
+    if left is None:
+        listener.noted(
+            "the run started from lists no training images: those on the test side are not known"
+        )
+    elif len(left) < len(test):
+        known = counted(len(test) - len(left), "test image")
+        listener.noted(f"{known} left out: the run started from was trained on them")
+    kept = kept_rows(run.classes, start)
+    new = [plain(name) for row, name in enumerate(run.classes) if row not in kept]
+    listener.noted(f"new to the run started from: {', '.join(new) or 'no class'}")
+    return list(test) if left is None else left
 
 
 def _events(
@@ -230,8 +257,8 @@ def _prepare(
     return cached
 
 
-def _unseen() -> None:
-    """Listing the training images takes seconds: no bar."""
+def _no_bar() -> None:
+    """Listing images takes seconds: no bar."""
 
 
 def _finish(

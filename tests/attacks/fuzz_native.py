@@ -151,7 +151,7 @@ class Attack:
         with open_isolated(self._path, kernels=kernels, allowance=allowance) as model:
             shape, dtype = model.input.shape, model.input.dtype
             values = self._noise.integers(0, 255, shape).astype(dtype)
-            model.invoke(values)
+            model.invoke_all(values)
             str(model.arithmetic)
 
     def _classify(self, allowance: Allowance, kernels: Kernels) -> None:

@@ -50,7 +50,12 @@ class NativeModels:
         self._random = random.Random(seed)
         self._bytes = Mutator(seed)
         self._bundled = [path.read_bytes() for path in sorted(bundled.FOLDER.glob("*/*.tflite"))]
-        self._small = [tiny_model(), tiny_model(floating=True), tiny_model(softmax=True)]
+        self._small = [
+            tiny_model(),
+            tiny_model(features=True),
+            tiny_model(floating=True),
+            tiny_model(softmax=True),
+        ]
 
     def next(self) -> bytes:
         """Return one more model."""
@@ -74,7 +79,8 @@ class NativeModels:
         if content is None:
             return self._grown()
         try:
-            return embed(content, metadata(golden=self._random.random() < 0.2))
+            features = len(tree.subgraphs[0].outputs) > 1
+            return embed(content, metadata(golden=self._random.random() < 0.2, features=features))
         except ModelFileError:  # it does not get past the reader
             return content
 
@@ -110,7 +116,7 @@ class NativeModels:
         """Change a shape, a type, a wire, an option or a constant."""
         graph = tree.subgraphs[0]
         operator, tensor = self._random.choice(graph.operators), self._random.choice(graph.tensors)
-        what = self._random.randrange(6)
+        what = self._random.randrange(7)
         if what == 0:
             tensor.shape = np.array(self._shape(), np.int32)
         elif what == 1:
@@ -123,6 +129,10 @@ class NativeModels:
             self._set(operator.builtinOptions, 0.5)
         elif what == 4:
             self._random.shuffle(graph.operators)
+        elif what == 5:
+            count = self._random.choice((1, 2, 2, 2, 3))
+            chosen = [self._random.randrange(len(graph.tensors)) for _ in range(count)]
+            graph.outputs = np.array(chosen, np.int32)
         else:
             self._spoil(tree, tensor)
 

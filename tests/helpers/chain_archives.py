@@ -60,6 +60,7 @@ def small_chain() -> bytes:
         witness=["features"],
         moved_to_cpu=[],
         model=ModelMetadata(
+            format_version=2,
             name="chain",
             labels=LABELS,
             input_size=(SIDE, SIDE),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mini_archive import packed_archive, unpacked_archive
-from mini_network import CLASSES, SIZE, calibrated, images
+from mini_network import CHANNELS, CLASSES, SIZE, calibrated, images
 
 from qlvit_edge.converters.edgetpu.chain import ChainFiles, cut_graph, pack
 from qlvit_edge.converters.graph import Graph
@@ -28,6 +28,7 @@ def metadata() -> ModelMetadata:
     return ModelMetadata(
         name="mini",
         labels=[f"CLASS {index}" for index in range(CLASSES)],
+        features=CHANNELS,
         input_size=(SIZE, SIZE),
         preprocessing=PREPROCESSING,
         softmax="fast",

@@ -53,6 +53,7 @@ def build(b: Writer, seed: int = 0) -> Graph:
     b.output(
         reshape(b, dense(b, features, w(CLASSES, CHANNELS), name="head"), (1, 5), name="logits")
     )
+    b.output(features)
     return b.build()
 
 

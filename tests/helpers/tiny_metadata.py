@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tiny_model import COLOURS, tiny_model
 
-from qlvit_edge.modelfile.metadata import GoldenPair, ModelMetadata, embed
+from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.metadata import ModelMetadata, embed
 from qlvit_edge.preprocess import PREPROCESSING
 
 CHANNEL = {"RED": 0, "GREEN": 1, "BLUE": 2}
@@ -28,14 +29,26 @@ def plain_logits(image: NDArray[np.uint8]) -> NDArray[np.int8]:
     return np.clip(np.round(exact), -128, 127).astype(np.int8)
 
 
-def metadata(*, size: int = 8, golden: bool = True) -> ModelMetadata:
-    """Return metadata that fit the tiny model."""
+def plain_features(image: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Return the features that the tiny model gives of a plain image, by hand."""
+    return (image[0, 0].astype(np.int16) - 128).astype(np.int8)
+
+
+def metadata(*, size: int = 8, golden: bool = True, features: bool = False) -> ModelMetadata:
+    """Return metadata that fit the tiny model; of format 3 where it gives its features."""
     pairs = []
     for label in COLOURS if golden else ():
         image = plain_image(label, size=size)
         logits = plain_logits(image)
-        pairs.append(GoldenPair.of(image, logits, logits, label, "synthetic"))
+        kept = plain_features(image) if features else None
+        pairs.append(
+            GoldenPair.of(
+                image, logits, logits, label, "synthetic", features=kept, xnnpack_features=kept
+            )
+        )
     return ModelMetadata(
+        format_version=3 if features else 2,
+        features=3 if features else None,
         name="tiny",
         labels=list(COLOURS),
         input_size=(size, size),

@@ -19,8 +19,12 @@ def tiny_model(
     classes: dict[str, tuple[int, int, int]] | None = None,
     floating: bool = False,
     softmax: bool = False,
+    features: bool = False,
 ) -> bytes:
-    """Return a model of input (1, size, size, 3) and one logit (or probability) a class."""
+    """Return a model of input (1, size, size, 3) and one logit (or probability) a class.
+
+    With features, the average colour that its logits are made of is a second output.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as s
 
@@ -118,7 +122,7 @@ def tiny_model(
         operator("SOFTMAX", 2, [logits], [answer], options)
 
     graph.inputs = np.array([image], np.int32)
-    graph.outputs = np.array([answer], np.int32)
+    graph.outputs = np.array([answer, mean] if features else [answer], np.int32)
     model.subgraphs = [graph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")

@@ -1,0 +1,91 @@
+"""What a converted file says about itself: words of the run, what was measured, and its guard."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+from qlvit_edge.converters.graph import Graph
+from qlvit_edge.converters.proof.accuracy import Accuracies
+from qlvit_edge.converters.proof_images import Sample
+from qlvit_edge.errors import ConversionError
+from qlvit_edge.files import sha256
+from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.modelfile.ends import is_of
+from qlvit_edge.modelfile.golden_pair import GoldenPair
+from qlvit_edge.modelfile.guard import GUARD_FILE, Guard
+from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms
+from qlvit_edge.preprocess import recipe
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+
+
+def describe(
+    checkpoint: Checkpoint,
+    graph: Graph,
+    softmax: Form,
+    sample: Sample,
+    accuracies: Accuracies,
+    golden: list[GoldenPair],
+    forms: TriedForms,
+    guard: Guard | None,
+) -> ModelMetadata:
+    """Return the metadata of a file.
+
+    Args:
+        checkpoint: the trained network.
+        graph: that the file is written from.
+        softmax: its form.
+        sample: the images of the accuracies.
+        accuracies: of the float network and of the file.
+        golden: pairs of images and outputs.
+        forms: that the arithmetic is one on all processors.
+        guard: that the file judges its answers by; None for a file without one.
+
+    Raises:
+        ConversionError: the guard was found on logits or features of other scales.
+    """
+    run = checkpoint.run
+    calibration = sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes())
+    if guard is not None:
+        _require_fit(guard, graph, checkpoint.folder / GUARD_FILE)
+    return ModelMetadata(
+        name=checkpoint.folder.resolve().name or "model",
+        labels=run.classes,
+        features=graph.outputs[1].shape[-1],
+        guard=guard,
+        input_size=run.network.input_size,
+        colour="RGB" if run.network.channels == 3 else "grey",
+        preprocessing=recipe(run.network.channels),
+        softmax=softmax,
+        variant=run.network.variant,
+        size_name=run.network.size,
+        checkpoint_sha256=checkpoint.sha256,
+        calibration_sha256=calibration,
+        split_fingerprint=run.split_fingerprint,
+        training_data=Path(run.data).name,
+        unknown_cells=run.unknown_cells,
+        stain=run.stain,
+        camera=run.camera,
+        objective=run.objective,
+        accuracy={
+            f"float, {sample.words}": accuracies.float_accuracy,
+            f"integer, {sample.words}": accuracies.file_accuracy,
+        },
+        golden=golden,
+        tried_forms=forms,
+        created_by=f"qlvit-edge {version('qlvit-edge')}",
+    )
+
+
+def _require_fit(guard: Guard, graph: Graph, path: Path) -> None:
+    """Refuse a guard that was found on other logits or features than the graph gives."""
+    logits, features = graph.outputs
+    fits = features.shape[-1] == guard.features and is_of(
+        features.scale, features.zero_point, guard.feature_scale, guard.feature_zero_point
+    )
+    if not (fits and is_of(logits.scale, 0, guard.logit_scale, 0)):
+        raise ConversionError(
+            path,
+            "was found on logits or features of other scales than this file's",
+            f"run `qlvit-edge calibrate {path.parent}` again",
+        )

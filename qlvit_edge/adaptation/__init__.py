@@ -1,0 +1,1 @@
+"""A trained network fitted to another microscope, from its cells with or without labels."""

@@ -1,0 +1,334 @@
+"""What a model file carries to judge its own answers: the guard's data.
+
+`calibration/guard.py` finds it and `qlvit-edge calibrate` writes it as `guard.json`; `convert`
+puts it into the file's metadata; `qlvit_edge.guard` computes with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qlvit_edge.errors import CalibrationError
+from qlvit_edge.reading import UnreadableFileError, read_json
+
+GUARD_FILE = "guard.json"
+LARGEST: Final = 1 << 20
+"""Largest projected coordinate, either sign; beyond it they are cut off."""
+
+MOST_COORDINATES: Final = 1024
+"""With `LARGEST`, the most for which squared distances stay integers below 2**53."""
+
+_LARGEST_DISTANCE: Final = 1 << 53
+
+View = Literal["whole image", "crop"]
+"""How an image of a cell is shown to a network."""
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Distance = Annotated[int, Field(ge=0, le=_LARGEST_DISTANCE)]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Table(_Strict):
+    """A table of integers.
+
+    Attributes:
+        dtype: of its values.
+        shape: rows and columns.
+        data: the values, row by row, little-endian, in base64.
+    """
+
+    dtype: Literal["int16", "int32"]
+    shape: tuple[Annotated[int, Field(ge=0, le=4096)], Annotated[int, Field(ge=1, le=4096)]]
+    data: str
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Table:
+        """Make a table of a two-dimensional array, int16 or int32."""
+        rows, columns = values.shape
+        plain = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"))
+        data = base64.b64encode(plain.tobytes()).decode("ascii")
+        return cls.model_validate(
+            {"dtype": values.dtype.name, "shape": (rows, columns), "data": data}
+        )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Table:
+        try:
+            held = len(base64.b64decode(self.data, validate=True))
+        except binascii.Error:
+            raise ValueError("its values are damaged") from None
+        if held != prod(self.shape) * np.dtype(self.dtype).itemsize:
+            raise ValueError(f"{held} bytes are no {self.shape} {self.dtype}")
+        return self
+
+    def array(self) -> NDArray[np.int64]:
+        """Return the values as int64 of `shape`."""
+        held = np.frombuffer(base64.b64decode(self.data), np.dtype(self.dtype).newbyteorder("<"))
+        return held.reshape(self.shape).astype(np.int64)
+
+
+class Cluster(_Strict):
+    """The known cells of one class in one group.
+
+    Attributes:
+        label: index of the class.
+        group: index of the group.
+        cells: how many there were.
+    """
+
+    label: int = Field(ge=0)
+    group: int = Field(ge=0)
+    cells: int = Field(ge=1)
+
+
+class Space(_Strict):
+    """Whitened directions of a vector of integers, and where the clusters lie along them.
+
+    Attributes:
+        projection: int16 (k, n): rows onto whitened directions.
+        shift: bits by which projected sums are shifted right (rounding down).
+        means: int32 (clusters, k), in projected units.
+    """
+
+    projection: Table
+    shift: int = Field(ge=0, le=40)
+    means: Table
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Space:
+        rows = self.projection.shape[0]
+        if self.projection.dtype != "int16" or not 1 <= rows <= MOST_COORDINATES:
+            raise ValueError(f"a projection of {rows} rows, {self.projection.dtype}")
+        if self.means.shape[1] != rows or not len(self.means.array()):
+            raise ValueError("the means are not of the projection's rows")
+        if np.abs(self.means.array()).max() > LARGEST:
+            raise ValueError("a mean lies too far out")
+        return self
+
+
+class Bounds(_Strict):
+    """What the median of a measure is over a run of known images.
+
+    Attributes:
+        low: the lowest.
+        high: the highest.
+    """
+
+    low: _Finite
+    high: _Finite
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Bounds:
+        if self.low > self.high:
+            raise ValueError("bounds in the wrong order")
+        return self
+
+
+class Group(_Strict):
+    """Known cells of one domain (microscope, stain, camera) in one view, and their limits.
+
+    Attributes:
+        domain: its name; "" where nobody named it.
+        view: how the cells were shown, `whole image` or `crop`.
+        image: largest squared distance of the image's appearance to the nearest cluster;
+            beyond it the image is foreign.
+        nearest: largest squared distance of features and appearance to the nearest cluster;
+            beyond it, and the next two, the cell is unknown.
+        neighbours: the same to the n-th nearest prototype.
+        own: the same to the nearest cluster of the class that is answered.
+        run_image: largest median of a run's squared distances in appearance.
+        run_nearest: the same in features and appearance.
+        bounds: of every measure of the guard, in their order.
+    """
+
+    domain: Annotated[str, Field(max_length=200)] = ""
+    view: View
+    image: _Distance
+    nearest: _Distance
+    neighbours: _Distance
+    own: _Distance
+    run_image: _Distance
+    run_nearest: _Distance
+    bounds: list[Bounds] = Field(default_factory=list)
+
+
+class Measure(_Strict):
+    """One measure of images, an integer.
+
+    Attributes:
+        name: of the measure, as `qlvit_edge.fields` has it.
+        fit_low: below it an image is not fit to be judged; None for no such bound.
+        fit_high: above it.
+    """
+
+    name: _Name
+    fit_low: _Finite | None = None
+    fit_high: _Finite | None = None
+
+
+class Evidence(_Strict):
+    """How a guard was found.
+
+    Attributes:
+        data: what it was found on, in words.
+        split_fingerprint: of the split whose training side that was.
+        cells: by what they were used for (`training`, `held out`), each shown in two views.
+        sources: photographs, slides or patients of these, where they are named.
+        rate: share of known cells that it may reject, as asked for.
+        rejected: share of held-out known cells that it does reject.
+        rejected_by_domain: the same by domain.
+        accuracy: share of right answers among held-out cells.
+        accuracy_accepted: the same among those that are accepted.
+        calibration_error: expected calibration error on held-out cells at temperature 1.
+        calibration_error_after: the same at the temperature that was found.
+        notes: what else must be known, in words.
+    """
+
+    data: Annotated[str, Field(max_length=1000)]
+    split_fingerprint: str | None = None
+    cells: dict[str, int]
+    sources: dict[str, int] = Field(default_factory=dict)
+    rate: _Share
+    rejected: _Share
+    rejected_by_domain: dict[str, _Share] = Field(default_factory=dict)
+    accuracy: _Share
+    accuracy_accepted: _Share
+    calibration_error: _Share
+    calibration_error_after: _Share
+    notes: list[str] = Field(default_factory=list)
+
+
+class Guard(_Strict):
+    """The data of a guard; all that is compared on a device are integers.
+
+    Attributes:
+        version: of this structure.
+        features: length of the feature vector, the model's second output, int8.
+        feature_scale: real value of one step of a feature: a file has the guard's own.
+        feature_zero_point: the integer that stands for the feature 0.
+        logit_scale: real value of one step of a logit.
+        appearance: names of the measures of an image's appearance.
+        image: the space of these measures.
+        cell: the space of features and these measures, in this order.
+        clusters: what the rows of means are, in both spaces.
+        prototypes: int16 (n, k): single known cells in the cell space.
+        neighbours: which nearest prototype counts, from 1.
+        temperature: by which logits are divided.
+        powers: 256 integers: 2**30 * exp(-d * scale / temperature) for a logit d steps below
+            the largest.
+        probability: smallest probability of an accepted answer.
+        groups: known cells by domain and view.
+        measures: of images.
+        evidence: how all this was found.
+    """
+
+    version: Literal[1] = 1
+    features: int = Field(ge=1, le=4096)
+    feature_scale: float = Field(gt=0, allow_inf_nan=False)
+    feature_zero_point: int = Field(ge=-128, le=127)
+    logit_scale: float = Field(gt=0, allow_inf_nan=False)
+    appearance: list[_Name] = Field(min_length=1, max_length=64)
+    image: Space
+    cell: Space
+    clusters: list[Cluster] = Field(min_length=1)
+    prototypes: Table
+    neighbours: int = Field(ge=1)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    powers: list[Annotated[int, Field(ge=0, le=1 << 30)]] = Field(min_length=256, max_length=256)
+    probability: _Share
+    groups: list[Group] = Field(min_length=1)
+    measures: list[Measure] = Field(default_factory=list)
+    evidence: Evidence
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Guard:
+        widths = (len(self.appearance), self.features + len(self.appearance))
+        for space, width in zip((self.image, self.cell), widths, strict=True):
+            if space.projection.shape[1] != width:
+                raise ValueError(f"a projection is not of {width} columns")
+            if space.means.shape[0] != len(self.clusters):
+                raise ValueError("the means are not one row per cluster")
+        if self.prototypes.shape[1] != self.cell.projection.shape[0]:
+            raise ValueError("the prototypes are not of the projection's rows")
+        if self.prototypes.shape[0] < self.neighbours:
+            raise ValueError(f"fewer than {self.neighbours} prototypes")
+        if np.abs(self.prototypes.array()).max() > LARGEST:
+            raise ValueError("a prototype lies too far out")
+        if self.powers[0] != 1 << 30:
+            raise ValueError("the powers do not begin with 2**30")
+        if any(cluster.group >= len(self.groups) for cluster in self.clusters):
+            raise ValueError("a cluster is of no group")
+        if any(len(group.bounds) != len(self.measures) for group in self.groups):
+            raise ValueError("a group has not one pair of bounds per measure")
+        return self
+
+    def require_fit(self, features: int | None, classes: int) -> None:
+        """Refuse to judge a model of other outputs.
+
+        Args:
+            features: length of its second output; None where it has none.
+            classes: how many it knows.
+
+        Raises:
+            ValueError: the guard is another model's.
+        """
+        if features != self.features:
+            raise ValueError(f"the guard is for {self.features} features, the file has {features}")
+        if any(cluster.label >= classes for cluster in self.clusters):
+            raise ValueError("the guard has cells of a class that the file does not know")
+
+
+class GuardFile(_Strict):
+    """`guard.json`: a guard and what it belongs to.
+
+    Attributes:
+        format: version of this file.
+        checkpoint_sha256: the weights.
+        calibration_sha256: the calibration file.
+        guard: the guard.
+    """
+
+    format: Literal[1] = 1
+    checkpoint_sha256: str
+    calibration_sha256: str
+    guard: Guard
+
+
+def load_guard(path: Path, checkpoint_sha256: str, calibration_sha256: str) -> Guard | None:
+    """Read a run's guard; None where the run has none.
+
+    Raises:
+        CalibrationError: it is damaged, or was made from other weights or another calibration.
+    """
+    remedy = f"run `qlvit-edge calibrate {path.parent}` again, or delete {path.name}"
+    try:
+        found = GuardFile.model_validate(read_json(path))
+    except FileNotFoundError:
+        return None
+    except UnreadableFileError as error:
+        raise CalibrationError(path, str(error), remedy) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "guard"
+        raise CalibrationError(path, f"{where}: {first['msg']}", remedy) from None
+    if (found.checkpoint_sha256, found.calibration_sha256) != (
+        checkpoint_sha256,
+        calibration_sha256,
+    ):
+        raise CalibrationError(
+            path, "was made from other weights or another calibration file", remedy
+        )
+    return found.guard
