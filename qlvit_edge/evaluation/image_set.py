@@ -95,7 +95,8 @@ def gather(
         split = load_split(split_file)
         require_fit(split, folder)
         images = select(folder, split.test)
-    known, unknown = [], []
+    known: list[LabelledImage] = []
+    unknown = [UnknownImage(image, image.relative.partition("/")[0]) for image in folder.unknown]
     for image in images:
         label = match.of_folder[image.label]
         if label is None:

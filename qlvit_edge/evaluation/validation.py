@@ -31,7 +31,7 @@ from qlvit_edge.evaluation.validation_report import (
     ModelFacts,
     ViewFacts,
 )
-from qlvit_edge.fields.finder import CROP_MARGIN, crop, find_cells
+from qlvit_edge.fields.finder import CROP_MARGIN, crop, main_cell
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import ChainInterpreter, open_isolated
@@ -212,8 +212,8 @@ def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | N
     """Return what is classified of a decoded image; None when no cell is found in it."""
     if view is View.WHOLE:
         return image
-    cells = find_cells(image)
-    return crop(image, cells[0], CROP_MARGIN) if cells else None
+    cell = main_cell(image)
+    return None if cell is None else crop(image, cell)
 
 
 def _answer(
