@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from command import run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_guard import tiny_guard
+from tiny_guard import guard_values, tiny_guard
 from tiny_metadata import metadata, plain_features, plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
 
@@ -262,6 +262,12 @@ def test_a_guard_of_the_file_s_own_outputs_judges_its_answers(
     assert (said["clusters"], said["prototypes"]) == (3, 1)
 
 
+def _measuring(name: str) -> dict[str, Any]:
+    """Fields of a guard that holds images to a measure."""
+    groups = [group | {"bounds": [{"low": 0, "high": 1}]} for group in guard_values()["groups"]]
+    return {"measures": [{"name": name, "fit_low": 1.0}], "groups": groups}
+
+
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
@@ -269,8 +275,12 @@ def test_a_guard_of_the_file_s_own_outputs_judges_its_answers(
         ({"feature_scale": 1 + 2**-20}, "its guard judges features of scale"),
         ({"feature_zero_point": -127}, "its guard judges features of scale 1, zero point -127"),
         ({"logit_scale": 1.0}, "its guard judges logits of scale 1"),
-        ({"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]}, "a class that the file does not"),
+        (
+            {"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]},
+            "of a class that",
+        ),
         ({"appearance": [f"measure {n}" for n in range(10)]}, "its guard wants 'measure 0'"),
+        (_measuring("smell"), "its guard wants 'smell'"),
     ],
 )
 def test_a_guard_of_other_outputs_is_refused(
