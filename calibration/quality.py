@@ -2,16 +2,16 @@
 
 Each way of degrading is tried in several strengths. Where the network's accuracy has fallen by two
 points, the measure that shows it best gets its limit, so that most such copies are abstained from.
-A limit never costs more than a small share of undegraded images; what leaves accuracy as it was
-gets none. The images are those on which the guard's other limits are set, of sources that the network
-was not trained with.
+A limit never costs more than a small share of undegraded images, nor more than a few of any copies
+on which accuracy is as it was. The images are those on which the guard's other limits are set, of
+sources that the network was not trained with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -33,6 +33,9 @@ SPARED: Final = 0.01
 
 CAUGHT: Final = 0.9
 """Share of the copies at the strength where accuracy has fallen that a limit should catch."""
+
+HARMED: Final = 0.1
+"""Share of copies at a strength that does no harm that a limit may cost."""
 
 LEAST_IMAGES: Final = 40
 """Images below which accuracy says nothing, and no limits are set."""
@@ -83,6 +86,7 @@ class _Copies:
     strength: float
     accuracy: float
     measures: list[dict[str, int]]
+    costly: bool = False
 
 
 def views_of(images: Sequence[LabelledImage], size: tuple[int, int], channels: int) -> list[View]:
@@ -126,18 +130,16 @@ def find_quality(
     accuracy = float((truth == plain).mean())
     measures = [image_measures(view.pixels) for view in views]
     groups = _large_groups(views)
-    spared = _spared(measures, groups)
-    limits: dict[_Key, int] = {}
     tried: list[_Copies] = []
     for degradation in DEGRADATIONS:
         copies = [_copies(degradation, s, answer, views, truth) for s in degradation.strengths]
-        tried += copies
         falling = never_rising([accuracy, *(made.accuracy for made in copies)])[1:]
-        costly = [made for made, now in zip(copies, falling, strict=True) if now <= accuracy - LOSS]
-        if costly:
-            key, limit = _limit(degradation, costly[0].measures, groups, spared)
-            limits[key] = _tighter(key[1], limits.get(key), limit)
+        tried += [
+            replace(made, costly=now <= accuracy - LOSS)
+            for made, now in zip(copies, falling, strict=True)
+        ]
         advance()
+    limits = _limits(tried, _spared(measures, groups), groups)
     found = [
         Measure(name=name, fit_low=limits.get((name, "low")), fit_high=limits.get((name, "high")))
         for name in QUALITY
@@ -202,33 +204,54 @@ def _spared(
     return spared
 
 
+def _limits(
+    tried: Sequence[_Copies], spared: Mapping[_Key, int], groups: Sequence[NDArray[np.int64]]
+) -> dict[_Key, int]:
+    """Return a limit for every way of degrading that costs accuracy, where a measure shows it."""
+    limits: dict[_Key, int] = {}
+    harmless = [made.measures for made in tried if not made.costly]
+    for degradation in DEGRADATIONS:
+        costly = [made for made in tried if made.degradation is degradation and made.costly]
+        if costly:
+            key, limit = _limit(degradation, costly[0].measures, groups, spared, harmless)
+            limits[key] = _tighter(key[1], limits.get(key), limit)
+    return limits
+
+
 def _limit(
     degradation: Degradation,
     measures: Sequence[Mapping[str, int]],
     groups: Sequence[NDArray[np.int64]],
     spared: Mapping[_Key, int],
+    harmless: Sequence[Sequence[Mapping[str, int]]],
 ) -> tuple[_Key, int]:
     """Return the measure that shows a degradation best, its side, and the limit there.
 
-    No tighter than what undegraded images allow, nor than what catches `CAUGHT` of a group's
-    copies, of whichever group that is the loosest: what is slight for one microscope is none for
-    another.
+    No tighter than what undegraded and harmless images of every group allow, nor than what catches
+    `CAUGHT` of the copies in the group where they are hardest to catch.
     """
     best: tuple[float, _Key, int] | None = None
     for name, side in degradation.seen_in:
         values = np.array([found[name] for found in measures])
-        share = CAUGHT if side == "low" else 1 - CAUGHT
-        edges = [float(np.quantile(values[group], share)) for group in groups]
-        if side == "low":
-            limit = min(spared[name, side], math.floor(min(edges)) + 1)
-            caught = float((values < limit).mean())
-        else:
-            limit = max(spared[name, side], math.ceil(max(edges)) - 1)
-            caught = float((values > limit).mean())
+        sign = 1 if side == "low" else -1
+        # Of negated values a high side is a low one.
+        edges = [sign * spared[name, side]]
+        edges += [math.floor(max(_quantiles(sign * values, groups, CAUGHT))) + 1]
+        kept = [sign * np.array([found[name] for found in one]) for one in harmless]
+        edges += [math.floor(min(_quantiles(one, groups, HARMED))) for one in kept]
+        limit = min(edges)
+        caught = float((sign * values < limit).mean())
         if best is None or caught > best[0]:
-            best = caught, (name, side), limit
+            best = caught, (name, side), sign * limit
     assert best is not None, "a degradation names the measures that show it"
     return best[1], best[2]
+
+
+def _quantiles(
+    values: NDArray[np.int64], groups: Sequence[NDArray[np.int64]], share: float
+) -> list[float]:
+    """Return the quantile at a share in every group."""
+    return [float(np.quantile(values[group], share)) for group in groups]
 
 
 def _tighter(side: Side, one: int | None, other: int) -> int:

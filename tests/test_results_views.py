@@ -149,7 +149,7 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         video = frame(0)
         object.__setattr__(video, "position_ms", 2520.4)
         results.add_frame(video, [FOUND, FOUND], saved_as=Path("0.jpg"))
-        results.add_frame(frame(1), [])
+        results.add_frame(frame(1), [], unfit="too dark")
         results.dropped_frames = 3
         results.statement, results.familiar = "another stain", False
         results.finish("stopped")
@@ -165,8 +165,8 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         )
     ]
     assert rows(path, "SELECT * FROM frame_list WHERE run = 1") == [
-        (1, 0, "1970-01-01 09:16:40.000", 2.52, "0.png", 640, 480, 2, "0.jpg"),
-        (1, 1, "1970-01-01 09:16:41.000", None, "1.png", 640, 480, 0, None),
+        (1, 0, "1970-01-01 09:16:40.000", 2.52, "0.png", 640, 480, 2, None, "0.jpg"),
+        (1, 1, "1970-01-01 09:16:41.000", None, "1.png", 640, 480, 0, "too dark", None),
     ]
     assert rows(path, "SELECT * FROM cell_list WHERE run = 2") == [
         (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import (
     Number,
@@ -229,7 +230,9 @@ def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
         found = cell.classification
         place = f"  cell {number:<3}" if cell.box is not None else ""
         longest = max(map(len, found.probabilities))
-        verdict = "accepted" if found.verdict == "accepted" else "not sure"
+        verdict = "not sure" if found.verdict == "uncertain" else found.verdict
+        if verdict not in ("accepted", "not sure"):
+            verdict += f": {found.reason}"
         others = ", ".join(
             f"{plain(label)} {chance:.1%}" for label, chance in ranked(found, top)[1:]
         )
@@ -266,6 +269,11 @@ def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bo
         parts = [
             f"{tally.verdicts['accepted']} accepted",
             f"{tally.verdicts['uncertain']} not sure",
+        ]
+        parts += [
+            f"{tally.verdicts[verdict]} {verdict}"
+            for verdict in VERDICTS[2:]
+            if tally.verdicts[verdict]
         ]
         parts += [f"{tally.without_cell} without a cell"] if tally.without_cell else []
         parts += [f"{tally.damaged} not read"] if tally.damaged else []

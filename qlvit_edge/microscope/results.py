@@ -22,13 +22,7 @@ from qlvit_edge.errors import DataError, ResultsLostError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.microscope.records import (
-    CELL_COLUMNS,
-    FRAME_COLUMNS,
-    FrameRecord,
-    Outcome,
-    RunInfo,
-)
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
 OPEN_SECONDS = 30.0
@@ -136,7 +130,11 @@ class Results:
             self._claim.release()
 
     def add_frame(
-        self, frame: Frame, cells: Sequence[ClassifiedCell], saved_as: Path | None = None
+        self,
+        frame: Frame,
+        cells: Sequence[ClassifiedCell],
+        saved_as: Path | None = None,
+        unfit: str | None = None,
     ) -> int:
         """Store a frame and its cells at once; on the disk when this returns.
 
@@ -146,7 +144,7 @@ class Results:
         Raises:
             DataError: see `add_frames`.
         """
-        (number,) = self.add_frames([FrameRecord.of(frame, cells, saved_as)])
+        (number,) = self.add_frames([FrameRecord.of(frame, cells, saved_as, unfit)])
         return number
 
     def add_frames(self, records: Sequence[FrameRecord]) -> list[int]:
@@ -287,9 +285,9 @@ class Results:
         return int(cursor.lastrowid or 0)
 
     def _insert(self, connection: sqlite3.Connection, record: FrameRecord) -> int:
-        cursor = connection.execute(_INSERT_FRAME, (self.run_id, *record.frame))
+        cursor = connection.execute(schema.INSERT_FRAME, (self.run_id, *record.frame))
         frame_id = int(cursor.lastrowid or 0)
-        connection.executemany(_INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+        connection.executemany(schema.INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
         return frame_id
 
     @contextlib.contextmanager
@@ -350,11 +348,3 @@ def _outcome_of(kind: type[BaseException] | None) -> Outcome:
     if kind is None:
         return "finished"
     return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-
-
-def _inserting(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
-
-
-_INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
-_INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))

@@ -8,9 +8,11 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
@@ -46,7 +48,8 @@ CREATE TABLE frames (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     saved_as TEXT,
-    position_ms REAL
+    position_ms REAL,
+    unfit TEXT
 );
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY,
@@ -78,6 +81,7 @@ _FROM_2_TO_3 = """
 ALTER TABLE runs ADD COLUMN statement TEXT;
 ALTER TABLE runs ADD COLUMN familiar INTEGER;
 ALTER TABLE cells ADD COLUMN reason TEXT;
+ALTER TABLE frames ADD COLUMN unfit TEXT;
 DROP VIEW IF EXISTS run_list;
 DROP VIEW IF EXISTS frame_list;
 DROP VIEW IF EXISTS cell_list;
@@ -86,7 +90,7 @@ DROP VIEW IF EXISTS class_counts;
 
 _ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
-    2: {"runs.statement", "runs.familiar", "cells.reason"},
+    2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
 
@@ -132,6 +136,7 @@ SELECT
     frames.width AS width_px,
     frames.height AS height_px,
     (SELECT count(*) FROM cells WHERE cells.frame_id = frames.id) AS cells,
+    frames.unfit AS unfit,
     frames.saved_as AS picture
 FROM frames;
 CREATE VIEW IF NOT EXISTS cell_list AS
@@ -168,6 +173,14 @@ SELECT
 FROM cells JOIN frames ON frames.id = cells.frame_id
 GROUP BY frames.run_id, cells.label;
 """
+
+
+def _inserting(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+
+
+INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
+INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

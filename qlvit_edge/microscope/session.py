@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
@@ -20,14 +18,13 @@ from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
-from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN
-from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.guard.statement import RunStatement
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
-from qlvit_edge.microscope.annotate import annotate
+from qlvit_edge.microscope.fitness import frame_finding
+from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
 from qlvit_edge.microscope.records import FrameRecord, RunInfo
 from qlvit_edge.microscope.results import Results
@@ -91,6 +88,8 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        abstained: cells that were not fit to be judged so far, by reason.
+        unfit_frames: frames that were not, by reason.
         finding: whether the cells so far are what the model was made for; None where its file
             has no guard that could tell.
     """
@@ -114,11 +113,13 @@ class Session:
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
-        self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
+        self.verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        self.abstained: Counter[str] = Counter()
+        self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
         self._statement = None if guard is None else RunStatement(guard)
         self.finding = None if self._statement is None else self._statement.finding()
@@ -160,9 +161,9 @@ class Session:
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         if settings.save is not None:
-            _require_apart(settings.save, source)
+            require_apart(settings.save, source)
         with (
-            _folder_for(settings.save),
+            folder_for(settings.save),
             source as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
@@ -199,6 +200,8 @@ class Session:
             statement=None if self.finding is None else self.finding.sentence,
             warning=None if self.finding is None else self.finding.warning,
             cut=self.cut,
+            abstained=dict(self.abstained),
+            unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
             damaged=dict(self.report.damaged),
             reconnections=self.report.reconnections,
@@ -264,8 +267,11 @@ class Session:
         if self._statement is not None:
             for cell in cells:
                 self._statement.add(cell.classification.judgement)
-        saved = None if folder is None else self._save(folder, frame, cells, run_id)
-        return FrameRecord.of(frame, cells, saved)
+        saved = None
+        if folder is not None:
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels)
+        unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
+        return FrameRecord.of(frame, cells, saved, unfit)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -279,24 +285,9 @@ class Session:
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
             self.cut += sum(bool(cut) for cut in record.column("cut"))
-
-    def _save(
-        self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
-    ) -> Path:
-        drawn = annotate(frame.image, cells, self.classifier.labels)
-        good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        if not good:
-            raise ValueError(f"frame {frame.index} cannot be written as JPEG")
-        path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
-        try:
-            write_bytes(path, content.tobytes())
-        except OSError as error:
-            raise DataError(
-                path,
-                f"the picture cannot be saved ({(error.strerror or str(error)).lower()})",
-                "check its folder and the space on that disk; the results until then are kept",
-            ) from error
-        return path
+            self.abstained.update(record.abstained())
+            if record.unfit is not None:
+                self.unfit_frames[record.unfit] += 1
 
     def _info(self) -> RunInfo:
         return RunInfo(
@@ -310,33 +301,4 @@ class Session:
             accept_at=self.classifier.accept_at,
             program=f"qlvit-edge {installed_version()}",
             find=self.settings.find,
-        )
-
-
-@contextmanager
-def _folder_for(pictures: Path | None) -> Iterator[None]:
-    """Make the folder for pictures; it goes again, where it was not there, if it stays empty."""
-    if pictures is None:
-        yield
-        return
-    made = [folder for folder in (pictures, *pictures.parents) if not folder.exists()]
-    try:
-        ensure_writable(pictures)
-        yield
-    except BaseException:
-        with suppress(OSError):  # something lies in it
-            for folder in made:
-                folder.rmdir()
-        raise
-
-
-def _require_apart(save: Path, source: Camera) -> None:
-    """Refuse to save pictures where the next run would take them for the source's."""
-    if not isinstance(source, PictureCamera):
-        return
-    if save.resolve().is_relative_to(source.folder.resolve()):
-        raise DataError(
-            save,
-            f"it lies in {source.folder}, whose images are read: the next run would read these",
-            "save the pictures elsewhere",
         )
