@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from command import run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_guard import guard_values, tiny_guard
+from open_guard import guard_values, open_guard
 from tiny_metadata import metadata, plain_features, plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
 
@@ -242,7 +242,7 @@ def test_features_that_do_not_hold_together_are_refused(change: dict[str, Any]) 
 
 def _guarded(data: ModelMetadata, **changes: Any) -> bytes:
     """The file of format 3 with a guard, and without golden pairs."""
-    found = data.model_copy(update={"guard": tiny_guard(**changes), "golden": []})
+    found = data.model_copy(update={"guard": open_guard(**changes), "golden": []})
     return embed(tiny_model(features=True), found)
 
 
@@ -252,7 +252,7 @@ def test_a_guard_of_the_file_s_own_outputs_judges_its_answers(
     path = tmp_path / "guarded.tflite"
     path.write_bytes(_guarded(metadata(features=True)))
     with Classifier(path) as classifier:
-        assert classifier.metadata.guard == tiny_guard()
+        assert classifier.metadata.guard == open_guard()
         answer = classifier.classify(RED)
         assert (answer.label, answer.verdict) == ("RED", "accepted")
     assert run_command("inspect", path, "--summary") == 0
@@ -295,7 +295,7 @@ def test_a_guard_of_other_outputs_is_refused(
 
 def test_a_guard_needs_features(tmp_path: Path) -> None:
     path = tmp_path / "guarded.tflite"
-    old = metadata().model_copy(update={"guard": tiny_guard(), "golden": []})
+    old = metadata().model_copy(update={"guard": open_guard(), "golden": []})
     path.write_bytes(embed(tiny_model(), old))
     with pytest.raises(ModelFileError, match="the guard is for 3 features, the file has None"):
         Classifier(path)

@@ -83,7 +83,7 @@ def validate(
         model=_about(model),
         data=_about_images(images, asked),
         views=tuple(_judge(answers, images, asker) for answers in found),
-        statement=asker.statement,
+        statement=asker.statement(found[0].known),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
         memory_bytes=memory,
