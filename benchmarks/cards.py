@@ -25,7 +25,7 @@ from card_text import figures, inserted
 from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.files import write_json, write_text
 
 CARDS = Path(__file__).parents[1] / "qlvit_edge" / "bundled"

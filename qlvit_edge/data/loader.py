@@ -27,7 +27,7 @@ from qlvit_edge.data.augment import (
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.looks import Looks
 from qlvit_edge.data.sampling import draws_twice, order
-from qlvit_edge.fields.finder import BEYOND, CROP_MARGIN, crop, find_cells
+from qlvit_edge.fields.finder import BEYOND, crop, main_cell
 from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
 
 # Kept in memory at up to this multiple of the input size: enough to cut a cell out of it.
@@ -47,7 +47,7 @@ class CachedImage:
     Attributes:
         image: (H, W, 3) uint8, at most `_KEEP` times the input size.
         whole: the image squashed to 1.25 times the input size.
-        cell: (centre x, centre y, side) of its largest white cell in pixels, if any.
+        cell: (centre x, centre y, side) of its main cell in pixels, if any.
         label: index of its class.
         domain: its microscope; "" where nobody said.
         source: its photograph, slide or patient; "" where nobody said.
@@ -82,10 +82,9 @@ def cache_images(
     def prepare(entry: LabelledImage) -> CachedImage:
         image = _at_most(decode_noting(entry.path, kinds), (_KEEP * size[0], _KEEP * size[1]))
         whole = resize(image, (round(_WHOLE * size[0]), round(_WHOLE * size[1])))
-        cells = find_cells(image)
+        found = main_cell(image)
         cell = None
-        if cells:
-            found = cells[0]
+        if found is not None:
             cell = (
                 found.x + found.width / 2,
                 found.y + found.height / 2,
@@ -226,9 +225,9 @@ def whole_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:
 
 
 def cell_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:
-    """Return the crop around the largest cell as `run` feeds it; the whole image if none."""
-    cells = find_cells(image)
-    return preprocess(crop(image, cells[0], CROP_MARGIN) if cells else image, size, channels)
+    """Return the crop around the main cell as `run` feeds it; the whole image if none."""
+    cell = main_cell(image)
+    return preprocess(image if cell is None else crop(image, cell), size, channels)
 
 
 def evaluation_batches(

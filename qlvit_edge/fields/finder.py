@@ -148,6 +148,8 @@ def search(
         # A ruler by which a nucleus is too large measured something smaller than red cells.
         scale = Scale(max(scale.red_cell, USUAL_RED_CELL * short), "frame")
         found = _searched(image, scale, red, smallest)
+    if scale.source == "frame":
+        return found
     return Search([cell for cell in found.cells if not _too_large(cell, scale)], scale)
 
 

@@ -29,9 +29,6 @@ SUMMIT_TO_DIAMETER = 1.12
 LEAST_SUMMIT = 3.0
 """Lower summits, in pixels, are specks and noise."""
 
-APART = 1.4
-"""Summits nearer than this, in their height, are one; rings would count many times."""
-
 LARGEST_PALLOR = 0.25
 """Share of the frame's short side that a pale centre spans at most; more is background."""
 
@@ -76,9 +73,8 @@ def red_cell_diameter(density: Map, red: RedStain, excess: Map) -> float | None:
 
 def _with_pallor(stained: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Fill the pale centres of red cells: round holes. Gaps between cells are not convex."""
-    # Framed, so that a pale centre which the edge of the field cuts is a hole as well.
-    filled = cv2.copyMakeBorder(stained, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
-    contours, tree = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    filled = stained.copy()
+    contours, tree = cv2.findContours(stained, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     for place, contour in enumerate(contours):
         if tree[0][place][3] < 0:
             continue
@@ -87,9 +83,9 @@ def _with_pallor(stained: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if max(width, height) > LARGEST_PALLOR * min(stained.shape):
             continue
         round_hole = area > 0.8 * cv2.contourArea(cv2.convexHull(contour))
-        if area < 3 or (round_hole and 0.4 < width / height < 2.5):
+        if area < 3 or (round_hole and 0.5 < width / height < 2):
             cv2.drawContours(filled, [contour], -1, 1, -1)
-    return np.ascontiguousarray(filled[1:-1, 1:-1])
+    return filled
 
 
 def _summits(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -106,7 +102,7 @@ def _summits(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
     left = np.ones(len(order), bool)
     for place in range(len(order)):
         if left[place]:
-            near = (xs - xs[place]) ** 2 + (ys - ys[place]) ** 2 <= (APART * heights[place]) ** 2
+            near = (xs - xs[place]) ** 2 + (ys - ys[place]) ** 2 <= heights[place] ** 2
             near[: place + 1] = False
             left &= ~near
     return np.asarray(heights[left], np.float64)

@@ -157,6 +157,21 @@ class Judge:
             group=self._groups[nearest],
         )
 
+    def trust(self, judgement: Judgement) -> float:
+        """Return how far within its limits an answer is, in one number: accepted from 1 on.
+
+        The smallest of limit by distance, for every distance, and of probability by the smallest
+        that is accepted; 0 of an image that is not fit to be judged.
+        """
+        if judgement.verdict == "abstained":
+            return 0.0
+        distances, group = judgement.distances, self.group_of(judgement.distances)
+        ratios = [float(judgement.chances.max()) / max(self.accept_at, 1e-9)]
+        for name in ("image", "own", "nearest", "neighbours"):
+            found, limit = getattr(distances, name), getattr(group, name)
+            ratios.append((limit / found) ** 0.5 if found else float("inf"))
+        return min(ratios)
+
     def group_of(self, distances: Distances) -> Group:
         """Return the known cells that are nearest."""
         return self.guard.groups[distances.group]
