@@ -13,6 +13,8 @@ from qlvit_edge.calibration import degradations
 from qlvit_edge.calibration.degradations import DEGRADATIONS
 from qlvit_edge.calibration.quality import LEAST_IMAGES, View, find_quality, never_rising
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.evaluation.guarding import Judged, measure_guarding
+from qlvit_edge.evaluation.validation_text import verdict_sentences
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.fields.finder import Cell
 from qlvit_edge.fields.quality import CUT, QUALITY, image_measures, kind_of, unfit
@@ -20,6 +22,7 @@ from qlvit_edge.guard.judge import Judge
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, of_a_part
+from qlvit_edge.microscope.records import FrameRecord
 from qlvit_edge.modelfile.guard import (
     Bounds,
     Cluster,
@@ -324,3 +327,28 @@ def test_only_a_model_with_a_guard_abstains_from_cut_cells(judges: bool) -> None
     assert by_cut[False].verdict == "accepted"
     assert by_cut[True].verdict == ("abstained" if judges else "accepted")
     assert by_cut[True].reason == (CUT if judges else None)
+
+
+def test_validation_counts_by_reason_and_judges_the_rest() -> None:
+    blurred = Judged("abstained", 0.0, False, "out of focus: sharpness 2600, judged from 2700")
+    dark = Judged("abstained", 0.0, True, "too dark: light 100, judged from 140")
+    answers = [blurred, blurred, dark, Judged("accepted", 1.2, True), Judged(None, 0.0, False)]
+    found = measure_guarding(answers, [], guard=True)
+    assert found.abstained == {"out of focus": 2, "too dark": 1}
+    assert found.accuracy_of_fit == 0.5
+    assert found.risk_coverage[0].risk == 0
+    sentences = "; ".join(verdict_sentences(found))
+    assert "not fit to be judged: 2 out of focus, 1 too dark; right 50.0 % of the others" in (
+        sentences.replace("50.0%", "50.0 %")
+    )
+    none = measure_guarding([Judged("accepted", 1.2, True)], [], guard=True)
+    assert "not fit" not in "; ".join(verdict_sentences(none))
+
+
+def test_a_run_counts_cells_and_frames_by_reason() -> None:
+    blurred = classified("abstained", "out of focus: sharpness 2600, judged from 2700")
+    field = Frame(np.full((60, 80, 3), 220, np.uint8), 0, 0.0, "field.png")
+    record = FrameRecord.of(field, [blurred, classified("accepted")], unfit="out of focus")
+    assert record.abstained() == ["out of focus"]
+    assert record.unfit == "out of focus"
+    assert FrameRecord.of(field, []).unfit is None

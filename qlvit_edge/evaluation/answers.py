@@ -50,6 +50,7 @@ class Answer:
         probabilities: of every class; zeros when no cell was found.
         seconds: time of the inference, NaN without one.
         verdict: on the answer; None when no cell was found.
+        reason: why it is not accepted, in words; None where it is.
         trust: how far within its limits it is, see `qlvit_edge.guard.judge.Judge.trust`; the
             probability where the file has no guard.
     """
@@ -60,6 +61,7 @@ class Answer:
     seconds: float
     verdict: Verdict | None = None
     trust: float = 0.0
+    reason: str | None = None
 
     @property
     def probability(self) -> float:
@@ -130,14 +132,14 @@ class Asker:
             real = self._interpreter.output.dequantise(outputs[0])[0]
             chances = real if self._model.gives_probabilities else softmax(real)
             trust = float(chances.max())
-            verdict, _ = verdict_on(trust, self.accept_at)
+            verdict, reason = verdict_on(trust, self.accept_at)
         else:
             judgement = self._judge.judge_input(outputs[0], outputs[1], pixels)
-            chances, verdict = judgement.chances, judgement.verdict
+            chances, verdict, reason = judgement.chances, judgement.verdict, judgement.reason
             trust = self._judge.trust(judgement)
             self._statement.add(judgement)
         best = int(chances.argmax())
-        return Answer(image, best, tuple(map(float, chances)), seconds, verdict, trust)
+        return Answer(image, best, tuple(map(float, chances)), seconds, verdict, trust, reason)
 
 
 def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | None:
