@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells
+from qlvit_edge.errors import DataError
+from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells, is_grey
 from qlvit_edge.fields.quality import CUT
 from qlvit_edge.inference.classifier import Classification, Classifier
 
@@ -87,7 +88,8 @@ class Pipeline:
 
         Args:
             classifier: what classifies the crops.
-            cell_size: diameter of a usual white cell as a share of the frame's short side.
+            cell_size: diameter of a usual white cell as a share of the frame's short side; None:
+                from the red cells of each frame.
             margin: surroundings in a crop, as a share of the cell's longer side.
             find: ``"none"`` to classify each frame as a whole, as one cell.
             times: where to count time; a new one if not given.
@@ -102,12 +104,23 @@ class Pipeline:
         """Return the frame's cells, largest nucleus first.
 
         Without a search the frame is the only one; its nucleus has the area 0.
+
+        Raises:
+            DataError: white cells are looked for in a grey picture.
         """
         if self._find == "none":
             height, width = frame.image.shape[:2]
             whole = Cell(0, 0, width, height, 0.0)
             return (ClassifiedCell(whole, self._classify(frame.image)),)
         with self.times.measure("find"):
+            if is_grey(frame.image):
+                raise DataError(
+                    frame.source,
+                    "a grey picture of a stained smear, in which white cells cannot be told "
+                    "from red ones",
+                    "use a colour camera, or classify whole pictures (run: --find none; predict: "
+                    "without --find-cells)",
+                )
             cells = find_cells(frame.image, cell_size=self._cell_size)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 

@@ -117,9 +117,12 @@ def predictions(
             continue
         if find_cells:
             frame = Frame(image, number, time.time(), path.name)
-            cells = tuple(
-                PredictedCell(found.classification, found.cell) for found in pipeline.process(frame)
-            )
+            try:
+                found = pipeline.process(frame)
+            except DataError as error:
+                yield Prediction(path, error=said_of(error, Path(path.name)))
+                continue
+            cells = tuple(PredictedCell(cell.classification, cell.cell) for cell in found)
         else:
             cells = (PredictedCell(classifier.infer(classifier.prepare(image))),)
         yield Prediction(path, cells, kinds=tuple(kinds))

@@ -44,7 +44,7 @@ class RunInfo:
         runtime: the TFLite runtime.
         kernels: the kernels that really run, in words.
         camera: the camera's source, without credentials.
-        cell_size: see `qlvit_edge.fields.finder.find_cells`; 0 where each frame's red cells told it.
+        cell_size: see `qlvit_edge.fields.finder.find_cells`; 0: from each frame's red cells.
         crop_margin: see `qlvit_edge.fields.finder.crop`.
         accept_at: probability from which a label is accepted.
         program: the program and its version.
