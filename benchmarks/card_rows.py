@@ -14,7 +14,7 @@ from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, select
 from qlvit_edge.data.training_images import read_training_images, trained_on
-from qlvit_edge.evaluation.validation import View, model_picture
+from qlvit_edge.evaluation.answers import View, model_picture
 from qlvit_edge.preprocess import decode
 from qlvit_edge.text import folded
 

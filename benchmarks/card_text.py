@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from card_figures import Interval, Known, Unknown
 
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.modelfile.guard import Guard
 
 BEGIN, END = "<!-- figures: by benchmarks/cards.py -->\n", "<!-- end of the figures -->\n"

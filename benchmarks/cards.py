@@ -28,7 +28,7 @@ from card_text import figures, guard, inserted
 from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.split import load_split
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.modelfile.guard import Guard
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -235,3 +237,12 @@ def test_a_view_depends_on_its_generator_alone() -> None:
     assert not np.array_equal(first, other)
     assert first.shape == (*SIZE, 3)
     assert first.dtype == np.uint8
+
+
+def test_the_page_gives_every_part_and_its_share() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| ([0-9.]+) \|", page, re.MULTILINE))
+    assert {part: float(share) for part, share in rows.items()} == dict(SHARES)
+    assert list(SHARES) == list(AUGMENT_PARTS)
+    low, high = looks.SIDES
+    assert f"{low} to {high} times the cell's" in page
