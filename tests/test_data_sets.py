@@ -15,7 +15,7 @@ from qlvit_edge.calibration.images import files_elsewhere
 from qlvit_edge.cli import main
 from qlvit_edge.data.folder import ImageFolder, scan
 from qlvit_edge.data.labelled import NO_CLASS
-from qlvit_edge.data.split import load_split, stratified_split
+from qlvit_edge.data.split import load_split, source_split, stratified_split
 from qlvit_edge.errors import DataError
 from qlvit_edge.training.holdout import hold_out
 
@@ -140,6 +140,17 @@ def test_split_and_hold_out_keep_sources_whole_and_every_microscope_on_both_side
     assert {i.source for i in kept}.isdisjoint({i.source for i in held})
     for images in (kept, held):
         assert {(image.label, image.domain) for image in images} == kinds
+
+
+def test_sources_for_testing_are_the_test_side_whatever_the_seed(manifest: Path) -> None:
+    folder = scan(manifest)
+    sides = set()
+    for seed in range(4):
+        split = source_split(folder, 0.5, seed)
+        sources = {split.groups[name] for name in split.test}
+        assert {source for source in sources if source.startswith("zeiss")} == {"zeiss/p1"}
+        sides.add(frozenset(sources))
+    assert len(sides) > 1  # the other microscope's are drawn
 
 
 def test_a_split_at_random_divides_every_microscope(manifest: Path) -> None:

@@ -191,7 +191,8 @@ def source_split(folder: ImageFolder, test: float, seed: int) -> Split:
 def grouped_split(folder: ImageFolder, test: float, seed: int, groups: Mapping[str, str]) -> Split:
     """Draw whole sources until about the share ``test`` of each class is on the test side.
 
-    Sources that a manifest holds for testing are there from the start. The others are taken in
+    Sources that a manifest holds for testing are its test side, and nothing else is drawn of the
+    classes (of that microscope) that they hold. The others are taken in
     random order; each goes to the test side if that brings the shares of the classes (of each
     microscope) closer to ``test`` (sum of squared differences).
 
