@@ -83,7 +83,7 @@ def validate(
         model=_about(model),
         data=_about_images(images, asked),
         views=tuple(_judge(answers, images, asker) for answers in found),
-        statement=asker.statement,
+        statement=asker.statement(found[0].known),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
         memory_bytes=memory,
@@ -204,10 +204,10 @@ def _judge(answers: Answers, images: ImageSet, asker: Asker) -> ViewFacts:
         calibration_error=error,
         guarding=measure_guarding(
             [
-                Judged(answer.verdict, answer.trust, bool(was_right))
+                Judged(answer.verdict, answer.trust, bool(was_right), answer.reason)
                 for answer, was_right in zip(known, right, strict=True)
             ],
-            [Judged(answer.verdict, answer.trust, False) for answer in strangers],
+            [Judged(one.verdict, one.trust, False, one.reason) for one in strangers],
             guard=asker.guarded,
         ),
     )

@@ -229,6 +229,11 @@ def verdict_sentences(found: Guarding) -> list[str]:
     """Say what comes of the verdicts of one view."""
     counts = ", ".join(f"{count} {name}" for name, count in found.verdicts.items() if count)
     said = [f"{counts or 'none'}; accepted and wrong {percent(found.accepted_and_wrong, 1)} of all"]
+    if found.abstained:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in found.abstained.items())
+        right = found.accuracy_of_fit
+        others = "" if right is None else f"; right {percent(right, 1)} of the others"
+        said.append(f"not fit to be judged: {reasons}{others}")
     if found.unknown_auc is not None:
         strange = found.unknown_verdicts.items()
         counts = ", ".join(f"{count} {name}" for name, count in strange if count)
