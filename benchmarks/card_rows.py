@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qlvit_edge import Classifier
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, select
-from qlvit_edge.evaluation.validation import View, model_picture
+from qlvit_edge.evaluation.answers import View, model_picture
 from qlvit_edge.preprocess import decode
 from qlvit_edge.text import folded
 

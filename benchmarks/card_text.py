@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from card_figures import Interval, Known, Unknown
 
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 
 BEGIN, END = "<!-- figures: by benchmarks/cards.py -->\n", "<!-- end of the figures -->\n"
 Places = Mapping[str, Mapping[View, Known]]
@@ -117,7 +117,7 @@ def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
 
 
 def figures(places: Places, unknown: Mapping[str, Unknown], extra: str = "") -> str:
-    """Return the whole section."""
+    """Return the whole section; `extra` is Markdown to put before what is not known."""
     view = View.WHOLE
     parts = [accuracy(places), verdicts(places, view), risk(places, view), classes(places, view)]
     text = "".join(line for part in (*parts, strangers(unknown)) for line in part)

@@ -8,7 +8,7 @@ AML-Cytomorphology_LMU: cells of the model's classes, and others that it does no
 blasts. May be given several times. ``--fields`` are annotated fields
 (`images`, `labels`), from which single red cells are cut. Every image is shown whole and as the
 finder's crop, to `Classifier` as anyone would. Leaves ``--out``/MODEL.json and prints Markdown;
-``--write`` puts it into the card.
+``--also`` adds what other benchmarks measured, ``--write`` puts all of it into the card.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from card_text import figures, inserted
 from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.files import write_json, write_text
 
 CARDS = Path(__file__).parents[1] / "qlvit_edge" / "bundled"
@@ -84,6 +84,9 @@ def main() -> int:
     )
     parser.add_argument("--fields", type=Path, help="annotated fields of another microscope")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures as JSON")
+    parser.add_argument(
+        "--also", type=Path, action="append", default=[], help="Markdown of another benchmark"
+    )
     parser.add_argument("--write", action="store_true", help="write them into the models' cards")
     options = parser.parse_args()
     if options.data is None and not options.untrained:
@@ -96,7 +99,8 @@ def main() -> int:
             for place, views in found.items()
         }
         write_json(options.out / f"{model}.json", {"places": by_place, "unknown": as_json(others)})
-        section = figures(found, others)
+        also = "".join(f"{path.read_text(encoding='utf-8').strip()}\n\n" for path in options.also)
+        section = figures(found, others, also)
         print(f"# {model}\n\n{section}")
         if options.write:
             card = CARDS / model / "MODEL_CARD.md"

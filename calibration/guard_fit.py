@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.calibration.guard_answers import UNKNOWN, Answer
 from qlvit_edge.data.choose import evenly
+from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.modelfile.guard import LARGEST, MOST_COORDINATES, Cluster, Space, Table, View
 
 SHRINKAGE = 0.01
@@ -69,7 +70,8 @@ def lay_out(training: Sequence[Answer]) -> Layout:
         raise ValueError("no class has two cells")
     groups = sorted({group for _, group in held})
     looks = [
-        np.array([list(a.measures.values()) for a in own], np.float64) for own in held.values()
+        np.array([[a.measures[name] for name in APPEARANCE] for a in own], np.float64)
+        for own in held.values()
     ]
     features = [np.array([a.features for a in own], np.float64) for own in held.values()]
     joined = [np.concatenate(pair, axis=1) for pair in zip(features, looks, strict=True)]

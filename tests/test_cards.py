@@ -13,7 +13,7 @@ from tiny_metadata import plain_image, tiny_file
 
 from qlvit_edge import Classifier
 from qlvit_edge.data.folder import scan
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 
 ROOT = Path(__file__).parents[1]
 

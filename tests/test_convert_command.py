@@ -98,7 +98,7 @@ def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(
     assert sorted(known) == sorted(2 * CLASSES)
     others = [pair for pair in metadata.golden if pair.source != CROPS_ORIGIN]
     assert {pair.source for pair in others} == {f"{CROPS_ORIGIN}; label: the model's own answer"}
-    assert len(others) == 3  # one crop of a basophil, two of platelets
+    assert len(others) == 4  # of basophils and platelets
 
 
 def test_a_run_of_before_the_description_converts_and_the_crops_are_its_golden_images(

@@ -99,8 +99,9 @@ def command(
     RUN is a folder that `train` wrote. Images of its test side are never used. Written into RUN:
     calibration.json (ranges, hashes of the images, and how far the integer network is from the
     float one, tensor by tensor), calibration.png, and guard.json: what the file will judge its
-    answers by, fitted on images of training and on those that training held out. With --compare every observer is tried, what
-    each costs is printed, and calibration_compare.png is written instead.
+    answers by, fitted on images of training and on those that training held out. With --compare
+    every observer is tried, what each costs is printed, and calibration_compare.png is written
+    instead.
 
     \b
     Example:

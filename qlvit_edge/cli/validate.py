@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
-from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import (
+    Number,
+    accept_at_option,
+    allowance_options,
+    runtime_options,
+    white_level_option,
+)
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from qlvit_edge.evaluation.validation import Answers, View
+    from qlvit_edge.evaluation.answers import Answers, View
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
@@ -68,6 +74,14 @@ if TYPE_CHECKING:
     metavar="REGEX",
     help="Read the source from the file name: what the expression's groups match.",
 )
+@click.option(
+    "--unknown",
+    "strangers",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Images, or folders of images, of cells that the model does not know: how many are "
+    "accepted, by folder, and how well they are told from known ones.",
+)
 @runtime_options
 @allowance_options
 @white_level_option
@@ -81,13 +95,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Measure only what is judged, instead of both whole images and crops.",
 )
-@click.option(
-    "--accept-at",
-    type=Number(min=0.0, max=1.0),
-    default=0.8,
-    show_default=True,
-    help="Probability from which an answer is accepted.",
-)
+@accept_at_option
 @click.option(
     "--min-accuracy",
     type=Number(0, 100),
@@ -111,11 +119,12 @@ def command(
     unknown_classes: bool,
     groups: Path | None,
     expression: str | None,
+    strangers: Path | None,
     kernels: str,
     runtime: str,
     find_cells: bool,
     one_view: bool,
-    accept_at: float,
+    accept_at: float | None,
     min_accuracy: float | None,
     max_latency: float | None,
     as_json: bool,
@@ -161,6 +170,7 @@ def command(
         allow_unknown=unknown_classes,
         groups=groups,
         groups_from_name=expression,
+        strangers=strangers,
     )
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:
@@ -227,7 +237,7 @@ def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json
 
 def _views(find_cells: bool, one_view: bool) -> list[View]:
     """What is judged, and what is shown besides."""
-    from qlvit_edge.evaluation.validation import View
+    from qlvit_edge.evaluation.answers import View
 
     views = [View.CROPS, View.WHOLE] if find_cells else [View.WHOLE, View.CROPS]
     return views[:1] if one_view else views

@@ -15,6 +15,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation.class_match import ClassMap, ClassMatch, match_classes
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.evaluation.seen_images import SeenImages, seen_images
+from qlvit_edge.imagefolder import kind_of, nfc
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def gather(
     allow_unknown: bool,
     groups: Path | None = None,
     groups_from_name: str | None = None,
+    strangers: Path | None = None,
 ) -> ImageSet:
     """Choose the images and match their folders with the model's classes.
 
@@ -86,6 +88,7 @@ def gather(
         allow_unknown: folders that stand for no class of the model are unknown classes.
         groups: CSV of sources (class,file,source,confident) to draw intervals over.
         groups_from_name: regular expression that finds the source in a file's name.
+        strangers: folder of images, or of folders of images, that the model does not know.
 
     Raises:
         DataError: the folder or the split cannot be used, or a folder's class is not known.
@@ -121,6 +124,8 @@ def gather(
             "names no image of a class that the model knows",
             "give images of its classes",
         )
+    if strangers is not None:
+        unknown += list_strangers(strangers)
     present = {image.label for image in known}
     missing = tuple(label for i, label in enumerate(match.labels) if i not in present)
     return ImageSet(
@@ -151,6 +156,28 @@ def _given_sources(
         finding = f"names no image of {folder.root}"
         raise DataError(groups, finding, "write class and file as the folder has them")
     return sources
+
+
+def list_strangers(root: Path) -> list[UnknownImage]:
+    """Return the images in a folder, or in its folders, as unknown ones.
+
+    Raises:
+        DataError: it is not there, or holds no images.
+    """
+    if root.is_dir() and (loose := _loose_images(root)):
+        return [
+            UnknownImage(LabelledImage(path, nfc(f"{root.name}/{path.name}"), 0), nfc(root.name))
+            for path in loose
+        ]
+    folder = scan(root, least_classes=1, least_images=1)
+    if folder.unknown:  # a manifest's kinds that are none of the classes
+        return [UnknownImage(image, image.relative.partition("/")[0]) for image in folder.unknown]
+    return [UnknownImage(image, folder.classes[image.label]) for image in folder.images]
+
+
+def _loose_images(root: Path) -> list[Path]:
+    entries = sorted(root.iterdir())
+    return [path for path in entries if path.is_file() and kind_of(path) is None]
 
 
 def _same_split(model: Model, split: Split | None) -> bool | None:

@@ -131,6 +131,40 @@ def roc_curve(
     return false, true
 
 
+def risk_coverage(
+    right: ArrayLike, confidence: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what share of the answers given is wrong, for every share of cells answered.
+
+    Cells are answered from the most confident on; equally confident ones all at once. The area
+    under the curve is `risk_area`. (El-Yaniv and Wiener, "On the foundations of noise-free
+    selective classification", JMLR 2010.)
+
+    Args:
+        right: (N,) whether each answer is right; N at least 1.
+        confidence: (N,) how sure each is.
+
+    Returns:
+        Coverage (M,), rising to 1, and risk (M,), both shares; M distinct confidences.
+    """
+    own = np.asarray(right, bool)
+    values = np.asarray(confidence, np.float64)
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    answered = ends + 1
+    return answered / len(own), np.cumsum(~own[order])[ends] / answered
+
+
+def risk_area(coverage: NDArray[np.float64], risk: NDArray[np.float64]) -> float:
+    """Return the mean risk over all coverages: the area under a risk-coverage curve."""
+    return float(np.sum(risk * np.diff(coverage, prepend=0.0)))
+
+
+def risk_at(coverage: NDArray[np.float64], risk: NDArray[np.float64], wanted: float) -> float:
+    """Return the risk where at least a share ``wanted`` of the cells is answered."""
+    return float(risk[np.searchsorted(coverage, wanted - 1e-9)])
+
+
 @dataclass(frozen=True)
 class ReliabilityBin:
     """The answers whose probability lies in one interval.

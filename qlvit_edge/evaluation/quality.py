@@ -115,20 +115,22 @@ class Quality:
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What a threshold on the probability lets through.
+    """What is accepted.
 
     Attributes:
-        accept_at: the threshold.
+        accept_at: smallest probability of an accepted answer.
+        guarded: whether the file has a guard, which has other limits besides.
         known: images of the model's classes.
-        known_accepted: of these, answers that reach the threshold.
+        known_accepted: of these, accepted answers.
         known_accepted_right: of these, right ones.
         unknown: images of classes that the model does not know.
-        unknown_accepted: of these, answers that reach the threshold: all of them are wrong.
+        unknown_accepted: of these, accepted answers: all of them are wrong.
         unknown_accepted_as: those, by the class they were taken for.
         unknown_by_folder: images and accepted ones, by class folder.
     """
 
     accept_at: float
+    guarded: bool
     known: int
     known_accepted: int
     known_accepted_right: int
@@ -141,8 +143,9 @@ class Acceptance:
     def sentences(self) -> tuple[str, ...]:
         """The findings."""
         are = "is" if self.known_accepted == 1 else "are"
+        by = "By its guard" if self.guarded else f"At {self.accept_at:g} and above"
         said = [
-            f"At {self.accept_at:g} and above {self.known_accepted} of "
+            f"{by} {self.known_accepted} of "
             f"{counted(self.known, 'answer')} {are} accepted; {self.known_accepted_right} of "
             "these right."
         ]

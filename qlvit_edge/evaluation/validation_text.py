@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from qlvit_edge.evaluation.answers import Answer, Answers
+from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.evaluation.quality import Quality
-from qlvit_edge.evaluation.validation import Answer, Answers
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     Mistake,
@@ -19,6 +20,10 @@ from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_g
 from qlvit_edge.preprocess import note_on
 from qlvit_edge.text import counted
 
+NO_GUARD = (
+    "The file has no guard: an answer is accepted by its probability alone, whatever cell or "
+    "microscope it is of."
+)
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
 
@@ -139,6 +144,10 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
         )
     for name, finding in found.data.damaged.items():
         yield f"Left out: {name} ({finding})."
+    if found.statement is None:
+        yield NO_GUARD
+    elif found.statement.warning is not None:
+        yield _sentence(found.statement.warning)
     if found.kernels.xnnpack_missing:
         yield "XNNPACK runs none of the operators: inference is slower than this device allows."
     if found.data.unusual:
@@ -238,6 +247,17 @@ def _of_domains(quality: Quality) -> list[str]:
     ]
 
 
+def verdict_sentences(found: Guarding) -> list[str]:
+    """Say what comes of the verdicts of one view."""
+    counts = ", ".join(f"{count} {name}" for name, count in found.verdicts.items() if count)
+    said = [f"{counts or 'none'}; accepted and wrong {percent(found.accepted_and_wrong, 1)} of all"]
+    if found.unknown_auc is not None:
+        strange = found.unknown_verdicts.items()
+        counts = ", ".join(f"{count} {name}" for name, count in strange if count)
+        said.append(f"of unknown cells: {counts}; AUROC {found.unknown_auc:.3f}")
+    return said
+
+
 def lines(report: ValidationReport) -> list[str]:
     """Return the report for a terminal; the verdict comes first."""
     found, verdict = report.found, report.verdict
@@ -267,6 +287,7 @@ def lines(report: ValidationReport) -> list[str]:
                 f"no cell    found in {counted(view.without_cell, 'image')}: counted as wrong"
             )
         said += [f"accepted   {sentence}" for sentence in view.acceptance.sentences]
+        said += [f"verdicts   {sentence}" for sentence in verdict_sentences(view.guarding)]
     said.append(f"golden     {golden_words(found)}")
     if found.latency_ms is not None:
         shown = ("p50", "p90", "p99")

@@ -30,6 +30,12 @@ LEAST_DENSITY = 0.03
 CLIPPED_SHARES = (0.60, 0.75, 0.85, 0.93)
 """Shares of the pixels at which the densities are clipped in search of the best division."""
 
+DIVIDED = 0.7
+"""Least separation (0 to 1) of two things; the best division of noise is at 0.64."""
+
+AS_GOOD = 0.05
+"""By so much less separation, a division that clips less is taken: uneven light divides too."""
+
 BLUE_WEIGHT = 0.55
 """Weight of blue against red and green density, each in units of a red cell; from fields."""
 
@@ -51,6 +57,7 @@ class RedStain:
         limit: density of the three channels together from which a pixel is stained.
         middle: the index of the median red cell pixel.
         spread: from the lowest twentieth of the red cells' index to its median.
+        colour: median densities of red, green and blue.
         doubtful: they absorb so little blue that they may be nuclei, with no red cell near.
     """
 
@@ -60,12 +67,35 @@ class RedStain:
     middle: float
     spread: float
     doubtful: bool
+    colour: tuple[float, float, float]
 
     def of_nuclei(self) -> RedStain:
         """Return usual red cells beside nuclei that look like this, where there are no others."""
         red_green = NUCLEI_TO_RED * self.red_green
         middle = 1 - BLUE_WEIGHT
-        return replace(self, red_green=red_green, blue=0.3 * red_green, middle=middle, spread=0.0)
+        return replace(
+            self,
+            red_green=red_green,
+            blue=0.3 * red_green,
+            middle=middle,
+            spread=0.0,
+            colour=(0.0, 1.0, 1.0),
+        )
+
+    def turned(self, density: Map) -> float:
+        """Return by how many degrees the colour of a stain is turned from that of red cells.
+
+        A thicker layer of the same stain has the same colour: two red cells on one another are
+        as dark as a nucleus, but not turned.
+
+        Args:
+            density: (N, 3) densities of the stain's pixels.
+        """
+        colour, red = np.median(density, axis=0), np.array(self.colour)
+        lengths = float(np.linalg.norm(colour) * np.linalg.norm(red))
+        if lengths < 1e-6:
+            return 0.0
+        return float(np.degrees(np.arccos(np.clip(colour @ red / lengths, -1, 1))))
 
     def excess(self, density: Map) -> Map:
         """Return how much more like a nucleus than a red cell each pixel is.
@@ -95,8 +125,8 @@ def optical_density(image: NDArray[np.uint8]) -> Map:
     Returns:
         (H, W, 3) float32, log10 of background over light, 0 to 2.
     """
-    light = cv2.GaussianBlur(image, (0, 0), 1.0)
-    brightest = cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2])
+    light = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), np.uint8)
+    brightest = np.asarray(cv2.max(cv2.max(light[..., 0], light[..., 1]), light[..., 2]), np.uint8)
     dark = brightest <= DARKEST_LIT * _level(brightest, None, BACKGROUND_SHARE)
     lit = None if not dark.any() else np.asarray(~dark, np.uint8)
     levels = np.arange(256, dtype=np.float64)
@@ -139,9 +169,12 @@ def red_stain(density: Map) -> RedStain | None:
     usual = max(usual, LEAST_DENSITY / 2)
     doubtful = usual_blue < 1.1 * LEAST_BLUE * usual
     usual_blue = max(usual_blue, LEAST_BLUE * usual)
+    red, green, blue_too = (float(value) for value in np.median(pixels[stained][kept], axis=0))
     index = red_green[kept] / usual - BLUE_WEIGHT * blue[kept] / usual_blue
     low, middle = (float(value) for value in np.percentile(index, (5, 50)))
-    return RedStain(usual, usual_blue, limit, middle, middle - low, doubtful)
+    return RedStain(
+        usual, usual_blue, limit, middle, middle - low, doubtful, (red, green, blue_too)
+    )
 
 
 def stained_from(total: Map) -> float | None:
@@ -161,20 +194,22 @@ def stained_from(total: Map) -> float | None:
     histogram = np.bincount(places, minlength=bins) / places.size
     reached = np.cumsum(histogram)
     best, limit = -1.0, 0.0
-    for share in CLIPPED_SHARES:
-        count = int(np.searchsorted(reached, share)) + 1
+    for share in (*CLIPPED_SHARES, 1.0):
+        if share == 1.0 and best >= DIVIDED:
+            break
+        count = bins if share == 1.0 else int(np.searchsorted(reached, share)) + 1
         if count < 8:
             continue
         clipped = histogram[:count].copy()
         clipped[-1] += 1 - reached[count - 1]
         separation, place = _division(clipped)
-        if separation > best:
-            best, limit = separation, (place + 1) * top / bins
+        if separation > best - AS_GOOD:
+            best, limit = max(best, separation), (place + 1) * top / bins
     return max(limit, LEAST_DENSITY) if best >= 0 else None
 
 
 def _division(histogram: NDArray[np.float64]) -> tuple[float, int]:
-    """Otsu's best division: variance between the parts over all variance, and the last bin below."""
+    """Otsu's best division: variance between its parts over all of it, the last bin below."""
     bins = np.arange(histogram.size)
     below = np.cumsum(histogram)[:-1]
     moment = np.cumsum(histogram * bins)

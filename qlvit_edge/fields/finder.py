@@ -7,7 +7,7 @@ red cells look like (`qlvit_edge.fields.density`) and how large they are
 camera and objective need not be known. Regions that differ enough are nuclei
 (`qlvit_edge.fields.nuclei`); a cell's box is its nucleus, widened to the cytoplasm.
 
-That needs colour: in grey pictures red cells are as dark as nuclei (`grey`).
+That needs colour: in grey pictures red cells are as dark as nuclei (`is_grey`).
 
 What a cell *is* (its class) and whether the field is in focus are left to others.
 """
@@ -111,7 +111,8 @@ def find_cells(image: NDArray[np.uint8], *, cell_size: float | None = None) -> l
             from the field's own red cells.
 
     Returns:
-        The cells, largest nucleus first; empty where nothing stains like a nucleus.
+        The cells, largest nucleus first; empty where nothing stains like a nucleus, and in grey
+        pictures, see `is_grey`.
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8, or ``cell_size`` not in (0, 1].
@@ -120,14 +121,15 @@ def find_cells(image: NDArray[np.uint8], *, cell_size: float | None = None) -> l
 
 
 def search(
-    image: NDArray[np.uint8], *, cell_size: float | None = None, smallest: float = SMALLEST
+    image: NDArray[np.uint8], *, cell_size: float | None = None, lone: bool = False
 ) -> Search:
     """Find the white cells of a field of view, and say at which scale.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         cell_size: see `find_cells`.
-        smallest: least area of a nucleus in discs of a red cell.
+        lone: take what is as small as a platelet as well, and what is stained like nuclei
+            throughout: the picture is known to be that of a cell.
 
     Raises:
         ValueError: the image is not (H, W, 3) uint8, or ``cell_size`` not in (0, 1].
@@ -135,27 +137,27 @@ def search(
     _require_rgb(image)
     if cell_size is not None and not 0 < cell_size <= 1:
         raise ValueError(f"cell_size must be above 0 and at most 1, not {cell_size}")
+    if is_grey(image):
+        return Search([], None)
     short = min(image.shape[:2])
     if cell_size is not None:
-        return _searched(
-            image, Scale(cell_size * short / WHITE_PER_RED, "cell size"), None, smallest
-        )
-    scale, red = _measured(image)
+        scale: Scale | None = Scale(cell_size * short / WHITE_PER_RED, "cell size")
+        red = None
+    else:
+        scale, red = _measured(image)
     if scale is None:
         return Search([], None)
-    found = _searched(image, scale, red, smallest)
+    found = _searched(image, scale, red, lone)
     if any(_too_large(cell, scale) for cell in found.cells) and scale.source == "red cells":
         # A ruler by which a nucleus is too large measured something smaller than red cells.
         scale = Scale(max(scale.red_cell, USUAL_RED_CELL * short), "frame")
-        found = _searched(image, scale, red, smallest)
+        found = _searched(image, scale, red, lone)
     if scale.source == "frame":
         return found
     return Search([cell for cell in found.cells if not _too_large(cell, scale)], scale)
 
 
-def _searched(
-    image: NDArray[np.uint8], scale: Scale, red: RedStain | None, smallest: float
-) -> Search:
+def _searched(image: NDArray[np.uint8], scale: Scale, red: RedStain | None, lone: bool) -> Search:
     """The cells at a scale, also what is too large to be one."""
     if scale.red_cell < LEAST_DIAMETER:
         return Search([], scale)
@@ -166,13 +168,26 @@ def _searched(
         return Search([], scale)
     factors = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
     diameter = scale.red_cell * small.shape[1] / image.shape[1]
-    nuclei = _nuclei(density, red, diameter, smallest)[:MOST_CELLS]
+    nuclei = _nuclei(density, red, diameter, lone)[:MOST_CELLS]
     field = image.shape[1], image.shape[0]
     return Search([_cell(nucleus, diameter, factors, field) for nucleus in nuclei], scale)
 
 
 def _too_large(cell: Cell, scale: Scale) -> bool:
     return cell.area > LARGEST * np.pi / 4 * scale.red_cell**2
+
+
+def is_grey(image: NDArray[np.uint8]) -> bool:
+    """Whether a picture shows something, but without colour.
+
+    In grey pictures of a stained smear red cells are as dark as nuclei, and larger.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+    """
+    pixels = image[::4, ::4].reshape(-1, 3)
+    apart = pixels.max(1).astype(np.int16) - pixels.min(1)
+    return bool(np.mean(apart > 3) < 0.001 and pixels[:, 1].std() > 4)
 
 
 def main_cell(image: NDArray[np.uint8]) -> Cell | None:
@@ -190,7 +205,7 @@ def main_cell(image: NDArray[np.uint8]) -> Cell | None:
     Raises:
         ValueError: the image is not (H, W, 3) uint8.
     """
-    cells = find_cells(image) or search(image, smallest=PLATELET).cells
+    cells = find_cells(image) or search(image, lone=True).cells
     if not cells:
         return None
     middle = image.shape[1] / 2, image.shape[0] / 2
@@ -217,17 +232,14 @@ def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
     return Scale(size, "red cells"), red
 
 
-def _nuclei(density: Map, red: RedStain, diameter: float, smallest: float) -> list[Nucleus]:
-    nuclei = find_nuclei(_smooth(red.excess(density), diameter), diameter, red.spread, smallest)
-    if not nuclei and red.doubtful:
+def _nuclei(density: Map, red: RedStain, diameter: float, lone: bool) -> list[Nucleus]:
+    smallest = PLATELET if lone else SMALLEST
+    nuclei = find_nuclei(density, red, diameter, smallest)
+    if not nuclei and (red.doubtful or lone):
         # Nothing but nuclei: what was taken for red cells is what is looked for.
         red = red.of_nuclei()
-        nuclei = find_nuclei(_smooth(red.excess(density), diameter), diameter, red.spread, smallest)
+        nuclei = find_nuclei(density, red, diameter, smallest)
     return nuclei
-
-
-def _smooth(excess: Map, diameter: float) -> Map:
-    return np.asarray(cv2.GaussianBlur(excess, (0, 0), max(0.3, 0.04 * diameter)), np.float32)
 
 
 def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

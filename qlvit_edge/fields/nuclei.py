@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.fields.density import Map
+from qlvit_edge.fields.density import Map, RedStain
 
 SURE = (0.55, 0.80)
 """Least and most excess that a nucleus is told by."""
@@ -44,6 +44,12 @@ GAP_OF_LOBES = 0.5
 
 LARGEST_LOBED = (2.15, 2.2)
 """Longest side (diameters) and area (discs) of a nucleus of several lobes."""
+
+LEAST_TURN = 11.0
+"""Degrees by which the colour of a nucleus is turned from that of red cells, at least."""
+
+SURE_OF_ANY_COLOUR = 2.5
+"""Excess from which a nucleus is one whatever its colour: no red cells lie that deep."""
 
 MOST_REGIONS = 400
 """Regions looked at in one frame, the largest ones: keeps odd frames affordable."""
@@ -82,17 +88,24 @@ class Nucleus:
 
 
 def find_nuclei(
-    excess: Map, diameter: float, spread: float, smallest: float = SMALLEST
+    density: Map, red: RedStain, diameter: float, smallest: float = SMALLEST
 ) -> list[Nucleus]:
     """Return the nuclei, lobes joined, largest first, and what is larger than any nucleus.
 
     Args:
-        excess: (H, W), see `qlvit_edge.fields.density.RedStain.excess`.
+        density: (H, W, 3), see `qlvit_edge.fields.density.optical_density`.
+        red: what red cells look like in it.
         diameter: of a red cell, in pixels of it.
-        spread: see `qlvit_edge.fields.density.RedStain`.
         smallest: least area in discs of a red cell.
     """
-    parts = _parts(_outlined(excess, diameter, spread), excess, diameter)
+    excess = red.excess(density)
+    excess = np.asarray(cv2.GaussianBlur(excess, (0, 0), max(0.3, 0.04 * diameter)), np.float32)
+    mask = _outlined(excess, diameter, red.spread)
+    parts = [
+        part
+        for part, own in _parts(mask, excess, diameter)
+        if red.turned(density[own]) >= LEAST_TURN or part.strength >= SURE_OF_ANY_COLOUR
+    ]
     found = [nucleus for nucleus in _lobes_joined(parts, diameter) if nucleus.area >= smallest]
     return sorted(found, key=lambda nucleus: (-nucleus.area, nucleus.y0, nucleus.x0))
 
@@ -110,7 +123,8 @@ def _outlined(excess: Map, diameter: float, spread: float) -> NDArray[np.uint8]:
     strongest = float(cv2.blur(excess, (lobe, lobe)).max())
     sure = max(float(np.clip(SURE_SPREADS * spread, *SURE)), SHARE_OF_STRONGEST * strongest)
     lowest = LOWEST_OUTLINE * min(sure, SURE[1])
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(np.asarray(excess > sure, np.uint8))
+    certain = np.asarray(excess > sure, np.uint8)
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(certain)
     mask = np.zeros(excess.shape, np.uint8)
     room = int(0.5 * diameter)
     speck = 0.03 * np.pi / 4 * diameter**2
@@ -134,8 +148,10 @@ def _outlined(excess: Map, diameter: float, spread: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc_of(0.07 * diameter)), np.uint8)
 
 
-def _parts(mask: NDArray[np.uint8], excess: Map, diameter: float) -> list[Nucleus]:
-    """The connected regions of a mask, narrow clefts closed."""
+def _parts(
+    mask: NDArray[np.uint8], excess: Map, diameter: float
+) -> list[tuple[Nucleus, tuple[NDArray[np.int64], NDArray[np.int64]]]]:
+    """The connected regions of a mask, narrow clefts closed, with their (rows, columns)."""
     # Closing needs room around the field, or it would treat the edge as stain.
     room = int(diameter)
     padded = cv2.copyMakeBorder(mask, room, room, room, room, cv2.BORDER_CONSTANT, value=0)
@@ -155,7 +171,7 @@ def _parts(mask: NDArray[np.uint8], excess: Map, diameter: float) -> list[Nucleu
         x0, y0 = x + int(xs.min()), y + int(ys.min())
         x1, y1 = x + int(xs.max()) + 1, y + int(ys.max()) + 1
         strength = float(np.median(excess[window][own]))
-        parts.append(Nucleus(x0, y0, x1, y1, area / disc, strength))
+        parts.append((Nucleus(x0, y0, x1, y1, area / disc, strength), (ys + y, xs + x)))
     return parts
 
 

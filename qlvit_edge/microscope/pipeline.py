@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells
+from qlvit_edge.errors import DataError
+from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells, is_grey
+from qlvit_edge.fields.quality import CUT
 from qlvit_edge.inference.classifier import Classification, Classifier
 
 Find = Literal["cells", "none"]
@@ -86,7 +88,8 @@ class Pipeline:
 
         Args:
             classifier: what classifies the crops.
-            cell_size: diameter of a usual white cell as a share of the frame's short side.
+            cell_size: diameter of a usual white cell as a share of the frame's short side; None:
+                from the red cells of each frame.
             margin: surroundings in a crop, as a share of the cell's longer side.
             find: ``"none"`` to classify each frame as a whole, as one cell.
             times: where to count time; a new one if not given.
@@ -101,12 +104,23 @@ class Pipeline:
         """Return the frame's cells, largest nucleus first.
 
         Without a search the frame is the only one; its nucleus has the area 0.
+
+        Raises:
+            DataError: white cells are looked for in a grey picture.
         """
         if self._find == "none":
             height, width = frame.image.shape[:2]
             whole = Cell(0, 0, width, height, 0.0)
             return (ClassifiedCell(whole, self._classify(frame.image)),)
         with self.times.measure("find"):
+            if is_grey(frame.image):
+                raise DataError(
+                    frame.source,
+                    "a grey picture of a stained smear, in which white cells cannot be told "
+                    "from red ones",
+                    "use a colour camera, or classify whole pictures (run: --find none; predict: "
+                    "without --find-cells)",
+                )
             cells = find_cells(frame.image, cell_size=self._cell_size)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 
@@ -115,4 +129,18 @@ class Pipeline:
             shown = image if cell is None else crop(image, cell, self._margin)
             pixels = self._classifier.prepare(shown)
         with self.times.measure("infer"):
-            return self._classifier.infer(pixels)
+            answer = self._classifier.infer(pixels)
+        if cell is None or not cell.cut or not self._classifier.judges:
+            return answer
+        return of_a_part(answer)
+
+
+def of_a_part(answer: Classification) -> Classification:
+    """Return the answer on a cell that the frame's edge cuts: it is not accepted.
+
+    Whole cells are counted: of a cut one the nucleus may be half a nucleus, and in overlapping
+    frames it is there twice. What the guard rejects for another reason keeps that one.
+    """
+    if answer.verdict not in ("accepted", "uncertain"):
+        return answer
+    return replace(answer, verdict="abstained", reason=CUT)

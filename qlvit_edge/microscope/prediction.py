@@ -117,9 +117,12 @@ def predictions(
             continue
         if find_cells:
             frame = Frame(image, number, time.time(), path.name)
-            cells = tuple(
-                PredictedCell(found.classification, found.cell) for found in pipeline.process(frame)
-            )
+            try:
+                found = pipeline.process(frame)
+            except DataError as error:
+                yield Prediction(path, error=said_of(error, Path(path.name)))
+                continue
+            cells = tuple(PredictedCell(cell.classification, cell.cell) for cell in found)
         else:
             cells = (PredictedCell(classifier.infer(classifier.prepare(image))),)
         yield Prediction(path, cells, kinds=tuple(kinds))
@@ -147,6 +150,7 @@ def records(prediction: Prediction, top: int) -> list[dict[str, object]]:
             "label": cell.classification.label,
             "probability": cell.classification.probability,
             "verdict": cell.classification.verdict,
+            "reason": cell.classification.reason,
             "top": [
                 {"label": label, "probability": chance}
                 for label, chance in ranked(cell.classification, top)
@@ -195,8 +199,13 @@ def rows(prediction: Prediction, top: int, *, find_cells: bool) -> list[list[str
         if find_cells:
             box = cell.box
             row += ["", "", "", ""] if box is None else _edges(box)
-        table.append([*row, ""])
+        table.append([*row, _remark(cell.classification)])
     return table
+
+
+def _remark(answer: Classification) -> str:
+    """Why an answer is not accepted, where the probability, which stands there, is not why."""
+    return "" if answer.verdict in ("accepted", "uncertain") else _safe(answer.reason or "")
 
 
 def _edges(box: Cell) -> list[str]:
