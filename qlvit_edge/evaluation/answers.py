@@ -51,6 +51,7 @@ class Answer:
         probabilities: of every class; zeros when no cell was found.
         seconds: time of the inference, NaN without one.
         verdict: on the answer; None when no cell was found.
+        reason: why it is not accepted, in words; None where it is.
         trust: how far within its limits it is, see `qlvit_edge.guard.judge.Judge.trust`; the
             probability where the file has no guard.
         judgement: what the file's guard found; None without one, or when no cell was found.
@@ -62,6 +63,7 @@ class Answer:
     seconds: float
     verdict: Verdict | None = None
     trust: float = 0.0
+    reason: str | None = None
     judgement: Judgement | None = None
 
     @property
@@ -137,10 +139,10 @@ class Asker:
             real = self._interpreter.output.dequantise(outputs[0])[0]
             chances = real if self._model.gives_probabilities else softmax(real)
             trust = float(chances.max())
-            verdict, _ = verdict_on(trust, self.accept_at)
+            verdict, reason = verdict_on(trust, self.accept_at)
         else:
             judgement = self._judge.judge_input(outputs[0], outputs[1], pixels)
-            chances, verdict = judgement.chances, judgement.verdict
+            chances, verdict, reason = judgement.chances, judgement.verdict, judgement.reason
             trust = self._judge.trust(judgement)
         return Answer(
             image=image,
@@ -149,6 +151,7 @@ class Asker:
             seconds=seconds,
             verdict=verdict,
             trust=trust,
+            reason=reason,
             judgement=judgement,
         )
 
