@@ -41,6 +41,8 @@ def guard_images(run: RunConfig, folder: ImageFolder, split: Split, most: int) -
         return GuardImages(missing="the run held no images out from training")
     if run.training.hold_out_draw != HOLD_OUT_DRAW:
         return GuardImages(missing="the run does not record which images it held out")
+    if list(folder.classes) != run.classes:
+        return GuardImages(missing="the images are of other classes than the run's")
     there = {image.relative: image for image in folder.images}
     if any(name not in there for name in split.train):
         return GuardImages(missing="the run's own training images are not there")

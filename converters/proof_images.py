@@ -120,7 +120,7 @@ def proof_images(
         return ProofImages(every, crops)
     if data is None and split_path is None and checkpoint.run.adapted_from is not None:
         return _fitted_cells(checkpoint)
-    if data is None and not recorded.is_dir():
+    if data is None and not recorded.exists():
         raise DataError(
             recorded, "the data this run was trained on is not there", "name it with --data"
         )
