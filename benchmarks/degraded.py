@@ -89,7 +89,10 @@ class Row:
 
 
 def rows(
-    classifier: Classifier, photographs: Sequence[tuple[Image, str]], view: str
+    classifier: Classifier,
+    photographs: Sequence[tuple[Image, str]],
+    view: str,
+    ways: Sequence[str],
 ) -> Iterator[Row]:
     """Measure every strength.
 
@@ -97,6 +100,7 @@ def rows(
         classifier: the model.
         photographs: images with their true class.
         view: one of `VIEWS`.
+        ways: names of the degradations.
     """
 
     def answers(degraded: Sequence[Image]) -> list[tuple[str, Classification]]:
@@ -108,7 +112,7 @@ def rows(
         return found
 
     yield Row.of("none", "", 1.0, answers([image for image, _ in photographs]))
-    for way in DEGRADATIONS:
+    for way in (way for way in DEGRADATIONS if way.name in ways):
         for strength in way.strengths:
             degraded = [way.apply(image, strength) for image, _ in photographs]
             yield Row.of(way.name, way.unit, strength, answers(degraded))
@@ -126,8 +130,11 @@ def main() -> None:
     parser.add_argument("model", help="a .tflite file or the name of a bundled model")
     parser.add_argument("--data", type=Path, required=True, help="a folder of labelled images")
     parser.add_argument("--split", type=Path, help="the split of these images")
-    parser.add_argument("--images", type=int, default=400, help="images, evenly over the classes")
+    parser.add_argument("--images", type=int, default=200, help="images, evenly over the classes")
     parser.add_argument("--view", choices=sorted(VIEWS), default="crop")
+    parser.add_argument(
+        "--way", action="append", choices=[way.name for way in DEGRADATIONS], help="not all ways"
+    )
     parser.add_argument("--json", action="store_true", help="one row per line")
     asked = parser.parse_args()
     chosen, folders = _chosen(asked.data, asked.split, asked.images)
@@ -139,12 +146,13 @@ def main() -> None:
             for image in chosen
             if folders[image.label] in names
         ]
+        ways = asked.way or [way.name for way in DEGRADATIONS]
         if not asked.json:
             print(
                 "| degradation | strength | accuracy | accepted | abstained | of the accepted "
                 "right | accepted and wrong |\n|---|---|---|---|---|---|---|"
             )
-        for row in rows(classifier, photographs, asked.view):
+        for row in rows(classifier, photographs, asked.view, ways):
             print(json.dumps(asdict(row)) if asked.json else row.line(), flush=True)
 
 

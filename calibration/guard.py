@@ -69,7 +69,8 @@ def make_guard(
         calibration: its calibration.
         training: images that it was trained with, for where known cells lie.
         held_out: images of sources that it was not trained with, and that nothing is scored on.
-        advance: called once per image, for a progress bar.
+        advance: called once per image and once per way of degrading them (`DEGRADATIONS`), for a
+            progress bar.
         data: what these are from, in words.
         rate: share of known cells that may be rejected.
 
@@ -85,7 +86,7 @@ def make_guard(
     labelled = [answer for answer in unseen if answer.label != UNKNOWN]
     run = checkpoint.run
     views = views_of(held_out, run.network.input_size, run.network.channels)
-    quality = find_quality(network.label_of, views)
+    quality = find_quality(network.label_of, views, advance)
     return fit_guard(
         network, known, labelled, quality, data=data, rate=rate, split=run.split_fingerprint
     )

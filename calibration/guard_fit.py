@@ -133,9 +133,10 @@ def _project(
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return by what real logits (N, classes) are divided so that the labels are likeliest.
 
-    Guo et al. 2017, "On calibration of modern neural networks". Between 0.05 and 20.
+    Guo et al. 2017, "On calibration of modern neural networks". Between 0.5, which answers that are
+    all right would else fall below, and 20.
     """
-    candidates = np.exp(np.linspace(np.log(0.05), np.log(20.0), 241))
+    candidates = np.exp(np.linspace(np.log(0.5), np.log(20.0), 241))
     losses = [_loss(logits / candidate, labels) for candidate in candidates]
     return float(candidates[int(np.argmin(losses))])
 

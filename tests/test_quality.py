@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from command import run_command
 from numpy.typing import NDArray
+from tiny_guard import guarded_file, noisy, tiny_guard
+from tiny_metadata import plain_image
 
 from qlvit_edge.calibration import degradations
 from qlvit_edge.calibration.degradations import DEGRADATIONS
 from qlvit_edge.calibration.quality import LEAST_IMAGES, View, find_quality, never_rising
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.evaluation.guarding import Judged, measure_guarding
+from qlvit_edge.evaluation.validation_text import verdict_sentences
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.fields.finder import Cell
 from qlvit_edge.fields.quality import CUT, QUALITY, image_measures, kind_of, unfit
@@ -20,6 +31,7 @@ from qlvit_edge.guard.judge import Judge
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, of_a_part
+from qlvit_edge.microscope.records import FrameRecord
 from qlvit_edge.modelfile.guard import (
     Bounds,
     Cluster,
@@ -324,3 +336,105 @@ def test_only_a_model_with_a_guard_abstains_from_cut_cells(judges: bool) -> None
     assert by_cut[False].verdict == "accepted"
     assert by_cut[True].verdict == ("abstained" if judges else "accepted")
     assert by_cut[True].reason == (CUT if judges else None)
+
+
+def test_validation_counts_by_reason_and_judges_the_rest() -> None:
+    blurred = Judged("abstained", 0.0, False, "out of focus: sharpness 2600, judged from 2700")
+    dark = Judged("abstained", 0.0, True, "too dark: light 100, judged from 140")
+    answers = [blurred, blurred, dark, Judged("accepted", 1.2, True), Judged(None, 0.0, False)]
+    found = measure_guarding(answers, [], guard=True)
+    assert found.abstained == {"out of focus": 2, "too dark": 1}
+    assert found.accuracy_of_fit == 0.5
+    assert found.risk_coverage[0].risk == 0
+    sentences = "; ".join(verdict_sentences(found))
+    assert "not fit to be judged: 2 out of focus, 1 too dark; right 50.0 % of the others" in (
+        sentences.replace("50.0%", "50.0 %")
+    )
+    none = measure_guarding([Judged("accepted", 1.2, True)], [], guard=True)
+    assert "not fit" not in "; ".join(verdict_sentences(none))
+
+
+def test_a_run_counts_cells_and_frames_by_reason() -> None:
+    blurred = classified("abstained", "out of focus: sharpness 2600, judged from 2700")
+    field = Frame(np.full((60, 80, 3), 220, np.uint8), 0, 0.0, "field.png")
+    record = FrameRecord.of(field, [blurred, classified("accepted")], unfit="out of focus")
+    assert record.abstained() == ["out of focus"]
+    assert record.unfit == "out of focus"
+    assert FrameRecord.of(field, []).unfit is None
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Path:
+    """The tiny model with a guard that judges no picture of less light than 150."""
+    guard = tiny_guard()
+    limits = [Measure(name=name, fit_low=150 if name == "light" else None) for name in QUALITY]
+    return guarded_file(tmp_path / "m.tflite", guard.model_copy(update={"measures": limits}))
+
+
+@pytest.fixture
+def lit_and_dark(tmp_path: Path) -> Path:
+    """Two known pictures and a dark one, in folders of their class."""
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "cells"
+    for name, label, level in (("a", "RED", 200), ("b", "BLUE", 195), ("c", "RED", 100)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        image = noisy(plain_image(label, level=level), rng)
+        cv2.imwrite(str(folder / label / f"{name}.png"), image[:, :, ::-1])
+    return folder
+
+
+DARK = "too dark: light "
+
+
+def test_run_stores_and_sums_up_what_is_not_judged(
+    guarded: Path, lit_and_dark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results.sqlite"
+    asked = ("run", guarded, "--camera", lit_and_dark, "--out", out, "--find", "none")
+    assert run_command(*asked) == 0
+    shown = capsys.readouterr().out
+    assert "1 cell not fit to be judged: 1 too dark\n" in shown
+    assert "1 frame not fit to be judged: 1 too dark\n" in shown
+    assert "0 uncertain, 1 abstained" in shown
+    with closing(sqlite3.connect(out)) as results:
+        cells = results.execute("SELECT verdict, reason FROM cells").fetchall()
+        frames = results.execute("SELECT source, unfit FROM frame_list").fetchall()
+    assert sorted(verdict for verdict, _ in cells) == ["abstained", "accepted", "accepted"]
+    (reason,) = [text for verdict, text in cells if verdict == "abstained"]
+    assert reason.startswith(DARK)
+    assert {source for source, unfit in frames if unfit == "too dark"} == {"RED/c.png"}
+    assert run_command(*asked, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["abstained"] == {"too dark": 1}
+    assert summary["unfit_frames"] == {"too dark": 1}
+
+
+def test_predict_says_why_it_does_not_judge(
+    guarded: Path, lit_and_dark: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command("predict", lit_and_dark, "--model", guarded) == 0
+    shown = capsys.readouterr().out
+    assert f"abstained: {DARK}" in shown
+    assert "3 images: 2 accepted, 0 not sure, 1 abstained" in shown
+    assert run_command("predict", lit_and_dark, "--model", guarded, "--csv") == 0
+    remarks = [row["remark"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    assert sum(remark.startswith(DARK) for remark in remarks) == 1
+    assert remarks.count("") == 2
+    assert run_command("predict", lit_and_dark, "--model", guarded, "--json") == 0
+    reasons = [record["reason"] for record in json.loads(capsys.readouterr().out)]
+    assert reasons.count(None) == 2
+
+
+def test_validate_reports_what_it_does_not_judge(
+    guarded: Path, lit_and_dark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    green = lit_and_dark / "GREEN"
+    green.mkdir()
+    cv2.imwrite(str(green / "d.png"), plain_image("GREEN")[:, :, ::-1])
+    out = tmp_path / "report"
+    assert run_command("validate", guarded, "--data", lit_and_dark, "--out", out) in (0, 1)
+    assert "not fit to be judged: 1 too dark; right 100.0% of the others" in (
+        capsys.readouterr().out.replace("100.0 %", "100.0%")
+    )
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert '"abstained": {"too dark": 1}' in json.dumps(report)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qlvit_edge.choices import VERDICTS, Verdict
 from qlvit_edge.data.choose import evenly
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.fields.quality import kind_of
 
 MOST_POINTS = 100
 
@@ -37,6 +38,9 @@ class Guarding:
     Attributes:
         guard: whether the file has a guard; otherwise the probability alone decides.
         verdicts: images of known classes, by verdict; those without a cell have none.
+        abstained: images of known classes that are not fit to be judged, by reason.
+        accuracy_of_fit: share of right answers among the others, of which those without a cell
+            are wrong; None where there is none.
         accepted_and_wrong: share of all these images whose answer is accepted and wrong.
         risk_coverage: from the most trusted answers to all.
         unknown_verdicts: images of unknown classes, by verdict.
@@ -46,6 +50,8 @@ class Guarding:
 
     guard: bool
     verdicts: dict[Verdict, int]
+    abstained: dict[str, int]
+    accuracy_of_fit: float | None
     accepted_and_wrong: float
     risk_coverage: tuple[RiskPoint, ...]
     unknown_verdicts: dict[Verdict, int]
@@ -60,11 +66,13 @@ class Judged:
         verdict: on it; None where no cell was found.
         trust: see `qlvit_edge.guard.judge.Judge.trust`; the probability without a guard.
         right: whether it is right; never of a class that the model does not know.
+        reason: for the verdict, in words; None where it is accepted or no cell was found.
     """
 
     verdict: Verdict | None
     trust: float
     right: bool
+    reason: str | None = None
 
 
 def measure_guarding(
@@ -78,12 +86,16 @@ def measure_guarding(
         guard: whether the file has a guard.
     """
     wrong = sum(one.verdict == "accepted" and not one.right for one in known)
+    fit = [one.right for one in known if one.verdict != "abstained"]
+    unfit = Counter(kind_of(one.reason) for one in known if one.verdict == "abstained")
     trust = np.array([one.trust for one in [*known, *unknown]])
     own = np.arange(len(trust)) < len(known)
     area = metrics.auc(own, trust)
     return Guarding(
         guard=guard,
         verdicts=_count(known),
+        abstained=dict(sorted(unfit.items())),
+        accuracy_of_fit=sum(fit) / len(fit) if fit else None,
         accepted_and_wrong=wrong / len(known) if known else 0.0,
         risk_coverage=risk_coverage(trust[own], np.array([one.right for one in known], bool)),
         unknown_verdicts=_count(unknown),

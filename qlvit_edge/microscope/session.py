@@ -113,7 +113,7 @@ class Session:
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
-        self.verdicts: Counter[str] = Counter(dict.fromkeys(VERDICTS, 0))
+        self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
