@@ -62,8 +62,8 @@ def golden_pairs(
             outputs = [_outputs(graph, inputs, arithmetic) for arithmetic in ARITHMETICS]
             (logits, features), by_xnnpack = outputs
             judged, judged_by_xnnpack = (
-                None if judge is None else judge.judge_input(*both, view).integers
-                for both in outputs
+                None if judge is None else judge.judge_input(given[0], given[1], view).integers
+                for given in outputs
             )
             label = labels[int(logits.argmax()) if known is None else known]
             source = origin if known is not None else f"{origin}; label: the model's own answer"

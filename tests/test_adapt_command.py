@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,13 @@ from command import files_below, refused, run_command
 from small_run import CLASSES, cell_image
 from two_microscopes import elsewhere, write_elsewhere, write_trained_run
 
-from qlvit_edge.adaptation import fine_tuning, self_training, with_labels, without_labels
+from qlvit_edge.adaptation import (
+    fine_tuning,
+    run_folder,
+    self_training,
+    with_labels,
+    without_labels,
+)
 from qlvit_edge.adaptation.cells import read_cells, what_they_show
 from qlvit_edge.adaptation.pictures import pictures_below
 from qlvit_edge.data.folder import LabelledImage
@@ -32,17 +39,20 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As little training as shows that it is done."""
-    monkeypatch.setattr(fine_tuning, "STEPS", 3)
-    monkeypatch.setattr(with_labels, "STEPS", 3)
-    monkeypatch.setattr(self_training, "STEPS", 2)
-    monkeypatch.setattr(without_labels, "STEPS", 2)
+@pytest.fixture(autouse=True, scope="module")
+def _short() -> Iterator[None]:
+    """As little training, and as few cells to calibrate on, as show that it is done."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_folder, "SAMPLE", 24)
+        patched.setattr(fine_tuning, "STEPS", 3)
+        patched.setattr(with_labels, "STEPS", 3)
+        patched.setattr(self_training, "STEPS", 2)
+        patched.setattr(without_labels, "STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")
-def fitted(laboratory: Path) -> Path:
+def fitted(laboratory: Path, _short: None) -> Path:
     """What fitting without labels leaves, one of the pictures being damaged."""
     (laboratory / "slides" / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
     arguments = ("--images", laboratory / "slides", "--out", laboratory / "fitted")
@@ -65,7 +75,7 @@ def test_it_leaves_a_run_folder_that_says_what_it_was_fitted_to(
     assert recorded.before is None
     assert after.run.model_copy(update={"adapted_from": None}) == before.run
     assert {"calibration.json", "split.json", "training_images.json"} <= files_below(fitted)
-    assert len(list((fitted / "cells").glob("*.png"))) == 36
+    assert len(list((fitted / "cells").glob("*.png"))) == 24
 
 
 def test_it_converts_and_is_proved_without_labels(

@@ -131,7 +131,7 @@ def test_cache_keeps_cells_where_they_are(cached: list[CachedImage]) -> None:
         x, y, side = entry.cell
         dark = np.argwhere(entry.image.mean(2) < 180)
         assert np.abs(dark.mean(0) - (y, x)).max() < 4
-        assert 30 < side < 46
+        assert 30 < side < 48
 
 
 def test_large_images_are_kept_at_four_times_the_input_at_most(

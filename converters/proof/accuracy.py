@@ -197,13 +197,13 @@ def judge_budget(found: Accuracies, max_drop: float, *, every_class: bool = True
         )
         return BudgetVerdict(max_drop, "too few images", finding)
     absent = [name for name, pairs in found.class_pairs.items() if not pairs.images]
-    named = f"no image of class {', '.join(absent)}"
+    named = ", ".join(absent)
     if absent and every_class:
-        finding = f"{named} among the {found.images} judged"
+        finding = f"no image of class {named} among the {found.images} judged"
         return BudgetVerdict(max_drop, "too few images", finding)
     finding = f"{found.images} images show no greater loss; they do not rule out {high:.2f} points"
     if absent:
-        finding = f"{finding}, and there is {named}"
+        finding = f"{finding}, and there is no image of class {named}"
     return BudgetVerdict(max_drop, "within the budget", finding)
 
 

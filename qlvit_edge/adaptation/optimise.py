@@ -93,7 +93,7 @@ def optimised(
         logits = trained(to_input(views, torch.device("cpu")))
         loss = -(wanted * torch.log_softmax(logits, 1)).sum(1).mean()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(chosen, GRADIENT_CLIP)
         optimiser.step()
         decay = min(_DECAY, (1 + step) / (10 + step))

@@ -7,9 +7,8 @@ from pathlib import Path
 from qlvit_edge.camera.folder import pictures
 from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.errors import DataError
-from qlvit_edge.evaluation.class_match import folded
 from qlvit_edge.imagefolder import nfc
-from qlvit_edge.text import plain
+from qlvit_edge.text import folded, plain
 from qlvit_edge.training.adapted import UNLABELLED
 
 

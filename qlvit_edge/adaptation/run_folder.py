@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from qlvit_edge.adaptation.answers import answers
 from qlvit_edge.adaptation.cells import AdaptationCell, Cells
+from qlvit_edge.adaptation.guarding import fitted_guard
 from qlvit_edge.adaptation.session import Adaptation
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import Calibration
+from qlvit_edge.calibration.guard import write_guard
 from qlvit_edge.choices import DEFAULT_OBSERVER
 from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import LabelledImage
@@ -33,6 +36,7 @@ from qlvit_edge.data.training_images import (
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import ensure_writable, write_bytes, write_text
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.adapted import CELLS_FOLDER, Adapted
 from qlvit_edge.training.checkpoint import (
@@ -50,6 +54,19 @@ from qlvit_edge.training.checkpoint import (
 
 SAMPLE: Final = 256
 """Cells kept in the run folder, for calibration and proof."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was found anew for a run folder.
+
+    Attributes:
+        calibration: on the new cells.
+        guard: of the new cells; in words why there is none.
+    """
+
+    calibration: Calibration
+    guard: Guard | str
 
 
 def require_free(out: Path) -> None:
@@ -87,7 +104,7 @@ def write_run(
     unlabelled: Cells,
     labelled: Cells | None,
     progress: Progress,
-) -> Calibration:
+) -> Written:
     """Write the run folder, calibrate it and fit its guard.
 
     Args:
@@ -100,7 +117,7 @@ def write_run(
         progress: makes a progress bar.
 
     Returns:
-        The new calibration.
+        The new calibration and guard.
 
     Raises:
         CheckpointError: ``out`` is not free, or the run does not list its training images.
@@ -118,7 +135,13 @@ def write_run(
         with progress("calibrating", len(images)) as advance:
             calibration = calibrate(fitted, images, DEFAULT_OBSERVER, advance)
         write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
-    return calibration
+        domain = recorded.images or "new microscope"
+        known = [replace(image, domain=domain) for image in images]
+        with progress("fitting the guard", len(known)) as advance:
+            guard = fitted_guard(fitted, calibration, checkpoint, known, domain, advance)
+        if isinstance(guard, Guard):
+            write_guard(fitted, guard)
+    return Written(calibration, guard)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,10 @@ BALANCE: Final = 0.5
 """Power of a class's frequency that its cells are drawn against: 0 as they are, 1 all alike."""
 
 
+LEAST_FREQUENCY: Final = 0.02
+"""Classes rarer than this are drawn as if they were not: a few of their cells may be mistakes."""
+
+
 def smoothed(
     probabilities: NDArray[np.float64], features: NDArray[np.float32], neighbours: int
 ) -> NDArray[np.float64]:
@@ -72,7 +76,7 @@ def pseudo_labels(network: QLViT, views: NDArray[np.uint8]) -> NDArray[np.float6
 def drawing_chances(wanted: NDArray[np.float64], balance: float = BALANCE) -> NDArray[np.float64]:
     """Return each cell's chance (N,) to be drawn: sure ones oftener, common classes less often."""
     frequency = wanted.mean(0)
-    by_class = np.maximum(frequency, 1 / len(wanted)) ** -balance
+    by_class = np.maximum(frequency, LEAST_FREQUENCY) ** -balance
     chances = wanted.max(1) * by_class[wanted.argmax(1)]
     return np.asarray(chances / chances.sum())
 

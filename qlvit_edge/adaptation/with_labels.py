@@ -94,7 +94,8 @@ def work_with_labels() -> int:
 
 def right_answers(network: QLViT, cells: Cells) -> NDArray[np.float64]:
     """Return 1 for each cell (N,) that a network answers rightly, else 0; views averaged."""
-    return (answers(network, cells.views).classes == cells.labels).astype(np.float64)
+    right = answers(network, cells.views).classes == cells.labels
+    return np.asarray(right, np.float64)
 
 
 def _seen_as(step: Step, labelled: Cells) -> Trial:

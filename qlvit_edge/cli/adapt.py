@@ -98,10 +98,16 @@ def command(
     )
     print_adaptation(adaptation, names, known)
     written = write_run(out, checkpoint, adaptation, recorded, cells, known, progress_bar)
-    click.echo(
-        f"calibrated on {counted(len(written.images), 'cell')} of the new microscope; run folder: "
-        f"{out}"
-    )
+    calibrated_on = counted(len(written.calibration.images), "cell")
+    click.echo(f"calibrated on {calibrated_on} of the new microscope; run folder: {out}")
+    if isinstance(written.guard, str):
+        click.echo(f"no guard: {written.guard}")
+    else:
+        found = written.guard.evidence
+        click.echo(
+            f"guard: knows the new cells by {found.cells['training']} of them; of "
+            f"{found.cells['held out']} others it rejects {found.rejected:.1%}"
+        )
     file = shell_word(f"{out.resolve().name}.tflite")
     next_step(
         f"qlvit-edge convert {shell_word(out)} --out {file}", "make the integer file and prove it"

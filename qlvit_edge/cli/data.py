@@ -143,9 +143,9 @@ def split_command(
     """
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.names import groups_from_names
+    from qlvit_edge.data.source_map import read_source_map
     from qlvit_edge.data.split import (
         grouped_split,
-        read_source_map,
         source_split,
         stratified_split,
     )

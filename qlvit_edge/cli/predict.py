@@ -230,7 +230,7 @@ def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
         found = cell.classification
         place = f"  cell {number:<3}" if cell.box is not None else ""
         longest = max(map(len, found.probabilities))
-        verdict = "not sure" if found.verdict == "uncertain" else found.verdict
+        verdict: str = "not sure" if found.verdict == "uncertain" else found.verdict
         if verdict not in ("accepted", "not sure"):
             verdict += f": {found.reason}"
         others = ", ".join(

@@ -70,6 +70,18 @@ if TYPE_CHECKING:
     help="Images, or folders of images, of cells that the model does not know: how many are "
     "accepted, by folder, and how well they are told from known ones.",
 )
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV (class,file,source,confident): draw the intervals over sources, not over images.",
+)
+@click.option(
+    "--groups-from-name",
+    "expression",
+    metavar="REGEX",
+    help="Read the source from the file name: what the expression's groups match.",
+)
 @runtime_options
 @allowance_options
 @white_level_option
@@ -106,6 +118,8 @@ def command(
     class_map: Path | None,
     unknown_classes: bool,
     strangers: Path | None,
+    groups: Path | None,
+    expression: str | None,
     kernels: str,
     runtime: str,
     find_cells: bool,
@@ -144,6 +158,8 @@ def command(
 
     if data is None and not is_bundled(model):
         raise DataError(model, "no images to measure it on", "give a folder with --data")
+    if groups is not None and expression is not None:
+        raise click.UsageError("give --groups or --groups-from-name, not both")
     said = {} if class_map is None else class_match.read_class_map(class_map)
     opened = open_model(resolve_model(model))
     images = image_set.gather(
@@ -153,6 +169,8 @@ def command(
         class_map={**said, **class_match.parse_pairs(pairs)},
         allow_unknown=unknown_classes,
         strangers=strangers,
+        groups=groups,
+        groups_from_name=expression,
     )
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:

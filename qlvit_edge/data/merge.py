@@ -14,7 +14,7 @@ from qlvit_edge.data.labelled import NO_CLASS, ImageFolder, LabelledImage
 from qlvit_edge.data.manifest import Manifest, ManifestImage
 from qlvit_edge.data.names import groups_from_names
 from qlvit_edge.data.sets import FolderPlan, Sets
-from qlvit_edge.data.split import SourceMap, read_source_map
+from qlvit_edge.data.source_map import SourceMap, read_source_map
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import sha256
 from qlvit_edge.imagefolder import PassedOver, nfc, notes_on

@@ -28,7 +28,8 @@ def draw_sources(
         counts: source → images by class, or by class and microscope.
         share: of each class's images, between 0 and 1.
         seed: any integer; the same seed and names give the same draw.
-        held: sources that are drawn in any case.
+        held: sources that are drawn in any case; of what they hold nothing more is drawn, unless
+            it comes with what lacks.
     """
     total: Counter[Stratum] = Counter()
     for own in counts.values():
@@ -38,6 +39,7 @@ def draw_sources(
     drawn: Counter[Stratum] = Counter()
     for source in chosen:
         drawn.update(counts[source])
+    settled = set(drawn)
 
     def cost(extra: Mapping[Stratum, int]) -> float:
         shares = ((drawn[label] + extra.get(label, 0)) / total[label] for label in labels)
@@ -48,7 +50,11 @@ def draw_sources(
 
     order = sorted(set(counts) - chosen, key=lambda source: draw_key(seed, source))
     for source in order:
-        if cost(counts[source]) < cost({}) and leaves_some(counts[source]):
+        if (
+            settled.isdisjoint(counts[source])
+            and cost(counts[source]) < cost({})
+            and leaves_some(counts[source])
+        ):
             chosen.add(source)
             drawn.update(counts[source])
     for label in labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,7 +15,7 @@ from qlvit_edge.choices import Verdict
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, main_cell
-from qlvit_edge.guard.judge import Judge, verdict_on
+from qlvit_edge.guard.judge import Judge, Judgement, verdict_on
 from qlvit_edge.guard.statement import Finding, RunStatement
 from qlvit_edge.inference.chain import ChainInterpreter
 from qlvit_edge.inference.classifier import ACCEPT_AT, softmax
@@ -53,6 +54,7 @@ class Answer:
         reason: why it is not accepted, in words; None where it is.
         trust: how far within its limits it is, see `qlvit_edge.guard.judge.Judge.trust`; the
             probability where the file has no guard.
+        judgement: what the file's guard found; None without one, or when no cell was found.
     """
 
     image: LabelledImage
@@ -62,6 +64,7 @@ class Answer:
     verdict: Verdict | None = None
     trust: float = 0.0
     reason: str | None = None
+    judgement: Judgement | None = None
 
     @property
     def probability(self) -> float:
@@ -106,16 +109,19 @@ class Asker:
         guard = None if model.metadata is None else model.metadata.guard
         self._model, self._interpreter = model, interpreter
         self._judge = None if guard is None else Judge(guard, accept_at)
-        self._statement = None if guard is None else RunStatement(guard)
         self.guarded = guard is not None
         if self._judge is not None:
             accept_at = self._judge.accept_at
         self.accept_at = ACCEPT_AT if accept_at is None else accept_at
 
-    @property
-    def statement(self) -> Finding | None:
-        """Whether what was shown is what the model was made for; None without a guard."""
-        return None if self._statement is None else self._statement.finding()
+    def statement(self, answers: Sequence[Answer]) -> Finding | None:
+        """Return whether images are what the model was made for; None without a guard."""
+        if self._judge is None:
+            return None
+        statement = RunStatement(self._judge.guard)
+        for answer in answers:
+            statement.add(answer.judgement)
+        return statement.finding()
 
     def answer(
         self, image: LabelledImage, picture: NDArray[np.uint8] | None, classes: int
@@ -128,7 +134,8 @@ class Asker:
         started = time.perf_counter()
         outputs = self._interpreter.invoke_all(values)
         seconds = time.perf_counter() - started
-        if self._judge is None or self._statement is None:
+        judgement = None
+        if self._judge is None:
             real = self._interpreter.output.dequantise(outputs[0])[0]
             chances = real if self._model.gives_probabilities else softmax(real)
             trust = float(chances.max())
@@ -137,9 +144,16 @@ class Asker:
             judgement = self._judge.judge_input(outputs[0], outputs[1], pixels)
             chances, verdict, reason = judgement.chances, judgement.verdict, judgement.reason
             trust = self._judge.trust(judgement)
-            self._statement.add(judgement)
-        best = int(chances.argmax())
-        return Answer(image, best, tuple(map(float, chances)), seconds, verdict, trust, reason)
+        return Answer(
+            image=image,
+            predicted=int(chances.argmax()),
+            probabilities=tuple(map(float, chances)),
+            seconds=seconds,
+            verdict=verdict,
+            trust=trust,
+            reason=reason,
+            judgement=judgement,
+        )
 
 
 def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | None:

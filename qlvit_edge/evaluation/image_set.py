@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qlvit_edge import bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.names import groups_from_names
+from qlvit_edge.data.source_map import read_source_map
 from qlvit_edge.data.split import Split, load_split, require_fit, select
 from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation.class_match import ClassMap, ClassMatch, match_classes
@@ -42,6 +45,7 @@ class ImageSet:
             that is not known.
         bundled: whether they are the few crops that the package brings along.
         seen: tells which of them are training images.
+        given: relative name → source, as the user said; empty where nothing was said.
     """
 
     folder: ImageFolder
@@ -52,11 +56,15 @@ class ImageSet:
     split_of_training: bool | None
     bundled: bool
     seen: SeenImages
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def groups(self) -> dict[str, str]:
-        """Relative name → source, where the split knows it."""
-        return {} if self.split is None else self.split.groups
+    def groups(self) -> Mapping[str, str]:
+        """Relative name → source: as it was given, or as the split or the manifest has it."""
+        if self.given:
+            return self.given
+        own = {} if self.split is None else self.split.groups
+        return own or self.folder.sources
 
 
 def gather(
@@ -67,6 +75,8 @@ def gather(
     class_map: ClassMap,
     allow_unknown: bool,
     strangers: Path | None = None,
+    groups: Path | None = None,
+    groups_from_name: str | None = None,
 ) -> ImageSet:
     """Choose the images and match their folders with the model's classes.
 
@@ -77,6 +87,8 @@ def gather(
         class_map: what the user says about folders.
         allow_unknown: folders that stand for no class of the model are unknown classes.
         strangers: folder of images, or of folders of images, that the model does not know.
+        groups: CSV of sources (class,file,source,confident) to draw intervals over.
+        groups_from_name: regular expression that finds the source in a file's name.
 
     Raises:
         DataError: the folder or the split cannot be used, or a folder's class is not known.
@@ -129,6 +141,7 @@ def gather(
             [model.path, *([] if split_file is None else [split_file])],
             None if split is None else select(folder, split.train),
         ),
+        given=_given_sources(folder, groups, groups_from_name),
     )
 
 
@@ -150,6 +163,19 @@ def list_strangers(root: Path) -> list[UnknownImage]:
 def _loose_images(root: Path) -> list[Path]:
     entries = sorted(root.iterdir())
     return [path for path in entries if path.is_file() and kind_of(path) is None]
+
+
+def _given_sources(
+    folder: ImageFolder, groups: Path | None, expression: str | None
+) -> Mapping[str, str]:
+    """Return name → source as the user says it; an image without one stands for itself."""
+    if groups is None:
+        return {} if expression is None else groups_from_names(folder, expression)
+    sources = read_source_map(groups).sources
+    if not any(image.relative in sources for image in folder.images):
+        finding = f"names no image of {folder.root}"
+        raise DataError(groups, finding, "write class and file as the folder has them")
+    return sources
 
 
 def _same_split(model: Model, split: Split | None) -> bool | None:

@@ -217,17 +217,20 @@ def bootstrap_interval(
     groups: Sequence[Any],
     figure: Callable[[NDArray[np.int64]], float],
     *,
+    domains: Sequence[str] | None = None,
     rounds: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return a percentile interval of a figure when whole groups are drawn again.
 
-    Copies of one photograph stand or fall together, so groups are drawn, not images.
+    Copies of one photograph stand or fall together, so groups are drawn, not images. Each
+    microscope's groups are drawn for themselves: which microscopes there are is no chance.
 
     Args:
         groups: the group (source) of each of the N images.
         figure: takes image numbers (with repetitions) and gives the figure.
+        domains: the microscope of each image; a group with several counts to its first one.
         rounds: number of draws.
         confidence: share of the draws inside the interval.
         seed: of the draws.
@@ -237,17 +240,22 @@ def bootstrap_interval(
     """
     if not len(groups):
         raise ValueError("there is nothing to draw from")
-    names = sorted({str(group) for group in groups})
-    positions = {name: number for number, name in enumerate(names)}
-    members: list[list[int]] = [[] for _ in names]
+    members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
-        members[positions[str(group)]].append(index)
-    arrays = [np.array(member, np.int64) for member in members]
+        members.setdefault(str(group), []).append(index)
+    strata: dict[str, list[NDArray[np.int64]]] = {}
+    for _, member in sorted(members.items()):
+        domain = "" if domains is None else domains[member[0]]
+        strata.setdefault(domain, []).append(np.array(member, np.int64))
     generator = np.random.default_rng(seed)
     figures = []
     for _ in range(rounds):
-        drawn = generator.integers(len(arrays), size=len(arrays))
-        figures.append(figure(np.concatenate([arrays[number] for number in drawn])))
+        drawn = [
+            arrays[number]
+            for arrays in strata.values()
+            for number in generator.integers(len(arrays), size=len(arrays))
+        ]
+        figures.append(figure(np.concatenate(drawn)))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(figures, [tail, 1 - tail])
     return float(low), float(high)

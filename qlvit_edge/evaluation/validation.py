@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import DataError
-from qlvit_edge.evaluation import metrics
+from qlvit_edge.evaluation import copies, metrics
 from qlvit_edge.evaluation.answers import Answer, Answers, Asker, View, model_picture
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding
 from qlvit_edge.evaluation.image_set import ImageSet
@@ -83,7 +84,7 @@ def validate(
         model=_about(model),
         data=_about_images(images, asked),
         views=tuple(_judge(answers, images, asker) for answers in found),
-        statement=asker.statement,
+        statement=asker.statement(found[0].known),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
         memory_bytes=memory,
@@ -109,12 +110,14 @@ class _Asked:
         kinds: what was unusual about images, a word each.
         damaged: images that cannot be read, with the reason.
         seen: images that the model was trained on.
+        thumbnails: of the images of known classes that can be read.
     """
 
     answers: list[Answers]
     kinds: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
+    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
 
 
 def _ask(
@@ -135,6 +138,8 @@ def _ask(
         else:
             if folder is None and images.seen.has(image, pixels):
                 asked.seen.append(image.relative)
+            if folder is None:
+                asked.thumbnails.append(copies.thumbnail(pixels))
             for answers in asked.answers:
                 picture = model_picture(pixels, answers.view)
                 answer = asker.answer(image, picture, len(images.match.labels))
@@ -178,6 +183,7 @@ def _judge(answers: Answers, images: ImageSet, asker: Asker) -> ViewFacts:
             np.array([answer.probabilities for answer in known]),
             [groups.get(answer.image.relative, answer.image.relative) for answer in known],
             grouped=bool(groups),
+            domains=[answer.image.domain for answer in known],
         ),
         acceptance=Acceptance(
             accept_at=asker.accept_at,
@@ -247,7 +253,16 @@ def _about_images(images: ImageSet, asked: _Asked) -> DataFacts:
         split_of_training=images.split_of_training,
         whole_test_side=images.split is not None and not asked.damaged,
         training_images=len(asked.seen) if images.seen.known else None,
+        suspected_copies=_suspected(images, asked),
     )
+
+
+def _suspected(images: ImageSet, asked: _Asked) -> str | None:
+    """Look for copies where nobody said what the images' sources are."""
+    if images.groups:
+        return None
+    known = [answer.image for answer in asked.answers[0].known]
+    return copies.suspected_copies(images.folder, known, asked.thumbnails)
 
 
 def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from qlvit_edge.evaluation import figures, report
 from qlvit_edge.evaluation.answers import Answer, Answers, View, model_picture
+from qlvit_edge.evaluation.quality import Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     ModelFacts,
@@ -168,6 +169,8 @@ def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
     if view.without_cell:
         images = counted(view.without_cell, "image")
         blocks.insert(1, report.paragraph(f"No cell was found in {images}: counted as wrong."))
+    if quality.domains:
+        blocks.insert(1, _domains(quality))
     if unknown:
         blocks.append(_strangers(view))
     shown = view.input.partition(",")[0]
@@ -180,6 +183,21 @@ def _accepted_share(view: ViewFacts) -> float:
 
 def _capital(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _domains(quality: Quality) -> str:
+    rows = [
+        [
+            name,
+            f"{own.images:,}",
+            percent(own.macro_recall),
+            " to ".join(percent(end, 1) for end in own.macro_recall_interval_95),
+            percent(own.accuracy),
+        ]
+        for name, own in quality.domains.items()
+    ]
+    header = ["microscope", "images", "macro recall", "95 % interval", "accuracy"]
+    return report.table(header, rows)
 
 
 def _strangers(view: ViewFacts) -> str:

@@ -61,6 +61,8 @@ class DataFacts:
         whole_test_side: whether all of a split's test side was measured.
         training_images: how many of them the model was trained on, by content; None where its
             training images are not known.
+        suspected_copies: what suggests that images are copies of one another, though no sources
+            were given; None where nothing does.
     """
 
     folder: str
@@ -75,6 +77,7 @@ class DataFacts:
     split_of_training: bool | None
     whole_test_side: bool
     training_images: int | None
+    suspected_copies: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from qlvit_edge.evaluation.answers import Answer, Answers
 from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
+from qlvit_edge.evaluation.quality import Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     Mistake,
@@ -82,8 +83,13 @@ def _summary(found: Measurement) -> str:
     low, high = found.quality.accuracy_interval_95
     return (
         f"{percent(found.quality.accuracy)} of {counted(found.data.images, 'image')} right (95 % "
-        f"interval {percent(low, 1)} to {percent(high, 1)})"
+        f"interval {percent(low, 1)} to {percent(high, 1)}{_too_narrow(found)})"
     )
+
+
+def _too_narrow(found: Measurement) -> str:
+    """What belongs beside an interval that may be too narrow."""
+    return "" if found.data.suspected_copies is None else ", too narrow if images are copies"
 
 
 def _reductions(images: ImageSet, found: Measurement) -> Iterator[str]:
@@ -129,6 +135,12 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
         yield (
             f"The gate of {percent(gates.accuracy.least)} lies within the 95 % interval: other "
             "images of the same kind could have decided the other way."
+        )
+    if found.data.suspected_copies is not None:
+        yield (
+            f"Copies are suspected: {found.data.suspected_copies}. Intervals count images as "
+            "independent and are then too narrow: say which belong together with --groups or "
+            "--groups-from-name."
         )
     for name, finding in found.data.damaged.items():
         yield f"Left out: {name} ({finding})."
@@ -182,7 +194,7 @@ def evidence(found: Measurement) -> list[tuple[str, str]]:
         (
             "95 % interval of the accuracy",
             f"{percent(low, 1)} to {percent(high, 1)}, from 1000 draws over "
-            f"{quality.interval_drawn_over}",
+            f"{quality.interval_drawn_over}{_too_narrow(found)}",
         ),
         ("split of training", same),
         ("whole test side", "yes" if data.whole_test_side else "no"),
@@ -241,6 +253,16 @@ def verdict_sentences(found: Guarding) -> list[str]:
     return said
 
 
+def _of_domains(quality: Quality) -> list[str]:
+    """Return a line for each microscope, where the data name any."""
+    return [
+        f"{'microscope' if number == 0 else '':<10} {name}: recall {percent(own.macro_recall)} "
+        f"({' … '.join(percent(end, 1) for end in own.macro_recall_interval_95)}) of "
+        f"{counted(own.images, 'image')}"
+        for number, (name, own) in enumerate(quality.domains.items())
+    ]
+
+
 def lines(report: ValidationReport) -> list[str]:
     """Return the report for a terminal; the verdict comes first."""
     found, verdict = report.found, report.verdict
@@ -252,7 +274,8 @@ def lines(report: ValidationReport) -> list[str]:
         low, high = quality.accuracy_interval_95
         said += [
             f"accuracy   {percent(quality.accuracy)} of {counted(view.images, 'image')} "
-            f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
+            f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)}"
+            f"{_too_narrow(found)})",
             f"macro      recall {percent(macro.recall)} "
             f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
             f"precision {percent(macro.precision)}, "
@@ -263,6 +286,7 @@ def lines(report: ValidationReport) -> list[str]:
                 f"           {name}: recall {percent(own.recall)} of {own.images}"
                 for name, own in quality.classes.items()
             ]
+        said += _of_domains(quality)
         if view.without_cell:
             said.append(
                 f"no cell    found in {counted(view.without_cell, 'image')}: counted as wrong"

@@ -30,8 +30,8 @@ OUTLINE_SHARE = 0.5
 LOWEST_OUTLINE = 0.56
 """Least outline, as a share of what a nucleus is told by."""
 
-SMALLEST = 0.33
-"""Least nucleus area in discs of a red cell; platelets are below 0.6 diameters, 0.36 discs."""
+SMALLEST = 0.24
+"""Least nucleus area in discs of a red cell: half a diameter, where lymphocytes begin."""
 
 LARGEST = 6.0
 """Most nucleus area in discs of a red cell: white cells are at most 3 diameters across."""

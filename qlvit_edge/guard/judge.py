@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.choices import VERDICTS, Verdict
-from qlvit_edge.fields.quality import image_measures, unfit
+from qlvit_edge.errors import ModelFileError
+from qlvit_edge.fields.appearance import APPEARANCE
+from qlvit_edge.fields.quality import QUALITY, image_measures, unfit
 from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
+from qlvit_edge.text import plain
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,18 @@ class Judge:
         Args:
             guard: the data.
             accept_at: smallest probability of an accepted answer; None: the guard's own.
+
+        Raises:
+            ModelFileError: the guard judges by a measure that this version does not make.
         """
+        for name in (*guard.appearance, *(measure.name for measure in guard.measures)):
+            if name not in (*APPEARANCE, *QUALITY):
+                raise ModelFileError(
+                    "model",
+                    f"its guard wants {plain(name)!r} of an image, which this version does not "
+                    "measure",
+                    "use the version that made it, or convert it again",
+                )
         self.guard = guard
         self.accept_at = guard.probability if accept_at is None else accept_at
         self._image = Places(guard.image, guard.image.means.array())
