@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge import Classifier
+from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split, select
-from qlvit_edge.evaluation.validation import View, model_picture
+from qlvit_edge.data.training_images import read_training_images, trained_on
+from qlvit_edge.evaluation.answers import View, model_picture
 from qlvit_edge.preprocess import decode
 from qlvit_edge.text import folded
 
@@ -25,7 +26,7 @@ AML_CLASSES: Mapping[str, str] = {
 }
 """Folders of AML-Cytomorphology_LMU → the class of such cells in PBC (Acevedo et al. 2020)."""
 
-RED_CELL, PER_FIELD = "1", 2
+RED_CELL, PER_FIELD = "1", 1
 NOISE_IMAGES = 100
 
 
@@ -86,13 +87,22 @@ def known_class(kind: str, labels: Iterable[str], names: Mapping[str, str]) -> s
 def held_out(
     folder: ImageFolder, split: Split, labels: Iterable[str]
 ) -> dict[str, list[tuple[LabelledImage, Row]]]:
-    """Return the test side by microscope ("" where the folder names none)."""
+    """Return the test side by microscope: that of the image, or what its source begins with.
+
+    Left out is what any bundled model was trained on: some began from the weights of another.
+    """
     found: dict[str, list[tuple[LabelledImage, Row]]] = {}
-    for image in select(folder, split.test):
+    side = select(folder, split.test)
+    lists = [read_training_images(bundled.FOLDER / name) for name in bundled.names()]
+    seen = {name for known in lists if known for name in trained_on(side, known, lambda: None)}
+    for image in side:
+        if image.relative in seen:
+            continue
         kind = folder.classes[image.label]
-        source = image.source or split.groups.get(image.relative, image.relative)
-        row = Row(kind, known_class(kind, labels, {}), source)
-        found.setdefault(image.domain, []).append((image, row))
+        source = image.source or split.groups.get(image.relative, "")
+        domain = image.domain or source.rpartition("/")[0].partition("/")[0]
+        row = Row(kind, known_class(kind, labels, {}), source or image.relative)
+        found.setdefault(domain, []).append((image, row))
     return found
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from card_figures import Interval, Known, Unknown
 
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
+from qlvit_edge.modelfile.guard import Guard
 
 BEGIN, END = "<!-- figures: by benchmarks/cards.py -->\n", "<!-- end of the figures -->\n"
 Places = Mapping[str, Mapping[View, Known]]
@@ -98,14 +99,52 @@ def strangers(unknown: Mapping[str, Unknown]) -> Iterator[str]:
     yield from table(["shown", "images", "accepted", "accepted as"], rows)
 
 
+def degraded(found: Mapping[str, Known]) -> Iterator[str]:
+    """What becomes of cells that are out of focus, too dark, off in colour."""
+    if not found:
+        return
+    yield "Degraded copies of held-out cells, shown whole:\n\n"
+    rows = [
+        [
+            way,
+            percent(sum(right for right, _ in own.recalls.values()) / own.images),
+            percent(1 - own.accepted[0]),
+            percent(own.accepted_wrong[0]),
+        ]
+        for way, own in found.items()
+    ]
+    images = next(iter(found.values())).images
+    header = [f"{images} cells", "right, whatever the verdict", "not accepted"]
+    yield from table([*header, "accepted and wrong, of all"], rows)
+
+
+def guard(found: Guard | None) -> Iterator[str]:
+    """How the file's guard was found."""
+    if found is None:
+        yield "The file carries no guard: every answer of 0.8 and above is accepted.\n\n"
+        return
+    own = found.found_on
+    shares = own.rejected_by_domain.items()
+    parts = [f"{name or 'all'} {percent(share)}" for name, share in shares]
+    domains = ", ".join(parts) or "no microscopes named"
+    yield (
+        f"The file carries a guard, found on {own.data}, that may reject {percent(own.rate)} of "
+        f"known cells. Of those held out for it, it rejects {percent(own.rejected)} "
+        f"({domains}). Calibration error {percent(own.calibration_error)} "
+        f"before, {percent(own.calibration_error_after)} after fitting the temperature.\n\n"
+    )
+
+
 def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
     """The sentences that every card ends with."""
     shown = [unknown[kind] for kind in BLASTS if kind in unknown]
     yield "### What is not known\n\n"
     if shown:
         taken, total = sum(u.accepted for u in shown), sum(u.images for u in shown)
-        limit = "No figure here bounds how many of a patient's blasts would be."
-        yield f"- **Blasts**: {taken} of {total} were accepted as normal cells. {limit}\n"
+        yield (
+            f"- **Blasts** ({', '.join(BLASTS)}): {taken} of {total} were accepted as normal "
+            "cells. No figure here bounds how many of a patient's blasts would be.\n"
+        )
     yield (
         "- **Your microscope**: nothing here was measured on it. A guard that was made on two "
         "microscopes can be blind on a third, and its thresholds are those of the two.\n"
@@ -116,11 +155,13 @@ def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
     )
 
 
-def figures(places: Places, unknown: Mapping[str, Unknown], extra: str = "") -> str:
-    """Return the whole section."""
+def figures(
+    places: Places, unknown: Mapping[str, Unknown], copies: Mapping[str, Known], extra: str = ""
+) -> str:
+    """Return the whole section; `extra` is Markdown to put before what is not known."""
     view = View.WHOLE
     parts = [accuracy(places), verdicts(places, view), risk(places, view), classes(places, view)]
-    text = "".join(line for part in (*parts, strangers(unknown)) for line in part)
+    text = "".join(line for part in (*parts, degraded(copies), strangers(unknown)) for line in part)
     return text + extra + "".join(not_known(unknown))
 
 

@@ -8,42 +8,75 @@ AML-Cytomorphology_LMU: cells of the model's classes, and others that it does no
 blasts. May be given several times. ``--fields`` are annotated fields
 (`images`, `labels`), from which single red cells are cut. Every image is shown whole and as the
 finder's crop, to `Classifier` as anyone would. Leaves ``--out``/MODEL.json and prints Markdown;
-``--write`` puts it into the card.
+``--also`` adds what other benchmarks measured, ``--write`` puts all of it into the card.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from card_degraded import degraded
 from card_figures import Known, Unknown, as_json, known, unknown
 from card_rows import Row, answered, ask, held_out, noise, red_cells, strangers
-from card_text import figures, inserted
+from card_text import figures, guard, inserted
 
 from qlvit_edge import Classifier, bundled
-from qlvit_edge.data.folder import scan
+from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.split import load_split
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.files import write_json, write_text
+from qlvit_edge.modelfile.guard import Guard
 
 CARDS = Path(__file__).parents[1] / "qlvit_edge" / "bundled"
 
 
-def places(
-    model: str, classifier: Classifier, data: Path | None, untrained: list[str]
-) -> dict[str, Any]:
-    """Ask about every set of cells; returns rows by place and view."""
-    found: dict[str, dict[View, list[Row]]] = {}
-    for name, _, folder in (entry.partition("=") for entry in untrained):
-        images = strangers(scan(Path(folder)), classifier.labels)
-        found[f"{name}, a microscope never trained on"] = ask(classifier, images)
-    if data is not None:
-        split = load_split(bundled.FOLDER / model / "split.json")
-        for domain, images in held_out(scan(data), split, classifier.labels).items():
-            found[f"{domain or data.name}, held-out sources"] = ask(classifier, images)
-    return found
+Images = Sequence[tuple[LabelledImage, Row]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of one model.
+
+    Attributes:
+        places: figures by place and view.
+        unknown: of cells and pictures that it does not know, by kind.
+        degraded: figures of held-out cells, by degradation.
+        guard: of the file.
+    """
+
+    places: dict[str, dict[View, Known]]
+    unknown: dict[str, Unknown]
+    degraded: dict[str, Known]
+    guard: Guard | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        places = {
+            place: {view.key: as_json(own) for view, own in views.items()}
+            for place, views in self.places.items()
+        }
+        degraded = {way: as_json(own) for way, own in self.degraded.items()}
+        return {"places": places, "unknown": as_json(self.unknown), "degraded": degraded}
+
+
+def image_sets(
+    model: str, labels: Sequence[str], data: Path | None, untrained: Sequence[str]
+) -> tuple[dict[str, Images], dict[str, Images]]:
+    """Return the images by place: of microscopes never trained on, and of the test side."""
+    strange = {
+        f"{name}, a microscope never trained on": strangers(scan(Path(folder)), labels)
+        for name, _, folder in (entry.partition("=") for entry in untrained)
+    }
+    if data is None:
+        return strange, {}
+    split = load_split(bundled.FOLDER / model / "split.json")
+    sides = held_out(scan(data), split, labels)
+    return strange, {f"{name or data.name}, held-out sources": own for name, own in sides.items()}
 
 
 def pictures(classifier: Classifier, fields: Path | None) -> list[Row]:
@@ -58,18 +91,20 @@ def pictures(classifier: Classifier, fields: Path | None) -> list[Row]:
     ]
 
 
-def measure(
-    model: str, options: argparse.Namespace
-) -> tuple[dict[str, dict[View, Known]], dict[str, Unknown]]:
-    """Return the figures of one model: by place and view, and of what it does not know."""
+def measure(model: str, options: argparse.Namespace) -> Measured:
+    """Ask one model about everything."""
     with Classifier(model) as classifier:
-        rows = places(model, classifier, options.data, options.untrained)
+        strange, own = image_sets(model, classifier.labels, options.data, options.untrained)
+        rows = {place: ask(classifier, images) for place, images in {**strange, **own}.items()}
         others = pictures(classifier, options.fields)
-    found = {
-        place: {view: known(own) for view, own in views.items()} for place, views in rows.items()
-    }
+        copies = degraded(classifier, [entry for images in own.values() for entry in images])
     shown_whole = [row for views in rows.values() for row in views[View.WHOLE]]
-    return found, unknown([*shown_whole, *others])
+    return Measured(
+        guard=classifier.metadata.guard,
+        places={p: {view: known(own) for view, own in views.items()} for p, views in rows.items()},
+        unknown=unknown([*shown_whole, *others]),
+        degraded={way: known(own) for way, own in copies.items() if own},
+    )
 
 
 def main() -> int:
@@ -84,19 +119,21 @@ def main() -> int:
     )
     parser.add_argument("--fields", type=Path, help="annotated fields of another microscope")
     parser.add_argument("--out", type=Path, required=True, help="folder for the figures as JSON")
+    parser.add_argument(
+        "--also", type=Path, action="append", default=[], help="Markdown of another benchmark"
+    )
     parser.add_argument("--write", action="store_true", help="write them into the models' cards")
     options = parser.parse_args()
     if options.data is None and not options.untrained:
         parser.error("give --data, --untrained or both")
     options.out.mkdir(parents=True, exist_ok=True)
+    also = "".join(f"{path.read_text(encoding='utf-8').strip()}\n\n" for path in options.also)
     for model in options.models:
-        found, others = measure(model, options)
-        by_place = {
-            place: {view.key: as_json(own) for view, own in views.items()}
-            for place, views in found.items()
-        }
-        write_json(options.out / f"{model}.json", {"places": by_place, "unknown": as_json(others)})
-        section = figures(found, others)
+        found = measure(model, options)
+        write_json(options.out / f"{model}.json", found.as_dict())
+        section = figures(
+            found.places, found.unknown, found.degraded, "".join(guard(found.guard)) + also
+        )
         print(f"# {model}\n\n{section}")
         if options.write:
             card = CARDS / model / "MODEL_CARD.md"

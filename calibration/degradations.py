@@ -130,19 +130,19 @@ DEGRADATIONS: Final = (
     ),
     Degradation(
         "redder light", "share that red gains and blue loses", _TINTS,
-        (("red", "high"), ("blue", "low")), _towards_red,
+        (("warmth", "high"),), _towards_red,
     ),
     Degradation(
         "bluer light", "share that blue gains and red loses", _TINTS,
-        (("red", "low"), ("blue", "high")), _towards_blue,
+        (("warmth", "low"),), _towards_blue,
     ),
     Degradation(
         "greener light", "share that red and blue lose", _TINTS,
-        (("red", "low"), ("blue", "low")), _towards_green,
+        (("tint", "high"),), _towards_green,
     ),
     Degradation(
         "pinker light", "share that green loses", _TINTS,
-        (("red", "high"), ("blue", "high")), _towards_magenta,
+        (("tint", "low"),), _towards_magenta,
     ),
 )  # fmt: skip
 """Each strength is far enough from the next to be told apart on a few hundred images."""

@@ -131,7 +131,7 @@ def images_for_layers(
         chosen = [every[index] for index in evenly(len(every), count)]
         return EvaluationImages(chosen, "the bundled crops")
     recorded = Path(checkpoint.run.data)
-    if data is None and not recorded.is_dir():
+    if data is None and not recorded.exists():
         raise DataError(
             recorded, "the data this run was trained on is not there", "name it with --data"
         )

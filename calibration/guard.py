@@ -20,6 +20,7 @@ from qlvit_edge.calibration.guard_fit import (
     powers,
 )
 from qlvit_edge.calibration.guard_limits import Judged, set_limits
+from qlvit_edge.calibration.quality import Quality, find_quality, views_of
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import CalibrationError
 from qlvit_edge.fields.appearance import APPEARANCE
@@ -68,7 +69,8 @@ def make_guard(
         calibration: its calibration.
         training: images that it was trained with, for where known cells lie.
         held_out: images of sources that it was not trained with, and that nothing is scored on.
-        advance: called once per image, for a progress bar.
+        advance: called once per image and once per way of degrading them (`DEGRADATIONS`), for a
+            progress bar.
         data: what these are from, in words.
         rate: share of known cells that may be rejected.
 
@@ -82,8 +84,11 @@ def make_guard(
     known = network.answers(training, advance)
     unseen = network.answers(held_out, advance)
     labelled = [answer for answer in unseen if answer.label != UNKNOWN]
+    run = checkpoint.run
+    views = views_of(held_out, run.network.input_size, run.network.channels)
+    quality = find_quality(network.label_of, views, advance)
     return fit_guard(
-        network, known, labelled, data=data, rate=rate, split=checkpoint.run.split_fingerprint
+        network, known, labelled, quality, data=data, rate=rate, split=run.split_fingerprint
     )
 
 
@@ -91,6 +96,7 @@ def fit_guard(
     network: IntegerNetwork,
     known: Sequence[Answer],
     unseen: Sequence[Answer],
+    quality: Quality,
     *,
     data: str,
     rate: float,
@@ -102,6 +108,7 @@ def fit_guard(
         network: what answered.
         known: answers on images of training.
         unseen: answers on held-out images, each of a known class.
+        quality: from when on an image is not fit to be judged.
         data: what the images are from, in words.
         rate: share of known cells that may be rejected.
         split: fingerprint of the split.
@@ -110,7 +117,7 @@ def fit_guard(
     labels = np.array([answer.label for answer in unseen])
     logits = np.stack([answer.logits for answer in unseen]).astype(np.float64) * network.logit_scale
     temperature = best_temperature(logits, labels)
-    measures = [Measure(name=name) for name in APPEARANCE]
+    measures = quality.measures
     open_guard = _assemble(
         network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING
     )
@@ -120,6 +127,7 @@ def fit_guard(
     )
     limited = _assemble(network, layout, temperature, measures, groups, probability, _NOTHING)
     evidence = _evidence(limited, known, unseen, data=data, rate=rate, split=split)
+    evidence = evidence.model_copy(update={"degraded": quality.degraded})
     return limited.model_copy(update={"evidence": evidence})
 
 
@@ -175,7 +183,7 @@ def _everything(layout: Layout, measures: Sequence[Measure]) -> list[Group]:
     bounds = [Bounds(low=-huge, high=huge) for _ in measures]
     return [
         Group(
-            domain=domain, view=view, image=_FAR, nearest=_FAR, neighbours=_FAR, own=_FAR,
+            domain=domain, view=view, image=_FAR, own=_FAR, nearest=_FAR, neighbours=_FAR,
             run_image=_FAR, run_nearest=_FAR, bounds=bounds,
         )
         for domain, view in layout.groups

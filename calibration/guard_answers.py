@@ -15,7 +15,7 @@ from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.augment import Image
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cell_view, whole_view
-from qlvit_edge.fields.appearance import appearance
+from qlvit_edge.fields.quality import image_measures
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.modelfile.guard import View
 from qlvit_edge.preprocess import decode
@@ -97,13 +97,17 @@ class IntegerNetwork:
             advance()
         return found
 
+    def label_of(self, pixels: Image) -> int:
+        """Return the index of the class that is answered for one input (h, w, channels)."""
+        return int(self._interpreter.invoke(pixels).argmax())
+
     def answer(self, pixels: Image, label: int, domain: str, source: str, view: View) -> Answer:
         """Run one input (h, w, channels) uint8."""
         logits, features = self._interpreter.invoke_all(pixels)
         return Answer(
             logits=logits.reshape(-1).copy(),
             features=features.reshape(-1).copy(),
-            measures=appearance(pixels),
+            measures=image_measures(pixels),
             label=label,
             domain=domain,
             source=source,

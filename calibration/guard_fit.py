@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.calibration.guard_answers import UNKNOWN, Answer
 from qlvit_edge.data.choose import evenly
+from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.modelfile.guard import LARGEST, MOST_COORDINATES, Cluster, Space, Table, View
 
 SHRINKAGE = 0.01
@@ -69,7 +70,8 @@ def lay_out(training: Sequence[Answer]) -> Layout:
         raise ValueError("no class has two cells")
     groups = sorted({group for _, group in held})
     looks = [
-        np.array([list(a.measures.values()) for a in own], np.float64) for own in held.values()
+        np.array([[a.measures[name] for name in APPEARANCE] for a in own], np.float64)
+        for own in held.values()
     ]
     features = [np.array([a.features for a in own], np.float64) for own in held.values()]
     joined = [np.concatenate(pair, axis=1) for pair in zip(features, looks, strict=True)]
@@ -131,9 +133,10 @@ def _project(
 def best_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     """Return by what real logits (N, classes) are divided so that the labels are likeliest.
 
-    Guo et al. 2017, "On calibration of modern neural networks". Between 0.05 and 20.
+    Guo et al. 2017, "On calibration of modern neural networks". Between 0.5, which answers that are
+    all right would else fall below, and 20.
     """
-    candidates = np.exp(np.linspace(np.log(0.05), np.log(20.0), 241))
+    candidates = np.exp(np.linspace(np.log(0.5), np.log(20.0), 241))
     losses = [_loss(logits / candidate, labels) for candidate in candidates]
     return float(candidates[int(np.argmin(losses))])
 

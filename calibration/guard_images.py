@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from qlvit_edge.data.choose import evenly, shares
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.split import Split
 from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig
-from qlvit_edge.training.holdout import hold_out
+from qlvit_edge.training.holdout import hold_out, with_source
 
 
 @dataclass(frozen=True)
@@ -41,19 +41,14 @@ def guard_images(run: RunConfig, folder: ImageFolder, split: Split, most: int) -
         return GuardImages(missing="the run held no images out from training")
     if run.training.hold_out_draw != HOLD_OUT_DRAW:
         return GuardImages(missing="the run does not record which images it held out")
+    if list(folder.classes) != run.classes:
+        return GuardImages(missing="the images are of other classes than the run's")
     there = {image.relative: image for image in folder.images}
     if any(name not in there for name in split.train):
         return GuardImages(missing="the run's own training images are not there")
-    side = [_with_source(there[name], split) for name in split.train]
+    side = [with_source(there[name], split) for name in split.train]
     training, held_out = hold_out(side, split, run.training.validation, run.training.seed)
     return GuardImages(_balanced(training, most), _balanced(held_out, most))
-
-
-def _with_source(image: LabelledImage, split: Split) -> LabelledImage:
-    """Name the source of an image that has none, as the split does."""
-    if image.source:
-        return image
-    return replace(image, source=split.groups.get(image.relative, image.relative))
 
 
 def _balanced(images: Sequence[LabelledImage], most: int) -> list[LabelledImage]:

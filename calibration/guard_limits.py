@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.calibration.guard_answers import Answer
+from qlvit_edge.fields.quality import unfit
 from qlvit_edge.guard.judge import Distances
 from qlvit_edge.guard.statement import CELLS_NEEDED
 from qlvit_edge.modelfile.guard import Bounds, Group, Measure, View
@@ -29,7 +30,7 @@ _ROOM = 0.25
 _RUN_MARGIN = 1.3
 """Of the median squared distance of a run, over the largest known."""
 
-_SCORES = ("image", "nearest", "neighbours", "own")
+_SCORES = ("image", "own", "nearest", "neighbours")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,12 @@ def set_limits(
         _limits_of(group, _of(held_out, number), _of(training, number), measures, for_distances)
         for number, group in enumerate(groups)
     ]
-    inside = [judged for judged in held_out if _within(judged, made[judged.distances.group])]
+    inside = [
+        judged
+        for judged in held_out
+        if _within(judged, made[judged.distances.group])
+        and not unfit(judged.answer.measures, measures)
+    ]
     allowed = max(int(rate * len(held_out)) - (len(held_out) - len(inside)), 0)
     chances = sorted(judged.chance for judged in inside)
     return made, chances[min(allowed, len(chances) - 1)] if chances else 1.0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from qlvit_edge.data.choose import of_every_class
-from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.folder import ImageFolder, LabelledImage, files_of
 from qlvit_edge.data.split import Split
 from qlvit_edge.data.training_images import digests
 from qlvit_edge.errors import CalibrationError
@@ -16,7 +16,7 @@ def files_elsewhere(data: Path | None, recorded: Path, split: Split) -> list[Pat
     """Return the run's test images where another folder, `data`, is to be used."""
     if data is None:
         return []
-    return [recorded / name for name in split.test if (recorded / name).is_file()]
+    return files_of(recorded, split.test)
 
 
 def choose_images(

@@ -37,6 +37,7 @@ from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
+from qlvit_edge.training.adapted import UNLABELLED
 from qlvit_edge.training.checkpoint import Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -199,6 +200,8 @@ def _judge(
     with progress("running the file", len(answers.views)) as advance:
         outputs, _ = equality.default_outputs(model, answers.views, advance)
     names, classes = checkpoint.run.classes, outputs[0].argmax(1)
+    if (answers.labels == UNLABELLED).any():
+        return _Judgement(outputs, accuracy.unmeasured(answers.classes, classes, names))
     return _Judgement(outputs, accuracy.judge(answers.labels, answers.classes, classes, names))
 
 

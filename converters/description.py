@@ -16,7 +16,7 @@ from qlvit_edge.modelfile.golden_pair import GoldenPair
 from qlvit_edge.modelfile.guard import GUARD_FILE, Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms
 from qlvit_edge.preprocess import recipe
-from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
+from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint, RunConfig
 
 
 def describe(
@@ -62,7 +62,7 @@ def describe(
         checkpoint_sha256=checkpoint.sha256,
         calibration_sha256=calibration,
         split_fingerprint=run.split_fingerprint,
-        training_data=Path(run.data).name,
+        training_data=_training_data(run),
         unknown_cells=run.unknown_cells,
         stain=run.stain,
         camera=run.camera,
@@ -70,11 +70,19 @@ def describe(
         accuracy={
             f"float, {sample.words}": accuracies.float_accuracy,
             f"integer, {sample.words}": accuracies.file_accuracy,
-        },
+        }
+        if accuracies.measured
+        else {},
         golden=golden,
         tried_forms=forms,
         created_by=f"qlvit-edge {version('qlvit-edge')}",
     )
+
+
+def _training_data(run: RunConfig) -> str:
+    """Say what a run was trained on, and what it was fitted to."""
+    data = Path(run.data).name
+    return data if run.adapted_from is None else f"{data}; {run.adapted_from.words}"
 
 
 def _require_fit(guard: Guard, graph: Graph, path: Path) -> None:

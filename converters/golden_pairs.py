@@ -62,8 +62,8 @@ def golden_pairs(
             outputs = [_outputs(graph, inputs, arithmetic) for arithmetic in ARITHMETICS]
             (logits, features), by_xnnpack = outputs
             judged, judged_by_xnnpack = (
-                None if judge is None else judge.judge_input(*both, view).integers
-                for both in outputs
+                None if judge is None else judge.judge_input(given[0], given[1], view).integers
+                for given in outputs
             )
             label = labels[int(logits.argmax()) if known is None else known]
             source = origin if known is not None else f"{origin}; label: the model's own answer"
@@ -77,7 +77,10 @@ def golden_pairs(
     return pairs[:MOST_GOLDEN_PAIRS]
 
 
-def _outputs(graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic) -> list[Array]:
+def _outputs(
+    graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic
+) -> tuple[Array, Array]:
     """Run one image; returns logits and features."""
     values = run_reference(graph, inputs, arithmetic=arithmetic)
-    return [values[tensor.name].reshape(-1) for tensor in graph.outputs]
+    logits, features = (values[tensor.name].reshape(-1) for tensor in graph.outputs)
+    return logits, features

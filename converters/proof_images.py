@@ -18,6 +18,7 @@ from qlvit_edge.data.training_images import (
 )
 from qlvit_edge.errors import DataError
 from qlvit_edge.progress import Progress
+from qlvit_edge.training.adapted import CELLS_FOLDER, UNLABELLED
 from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
 
 
@@ -33,6 +34,7 @@ class Sample:
         trained_on: images of the test side that were trained on, by content: left out.
         checked: whether images were held against the training images' content.
         folder: name of the images' folder.
+        labelled: whether their classes are known; if not, no accuracy is measured.
     """
 
     images: int
@@ -42,6 +44,7 @@ class Sample:
     trained_on: int
     checked: bool
     folder: str
+    labelled: bool = True
 
     @property
     def whole(self) -> bool:
@@ -56,6 +59,8 @@ class Sample:
     @property
     def words(self) -> str:
         """All of that in one phrase."""
+        if not self.labelled:
+            return f"{_count(self.images)} of cells it was fitted to, unlabelled (reduced proof)"
         if self.split_fingerprint is None:
             return f"{_count(self.images)}: bundled crops (reduced proof)"
         side = f"test side of {self.folder}, {'' if self.own_split else 'another '}split"
@@ -101,7 +106,9 @@ def proof_images(
     """Find the test images: those given, else those the run folder records.
 
     A bundled model without its data is proved on the bundled crops: a reduced proof. Images that
-    the network was trained on, whatever they are called now, are left out.
+    the network was trained on, whatever they are called now, are left out. A run that was fitted to
+    another microscope is proved on cells of that one, whose classes nobody said: that the file is
+    its specification needs no labels.
 
     Raises:
         DataError: the data is not there, does not fit, or is all trained on.
@@ -111,7 +118,9 @@ def proof_images(
         every = labelled_as(scan(bundled.CROPS), checkpoint.run.classes)
         crops = Sample(len(every), None, None, False, 0, True, bundled.CROPS.name)
         return ProofImages(every, crops)
-    if data is None and not recorded.is_dir():
+    if data is None and split_path is None and checkpoint.run.adapted_from is not None:
+        return _fitted_cells(checkpoint)
+    if data is None and not recorded.exists():
         raise DataError(
             recorded, "the data this run was trained on is not there", "name it with --data"
         )
@@ -150,6 +159,16 @@ def proof_images(
             folder=folder.root.name,
         ),
     )
+
+
+def _fitted_cells(checkpoint: Checkpoint) -> ProofImages:
+    folder = checkpoint.folder / CELLS_FOLDER
+    files = sorted(folder.glob("*.png"))
+    if not files:
+        raise DataError(folder, "holds no cells", "run `qlvit-edge adapt` again, or give --data")
+    images = [LabelledImage(path, f"{CELLS_FOLDER}/{path.name}", UNLABELLED) for path in files]
+    sample = Sample(len(images), None, None, False, 0, True, folder.name, labelled=False)
+    return ProofImages(images, sample)
 
 
 def _training_images(

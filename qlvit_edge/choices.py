@@ -52,6 +52,7 @@ AUGMENTS: Final[tuple[Augment, ...]] = get_args(Augment)
 """How training varies its images: for their own microscope, or for others too."""
 
 AugmentPart = Literal[
+    "look",
     "crop",
     "border",
     "aspect",

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"training"},
     "adaptation": LEAVES
     | IMAGES
-    | {"calibration", "data", "evaluation", "fields", "model", "training"},
+    | {"calibration", "camera", "data", "evaluation", "fields", "model", "modelfile", "training"},
     "calibration": LEAVES
     | IMAGES
     | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}

@@ -70,7 +70,7 @@ def test_most_bundled_crops_are_recognised(name: str) -> None:
             classifier.classify(crop.path).label == classifier.labels[crop.label] for crop in crops
         ]
     assert len(right) >= 20
-    assert np.mean(right) > 0.75, f"{sum(right)} of {len(right)}"
+    assert np.mean(right) > 0.7, f"{sum(right)} of {len(right)}"
 
 
 @each_model

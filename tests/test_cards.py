@@ -13,7 +13,7 @@ from tiny_metadata import plain_image, tiny_file
 
 from qlvit_edge import Classifier
 from qlvit_edge.data.folder import scan
-from qlvit_edge.evaluation.validation import View
+from qlvit_edge.evaluation.answers import View
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,7 +102,8 @@ def test_figures_go_between_the_marks_of_a_card(card: dict[str, ModuleType]) -> 
     blasts = [row("myeloblast", None, "m", "A", 0.9, "accepted")] * 3
     known = card["figures"].known(rows)
     places = {"here": {View.WHOLE: known, View.CROPS: known}}
-    section = text.figures(places, card["figures"].unknown(blasts))
+    section = text.figures(places, card["figures"].unknown(blasts), {"as they are": known})
+    assert "| as they are | 100.0 % | 0.0 % | 0.0 % |" in section
     assert "| here: 10 images of 5 sources, 2 classes | 100.0 % (100.0–100.0) |" in section
     assert "3 of 3 were accepted as normal cells" in section
     assert "| myeloblast | 3 | 3 | 3 as A |" in section

@@ -18,8 +18,10 @@ from qlvit_edge import bundled
 from qlvit_edge.cli import main
 from qlvit_edge.data.folder import scan
 from qlvit_edge.evaluation import validation
+from qlvit_edge.evaluation.answers import View
 from qlvit_edge.evaluation.image_set import gather
 from qlvit_edge.evaluation.measured_model import open_model
+from qlvit_edge.evaluation.validation_text import NO_GUARD
 from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.modelfile.metadata import embed
 
@@ -104,7 +106,7 @@ def test_split_chooses_its_test_side_and_draws_over_sources(cells: Path, tmp_pat
     report = _report(out)
     assert report["data"]["images"] == len(split.test) == 6
     assert report["interval_drawn_over"] == "3 sources"
-    assert report["notes"] == []
+    assert report["notes"] == [NO_GUARD]
     assert report["data"]["split_of_training"] is None
     assert report["data"]["whole_test_side"] is True
     assert report["verdict"]["reductions"] == [
@@ -162,7 +164,7 @@ def test_probabilities_of_a_file_that_ends_in_a_softmax_are_taken_as_they_are(
             gather(opened, cells, None, class_map={}, allow_unknown=False),
             kernels=Kernels.BUILTIN,
             runtime="litert",
-            views=[validation.View.WHOLE],
+            views=[View.WHOLE],
             accept_at=0.8,
             advance=lambda: None,
         )
@@ -253,7 +255,7 @@ def test_page_needs_nothing_else_and_escapes_what_it_shows(cells: Path, tmp_path
     assert "script" not in page.tags
     assert "link" not in page.tags
     assert len(page.links) == 1  # one mistake
-    assert page.tags.count("svg") == 2 * 3 + 1  # whole images, crops, latency
+    assert page.tags.count("svg") == 2 * 4 + 1  # whole images, crops, latency
     assert all(link.startswith("data:image/") for link in page.links)
     assert not re.search(r"https?://|@import|url\(", text)
     assert "RED/&lt;2&gt;.png" in text

@@ -65,7 +65,7 @@ def test_missing_folders_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         scan(tmp_path / "gone")
     touch(tmp_path, "file")
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(DataError, match="neither a folder nor a manifest"):
         scan(tmp_path / "file")
 
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.source_map import read_source_map
 from qlvit_edge.data.split import (
     Split,
     fingerprint,
     grouped_split,
     load_split,
-    read_source_map,
     require_fit,
     select,
     stratified_split,

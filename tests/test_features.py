@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from command import run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from open_guard import guard_values, open_guard
 from tiny_metadata import metadata, plain_features, plain_image, plain_logits, tiny_file
 from tiny_model import COLOURS, tiny_model
 
@@ -234,6 +235,70 @@ def test_features_that_do_not_hold_together_are_refused(change: dict[str, Any]) 
     ModelMetadata.model_validate(values)
     with pytest.raises(ValueError, match=r"golden|features|format_version"):
         ModelMetadata.model_validate(values | change | {"golden": golden or values["golden"]})
+
+
+# -- a guard of other outputs than the file's -----------------------------------------------------
+
+
+def _guarded(data: ModelMetadata, **changes: Any) -> bytes:
+    """The file of format 3 with a guard, and without golden pairs."""
+    found = data.model_copy(update={"guard": open_guard(**changes), "golden": []})
+    return embed(tiny_model(features=True), found)
+
+
+def test_a_guard_of_the_file_s_own_outputs_judges_its_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "guarded.tflite"
+    path.write_bytes(_guarded(metadata(features=True)))
+    with Classifier(path) as classifier:
+        assert classifier.metadata.guard == open_guard()
+        answer = classifier.classify(RED)
+        assert (answer.label, answer.verdict) == ("RED", "accepted")
+    assert run_command("inspect", path, "--summary") == 0
+    assert "3 clusters and 1 prototype of known cells" in " ".join(capsys.readouterr().out.split())
+    assert run_command("inspect", path, "--json") == 0
+    said = json.loads(capsys.readouterr().out)["metadata"]["guard"]
+    assert (said["clusters"], said["prototypes"]) == (3, 1)
+
+
+def _measuring(name: str) -> dict[str, Any]:
+    """Fields of a guard that holds images to a measure."""
+    groups = [group | {"bounds": [{"low": 0, "high": 1}]} for group in guard_values()["groups"]]
+    return {"measures": [{"name": name, "fit_low": 1.0}], "groups": groups}
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"feature_scale": 1.5}, "its guard judges features of scale 1.5, zero point -128"),
+        ({"feature_scale": 1 + 2**-20}, "its guard judges features of scale"),
+        ({"feature_zero_point": -127}, "its guard judges features of scale 1, zero point -127"),
+        ({"logit_scale": 1.0}, "its guard judges logits of scale 1"),
+        (
+            {"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]},
+            "a class that",
+        ),
+        ({"appearance": [f"measure {n}" for n in range(10)]}, "its guard wants 'measure 0'"),
+        (_measuring("smell"), "its guard wants 'smell'"),
+    ],
+)
+def test_a_guard_of_other_outputs_is_refused(
+    changes: dict[str, Any], finding: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "guarded.tflite"
+    path.write_bytes(_guarded(metadata(features=True), **changes))
+    with pytest.raises(ModelFileError, match=finding) as error:
+        Classifier(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_guard_needs_features(tmp_path: Path) -> None:
+    path = tmp_path / "guarded.tflite"
+    old = metadata().model_copy(update={"guard": open_guard(), "golden": []})
+    path.write_bytes(embed(tiny_model(), old))
+    with pytest.raises(ModelFileError, match="the guard is for 3 features, the file has None"):
+        Classifier(path)
 
 
 @settings(max_examples=100, deadline=None)

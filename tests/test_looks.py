@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ from qlvit_edge.data.looks import SHARES, Looks
 from qlvit_edge.resample import resample
 
 SIZE = (48, 48)
-NOTHING: Mapping[AugmentPart, float] = dict.fromkeys(AUGMENT_PARTS, 0.0)
+NOTHING: Mapping[AugmentPart, float] = {**dict.fromkeys(AUGMENT_PARTS, 0.0), "look": 1.0}
+PARTS = tuple(part for part in AUGMENT_PARTS if part != "look")
 
 
 def photograph(
@@ -139,7 +142,7 @@ def test_lens_and_sensor_do_what_they_are_called() -> None:
     assert np.ptp(optics.grey(image), axis=2).max() == 0
 
 
-@pytest.mark.parametrize("part", AUGMENT_PARTS)
+@pytest.mark.parametrize("part", PARTS)
 def test_every_part_has_a_share_and_an_effect_of_its_own(part: AugmentPart) -> None:
     assert 0 < SHARES[part] <= 1
     red = photograph(cell_image(1, 0), (60.0, 45.0, 36.0), "one")
@@ -162,6 +165,17 @@ def test_without_parts_and_without_varying_no_colour_is_new() -> None:
         rng = np.random.default_rng(seed)
         plain = Looks([flat]).view(0, SIZE, rng, vary_look=False)
         assert np.array_equal(np.unique(plain.reshape(-1, 3), axis=0), [[200, 60, 90]])
+
+
+def test_a_share_of_the_views_keeps_the_look_of_its_microscope() -> None:
+    flat = photograph(np.full((90, 90, 3), (200, 60, 90), np.uint8), (45.0, 45.0, 30.0))
+    kept = [np.ptp(view.reshape(-1, 3), axis=0).max() == 0 for view in views(flat, 200, noise=1.0)]
+    assert not any(kept)
+    kept = [
+        np.ptp(view.reshape(-1, 3), axis=0).max() == 0
+        for view in views(flat, 200, noise=1.0, look=SHARES["look"])
+    ]
+    assert 1 - SHARES["look"] - 0.1 < np.mean(kept) < 1 - SHARES["look"] + 0.1
 
 
 def test_crops_show_from_the_cell_alone_to_twice_its_side(
@@ -223,3 +237,12 @@ def test_a_view_depends_on_its_generator_alone() -> None:
     assert not np.array_equal(first, other)
     assert first.shape == (*SIZE, 3)
     assert first.dtype == np.uint8
+
+
+def test_the_page_gives_every_part_and_its_share() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| ([0-9.]+) \|", page, re.MULTILINE))
+    assert {part: float(share) for part, share in rows.items()} == dict(SHARES)
+    assert list(SHARES) == list(AUGMENT_PARTS)
+    low, high = looks.SIDES
+    assert f"{low} to {high} times the cell's" in page

@@ -98,3 +98,14 @@ def test_percentiles_are_numpys() -> None:
     assert metrics.percentiles([4, 1, 3, 2, 5]) == {"p50": 3.0, "p90": 4.6, "p99": 4.96}
     with pytest.raises(ValueError, match="nothing"):
         metrics.percentiles([])
+
+
+def test_risk_is_that_of_the_most_confident_answers() -> None:
+    right = [True, False, True, False, True]
+    coverage, risk = metrics.risk_coverage(right, [0.9, 0.5, 0.8, 0.8, 0.1])
+    assert coverage.tolist() == pytest.approx([0.2, 0.6, 0.8, 1.0])  # two are equally sure
+    assert risk.tolist() == pytest.approx([0, 1 / 3, 1 / 2, 2 / 5])
+    assert metrics.risk_area(coverage, risk) == pytest.approx(0.4 / 3 + 0.2 / 2 + 0.2 * 0.4)
+    assert metrics.risk_at(coverage, risk, 0.6) == pytest.approx(1 / 3)
+    assert metrics.risk_at(coverage, risk, 0.61) == pytest.approx(1 / 2)
+    assert metrics.risk_at(coverage, risk, 1.0) == pytest.approx(2 / 5)

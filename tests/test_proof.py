@@ -122,7 +122,7 @@ def test_metadata_that_change_the_weights_are_refused(
 ) -> None:
     """What is proved are the bytes that are written: here with a head of zeros."""
     line = refused(capfd, "convert", run, "--out", tmp_path / "m.tflite", "--images", 3, *GENEROUS)
-    assert "metadata change its logits" in line
+    assert "metadata change its outputs" in line
     assert files_below(tmp_path) == set()
 
 
@@ -131,7 +131,7 @@ def test_metadata_that_change_the_weights_are_refused(
     ("check", "finding"),
     [
         ("_require_same", "tensors differ from the integer specification"),
-        ("_prove", "metadata change its logits"),
+        ("_prove", "metadata change its outputs"),
     ],
 )
 def test_written_bytes_are_proved_twice_over(
@@ -162,7 +162,7 @@ def test_accuracy_is_that_of_the_written_bytes(
         return found
 
     monkeypatch.setattr(conversion, "_prove", prove)
-    for check in ("_require_same", "_require_logits"):
+    for check in ("_require_same", "_require_outputs"):
         monkeypatch.setattr(conversion, check, lambda *_: None)
     out, report = tmp_path / "m.tflite", tmp_path / "proof.json"
     assert run_command("convert", run, "--out", out, "--report", report, *GENEROUS) == 0

@@ -16,6 +16,16 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.schema import APPLICATION_ID, FORMAT_VERSION
 
+TO_FORMAT_2 = """
+ALTER TABLE runs ADD COLUMN find TEXT NOT NULL DEFAULT 'cells';
+ALTER TABLE runs ADD COLUMN dropped_frames INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE frames ADD COLUMN position_ms REAL;
+ALTER TABLE cells ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
+CREATE VIEW run_list AS SELECT id AS run FROM runs;
+CREATE VIEW class_counts AS SELECT label, count(*) AS cells FROM cells GROUP BY label;
+PRAGMA user_version = 2;
+"""
+
 # As the first version made them.
 FORMAT_1 = """
 CREATE TABLE runs (
@@ -72,7 +82,7 @@ def test_files_of_the_first_format_are_brought_up_to_date(path: Path) -> None:
     with Results(path, INFO, note=said.append) as results:
         assert results.run_id == 3
         results.add_frame(frame(), [FOUND])
-    assert "brought from format 1 to 2" in said[0]
+    assert "brought from format 1 to 3" in said[0]
     assert "run 2 did not end" in said[1]
     assert rows(path, "PRAGMA user_version") == [(FORMAT_VERSION,)]
     assert rows(path, "SELECT run, outcome, find, frames, cells FROM run_list") == [
@@ -88,6 +98,24 @@ def test_files_of_the_first_format_are_brought_up_to_date(path: Path) -> None:
     said.clear()
     with Results(path, INFO, note=said.append):
         assert said == []
+
+
+def test_files_of_the_second_format_get_the_columns_and_views_of_the_third(path: Path) -> None:
+    write_format_1(path)
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(TO_FORMAT_2)
+    said: list[str] = []
+    with Results(path, INFO, note=said.append) as results:
+        results.statement = "as known"
+        results.familiar = True
+        results.add_frame(frame(), [FOUND])
+    assert "brought from format 2 to 3" in said[0]
+    assert rows(path, "SELECT run, familiar, statement FROM run_list") == [
+        (1, "not known", None),
+        (2, "not known", None),
+        (3, "yes", "as known"),
+    ]
+    assert rows(path, "SELECT uncertain, unknown_cells FROM class_counts WHERE run = 1") == [(1, 0)]
 
 
 def test_an_interrupted_change_of_format_changes_nothing(path: Path) -> None:
@@ -121,8 +149,9 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         video = frame(0)
         object.__setattr__(video, "position_ms", 2520.4)
         results.add_frame(video, [FOUND, FOUND], saved_as=Path("0.jpg"))
-        results.add_frame(frame(1), [])
+        results.add_frame(frame(1), [], unfit="too dark")
         results.dropped_frames = 3
+        results.statement, results.familiar = "another stain", False
         results.finish("stopped")
     with Results(path, whole) as results:
         results.add_frame(frame(5), [FOUND])
@@ -132,22 +161,23 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
     assert rows(path, "SELECT * FROM run_list WHERE run = 1") == [
         (
             *(1, "1970-01-01 09:16:39", "1970-01-01 09:16:42", 2.8, "stopped", "tiny", "folder"),
-            *("cells", 2, 3, 2, 2, 80.0, "tests"),
+            *("cells", 2, 3, 2, 2, 0, "no", "another stain", 80.0, "tests"),
         )
     ]
     assert rows(path, "SELECT * FROM frame_list WHERE run = 1") == [
-        (1, 0, "1970-01-01 09:16:40.000", 2.52, "0.png", 640, 480, 2, "0.jpg"),
-        (1, 1, "1970-01-01 09:16:41.000", None, "1.png", 640, 480, 0, None),
+        (1, 0, "1970-01-01 09:16:40.000", 2.52, "0.png", 640, 480, 2, None, "0.jpg"),
+        (1, 1, "1970-01-01 09:16:41.000", None, "1.png", 640, 480, 0, "too dark", None),
     ]
     assert rows(path, "SELECT * FROM cell_list WHERE run = 2") == [
         (
-            *(2, 5, 3, "1970-01-01 09:16:45.000", None, "5.png", "RED", 75.0, "uncertain", "no"),
+            *(2, 5, 3, "1970-01-01 09:16:45.000", None, "5.png", "RED", 75.0, "uncertain", None),
+            "no",
             *(1, 2, 30, 40, 500.0, None),
         )
     ]
     assert rows(path, "SELECT * FROM class_counts") == [
-        (1, "RED", 2, 0, 2, 100.0),
-        (2, "RED", 1, 0, 1, 100.0),
+        (1, "RED", 2, 0, 2, 0, 0, 0, 100.0),
+        (2, "RED", 1, 0, 1, 0, 0, 0, 100.0),
     ]
 
 

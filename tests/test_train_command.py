@@ -15,9 +15,11 @@ from small_run import small_config, write_folder
 from qlvit_edge.cli import train as command
 from qlvit_edge.cli.drawing_options import drawing_settings
 from qlvit_edge.data.folder import scan
+from qlvit_edge.data.loader import CachedImage
 from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import exclusive, write_text
 from qlvit_edge.model import configs
+from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import TrainingSettings, read_run_config, write_run_config
 
 
@@ -183,3 +185,34 @@ def test_images_per_epoch_and_augmentation_are_recorded_and_held(
     assert training.images_per_epoch == 9
     line = refused(capfd, *arguments(cells, run, "--resume", *chosen[:4]))
     assert "images per epoch: 9 there, not recorded here" in line
+
+
+def test_a_manifest_of_two_microscopes_is_balanced_over_them(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "\n".join(f'{name} = "{name}"' for name in ("EOSINOPHIL", "LYMPHOCYTE"))
+    folders = [
+        f'[[folder]]\npath = "cells"\nname = "{name}"\ndomain = "{name}"\nblocks = 2\n'
+        f"[folder.classes]\n{own}\n"
+        for name in ("one", "two")
+    ]
+    (tmp_path / "two.toml").write_text("\n".join(folders))
+    manifest, split = tmp_path / "two.manifest", tmp_path / "split.json"
+    root = ("--root", cells.parent)
+    assert run_command("data", "merge", tmp_path / "two.toml", "--out", manifest, *root) == 0
+    assert run_command("data", "split", manifest, "--out", split, "--test", 0.5) == 0
+    seen: list[CachedImage] = []
+    real = loop.training_batches
+
+    def noted(cached: list[CachedImage], *others: Any, **more: Any) -> Any:
+        seen.extend(cached)
+        return real(cached, *others, **more)
+
+    monkeypatch.setattr(loop, "training_batches", noted)
+    run = tmp_path / "run"
+    asked = ("--data", manifest, "--split", split, "--out", run, "--batch", 4, "--epochs", 1)
+    assert run_command("train", *asked, "--validation", 0) == 0
+    training = read_run_config(run).training
+    assert (training.augment, training.balance) == ("microscopes", "domains")
+    assert {image.domain for image in seen} == {"one", "two"}
+    assert all(image.source.startswith(f"{image.domain}/") for image in seen)

@@ -354,7 +354,9 @@ def test_the_epochs_length_and_the_augmentation_are_the_settings(
         return real(*arguments, **others)
 
     monkeypatch.setattr(loop, "training_batches", noted)
-    run = config(2, images_per_epoch=40, augment="microscopes", augment_shares={"grey": 1.0})
+    run = config(
+        2, images_per_epoch=40, augment="microscopes", augment_shares={"look": 1.0, "grey": 1.0}
+    )
     train(run, tmp_path, cached)
     assert rates == pytest.approx([learning_rate(1e-3, step / 10) for step in range(10)])
     assert all(others["count"] == 40 for others in drawn)

@@ -8,7 +8,7 @@ enough of them and they do not. Too few images are a verdict of their own, and n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,10 @@ one may lose 17 points and more."""
 MAX_DROP = 0.5
 """The budget unless said otherwise, in points."""
 
-Outcome = Literal["within the budget", "too few images", "over the budget"]
+LEAST_AGREEMENT = 0.95
+"""Share of the float network's answers that a file must give where no accuracy can be measured."""
+
+Outcome = Literal["within the budget", "too few images", "over the budget", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Accuracies:
         file_recall: per class, of the file.
         pairs: images that the file loses and gains against the float network.
         class_pairs: the same per class.
+        measured: False where no class was known: only ``agreement`` then says anything, and each
+            figure takes the float network's answers as right.
     """
 
     images: int
@@ -53,6 +58,7 @@ class Accuracies:
     file_recall: dict[str, float | None]
     pairs: Pairs
     class_pairs: dict[str, Pairs] = field(default_factory=dict)
+    measured: bool = True
 
     @property
     def drop(self) -> float:
@@ -107,6 +113,13 @@ def judge(
     )
 
 
+def unmeasured(
+    float_classes: NDArray[np.int64], file_classes: NDArray[np.int64], names: Sequence[str]
+) -> Accuracies:
+    """Compare the classes (N,) that the float network and the file give to unlabelled images."""
+    return replace(judge(float_classes, float_classes, file_classes, names), measured=False)
+
+
 @dataclass(frozen=True)
 class BudgetVerdict:
     """Whether integers cost more accuracy than allowed, as far as the images tell.
@@ -123,8 +136,8 @@ class BudgetVerdict:
 
     @property
     def passed(self) -> bool:
-        """Too few images are no pass."""
-        return self.outcome == "within the budget"
+        """Too few images are no pass; accuracy that cannot be measured is one, and is said."""
+        return self.outcome in ("within the budget", "not measured")
 
     def require(self, target: object) -> None:
         """Refuse what did not pass.
@@ -153,6 +166,8 @@ def judge_budget(found: Accuracies, max_drop: float, *, every_class: bool = True
         every_class: a class without images is no pass. False for the package's crops, which do
             not show every class of every network: the finding then names what is missing.
     """
+    if not found.measured:
+        return _without_labels(found, max_drop)
     low, high = found.interval
     span = f"95 % between {low:+.2f} and {high:+.2f}"
     if low > max_drop:
@@ -182,11 +197,23 @@ def judge_budget(found: Accuracies, max_drop: float, *, every_class: bool = True
         )
         return BudgetVerdict(max_drop, "too few images", finding)
     absent = [name for name, pairs in found.class_pairs.items() if not pairs.images]
-    named = f"no image of class {', '.join(absent)}"
+    named = ", ".join(absent)
     if absent and every_class:
-        finding = f"{named} among the {found.images} judged"
+        finding = f"no image of class {named} among the {found.images} judged"
         return BudgetVerdict(max_drop, "too few images", finding)
     finding = f"{found.images} images show no greater loss; they do not rule out {high:.2f} points"
     if absent:
-        finding = f"{finding}, and there is {named}"
+        finding = f"{finding}, and there is no image of class {named}"
     return BudgetVerdict(max_drop, "within the budget", finding)
+
+
+def _without_labels(found: Accuracies, max_drop: float) -> BudgetVerdict:
+    """Judge a file by how often it answers as the float network does: all that can be known."""
+    answers = f"the float network's class on {found.agreement:.2%} of {found.images} images"
+    if found.images < LEAST_IMAGES:
+        finding = f"{answers}; at least {LEAST_IMAGES} images are needed"
+        return BudgetVerdict(max_drop, "too few images", finding)
+    if found.agreement < LEAST_AGREEMENT:
+        finding = f"the file gives {answers}, at least {LEAST_AGREEMENT:.0%} are asked for"
+        return BudgetVerdict(max_drop, "over the budget", finding)
+    return BudgetVerdict(max_drop, "not measured", f"the images have no labels; {answers}")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.training.loop import to_input
 
 BATCH: Final = 256
@@ -36,7 +37,8 @@ def reestimated(
 ) -> QLViT:
     """Return a copy of a network with the statistics of its BatchNorm layers found on new cells.
 
-    Every layer sees what the layers before it make with their own new statistics. A network
+    The ranges of the activations' quantisers are widened to what the new cells reach. Every layer
+    sees what the layers before it make with their own new statistics. A network
     without BatchNorm is returned as it is.
 
     Args:
@@ -90,7 +92,9 @@ class _Collector:
         else:
             first = x.double()
             second = first.square()
-        weights = self.batch_weights.double()[:, None]
+        # Attention heads that share a layer stand side by side in the batch.
+        heads = len(first) // len(self.batch_weights)
+        weights = self.batch_weights.double().repeat_interleave(heads)[:, None]
         total = float(weights.sum())
         sums = (weights * first).sum(0), (weights * second).sum(0)
         self.total += total
@@ -115,11 +119,17 @@ def _collecting(network: QLViT, share: float) -> Iterator[list[_Collector]]:
     """Collect in every BatchNorm layer for as long as the context is entered."""
     layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     collectors = [_Collector(layer, share) for layer in layers]
+    # The ranges of activations widen to what the new cells reach: nothing is to be clipped.
+    quantisers = [m for m in network.modules() if isinstance(m, UniformQuantiser)]
+    for quantiser in quantisers:
+        quantiser.train()
     handles = [
         layer.register_forward_pre_hook(c) for layer, c in zip(layers, collectors, strict=True)
     ]
     try:
         yield collectors
     finally:
+        for quantiser in quantisers:
+            quantiser.eval()
         for handle in handles:
             handle.remove()

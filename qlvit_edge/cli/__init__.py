@@ -27,6 +27,7 @@ COMMANDS = {
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
     "cost": "Count parameters and multiply-accumulates of a network size.",
+    "adapt": "Fit a trained network to another microscope.",
     "calibrate": "Find the integer ranges of a trained network.",
     "sensitivity": "Find which layers cost most in integers.",
     "convert": "Turn a trained network into a proven integer .tflite.",

@@ -99,8 +99,9 @@ def command(
     RUN is a folder that `train` wrote. Images of its test side are never used. Written into RUN:
     calibration.json (ranges, hashes of the images, and how far the integer network is from the
     float one, tensor by tensor), calibration.png, and guard.json: what the file will judge its
-    answers by, fitted on images of training and on those that training held out. With --compare every observer is tried, what
-    each costs is printed, and calibration_compare.png is written instead.
+    answers by, fitted on images of training and on those that training held out. With --compare
+    every observer is tried, what each costs is printed, and calibration_compare.png is written
+    instead.
 
     \b
     Example:
@@ -184,6 +185,7 @@ def _fit_guard(
     rate: float,
 ) -> None:
     """Fit the guard and print what it does, or say why there is none."""
+    from qlvit_edge.calibration.degradations import DEGRADATIONS
     from qlvit_edge.calibration.guard import make_guard, remove_guard, too_few, write_guard
     from qlvit_edge.calibration.guard_images import GuardImages, guard_images
     from qlvit_edge.cli.guard_text import print_evidence
@@ -197,7 +199,7 @@ def _fit_guard(
         remove_guard(checkpoint)
         click.echo(f"no guard: {missing}")
         return
-    total = len(chosen.training) + len(chosen.held_out)
+    total = len(chosen.training) + len(chosen.held_out) + len(DEGRADATIONS)
     with progress_bar("fitting the guard", total) as advance:
         guard = make_guard(
             checkpoint, calibration, chosen.training, chosen.held_out, advance,

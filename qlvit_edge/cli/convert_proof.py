@@ -41,7 +41,9 @@ def print_proof(report: ProofReport, verdict: BudgetVerdict) -> None:
     table.add_row("the same on x86-64 and arm64", str(TriedForms(**asdict(report.one_arithmetic))))
     table.add_row(
         "accuracy",
-        f"float {accuracy.float_accuracy:.2%}, file {accuracy.file_accuracy:.2%} "
+        f"not measured: the images have no labels; {accuracy.agreement:.2%} same class"
+        if not accuracy.measured
+        else f"float {accuracy.float_accuracy:.2%}, file {accuracy.file_accuracy:.2%} "
         f"({accuracy.drop:+.2f} points lost; 95 % between {low:+.2f} and {high:+.2f}), "
         f"{accuracy.agreement:.2%} same class",
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _NATIVE = ("native",)
+_LOGITS_ONLY = "logits only: files of this route give no features, so they can have no guard"
 _OPTIONS_OF = {
     "softmax": _NATIVE,
     "max_drop": ("native", "onnx2tf"),
@@ -130,6 +131,7 @@ def _print_onnx(report: OnnxReport, out: Path) -> None:
 
     click.echo(f"ONNX opset {OPSET}, accepted by the ONNX checker")
     click.echo(f"ONNX Runtime against PyTorch on {report.images}: {report.closeness.words}")
+    click.echo(_LOGITS_ONLY)
     click.echo("For research use only, not for diagnosis.")
     click.echo(f"wrote {out}: {report.bytes / 1024:.0f} KiB")
 
@@ -144,4 +146,5 @@ def _print_onnx2tf(report: Onnx2tfReport, out: Path) -> None:
             click.echo(f"{kind}: {name} kernels: {words}")
         click.echo(f"wrote {out / found.file}: {found.bytes / 1024:.0f} KiB")
     click.echo(f"judged on {report.images}; full-integer ranges from {report.calibration}")
+    click.echo(_LOGITS_ONLY)
     click.echo("For research use only, not for diagnosis.")

@@ -1,4 +1,4 @@
-"""`qlvit-edge data check` and `qlvit-edge data split`."""
+"""`qlvit-edge data check`, `qlvit-edge data split` and, from its own module, `data merge`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qlvit_edge.cli import data_merge
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
 from qlvit_edge.cli.options import Number, white_level_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
@@ -28,13 +29,17 @@ def command() -> None:
     """Check a folder of labelled images and split it.
 
     The folder holds one folder per class, named after it, with JPEG, PNG, BMP or TIFF
-    images (grey, RGB, alpha, 8 or 16 bit).
+    images (grey, RGB, alpha, 8 or 16 bit). Folders of several microscopes become one
+    manifest with `data merge`.
 
     \b
     Example:
       qlvit-edge data check cells/
       qlvit-edge data split cells/ --out split.json
     """
+
+
+command.add_command(data_merge.command)
 
 
 @command.command()
@@ -125,6 +130,7 @@ def split_command(
 
     Every image is decoded first: data that `data check` calls unusable is refused.
 
+    A manifest of `data merge` is divided by the sources it names, each microscope for itself.
     Without a grouping each class is divided at random, as in the paper; copies of one
     photograph, or images of one patient, then land on both sides. With --groups or
     --groups-from-name the sides share no source, and images whose source is not known for
@@ -137,7 +143,12 @@ def split_command(
     """
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.names import groups_from_names
-    from qlvit_edge.data.split import grouped_split, read_source_map, stratified_split
+    from qlvit_edge.data.source_map import read_source_map
+    from qlvit_edge.data.split import (
+        grouped_split,
+        source_split,
+        stratified_split,
+    )
     from qlvit_edge.files import ensure_writable, write_text
 
     if groups is not None and expression is not None:
@@ -150,6 +161,11 @@ def split_command(
     if expression is not None:
         split = grouped_split(folder, test, seed, sources)
         notes.append(f"left out: {counted(len(split.left_out), 'image')} whose name does not match")
+    elif groups is None and folder.sources:
+        split = source_split(folder, test, seed)
+        own = counted(len(folder.images) - len(folder.sources), "image")
+        notes.append(f"by the sources in the manifest; {own} without one counted by themselves")
+        notes += _copies_on_both_sides(split, report)
     elif groups is None:
         split = stratified_split(folder, test, seed)
         notes += _leaks(folder, split, report)
@@ -189,15 +205,7 @@ def _leaks(folder: ImageFolder, split: Split, report: CheckReport) -> list[str]:
     """Warn of what a split at random puts on both sides."""
     from qlvit_edge.data.names import hint
 
-    notes: list[str] = []
-    side = dict.fromkeys(split.train, "train") | dict.fromkeys(split.test, "test")
-    both = sum(len({side[name] for name in group.names}) > 1 for group in report.copies)
-    if both:
-        notes.append(
-            f"warning: {counted(both, 'group')} of exact copies "
-            f"{'is' if both == 1 else 'are'} on both sides; remove the copies, "
-            "`qlvit-edge data check` lists them"
-        )
+    notes = _copies_on_both_sides(split, report)
     found = hint(folder)
     if found is not None:
         notes.append(
@@ -205,6 +213,20 @@ def _leaks(folder: ImageFolder, split: Split, report: CheckReport) -> list[str]:
             f"({found.example[0]} and {found.example[1]}; {found.groups} in all); a split at "
             "random puts them on both sides and flatters the network. Keep each on one side: "
             f"--groups-from-name '{found.expression}'"
+        )
+    return notes
+
+
+def _copies_on_both_sides(split: Split, report: CheckReport) -> list[str]:
+    notes: list[str] = []
+    side = dict.fromkeys(split.train, "train") | dict.fromkeys(split.test, "test")
+    sides = [{side[name] for name in group.names if name in side} for group in report.copies]
+    both = sum(len(found) > 1 for found in sides)
+    if both:
+        notes.append(
+            f"warning: {counted(both, 'group')} of exact copies "
+            f"{'is' if both == 1 else 'are'} on both sides; remove the copies, "
+            "`qlvit-edge data check` lists them"
         )
     return notes
 
@@ -236,6 +258,7 @@ def _print_report(report: CheckReport, console: Console) -> None:
     damaged = [f"{name}: {finding}" for name, finding in report.damaged.items()]
     for level, one, many, lines in (
         ("error", "file does not decode", "files do not decode", damaged),
+        *_changed(report),
         ("error", "image has two labels", "images have two labels", _lines(report.conflicts)),
         ("warning", _COPY, _COPIES, _lines(report.copies)),
     ):
@@ -257,6 +280,14 @@ def _print_report(report: CheckReport, console: Console) -> None:
     for note in report.passed_over:
         console.print(f"warning: {note}", markup=False)
     console.print("usable" if report.usable else "not usable as it is: see the errors")
+
+
+def _changed(report: CheckReport) -> list[tuple[str, str, str, list[str]]]:
+    """Only a manifest knows what its files were."""
+    if not report.changed:
+        return []
+    since = "changed since the manifest was made"
+    return [("error", f"file {since}", f"files {since}", report.changed)]
 
 
 def _short(kind: str) -> str:

@@ -18,7 +18,7 @@ NO_GUARD = (
 
 def say_if_unguarded(classifier: Classifier) -> None:
     """Say on stderr that a file has no guard."""
-    if not classifier.guarded:
+    if not classifier.judges:
         click.echo(NO_GUARD, err=True)
 
 

@@ -19,6 +19,7 @@ from qlvit_edge.cli.console import (
     shell_word,
     table_console,
 )
+from qlvit_edge.cli.guard_text import say_if_unguarded
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def show_start(classifier: Classifier) -> None:
         f"{unknown if metadata.unknown_cells else ''}.",
         err=True,
     )
+    say_if_unguarded(classifier)
     if classifier.xnnpack_missing:
         click.echo(
             "warning: XNNPACK runs no part of this model, expect it to be slow; where it should, "
@@ -140,14 +142,17 @@ class LiveView:
         for label in session.counts:
             # A class may be called `[mono]`: a name is a name, not markup.
             table.add_column(Text(label.lower()))
-        table.add_column("uncertain")
+        rejected = {name: n for name, n in session.verdicts.items() if name != "accepted"}
+        shown = rejected if session.classifier.judges else {"uncertain": rejected["uncertain"]}
+        for name in shown:
+            table.add_column(name)
         seconds = session.times.total()
         table.add_row(
             str(session.frames),
             f"{session.frames / seconds:.1f}" if seconds else "",
             str(session.counts.total()),
             *map(str, session.counts.values()),
-            str(session.verdicts["uncertain"]),
+            *map(str, shown.values()),
         )
         return table
 
@@ -165,19 +170,41 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         share = f"{count / summary.cells:.1%}" if summary.cells else ""
         table.add_row(label, count, share)
     table.add_section()
-    table.add_row("all", str(summary.cells), f"{summary.verdicts['uncertain']} uncertain")
+    table.add_row("all", str(summary.cells), not_accepted(summary))
     table_console().print(table)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
-        f"{lost_in_words(summary)}"
+        f"{lost_in_words(summary)}{unfit_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
         f"arithmetic: {summary.arithmetic}\n"
         f"results: {summary.results}, run {summary.run_id}"
     )
+    if summary.statement is not None:
+        click.echo(f"images: {summary.statement}")
+    if summary.warning is not None:
+        click.echo(f"warning: {summary.warning}", err=True)
     query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
+
+
+def not_accepted(summary: Summary) -> str:
+    """Return how many cells are not accepted, by verdict; of uncertain ones also that none is."""
+    others = {name: n for name, n in summary.verdicts.items() if name != "accepted"}
+    said = {name: n for name, n in others.items() if n or name == "uncertain"}
+    return ", ".join(f"{count} {name}" for name, count in said.items())
+
+
+def unfit_in_words(summary: Summary) -> str:
+    """Return lines on cells and frames that are not fit to be judged, "" without any."""
+    lines = [
+        f"{counted(sum(found.values()), noun)} not fit to be judged: "
+        + ", ".join(f"{count} {reason}" for reason, count in sorted(found.items()))
+        for noun, found in (("cell", summary.abstained), ("frame", summary.unfit_frames))
+        if found
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def lost_in_words(summary: Summary) -> str:

@@ -82,9 +82,8 @@ def accept_at_option(function: F) -> F:
     option = click.option(
         "--accept-at",
         type=Number(min=0.0, max=1.0),
-        default=0.8,
-        show_default=True,
-        help="Probability from which a label is accepted.",
+        help="Smallest probability of an accepted answer, after temperature where the file has a "
+        "guard, whose other limits stay  [default: the guard's; 0.8 without one]",
     )
     return option(function)
 

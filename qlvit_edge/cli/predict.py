@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import (
     Number,
@@ -24,6 +25,7 @@ from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.inference.interpreter import Runtime
     from qlvit_edge.microscope.prediction import Prediction
 
@@ -80,7 +82,7 @@ def command(
     out: Path | None,
     find_cells: bool,
     cell_size: float | None,
-    accept_at: float,
+    accept_at: float | None,
     top: int,
     kernels: str,
     runtime: str,
@@ -115,7 +117,7 @@ def command(
     show_start(classifier)
     top = min(top, len(classifier.labels))
     answers = predictions(classifier, files, find_cells=find_cells, cell_size=cell_size)
-    tally = _Tally()
+    tally = _Tally(classifier)
     listing = _Listing(form, out, top, find_cells, max(len(str(path)) for path in files))
     with _progress(len(files), shown=out is not None) as advance:
         for answer in answers:
@@ -154,7 +156,11 @@ def _form(as_csv: bool, as_json: bool, out: Path | None) -> Form:
 class _Tally:
     """Counts for the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, classifier: Classifier) -> None:
+        from qlvit_edge.guard.statement import RunStatement
+
+        guard = classifier.metadata.guard
+        self.statement = None if guard is None else RunStatement(guard)
         self.verdicts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.damaged = 0
@@ -162,6 +168,9 @@ class _Tally:
 
     def add(self, answer: Prediction) -> None:
         self.verdicts.update(cell.classification.verdict for cell in answer.cells)
+        if self.statement is not None:
+            for cell in answer.cells:
+                self.statement.add(cell.classification.judgement)
         self.kinds.update(answer.kinds)
         self.damaged += answer.error is not None
         self.without_cell += answer.error is None and not answer.cells
@@ -221,7 +230,9 @@ def _lines(answer: Prediction, top: int, width: int) -> Iterator[str]:
         found = cell.classification
         place = f"  cell {number:<3}" if cell.box is not None else ""
         longest = max(map(len, found.probabilities))
-        verdict = "accepted" if found.verdict == "accepted" else "not sure"
+        verdict: str = "not sure" if found.verdict == "uncertain" else found.verdict
+        if verdict not in ("accepted", "not sure"):
+            verdict += f": {found.reason}"
         others = ", ".join(
             f"{plain(label)} {chance:.1%}" for label, chance in ranked(found, top)[1:]
         )
@@ -259,11 +270,18 @@ def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bo
             f"{tally.verdicts['accepted']} accepted",
             f"{tally.verdicts['uncertain']} not sure",
         ]
+        parts += [
+            f"{tally.verdicts[verdict]} {verdict}"
+            for verdict in VERDICTS[2:]
+            if tally.verdicts[verdict]
+        ]
         parts += [f"{tally.without_cell} without a cell"] if tally.without_cell else []
         parts += [f"{tally.damaged} not read"] if tally.damaged else []
         click.echo(f"{counted(files, 'image')}: {', '.join(parts)}")
         if out is not None:
             click.echo(f"list: {out}")
+    if tally.statement is not None and (warning := tally.statement.finding().warning):
+        click.echo(f"warning: {warning}", err=True)
     next_step(
         f"qlvit-edge validate {shell_word(model)} --data FOLDER --out report/",
         "how often such answers are right",

@@ -85,7 +85,7 @@ def command(
     save: Path | None,
     cell_size: float | None,
     find: str,
-    accept_at: float,
+    accept_at: float | None,
     threads: int,
     delegate: str | None,
     kernels: str,

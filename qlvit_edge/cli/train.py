@@ -50,7 +50,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     "--data",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder of images, one folder per class.",
+    help="Folder of images, one folder per class, or a manifest that `data merge` wrote.",
 )
 @click.option(
     "--split",

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
-from qlvit_edge.cli.options import Number, allowance_options, runtime_options, white_level_option
+from qlvit_edge.cli.options import (
+    Number,
+    accept_at_option,
+    allowance_options,
+    runtime_options,
+    white_level_option,
+)
 from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
-    from qlvit_edge.evaluation.validation import Answers, View
+    from qlvit_edge.evaluation.answers import Answers, View
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.interpreter import Runtime
@@ -56,6 +62,26 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Allow folders of classes that the model does not know: count how many it accepts.",
 )
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="CSV (class,file,source,confident): draw the intervals over sources, not over images.",
+)
+@click.option(
+    "--groups-from-name",
+    "expression",
+    metavar="REGEX",
+    help="Read the source from the file name: what the expression's groups match.",
+)
+@click.option(
+    "--unknown",
+    "strangers",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Images, or folders of images, of cells that the model does not know: how many are "
+    "accepted, by folder, and how well they are told from known ones.",
+)
 @runtime_options
 @allowance_options
 @white_level_option
@@ -69,13 +95,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Measure only what is judged, instead of both whole images and crops.",
 )
-@click.option(
-    "--accept-at",
-    type=Number(min=0.0, max=1.0),
-    default=0.8,
-    show_default=True,
-    help="Probability from which an answer is accepted.",
-)
+@accept_at_option
 @click.option(
     "--min-accuracy",
     type=Number(0, 100),
@@ -97,11 +117,14 @@ def command(
     pairs: tuple[str, ...],
     class_map: Path | None,
     unknown_classes: bool,
+    groups: Path | None,
+    expression: str | None,
+    strangers: Path | None,
     kernels: str,
     runtime: str,
     find_cells: bool,
     one_view: bool,
-    accept_at: float,
+    accept_at: float | None,
     min_accuracy: float | None,
     max_latency: float | None,
     as_json: bool,
@@ -135,6 +158,8 @@ def command(
 
     if data is None and not is_bundled(model):
         raise DataError(model, "no images to measure it on", "give a folder with --data")
+    if groups is not None and expression is not None:
+        raise click.UsageError("give --groups or --groups-from-name, not both")
     said = {} if class_map is None else class_match.read_class_map(class_map)
     opened = open_model(resolve_model(model))
     images = image_set.gather(
@@ -143,6 +168,9 @@ def command(
         split_file,
         class_map={**said, **class_match.parse_pairs(pairs)},
         allow_unknown=unknown_classes,
+        groups=groups,
+        groups_from_name=expression,
+        strangers=strangers,
     )
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:
@@ -209,7 +237,7 @@ def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json
 
 def _views(find_cells: bool, one_view: bool) -> list[View]:
     """What is judged, and what is shown besides."""
-    from qlvit_edge.evaluation.validation import View
+    from qlvit_edge.evaluation.answers import View
 
     views = [View.CROPS, View.WHOLE] if find_cells else [View.WHOLE, View.CROPS]
     return views[:1] if one_view else views

@@ -72,6 +72,7 @@ class CheckReport(BaseModel):
         root: the folder.
         classes: in label order.
         damaged: name → what is wrong with a file that does not decode.
+        changed: names of files that are not those the manifest was made of.
         copies: files with the same pixels, in groups.
         ignored: names that are no images (hidden ones are not listed).
         passed_over: what was passed over, by kind, with the remedy.
@@ -81,6 +82,7 @@ class CheckReport(BaseModel):
     root: str
     classes: list[ClassSummary]
     damaged: dict[str, str]
+    changed: list[str] = []
     copies: list[Copies]
     ignored: list[str]
     passed_over: list[str] = []
@@ -106,6 +108,9 @@ class CheckReport(BaseModel):
         if self.damaged:
             named = _first(f"{name}: {finding}" for name, finding in self.damaged.items())
             findings.append(f"{counted(len(self.damaged), 'image')} cannot be read ({named})")
+        if self.changed:
+            many = counted(len(self.changed), "image")
+            findings.append(f"{many} changed since the manifest ({_first(self.changed)})")
         if self.conflicts:
             named = _first(" = ".join(group.names) for group in self.conflicts)
             findings.append(f"{counted(len(self.conflicts), 'image')} in two classes ({named})")
@@ -118,8 +123,8 @@ class CheckReport(BaseModel):
 
     @property
     def usable(self) -> bool:
-        """Whether every file decodes and no image has two labels."""
-        return not self.damaged and not self.conflicts
+        """Whether every file decodes, is the one it was, and no image has two labels."""
+        return not self.damaged and not self.changed and not self.conflicts
 
 
 def check_folder(
@@ -145,6 +150,7 @@ def check_folder(
     sizes: defaultdict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
     kinds: defaultdict[int, Counter[str]] = defaultdict(Counter)
     same_pixels: defaultdict[bytes, list[LabelledImage]] = defaultdict(list)
+    changed: list[str] = []
     file_hashes: dict[str, bytes] = {}
     for image in folder.images:
         try:
@@ -152,7 +158,10 @@ def check_folder(
         except DataError as error:
             damaged[image.relative] = said_of(error, image.path)
         else:
-            file_hashes[image.relative] = hashlib.sha256(content).digest()
+            own = hashlib.sha256(content)
+            file_hashes[image.relative] = own.digest()
+            if image.sha256 and image.sha256 != own.hexdigest():
+                changed.append(image.relative)
             same_pixels[_pixel_hash(pixels)].append(image)
             sizes[image.label][pixels.shape[1], pixels.shape[0]] += 1
             kinds[image.label].update(found)
@@ -170,6 +179,7 @@ def check_folder(
         root=str(folder.root),
         classes=classes,
         damaged=damaged,
+        changed=changed,
         copies=copies,
         ignored=list(folder.ignored),
         passed_over=notes_on(folder.passed_over),

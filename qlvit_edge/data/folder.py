@@ -1,4 +1,4 @@
-"""A tree with one folder per class, read as a list of labelled images.
+"""A tree with one folder per class, or a manifest, read as a list of labelled images.
 
 Only names are looked at here; whether the files decode is for `qlvit_edge.data.checks`.
 Names are compared in Unicode's composed form (NFC), so that a split made where a system
@@ -7,9 +7,12 @@ stores é as two characters fits a folder where it is one. Links are followed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+from qlvit_edge.data.labelled import ImageFolder, LabelledImage
+from qlvit_edge.data.manifest import images_in_manifest, paths_in_manifest
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import (
     HIDDEN_FOLDER,
@@ -23,85 +26,37 @@ from qlvit_edge.imagefolder import (
 )
 from qlvit_edge.text import plain
 
+__all__ = ["ImageFolder", "LabelledImage", "class_folders", "files_of", "images_of", "scan"]
+
 _LAYOUT = "give a folder that holds one folder of images per class"
 
 
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image of a data set.
-
-    Attributes:
-        path: where the file is.
-        relative: ``"CLASS/file"``, the name splits and reports use, composed (NFC).
-        label: index into the folder's classes.
-        domain: the microscope (stain, camera, laboratory) it is from; "" where nobody said.
-        source: the photograph, slide or patient it is from; "" where nobody said.
-    """
-
-    path: Path
-    relative: str
-    label: int
-    domain: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """A data set on disk.
-
-    Attributes:
-        root: the folder that was scanned.
-        classes: folder names, composed, in the order of their code points.
-        images: in the order of class and file name.
-        passed_over: what below ``root`` is no image of a class, and why; what systems leave
-            behind (`.DS_Store`) is not listed.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    images: tuple[LabelledImage, ...]
-    passed_over: tuple[PassedOver, ...] = ()
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Names of what is passed over, without hidden files and folders."""
-        return tuple(
-            entry.name
-            for entry in self.passed_over
-            if not entry.name.split("/")[-1].startswith(".")
-        )
-
-
 def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageFolder:
-    """List the classes and images below ``root``.
+    """List the classes and images below a folder, or those that a manifest names.
 
     Args:
-        root: the folder of class folders.
+        root: the folder of class folders, or a manifest that `qlvit-edge data merge` wrote.
         least_classes: 1 or 2; a network learns from two classes, one can be measured.
         least_images: 1 or 2 of each class.
 
     Raises:
         DataError: the folder is missing, unreadable or empty, holds too few classes, a class
             has too few images, a name is not UTF-8, or two names are one in Unicode's
-            composed form.
+            composed form; or the manifest does not fit the files it names.
     """
     if not root.exists():
         raise DataError(root, "no such folder", _LAYOUT)
+    if root.is_file():
+        return _few(images_in_manifest(root), least_classes, least_images)
     if not root.is_dir():
         raise DataError(root, "not a folder", _LAYOUT)
     passed_over: list[PassedOver] = []
-    folders: list[Path] = []
-    for entry in _entries(root):
-        kind = kind_of(entry)
-        if entry.is_dir() and kind is None:
-            folders.append(entry)
-        elif not is_clutter(entry) or kind is HIDDEN_FOLDER:
-            passed_over.append(PassedOver(nfc(entry.name), kind or LOOSE))
+    folders = class_folders(root, passed_over)
     if not folders:
         raise DataError(root, "holds no class folders", _remedy(passed_over, _LAYOUT))
     images: list[LabelledImage] = []
     for label, folder in enumerate(folders):
-        found = _images_of(folder, label, passed_over)
+        found = images_of(folder, label, passed_over)
         if len(found) < least_images:
             remedy = f"give each class at least {'two' if least_images == 2 else 'one'}"
             raise _too_few(root, folders, folder, len(found), passed_over, remedy)
@@ -113,7 +68,46 @@ def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageF
     return ImageFolder(root, classes, tuple(images), tuple(passed_over))
 
 
-def _images_of(folder: Path, label: int, passed_over: list[PassedOver]) -> list[LabelledImage]:
+def files_of(root: Path, names: Iterable[str]) -> list[Path]:
+    """Return the files of the given names that are there, in a folder or a manifest.
+
+    Raises:
+        DataError: ``root`` is a file and no manifest.
+    """
+    if root.is_file():
+        wanted = set(names)
+        found = [path for name, path in paths_in_manifest(root) if name in wanted]
+    else:
+        found = [root / name for name in names]
+    return [path for path in found if path.is_file()]
+
+
+def class_folders(root: Path, passed_over: list[PassedOver]) -> list[Path]:
+    """Return the folders in ``root``, and add what else lies there to ``passed_over``."""
+    folders: list[Path] = []
+    for entry in _entries(root):
+        kind = kind_of(entry)
+        if entry.is_dir() and kind is None:
+            folders.append(entry)
+        elif not is_clutter(entry) or kind is HIDDEN_FOLDER:
+            passed_over.append(PassedOver(nfc(entry.name), kind or LOOSE))
+    return folders
+
+
+def _few(folder: ImageFolder, least_classes: int, least_images: int) -> ImageFolder:
+    """Return what a manifest names if that is enough."""
+    counts = Counter(image.label for image in folder.images)
+    for label, name in enumerate(folder.classes):
+        if counts[label] < least_images:
+            finding = f"class {plain(name)!r} has one image only"
+            raise DataError(folder.root, finding, "give each class at least two")
+    if len(folder.classes) < least_classes:
+        finding = f"holds one class only ({plain(folder.classes[0])!r})"
+        raise DataError(folder.root, finding, "merge folders of two or more classes")
+    return folder
+
+
+def images_of(folder: Path, label: int, passed_over: list[PassedOver]) -> list[LabelledImage]:
     """Return a class's images, and add what else lies there to ``passed_over``."""
     if not folder.name.strip() or not folder.name.isprintable():
         raise DataError(ascii(str(folder)), "is no name for a class", "give it a printable name")

@@ -80,21 +80,33 @@ def cache_images(
     """
 
     def prepare(entry: LabelledImage) -> CachedImage:
-        image = _at_most(decode_noting(entry.path, kinds), (_KEEP * size[0], _KEEP * size[1]))
-        whole = resize(image, (round(_WHOLE * size[0]), round(_WHOLE * size[1])))
-        found = main_cell(image)
-        cell = None
-        if found is not None:
-            cell = (
-                found.x + found.width / 2,
-                found.y + found.height / 2,
-                float(max(found.width, found.height)),
-            )
+        found = cached(decode_noting(entry.path, kinds), size, entry)
         advance()
-        return CachedImage(image, whole, cell, entry.label, entry.domain, entry.source)
+        return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(prepare, images))
+
+
+def cached(image: Image, size: tuple[int, int], entry: LabelledImage) -> CachedImage:
+    """Return a decoded image as training keeps it: not too large, its cell found.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: (height, width) of the network's input.
+        entry: whose class, microscope and source it has.
+    """
+    image = _at_most(image, (_KEEP * size[0], _KEEP * size[1]))
+    whole = resize(image, (round(_WHOLE * size[0]), round(_WHOLE * size[1])))
+    found = main_cell(image)
+    cell = None
+    if found is not None:
+        cell = (
+            found.x + found.width / 2,
+            found.y + found.height / 2,
+            float(max(found.width, found.height)),
+        )
+    return CachedImage(image, whole, cell, entry.label, entry.domain, entry.source)
 
 
 def check_images(

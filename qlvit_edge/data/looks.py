@@ -30,6 +30,7 @@ TIGHT: Final = (1.0, 1.4)
 
 SHARES: Final[Mapping[AugmentPart, float]] = MappingProxyType(
     {
+        "look": 0.7,  # any of what follows the geometry; the rest keep the look of their microscope
         "crop": 1.0,  # crops of any side in SIDES, not only in CROP_SIDES
         "border": 0.1,  # neighbours cut off: the border repeated beyond a tight crop
         "aspect": 0.2,  # stretched, as a box around the cell squashed to a square is
@@ -101,7 +102,9 @@ class Looks:
             vary_look: vary colour, focus and stain too, not only where and how it lies.
         """
         placed = self._placed(self.images[index], size, rng)
-        return self._varied(placed, self._own[index], rng) if vary_look else placed
+        if not (vary_look and self._happens("look", rng)):
+            return placed
+        return self._varied(placed, self._own[index], rng)
 
     def _happens(self, part: AugmentPart, rng: np.random.Generator) -> bool:
         return rng.random() < self.shares[part]

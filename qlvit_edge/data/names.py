@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from qlvit_edge.data.folder import ImageFolder
+from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.errors import DataError
 from qlvit_edge.text import plain
 
@@ -69,7 +69,7 @@ def groups_from_names(folder: ImageFolder, expression: str) -> dict[str, str]:
         )
     found = _read(folder, pattern)
     if not found:
-        first = folder.images[0].relative.partition("/")[2]
+        first = _file_name(folder.images[0])
         raise DataError(subject, f"it matches no name, such as {plain(first)!r}", "correct it")
     return found
 
@@ -87,10 +87,15 @@ def hint(folder: ImageFolder) -> NameHint | None:
     return None
 
 
+def _file_name(image: LabelledImage) -> str:
+    """Return what the file is called, composed; a manifest names its folders too."""
+    return image.relative.rpartition("/")[2]
+
+
 def _read(folder: ImageFolder, pattern: re.Pattern[str]) -> dict[str, str]:
     sources: dict[str, str] = {}
     for image in folder.images:
-        match = pattern.search(image.relative.partition("/")[2])
+        match = pattern.search(_file_name(image))
         source = "|".join(part or "" for part in match.groups()) if match else ""
         if source.strip("|"):
             sources[image.relative] = source

@@ -7,12 +7,9 @@ images are drawn in the order of a hash of the two, which no version of Python c
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +19,7 @@ from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.sources import draw_key, draw_sources
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import nfc
-from qlvit_edge.reading import UnreadableFileError, read_json, read_regular
+from qlvit_edge.reading import UnreadableFileError, read_json
 from qlvit_edge.text import counted
 
 MAX_SPLIT_BYTES = 256 * 1024 * 1024
@@ -150,7 +147,7 @@ def require_fit(split: Split, folder: ImageFolder) -> None:
 
 
 def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
-    """Draw the share ``test`` of each class at random: the paper's split.
+    """Draw the share ``test`` of each class (of each microscope) at random: the paper's split.
 
     Copies of one photograph land on both sides; see `grouped_split`.
 
@@ -161,8 +158,7 @@ def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
         seed: any integer; the same seed and names give the same split.
     """
     sides: dict[bool, list[str]] = {True: [], False: []}
-    for label in range(len(folder.classes)):
-        names = [image.relative for image in folder.images if image.label == label]
+    for names in _strata(folder):
         names.sort(key=lambda name: draw_key(seed, name))
         tested = min(max(round(test * len(names)), 1), len(names) - 1)
         sides[True] += names[:tested]
@@ -170,11 +166,35 @@ def stratified_split(folder: ImageFolder, test: float, seed: int) -> Split:
     return _make(folder, test, seed, sides[False], sides[True], {})
 
 
+def _strata(folder: ImageFolder) -> list[list[str]]:
+    """Return the names of each class, by microscope; single ones of a class are taken together."""
+    counts = Counter((image.label, image.domain) for image in folder.images)
+    strata: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+    for image in folder.images:
+        single = counts[image.label, image.domain] == 1
+        strata[image.label, "" if single else image.domain].append(image.relative)
+    return list(strata.values())
+
+
+def source_split(folder: ImageFolder, test: float, seed: int) -> Split:
+    """Split by the sources that a manifest names, as `grouped_split` does.
+
+    An image whose source nobody said is a source of its own.
+
+    Raises:
+        DataError: a class cannot be on both sides.
+    """
+    groups = {image.relative: image.source or image.relative for image in folder.images}
+    return grouped_split(folder, test, seed, groups)
+
+
 def grouped_split(folder: ImageFolder, test: float, seed: int, groups: Mapping[str, str]) -> Split:
     """Draw whole sources until about the share ``test`` of each class is on the test side.
 
-    Sources are taken in random order; each goes to the test side if that brings the
-    classes' shares closer to ``test`` (sum of squared relative differences).
+    Sources that a manifest holds for testing are its test side, and nothing else is drawn of the
+    classes (of that microscope) that they hold. The others are taken in
+    random order; each goes to the test side if that brings the shares of the classes (of each
+    microscope) closer to ``test`` (sum of squared differences).
 
     Args:
         folder: the images.
@@ -185,13 +205,18 @@ def grouped_split(folder: ImageFolder, test: float, seed: int, groups: Mapping[s
     Raises:
         DataError: no image has a source, or a class cannot be on both sides.
     """
-    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    counts: defaultdict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
+    held: set[str] = set()
     for image in folder.images:
         if image.relative in groups:
-            counts[groups[image.relative]][image.label] += 1
+            counts[groups[image.relative]][image.label, image.domain] += 1
+            if image.held:
+                held.add(groups[image.relative])
     if not counts:
         raise DataError(folder.root, "no image has a known source", "check the --groups file")
-    chosen = _choose_sources(folder, counts, test, seed)
+    _require_two_sources(folder, counts)
+    chosen = draw_sources(counts, test, seed, held)
+    _require_both_sides(folder, counts, chosen)
     sides: dict[bool, list[str]] = {True: [], False: []}
     used: dict[str, str] = {}
     for image in folder.images:
@@ -201,27 +226,48 @@ def grouped_split(folder: ImageFolder, test: float, seed: int, groups: Mapping[s
     return _make(folder, test, seed, sides[False], sides[True], used)
 
 
-def _choose_sources(
-    folder: ImageFolder, counts: Mapping[str, Counter[int]], test: float, seed: int
-) -> set[str]:
-    """Return the sources of the test side."""
+def _require_two_sources(
+    folder: ImageFolder, counts: Mapping[str, Counter[tuple[int, str]]]
+) -> None:
+    """Check that every class could be on both sides.
+
+    Raises:
+        DataError: one comes from a single source.
+    """
+    owners = Counter(label for own in counts.values() for label in {label for label, _ in own})
     for label, name in enumerate(folder.classes):
-        owners = [source for source, count in counts.items() if count[label]]
-        if len(owners) < 2:
+        if owners[label] < 2:
             raise DataError(
-                folder.root / name,
-                f"class {name!r} comes from {counted(len(owners), 'known source')}",
+                folder.root if folder.root.is_file() else folder.root / name,
+                f"class {name!r} comes from {counted(owners[label], 'known source')}",
                 "a source-disjoint split needs two or more of each class",
             )
-    chosen = draw_sources(counts, test, seed)
+
+
+def _require_both_sides(
+    folder: ImageFolder, counts: Mapping[str, Counter[tuple[int, str]]], chosen: set[str]
+) -> None:
+    """Check that every class is on both sides.
+
+    Raises:
+        DataError: one is not.
+    """
+    sides: dict[bool, set[int]] = {True: set(), False: set()}
+    for source, own in counts.items():
+        sides[source in chosen] |= {label for label, _ in own}
     for label, name in enumerate(folder.classes):
-        if not any(counts[source][label] for source in chosen):
+        if label not in sides[True]:
             raise DataError(
                 folder.root,
                 f"class {name!r} shares all its sources with other classes",
                 "a source-disjoint split with every class on both sides was not found",
             )
-    return chosen
+        if label not in sides[False]:
+            raise DataError(
+                folder.root,
+                f"every source of class {name!r} is held for testing",
+                "shorten test-sources, and merge again",
+            )
 
 
 def _make(
@@ -245,66 +291,3 @@ def _make(
         groups=groups,
         fingerprint=fingerprint(train, test, left_out),
     )
-
-
-@dataclass(frozen=True)
-class SourceMap:
-    """Which photograph each image was made from.
-
-    Attributes:
-        sources: name (``"CLASS/file"``) → source, where it is known for sure.
-        weak: names whose row says it is not.
-    """
-
-    sources: dict[str, str]
-    weak: frozenset[str]
-
-
-def read_source_map(path: Path) -> SourceMap:
-    """Read a CSV with the columns class, file, source and, if it likes, confident (0 or 1).
-
-    Raises:
-        DataError: unreadable, a column is missing, or a row is malformed or contradicts an
-            earlier one; the message names the line.
-    """
-    sources: dict[str, str] = {}
-    weak: set[str] = set()
-    try:
-        text = read_regular(path, MAX_SPLIT_BYTES).decode("utf-8-sig")
-        with io.StringIO(text, newline="") as file:
-            rows = csv.DictReader(file, strict=True)
-            missing = {"class", "file", "source"} - set(rows.fieldnames or ())
-            if missing:
-                finding = f"line 1 lacks the column {', '.join(sorted(missing))}"
-                raise DataError(path, finding, "name the columns class,file,source,confident")
-            for row in rows:
-                name, source, confident = _read_row(path, rows.line_num, row)
-                if name in sources or name in weak:
-                    raise DataError(
-                        path, f"line {rows.line_num} names {name!r} again", "keep one row per image"
-                    )
-                if confident:
-                    sources[name] = source
-                else:
-                    weak.add(name)
-    except FileNotFoundError as error:
-        raise DataError(path, "cannot be read (no such file)", "name a CSV file") from error
-    except UnreadableFileError as error:
-        raise DataError(path, str(error), "name a CSV file") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(path, f"not a CSV file in UTF-8 ({error})", "check the file") from error
-    return SourceMap(sources, frozenset(weak))
-
-
-def _read_row(path: Path, line: int, row: Mapping[str | None, str | None]) -> tuple[str, str, bool]:
-    """Return name, source and whether it is sure."""
-    if None in row or None in row.values():
-        raise DataError(path, f"line {line} has too many or too few fields", "correct the line")
-    confident = row.get("confident", "1")
-    if confident not in ("0", "1"):
-        raise DataError(path, f"line {line}: confident is {confident!r}", "write 0 or 1")
-    if not row["class"] or not row["file"] or (confident == "1" and not row["source"]):
-        raise DataError(
-            path, f"line {line} lacks a class, file or source", "fill it in, or set confident to 0"
-        )
-    return nfc(f"{row['class']}/{row['file']}"), row["source"] or "", confident == "1"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.evaluation.guarding import RiskPoint
 from qlvit_edge.evaluation.svg import (
     DASHES,
     INK,
@@ -210,6 +211,29 @@ def reliability(bins: Sequence[metrics.ReliabilityBin], error: float | None) -> 
     drawing.text(
         214, 449, "probability of the answer; bars: number of answers", colour=SOFT, anchor="middle"
     )
+    return drawing.render()
+
+
+def risk_coverage(points: Sequence[RiskPoint], accepted: float) -> str:
+    """Draw which share of the most trusted answers is wrong, over how many these are.
+
+    Args:
+        points: from `guarding.risk_coverage`.
+        accepted: share of the answers that is accepted, 0 to 1.
+    """
+    most = max((point.risk for point in points), default=0.0)
+    top = next((level for level in (0.05, 0.1, 0.2, 0.5) if most <= level), 1.0)
+    drawing = Drawing(
+        392, 400, "Risk by coverage: share of wrong answers among the most trusted ones."
+    )
+    drawing.text(0, 16, "Risk by coverage", size=14, bold=True)
+    drawing.text(370, 16, f"accepted: {accepted:.1%}", size=11, colour=SOFT, anchor="end")
+    axes = Axes(drawing, (58, 34, 370, 346), (0, 1), (0, top))
+    axes.grid(_FIFTHS, [top * share for share in _FIFTHS], percent=True)
+    axes.names("coverage: share of all answers", "risk: wrong ones among them")
+    drawing.line((axes.x(accepted), axes.y(0)), (axes.x(accepted), axes.y(top)), SOFT, dash="4 4")
+    places = [(axes.x(point.coverage), axes.y(point.risk)) for point in points]
+    drawing.path(places, COLOURS[0], width=2)
     return drawing.render()
 
 

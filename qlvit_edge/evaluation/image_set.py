@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qlvit_edge import bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.names import groups_from_names
+from qlvit_edge.data.source_map import read_source_map
 from qlvit_edge.data.split import Split, load_split, require_fit, select
 from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation.class_match import ClassMap, ClassMatch, match_classes
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.evaluation.seen_images import SeenImages, seen_images
+from qlvit_edge.imagefolder import kind_of, nfc
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class ImageSet:
             that is not known.
         bundled: whether they are the few crops that the package brings along.
         seen: tells which of them are training images.
+        given: relative name → source, as the user said; empty where nothing was said.
     """
 
     folder: ImageFolder
@@ -51,11 +56,15 @@ class ImageSet:
     split_of_training: bool | None
     bundled: bool
     seen: SeenImages
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def groups(self) -> dict[str, str]:
-        """Relative name → source, where the split knows it."""
-        return {} if self.split is None else self.split.groups
+    def groups(self) -> Mapping[str, str]:
+        """Relative name → source: as it was given, or as the split or the manifest has it."""
+        if self.given:
+            return self.given
+        own = {} if self.split is None else self.split.groups
+        return own or self.folder.sources
 
 
 def gather(
@@ -65,6 +74,9 @@ def gather(
     *,
     class_map: ClassMap,
     allow_unknown: bool,
+    groups: Path | None = None,
+    groups_from_name: str | None = None,
+    strangers: Path | None = None,
 ) -> ImageSet:
     """Choose the images and match their folders with the model's classes.
 
@@ -74,6 +86,9 @@ def gather(
         split_file: measure its test side only.
         class_map: what the user says about folders.
         allow_unknown: folders that stand for no class of the model are unknown classes.
+        groups: CSV of sources (class,file,source,confident) to draw intervals over.
+        groups_from_name: regular expression that finds the source in a file's name.
+        strangers: folder of images, or of folders of images, that the model does not know.
 
     Raises:
         DataError: the folder or the split cannot be used, or a folder's class is not known.
@@ -95,7 +110,8 @@ def gather(
         split = load_split(split_file)
         require_fit(split, folder)
         images = select(folder, split.test)
-    known, unknown = [], []
+    known: list[LabelledImage] = []
+    unknown = [UnknownImage(image, image.relative.partition("/")[0]) for image in folder.unknown]
     for image in images:
         label = match.of_folder[image.label]
         if label is None:
@@ -108,6 +124,8 @@ def gather(
             "names no image of a class that the model knows",
             "give images of its classes",
         )
+    if strangers is not None:
+        unknown += list_strangers(strangers)
     present = {image.label for image in known}
     missing = tuple(label for i, label in enumerate(match.labels) if i not in present)
     return ImageSet(
@@ -123,7 +141,43 @@ def gather(
             [model.path, *([] if split_file is None else [split_file])],
             None if split is None else select(folder, split.train),
         ),
+        given=_given_sources(folder, groups, groups_from_name),
     )
+
+
+def _given_sources(
+    folder: ImageFolder, groups: Path | None, expression: str | None
+) -> Mapping[str, str]:
+    """Return name → source as the user says it; an image without one stands for itself."""
+    if groups is None:
+        return {} if expression is None else groups_from_names(folder, expression)
+    sources = read_source_map(groups).sources
+    if not any(image.relative in sources for image in folder.images):
+        finding = f"names no image of {folder.root}"
+        raise DataError(groups, finding, "write class and file as the folder has them")
+    return sources
+
+
+def list_strangers(root: Path) -> list[UnknownImage]:
+    """Return the images in a folder, or in its folders, as unknown ones.
+
+    Raises:
+        DataError: it is not there, or holds no images.
+    """
+    if root.is_dir() and (loose := _loose_images(root)):
+        return [
+            UnknownImage(LabelledImage(path, nfc(f"{root.name}/{path.name}"), 0), nfc(root.name))
+            for path in loose
+        ]
+    folder = scan(root, least_classes=1, least_images=1)
+    if folder.unknown:  # a manifest's kinds that are none of the classes
+        return [UnknownImage(image, image.relative.partition("/")[0]) for image in folder.unknown]
+    return [UnknownImage(image, folder.classes[image.label]) for image in folder.images]
+
+
+def _loose_images(root: Path) -> list[Path]:
+    entries = sorted(root.iterdir())
+    return [path for path in entries if path.is_file() and kind_of(path) is None]
 
 
 def _same_split(model: Model, split: Split | None) -> bool | None:

@@ -131,6 +131,40 @@ def roc_curve(
     return false, true
 
 
+def risk_coverage(
+    right: ArrayLike, confidence: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what share of the answers given is wrong, for every share of cells answered.
+
+    Cells are answered from the most confident on; equally confident ones all at once. The area
+    under the curve is `risk_area`. (El-Yaniv and Wiener, "On the foundations of noise-free
+    selective classification", JMLR 2010.)
+
+    Args:
+        right: (N,) whether each answer is right; N at least 1.
+        confidence: (N,) how sure each is.
+
+    Returns:
+        Coverage (M,), rising to 1, and risk (M,), both shares; M distinct confidences.
+    """
+    own = np.asarray(right, bool)
+    values = np.asarray(confidence, np.float64)
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
+    answered = ends + 1
+    return answered / len(own), np.cumsum(~own[order])[ends] / answered
+
+
+def risk_area(coverage: NDArray[np.float64], risk: NDArray[np.float64]) -> float:
+    """Return the mean risk over all coverages: the area under a risk-coverage curve."""
+    return float(np.sum(risk * np.diff(coverage, prepend=0.0)))
+
+
+def risk_at(coverage: NDArray[np.float64], risk: NDArray[np.float64], wanted: float) -> float:
+    """Return the risk where at least a share ``wanted`` of the cells is answered."""
+    return float(risk[np.searchsorted(coverage, wanted - 1e-9)])
+
+
 @dataclass(frozen=True)
 class ReliabilityBin:
     """The answers whose probability lies in one interval.
@@ -183,17 +217,20 @@ def bootstrap_interval(
     groups: Sequence[Any],
     figure: Callable[[NDArray[np.int64]], float],
     *,
+    domains: Sequence[str] | None = None,
     rounds: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Return a percentile interval of a figure when whole groups are drawn again.
 
-    Copies of one photograph stand or fall together, so groups are drawn, not images.
+    Copies of one photograph stand or fall together, so groups are drawn, not images. Each
+    microscope's groups are drawn for themselves: which microscopes there are is no chance.
 
     Args:
         groups: the group (source) of each of the N images.
         figure: takes image numbers (with repetitions) and gives the figure.
+        domains: the microscope of each image; a group with several counts to its first one.
         rounds: number of draws.
         confidence: share of the draws inside the interval.
         seed: of the draws.
@@ -203,17 +240,22 @@ def bootstrap_interval(
     """
     if not len(groups):
         raise ValueError("there is nothing to draw from")
-    names = sorted({str(group) for group in groups})
-    positions = {name: number for number, name in enumerate(names)}
-    members: list[list[int]] = [[] for _ in names]
+    members: dict[str, list[int]] = {}
     for index, group in enumerate(groups):
-        members[positions[str(group)]].append(index)
-    arrays = [np.array(member, np.int64) for member in members]
+        members.setdefault(str(group), []).append(index)
+    strata: dict[str, list[NDArray[np.int64]]] = {}
+    for _, member in sorted(members.items()):
+        domain = "" if domains is None else domains[member[0]]
+        strata.setdefault(domain, []).append(np.array(member, np.int64))
     generator = np.random.default_rng(seed)
     figures = []
     for _ in range(rounds):
-        drawn = generator.integers(len(arrays), size=len(arrays))
-        figures.append(figure(np.concatenate([arrays[number] for number in drawn])))
+        drawn = [
+            arrays[number]
+            for arrays in strata.values()
+            for number in generator.integers(len(arrays), size=len(arrays))
+        ]
+        figures.append(figure(np.concatenate(drawn)))
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(figures, [tail, 1 - tail])
     return float(low), float(high)

@@ -249,6 +249,26 @@ def plot_layer_error(names: Sequence[str], values: Sequence[float], path: Path) 
         axis.tick_params(axis="y", length=0)
 
 
+def plot_risk_coverage(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], path: Path
+) -> None:
+    """Draw which share of the answers is wrong over the share of cells that are answered.
+
+    Args:
+        curves: by what they are of, coverage and risk as `metrics.risk_coverage` gives them.
+        path: PNG to write.
+    """
+    with _picture(path, (6.4, 4.0)) as (axis,):
+        for number, (label, (coverage, risk)) in enumerate(curves.items()):
+            style = {"color": COLOURS[number % len(COLOURS)]}
+            style["ls"] = ("-", "--", ":")[number // len(COLOURS) % 3]
+            axis.plot(100 * coverage, 100 * risk, label=label, **style)
+        axis.set(title="Risk and coverage", xlabel="cells answered (%)", ylabel="wrong (%)")
+        axis.set_xlim(0, 100)
+        axis.set_ylim(bottom=0)
+        axis.legend()
+
+
 @contextmanager
 def _picture(path: Path, size: tuple[float, float], columns: int = 1) -> Iterator[tuple[Any, ...]]:
     """Yield the axes of a new figure of `size` inches and write it to `path` afterwards."""

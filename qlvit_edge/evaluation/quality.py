@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,27 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class DomainQuality:
+    """How right the answers are on the images of one microscope.
+
+    Attributes:
+        images: of the model's classes.
+        sources: how many of what the bootstrap draws from.
+        accuracy: share of right answers.
+        accuracy_interval_95: its 95 % interval.
+        macro_recall: mean over the classes that have images of it.
+        macro_recall_interval_95: its 95 % interval.
+    """
+
+    images: int
+    sources: int
+    accuracy: float
+    accuracy_interval_95: tuple[float, float]
+    macro_recall: float
+    macro_recall_interval_95: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Quality:
     """How right the answers are.
 
@@ -80,6 +101,7 @@ class Quality:
         macro: means over the classes.
         classes: by class.
         confusion: true classes against answers.
+        domains: by microscope, where the data name any.
     """
 
     accuracy: float
@@ -88,24 +110,27 @@ class Quality:
     macro: MacroQuality
     classes: dict[str, ClassQuality]
     confusion: Confusion
+    domains: dict[str, DomainQuality] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Acceptance:
-    """What a threshold on the probability lets through.
+    """What is accepted.
 
     Attributes:
-        accept_at: the threshold.
+        accept_at: smallest probability of an accepted answer.
+        guarded: whether the file has a guard, which has other limits besides.
         known: images of the model's classes.
-        known_accepted: of these, answers that reach the threshold.
+        known_accepted: of these, accepted answers.
         known_accepted_right: of these, right ones.
         unknown: images of classes that the model does not know.
-        unknown_accepted: of these, answers that reach the threshold: all of them are wrong.
+        unknown_accepted: of these, accepted answers: all of them are wrong.
         unknown_accepted_as: those, by the class they were taken for.
         unknown_by_folder: images and accepted ones, by class folder.
     """
 
     accept_at: float
+    guarded: bool
     known: int
     known_accepted: int
     known_accepted_right: int
@@ -118,8 +143,9 @@ class Acceptance:
     def sentences(self) -> tuple[str, ...]:
         """The findings."""
         are = "is" if self.known_accepted == 1 else "are"
+        by = "By its guard" if self.guarded else f"At {self.accept_at:g} and above"
         said = [
-            f"At {self.accept_at:g} and above {self.known_accepted} of "
+            f"{by} {self.known_accepted} of "
             f"{counted(self.known, 'answer')} {are} accepted; {self.known_accepted_right} of "
             "these right."
         ]
@@ -143,6 +169,7 @@ def measure_quality(
     sources: Sequence[str],
     *,
     grouped: bool,
+    domains: Sequence[str],
 ) -> Quality:
     """Compare answers with the truth.
 
@@ -153,6 +180,7 @@ def measure_quality(
         probabilities: (N, classes).
         sources: N names; images of one source are drawn together for the intervals.
         grouped: whether sources are more than single images.
+        domains: N microscopes; "" where nobody said.
     """
     count = len(classes)
     # One more column than classes: images in which no cell was found.
@@ -161,23 +189,16 @@ def measure_quality(
     areas = metrics.one_vs_rest_auc(truth, probabilities)
     present = [score for score, row in zip(scores, matrix, strict=False) if row.any()]
     mean = metrics.macro(present)
-    right = (truth == predicted).astype(np.float64)
-
-    def macro_recall(drawn: NDArray[np.int64]) -> float:
-        drawn_truth, hits = truth[drawn], right[drawn]
-        return float(np.mean([hits[drawn_truth == label].mean() for label in set(drawn_truth)]))
-
+    recalls = _Recalls(truth, (truth == predicted).astype(np.float64), sources, domains)
     known = [area for area in areas if not math.isnan(area)]
     lost = bool(matrix[:, count].any())
     return Quality(
         accuracy=metrics.accuracy(matrix),
-        accuracy_interval_95=metrics.bootstrap_interval(
-            sources, lambda drawn: float(right[drawn].mean())
-        ),
+        accuracy_interval_95=recalls.interval(recalls.accuracy),
         interval_drawn_over=f"{len(set(sources))} {'sources' if grouped else 'images'}",
         macro=MacroQuality(
             recall=mean.recall,
-            recall_interval_95=metrics.bootstrap_interval(sources, macro_recall),
+            recall_interval_95=recalls.interval(recalls.macro),
             precision=mean.precision,
             f1=mean.f1,
             auc=float(np.mean(known)) if known else None,
@@ -197,4 +218,53 @@ def measure_quality(
             columns=(*classes, NO_CELL) if lost else tuple(classes),
             counts=matrix[:count, : count + lost].tolist(),
         ),
+        domains=recalls.by_domain(),
     )
+
+
+@dataclass(frozen=True)
+class _Recalls:
+    """Right answers, and what they are drawn over.
+
+    Attributes:
+        truth: (N,) true classes.
+        right: (N,) 1 for a right answer, 0 for a wrong one.
+        sources: N names.
+        domains: N microscopes.
+    """
+
+    truth: NDArray[np.int64]
+    right: NDArray[np.float64]
+    sources: Sequence[str]
+    domains: Sequence[str]
+
+    def accuracy(self, drawn: NDArray[np.int64]) -> float:
+        """Of the images of these numbers."""
+        return float(self.right[drawn].mean())
+
+    def macro(self, drawn: NDArray[np.int64]) -> float:
+        """Mean recall of their classes."""
+        truth, hits = self.truth[drawn], self.right[drawn]
+        return float(np.mean([hits[truth == label].mean() for label in set(truth)]))
+
+    def interval(self, figure: Callable[[NDArray[np.int64]], float]) -> tuple[float, float]:
+        """Return the 95 % interval of a figure."""
+        return metrics.bootstrap_interval(self.sources, figure, domains=self.domains)
+
+    def by_domain(self) -> dict[str, DomainQuality]:
+        """Return the quality on each microscope; none if nobody said which they are."""
+        return {name: self._of(name) for name in sorted(set(self.domains)) if name}
+
+    def _of(self, domain: str) -> DomainQuality:
+        own = np.array([index for index, name in enumerate(self.domains) if name == domain])
+        sources = [self.sources[index] for index in own]
+        part = _Recalls(self.truth[own], self.right[own], sources, [domain] * len(own))
+        every = np.arange(len(own))
+        return DomainQuality(
+            images=len(own),
+            sources=len(set(sources)),
+            accuracy=part.accuracy(every),
+            accuracy_interval_95=part.interval(part.accuracy),
+            macro_recall=part.macro(every),
+            macro_recall_interval_95=part.interval(part.macro),
+        )

@@ -8,18 +8,18 @@ elsewhere.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.errors import DataError
-from qlvit_edge.evaluation import metrics
+from qlvit_edge.evaluation import copies, metrics
+from qlvit_edge.evaluation.answers import Answer, Answers, Asker, View, model_picture
+from qlvit_edge.evaluation.guarding import Judged, measure_guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.evaluation.quality import Acceptance, measure_quality
@@ -31,70 +31,13 @@ from qlvit_edge.evaluation.validation_report import (
     ModelFacts,
     ViewFacts,
 )
-from qlvit_edge.fields.finder import CROP_MARGIN, crop, main_cell
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
-from qlvit_edge.inference.chain import ChainInterpreter, open_isolated
-from qlvit_edge.inference.classifier import softmax
+from qlvit_edge.inference.chain import open_isolated
 from qlvit_edge.inference.golden import compare_golden
-from qlvit_edge.inference.interpreter import Interpreter, Kernels, Runtime
-from qlvit_edge.inference.tensor_info import as_input
+from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.measuring.machine import describe_machine
-from qlvit_edge.preprocess import decode_noting, preprocess
-
-
-class View(StrEnum):
-    """What of an image the model is shown.
-
-    Attributes:
-        WHOLE: all of it.
-        CROPS: the crop around the largest cell that the finder finds, as in `run`.
-    """
-
-    WHOLE = "whole image"
-    CROPS = f"crop by the cell finder, margin {CROP_MARGIN}"
-
-    @property
-    def key(self) -> str:
-        """Its name in report.json, as training's metrics.json names it."""
-        return "whole_image" if self is View.WHOLE else "cell_crop"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model answered for one image.
-
-    Attributes:
-        image: the image with its true label, an index into the report's classes.
-        predicted: index of the most probable class, or None when no cell was found.
-        probabilities: of every class; zeros when no cell was found.
-        seconds: time of the inference, NaN without one.
-    """
-
-    image: LabelledImage
-    predicted: int | None
-    probabilities: tuple[float, ...]
-    seconds: float
-
-    @property
-    def probability(self) -> float:
-        """Of the answer; 0 without one."""
-        return max(self.probabilities)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """All answers in one view.
-
-    Attributes:
-        view: what was shown.
-        known: of images of the model's classes.
-        unknown: of images of classes that the model does not know, by class folder.
-    """
-
-    view: View
-    known: list[Answer] = field(default_factory=list)
-    unknown: dict[str, list[Answer]] = field(default_factory=dict)
+from qlvit_edge.preprocess import decode_noting
 
 
 def validate(
@@ -104,7 +47,7 @@ def validate(
     kernels: Kernels,
     runtime: Runtime,
     views: Sequence[View],
-    accept_at: float,
+    accept_at: float | None,
     advance: Callable[[], None],
     allowance: Allowance | None = None,
 ) -> tuple[Measurement, list[Answers]]:
@@ -116,7 +59,8 @@ def validate(
         kernels: which kernels to run.
         runtime: which runtime to use.
         views: what to show of every image; the first is judged.
-        accept_at: probability from which an answer is accepted.
+        accept_at: smallest probability of an accepted answer; None: that of the file's guard, or
+            `ACCEPT_AT` without one.
         advance: called after every image.
         allowance: what the file may ask for; the default one where None.
 
@@ -132,13 +76,15 @@ def validate(
         model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
     ) as interpreter:
         golden = compare_golden(model.metadata, interpreter)
-        asked = _ask(model, interpreter, images, views, advance)
+        asker = Asker(model, interpreter, accept_at)
+        asked = _ask(asker, images, views, advance)
         memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
     found = asked.answers
     measured = Measurement(
         model=_about(model),
         data=_about_images(images, asked),
-        views=tuple(_judge(answers, images, accept_at) for answers in found),
+        views=tuple(_judge(answers, images, asker) for answers in found),
+        statement=asker.statement(found[0].known),
         golden=golden,
         latency_ms=_latency([answer for answers in found for answer in answers.known]),
         memory_bytes=memory,
@@ -164,17 +110,18 @@ class _Asked:
         kinds: what was unusual about images, a word each.
         damaged: images that cannot be read, with the reason.
         seen: images that the model was trained on.
+        thumbnails: of the images of known classes that can be read.
     """
 
     answers: list[Answers]
     kinds: list[str] = field(default_factory=list)
     damaged: dict[str, str] = field(default_factory=dict)
     seen: list[str] = field(default_factory=list)
+    thumbnails: list[NDArray[np.uint8]] = field(default_factory=list)
 
 
 def _ask(
-    model: Model,
-    interpreter: Interpreter | ChainInterpreter,
+    asker: Asker,
     images: ImageSet,
     views: Sequence[View],
     advance: Callable[[], None],
@@ -191,9 +138,11 @@ def _ask(
         else:
             if folder is None and images.seen.has(image, pixels):
                 asked.seen.append(image.relative)
+            if folder is None:
+                asked.thumbnails.append(copies.thumbnail(pixels))
             for answers in asked.answers:
                 picture = model_picture(pixels, answers.view)
-                answer = _answer(model, interpreter, image, picture, len(images.match.labels))
+                answer = asker.answer(image, picture, len(images.match.labels))
                 if folder is None:
                     answers.known.append(answer)
                 else:
@@ -208,35 +157,7 @@ def _ask(
     return asked
 
 
-def model_picture(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8] | None:
-    """Return what is classified of a decoded image; None when no cell is found in it."""
-    if view is View.WHOLE:
-        return image
-    cell = main_cell(image)
-    return None if cell is None else crop(image, cell)
-
-
-def _answer(
-    model: Model,
-    interpreter: Interpreter | ChainInterpreter,
-    image: LabelledImage,
-    picture: NDArray[np.uint8] | None,
-    classes: int,
-) -> Answer:
-    """Classify what is shown of an image; None: no cell was found in it."""
-    if picture is None:
-        return Answer(image, None, (0.0,) * classes, math.nan)
-    pixels = preprocess(picture, model.input_size, model.channels)
-    values = as_input(pixels, interpreter.input)
-    started = time.perf_counter()
-    output = interpreter.invoke(values)
-    seconds = time.perf_counter() - started
-    values = interpreter.output.dequantise(output)[0]
-    chances = values if model.gives_probabilities else softmax(values)
-    return Answer(image, int(chances.argmax()), tuple(map(float, chances)), seconds)
-
-
-def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
+def _judge(answers: Answers, images: ImageSet, asker: Asker) -> ViewFacts:
     """Compare one view's answers with the true classes."""
     labels = images.match.labels
     known, groups = answers.known, images.groups
@@ -247,9 +168,9 @@ def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
     right = truth == np.array(predicted, np.int64)
     chances = np.array([answer.probability for answer in known])
     bins, error = metrics.reliability(chances[found], right[found])
-    accepted = found & (chances >= accept_at)
+    accepted = np.array([answer.verdict == "accepted" for answer in known], bool)
     strangers = [answer for group in answers.unknown.values() for answer in group]
-    taken = [a for a in strangers if a.predicted is not None and a.probability >= accept_at]
+    taken = [answer for answer in strangers if answer.verdict == "accepted"]
     return ViewFacts(
         name=answers.view.key,
         input=answers.view.value,
@@ -262,9 +183,11 @@ def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
             np.array([answer.probabilities for answer in known]),
             [groups.get(answer.image.relative, answer.image.relative) for answer in known],
             grouped=bool(groups),
+            domains=[answer.image.domain for answer in known],
         ),
         acceptance=Acceptance(
-            accept_at=accept_at,
+            accept_at=asker.accept_at,
+            guarded=asker.guarded,
             known=len(known),
             known_accepted=int(accepted.sum()),
             known_accepted_right=int((accepted & right).sum()),
@@ -278,13 +201,21 @@ def _judge(answers: Answers, images: ImageSet, accept_at: float) -> ViewFacts:
             unknown_by_folder={
                 folder: (
                     len(group),
-                    sum(a.predicted is not None and a.probability >= accept_at for a in group),
+                    sum(answer.verdict == "accepted" for answer in group),
                 )
                 for folder, group in answers.unknown.items()
             },
         ),
         reliability=bins,
         calibration_error=error,
+        guarding=measure_guarding(
+            [
+                Judged(answer.verdict, answer.trust, bool(was_right), answer.reason)
+                for answer, was_right in zip(known, right, strict=True)
+            ],
+            [Judged(one.verdict, one.trust, False, one.reason) for one in strangers],
+            guard=asker.guarded,
+        ),
     )
 
 
@@ -322,7 +253,16 @@ def _about_images(images: ImageSet, asked: _Asked) -> DataFacts:
         split_of_training=images.split_of_training,
         whole_test_side=images.split is not None and not asked.damaged,
         training_images=len(asked.seen) if images.seen.known else None,
+        suspected_copies=_suspected(images, asked),
     )
+
+
+def _suspected(images: ImageSet, asked: _Asked) -> str | None:
+    """Look for copies where nobody said what the images' sources are."""
+    if images.groups:
+        return None
+    known = [answer.image for answer in asked.answers[0].known]
+    return copies.suspected_copies(images.folder, known, asked.thumbnails)
 
 
 def _latency(answers: Sequence[Answer]) -> dict[str, float] | None:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from qlvit_edge.evaluation import figures, report
-from qlvit_edge.evaluation.validation import Answer, Answers, View, model_picture
+from qlvit_edge.evaluation.answers import Answer, Answers, View, model_picture
+from qlvit_edge.evaluation.quality import Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     ModelFacts,
@@ -23,6 +24,7 @@ from qlvit_edge.evaluation.validation_text import (
     mebibytes,
     percent,
     unknown_cells,
+    verdict_sentences,
     wrong_answers,
 )
 from qlvit_edge.preprocess import decode, resize
@@ -158,17 +160,44 @@ def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
                 figures.confusion(counts, labels, quality.confusion.columns),
                 figures.roc(truth, scores, labels),
                 figures.reliability(view.reliability, view.calibration_error),
+                figures.risk_coverage(view.guarding.risk_coverage, _accepted_share(view)),
             ]
         ),
         *map(report.paragraph, view.acceptance.sentences),
+        *map(report.paragraph, map(_capital, verdict_sentences(view.guarding))),
     ]
     if view.without_cell:
         images = counted(view.without_cell, "image")
         blocks.insert(1, report.paragraph(f"No cell was found in {images}: counted as wrong."))
+    if quality.domains:
+        blocks.insert(1, _domains(quality))
     if unknown:
         blocks.append(_strangers(view))
     shown = view.input.partition(",")[0]
     return report.section(f"Accuracy by class: {shown}", *blocks)
+
+
+def _domains(quality: Quality) -> str:
+    rows = [
+        [
+            name,
+            f"{own.images:,}",
+            percent(own.macro_recall),
+            " to ".join(percent(end, 1) for end in own.macro_recall_interval_95),
+            percent(own.accuracy),
+        ]
+        for name, own in quality.domains.items()
+    ]
+    header = ["microscope", "images", "macro recall", "95 % interval", "accuracy"]
+    return report.table(header, rows)
+
+
+def _accepted_share(view: ViewFacts) -> float:
+    return view.acceptance.known_accepted / max(view.acceptance.known, 1)
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _strangers(view: ViewFacts) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.metrics import ReliabilityBin
 from qlvit_edge.evaluation.quality import Acceptance, Quality
 from qlvit_edge.evaluation.verdict import Gates, Verdict
+from qlvit_edge.guard.statement import Finding
 from qlvit_edge.inference.golden import GoldenReport
 from qlvit_edge.measuring.machine import Machine
 
@@ -59,6 +61,8 @@ class DataFacts:
         whole_test_side: whether all of a split's test side was measured.
         training_images: how many of them the model was trained on, by content; None where its
             training images are not known.
+        suspected_copies: what suggests that images are copies of one another, though no sources
+            were given; None where nothing does.
     """
 
     folder: str
@@ -73,6 +77,7 @@ class DataFacts:
     split_of_training: bool | None
     whole_test_side: bool
     training_images: int | None
+    suspected_copies: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class ViewFacts:
         acceptance: what the threshold lets through.
         reliability: share of right answers by probability.
         calibration_error: mean distance of the two, 0 to 1; None without answers.
+        guarding: what comes of the verdicts.
     """
 
     name: str
@@ -98,6 +104,7 @@ class ViewFacts:
     acceptance: Acceptance
     reliability: tuple[ReliabilityBin, ...]
     calibration_error: float | None
+    guarding: Guarding
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,8 @@ class Measurement:
         memory_bytes: of the process that ran the model.
         kernels: what ran.
         machine: the device.
+        statement: whether all that was shown is what the model was made for; None of a file
+            without a guard.
     """
 
     model: ModelFacts
@@ -159,6 +168,7 @@ class Measurement:
     memory_bytes: Memory
     kernels: KernelFacts
     machine: Machine
+    statement: Finding | None = None
 
     @property
     def quality(self) -> Quality:
@@ -215,6 +225,8 @@ class ValidationReport:
             "command": self.command,
             **asdict(judged.quality),
             "acceptance": asdict(judged.acceptance),
+            "guarding": asdict(judged.guarding),
+            "statement": None if found.statement is None else asdict(found.statement),
             "model": asdict(found.model),
             "data": asdict(found.data),
             "views": {view.name: asdict(view) for view in found.views},

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from qlvit_edge.evaluation.answers import Answer, Answers
+from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
-from qlvit_edge.evaluation.validation import Answer, Answers
+from qlvit_edge.evaluation.quality import Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     Mistake,
@@ -18,6 +20,10 @@ from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_g
 from qlvit_edge.preprocess import note_on
 from qlvit_edge.text import counted
 
+NO_GUARD = (
+    "The file has no guard: an answer is accepted by its probability alone, whatever cell or "
+    "microscope it is of."
+)
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
 
@@ -77,8 +83,13 @@ def _summary(found: Measurement) -> str:
     low, high = found.quality.accuracy_interval_95
     return (
         f"{percent(found.quality.accuracy)} of {counted(found.data.images, 'image')} right (95 % "
-        f"interval {percent(low, 1)} to {percent(high, 1)})"
+        f"interval {percent(low, 1)} to {percent(high, 1)}{_too_narrow(found)})"
     )
+
+
+def _too_narrow(found: Measurement) -> str:
+    """What belongs beside an interval that may be too narrow."""
+    return "" if found.data.suspected_copies is None else ", too narrow if images are copies"
 
 
 def _reductions(images: ImageSet, found: Measurement) -> Iterator[str]:
@@ -125,8 +136,18 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
             f"The gate of {percent(gates.accuracy.least)} lies within the 95 % interval: other "
             "images of the same kind could have decided the other way."
         )
+    if found.data.suspected_copies is not None:
+        yield (
+            f"Copies are suspected: {found.data.suspected_copies}. Intervals count images as "
+            "independent and are then too narrow: say which belong together with --groups or "
+            "--groups-from-name."
+        )
     for name, finding in found.data.damaged.items():
         yield f"Left out: {name} ({finding})."
+    if found.statement is None:
+        yield NO_GUARD
+    elif found.statement.warning is not None:
+        yield _sentence(found.statement.warning)
     if found.kernels.xnnpack_missing:
         yield "XNNPACK runs none of the operators: inference is slower than this device allows."
     if found.data.unusual:
@@ -173,7 +194,7 @@ def evidence(found: Measurement) -> list[tuple[str, str]]:
         (
             "95 % interval of the accuracy",
             f"{percent(low, 1)} to {percent(high, 1)}, from 1000 draws over "
-            f"{quality.interval_drawn_over}",
+            f"{quality.interval_drawn_over}{_too_narrow(found)}",
         ),
         ("split of training", same),
         ("whole test side", "yes" if data.whole_test_side else "no"),
@@ -216,6 +237,32 @@ def _mistakes(answers: Sequence[Answer], classes: Sequence[str]) -> list[Mistake
     ]
 
 
+def _of_domains(quality: Quality) -> list[str]:
+    """Return a line for each microscope, where the data name any."""
+    return [
+        f"{'microscope' if number == 0 else '':<10} {name}: recall {percent(own.macro_recall)} "
+        f"({' … '.join(percent(end, 1) for end in own.macro_recall_interval_95)}) of "
+        f"{counted(own.images, 'image')}"
+        for number, (name, own) in enumerate(quality.domains.items())
+    ]
+
+
+def verdict_sentences(found: Guarding) -> list[str]:
+    """Say what comes of the verdicts of one view."""
+    counts = ", ".join(f"{count} {name}" for name, count in found.verdicts.items() if count)
+    said = [f"{counts or 'none'}; accepted and wrong {percent(found.accepted_and_wrong, 1)} of all"]
+    if found.abstained:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in found.abstained.items())
+        right = found.accuracy_of_fit
+        others = "" if right is None else f"; right {percent(right, 1)} of the others"
+        said.append(f"not fit to be judged: {reasons}{others}")
+    if found.unknown_auc is not None:
+        strange = found.unknown_verdicts.items()
+        counts = ", ".join(f"{count} {name}" for name, count in strange if count)
+        said.append(f"of unknown cells: {counts}; AUROC {found.unknown_auc:.3f}")
+    return said
+
+
 def lines(report: ValidationReport) -> list[str]:
     """Return the report for a terminal; the verdict comes first."""
     found, verdict = report.found, report.verdict
@@ -227,7 +274,8 @@ def lines(report: ValidationReport) -> list[str]:
         low, high = quality.accuracy_interval_95
         said += [
             f"accuracy   {percent(quality.accuracy)} of {counted(view.images, 'image')} "
-            f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)})",
+            f"({view.input}; 95 % between {percent(low, 1)} and {percent(high, 1)}"
+            f"{_too_narrow(found)})",
             f"macro      recall {percent(macro.recall)} "
             f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
             f"precision {percent(macro.precision)}, "
@@ -238,11 +286,13 @@ def lines(report: ValidationReport) -> list[str]:
                 f"           {name}: recall {percent(own.recall)} of {own.images}"
                 for name, own in quality.classes.items()
             ]
+        said += _of_domains(quality)
         if view.without_cell:
             said.append(
                 f"no cell    found in {counted(view.without_cell, 'image')}: counted as wrong"
             )
         said += [f"accepted   {sentence}" for sentence in view.acceptance.sentences]
+        said += [f"verdicts   {sentence}" for sentence in verdict_sentences(view.guarding)]
     said.append(f"golden     {golden_words(found)}")
     if found.latency_ms is not None:
         shown = ("p50", "p90", "p99")

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from qlvit_edge.fields.appearance import appearance
 
-QUALITY: Final = ("sharpness", "noise", "light", "clipped", "red", "blue", "stain")
+QUALITY: Final = ("sharpness", "noise", "light", "clipped", "warmth", "tint", "stain")
 """Names of the measures, in the order in which an image is tested.
 
 - sharpness: squared gradient of green over two pixels, per that over four, in ten-thousandths:
   from 2500, all smooth;
-- noise: squared gradient over one pixel, per that over two of `sharpness`, in hundredths: from
-  100, all smooth;
+- noise: squared step between neighbours in green beyond that of a smooth image, in hundredths of
+  the noise's variance;
 - light: the background's brightest channel, 0 to 255;
 - clipped: values that are 255, of all channels, in thousandths;
-- red, blue: the background's red and blue relative to its green, in hundredths of a doubling;
+- warmth: the background's red relative to its blue, in hundredths of a doubling;
+- tint: its green relative to red and blue together, in the same;
 - stain: how much darker in green the darkest twentieth is than the background, in hundredths of a
   halving.
 """
@@ -38,14 +39,15 @@ _WORDS: Final = {
     "noise": ("too smooth", "too noisy"),
     "light": ("too dark", "too bright"),
     "clipped": ("too bright", "too bright"),
-    "red": ("off in colour", "off in colour"),
-    "blue": ("off in colour", "off in colour"),
+    "warmth": ("off in colour", "off in colour"),
+    "tint": ("off in colour", "off in colour"),
     "stain": ("stain too weak", "stain too strong"),
 }
 
 _DOUBLINGS: Final = tuple(int(100 * np.log2(value + 1) + 0.5) for value in range(256))
 """100 times the base-2 logarithm of a byte and one."""
 
+_WHITE: Final = 255
 _LEAST_GRADIENT: Final = 81
 """Squared step of sums of nine, one grey value each, below which nothing is there to be sharp."""
 
@@ -73,17 +75,17 @@ def image_measures(pixels: NDArray[np.uint8]) -> dict[str, int]:
         pixels: (h, w, channels) uint8; grey counts as all three colours.
     """
     look = appearance(pixels)
-    green = np.ascontiguousarray(pixels[:, :, pixels.shape[2] // 2])
-    red_light, green_light, blue_light = (look[f"light {c}"] for c in ("red", "green", "blue"))
-    sharpness, noise = _detail(green)
+    sharpness, noise = _detail(np.ascontiguousarray(pixels[:, :, pixels.shape[2] // 2]))
+    light = [look[f"light {colour}"] for colour in ("red", "green", "blue")]
+    red, green, blue = (_DOUBLINGS[value] for value in light)
     return look | {
         "sharpness": sharpness,
         "noise": noise,
-        "light": max(red_light, green_light, blue_light),
+        "light": max(light),
         "clipped": _clipped(pixels),
-        "red": _DOUBLINGS[red_light] - _DOUBLINGS[green_light],
-        "blue": _DOUBLINGS[blue_light] - _DOUBLINGS[green_light],
-        "stain": _DOUBLINGS[green_light] - _DOUBLINGS[look["dark green"]],
+        "warmth": red - blue,
+        "tint": 2 * green - red - blue,
+        "stain": green - _DOUBLINGS[look["dark green"]],
     }
 
 
@@ -109,9 +111,9 @@ def unfit(measures: Mapping[str, int], limits: Iterable[Limited]) -> str:
     return ""
 
 
-def kind_of(reason: str) -> str:
-    """Return a reason without its figures: what is counted."""
-    return reason.partition(":")[0]
+def kind_of(reason: str | None) -> str:
+    """Return a reason without its figures: what is counted; "" of none."""
+    return (reason or "").partition(":")[0]
 
 
 def _detail(green: NDArray[np.uint8]) -> tuple[int, int]:
@@ -125,18 +127,18 @@ def _detail(green: NDArray[np.uint8]) -> tuple[int, int]:
     sums = cv2.boxFilter(green, cv2.CV_16U, (3, 3), normalize=False)
     few = np.ascontiguousarray(sums[::2, ::2])
     near, far = (
-        cv2.norm(few[:, step:], few[:, :-step], cv2.NORM_L2SQR)
-        + cv2.norm(few[step:], few[:-step], cv2.NORM_L2SQR)
+        int(cv2.norm(few[:, step:], few[:, :-step], cv2.NORM_L2SQR))
+        + int(cv2.norm(few[step:], few[:-step], cv2.NORM_L2SQR))
         for step in (1, 2)
     )
-    if near < _LEAST_GRADIENT * few.size:
-        return 0, 0
     # Of a smooth image a step over one pixel is half of one over two, a sum nine of its pixels,
-    # and there are half as many squared steps (one direction of two, four times the pixels).
-    single = cv2.norm(green[:, 1:], green[:, :-1], cv2.NORM_L2SQR)
-    return int(near) * 10_000 // max(int(far), 1), int(single) * 100 * 162 // int(near)
+    # and there are half as many squared steps (one direction of two, four times the pixels). Of
+    # noise a squared step is two variances.
+    single = int(cv2.norm(green[:, 1:], green[:, :-1], cv2.NORM_L2SQR))
+    noise = max(162 * single - near, 0) * 100 // (2 * 162 * green.size)
+    sharpness = near * 10_000 // max(far, 1) if near >= _LEAST_GRADIENT * few.size else 0
+    return sharpness, noise
 
 
 def _clipped(pixels: NDArray[np.uint8]) -> int:
-    values = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
-    return cv2.countNonZero(cv2.compare(values, 255, cv2.CMP_EQ)) * 1000 // values.size
+    return int(np.count_nonzero(pixels == _WHITE)) * 1000 // pixels.size

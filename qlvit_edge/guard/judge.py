@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.choices import VERDICTS, Verdict
-from qlvit_edge.fields.appearance import appearance
-from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Measure, Space
+from qlvit_edge.errors import ModelFileError
+from qlvit_edge.fields.appearance import APPEARANCE
+from qlvit_edge.fields.quality import QUALITY, image_measures, unfit
+from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
+from qlvit_edge.text import plain
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,16 @@ class Distances:
 
     Attributes:
         image: of the image's appearance, to the nearest cluster.
-        nearest: of features and appearance, to the nearest cluster.
-        own: to the nearest cluster of the class that was answered; of a class without
+        own: the same to the nearest cluster of the class that was answered; of a class without
             clusters, to the nearest of all.
-        neighbours: to the n-th nearest prototype.
+        nearest: of features and appearance, to the nearest cluster.
+        neighbours: the same to the n-th nearest prototype.
         group: index of the nearest cluster's group.
     """
 
     image: int
-    nearest: int
     own: int
+    nearest: int
     neighbours: int
     group: int
 
@@ -85,7 +88,18 @@ class Judge:
         Args:
             guard: the data.
             accept_at: smallest probability of an accepted answer; None: the guard's own.
+
+        Raises:
+            ModelFileError: the guard judges by a measure that this version does not make.
         """
+        for name in (*guard.appearance, *(measure.name for measure in guard.measures)):
+            if name not in (*APPEARANCE, *QUALITY):
+                raise ModelFileError(
+                    "model",
+                    f"its guard wants {plain(name)!r} of an image, which this version does not "
+                    "measure",
+                    "use the version that made it, or convert it again",
+                )
         self.guard = guard
         self.accept_at = guard.probability if accept_at is None else accept_at
         self._image = Places(guard.image, guard.image.means.array())
@@ -125,7 +139,7 @@ class Judge:
             features: its second.
             pixels: its input.
         """
-        return self.judge(logits.reshape(-1), features.reshape(-1), appearance(pixels))
+        return self.judge(logits.reshape(-1), features.reshape(-1), image_measures(pixels))
 
     def chances(self, logits: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the calibrated probabilities (classes,) of int8 logits (classes,)."""
@@ -151,11 +165,26 @@ class Judge:
         rank = self.guard.neighbours - 1
         return Distances(
             image=int(in_image.min()),
+            own=int((in_image if own is None else in_image[own]).min()),
             nearest=int(in_cell[nearest]),
-            own=int(in_cell[nearest] if own is None else in_cell[own].min()),
             neighbours=int(np.partition(in_cell[clusters:], rank)[rank]),
             group=self._groups[nearest],
         )
+
+    def trust(self, judgement: Judgement) -> float:
+        """Return how far within its limits an answer is, in one number: accepted from 1 on.
+
+        The smallest of limit by distance, for every distance, and of probability by the smallest
+        that is accepted; 0 of an image that is not fit to be judged.
+        """
+        if judgement.verdict == "abstained":
+            return 0.0
+        distances, group = judgement.distances, self.group_of(judgement.distances)
+        ratios = [float(judgement.chances.max()) / max(self.accept_at, 1e-9)]
+        for name in ("image", "own", "nearest", "neighbours"):
+            found, limit = getattr(distances, name), getattr(group, name)
+            ratios.append((limit / found) ** 0.5 if found else float("inf"))
+        return min(ratios)
 
     def group_of(self, distances: Distances) -> Group:
         """Return the known cells that are nearest."""
@@ -165,17 +194,18 @@ class Judge:
         self, probability: float, distances: Distances, measures: Mapping[str, int]
     ) -> tuple[Verdict, str]:
         group = self.group_of(distances)
-        for measure in self.guard.measures:
-            if unfit := _unfit(measure, measures.get(measure.name)):
-                return "abstained", unfit
+        if finding := unfit(measures, self.guard.measures):
+            return "abstained", finding
         if distances.image > group.image:
-            return "foreign image", _times("stain, light and detail", distances.image, group.image)
-        if distances.nearest > group.nearest:
-            return "unknown cell", _times("features", distances.nearest, group.nearest)
-        if distances.neighbours > group.neighbours:
-            return "unknown cell", _times("similar cells", distances.neighbours, group.neighbours)
+            return "foreign image", _farther("unlike known images", distances.image, group.image)
         if distances.own > group.own:
-            return "unknown cell", _times("cells of this class", distances.own, group.own)
+            return "unknown cell", _farther("unlike its class", distances.own, group.own)
+        if distances.nearest > group.nearest:
+            return "unknown cell", _farther("unlike known cells", distances.nearest, group.nearest)
+        if distances.neighbours > group.neighbours:
+            return "unknown cell", _farther(
+                "without similar cells", distances.neighbours, group.neighbours
+            )
         return verdict_on(probability, self.accept_at)
 
 
@@ -183,7 +213,7 @@ def verdict_on(probability: float, accept_at: float) -> tuple[Verdict, str]:
     """Return verdict and reason where nothing but the probability counts."""
     if probability >= accept_at:
         return "accepted", ""
-    return "uncertain", f"probability {probability:.1%}, accepted from {accept_at:.1%}"
+    return "uncertain", f"not probable: {probability:.1%}, accepted from {accept_at:.1%}"
 
 
 class Places:
@@ -212,18 +242,7 @@ class Places:
         return np.asarray(squared)
 
 
-def _unfit(measure: Measure, value: int | None) -> str:
-    """Say why an image is not fit to be judged by a measure; "" where it is."""
-    if value is None:
-        return ""
-    if measure.fit_low is not None and value < measure.fit_low:
-        return f"{measure.name} {value}, judged from {measure.fit_low:g}"
-    if measure.fit_high is not None and value > measure.fit_high:
-        return f"{measure.name} {value}, judged up to {measure.fit_high:g}"
-    return ""
-
-
-def _times(what: str, squared: int, limit: int) -> str:
-    """Say how far beyond a limit a squared distance is."""
+def _farther(what: str, squared: int, limit: int) -> str:
+    """Say how far beyond a limit a squared distance is, as `unfit` says it: kind, then figures."""
     ratio = (squared / limit) ** 0.5 if limit else float("inf")
-    return f"{what}: {ratio:.2f} times the distance that known cells have at most"
+    return f"{what}: {ratio:.2f} times as far as the limit"

@@ -6,13 +6,13 @@ that most of its cells are nearest to, in every measure of the images and in the
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from qlvit_edge.guard.judge import Distances
+from qlvit_edge.guard.judge import Distances, Judgement
 from qlvit_edge.modelfile.guard import Guard
 
 CELLS_NEEDED: Final = 30
@@ -49,67 +49,75 @@ class Difference:
         return f"{self.measure} {self.median:g}, known {self.low:g} to {self.high:g}"
 
 
-class RunStatement:
-    """What is to be said of a run's cells so far.
+@dataclass(frozen=True)
+class Finding:
+    """What is to be said of a run so far.
 
     Attributes:
-        cells: how many were added.
+        cells: how many there were.
+        familiar: whether they are what the model was made for; None before `CELLS_NEEDED`.
+        differences: in what they differ.
     """
 
-    def __init__(self, guard: Guard) -> None:
-        """Begin with no cell."""
-        self._guard = guard
-        self._seen: list[tuple[Distances, Mapping[str, int]]] = []
-        self.cells = 0
-
-    def add(self, distances: Distances, measures: Mapping[str, int]) -> None:
-        """Count one cell.
-
-        Args:
-            distances: of its features.
-            measures: of its image, by name.
-        """
-        self.cells += 1
-        self._seen.append((distances, measures))
-        if len(self._seen) > MOST_KEPT:
-            del self._seen[: len(self._seen) - MOST_KEPT]
-
-    def differences(self) -> tuple[Difference, ...] | None:
-        """Return in what the run differs, nothing if in nothing; None before `CELLS_NEEDED`."""
-        if self.cells < CELLS_NEEDED:
-            return None
-        most, _ = Counter(distances.group for distances, _ in self._seen).most_common(1)[0]
-        group = self._guard.groups[most]
-        found = []
-        for measure, bounds in zip(self._guard.measures, group.bounds, strict=True):
-            values = [m[measure.name] for _, m in self._seen if measure.name in m]
-            middle = median(values) if values else bounds.low
-            if not bounds.low <= middle <= bounds.high:
-                found.append(Difference(measure.name, middle, bounds.low, bounds.high))
-        for name, limit in ((IMAGE, group.run_image), (FEATURES, group.run_nearest)):
-            far = [d.image if name == IMAGE else d.nearest for d, _ in self._seen]
-            if (middle := median(far)) > limit:
-                found.append(Difference(name, middle**0.5, 0.0, limit**0.5))
-        return tuple(found)
-
-    @property
-    def familiar(self) -> bool | None:
-        """Whether the run is like what the model was made for; None before `CELLS_NEEDED`."""
-        differences = self.differences()
-        return None if differences is None else not differences
+    cells: int
+    familiar: bool | None
+    differences: tuple[Difference, ...] = ()
 
     @property
     def sentence(self) -> str:
         """The finding, as people read it."""
-        differences = self.differences()
-        if differences is None:
+        if self.familiar is None:
             return (
-                f"Whether stain, light, focus, size and features are those that the model was "
-                f"made for is not known before {CELLS_NEEDED} cells (so far {self.cells})."
+                "whether stain, light, focus, size and features are those that the model was made "
+                f"for is not known before {CELLS_NEEDED} cells (so far {self.cells})"
             )
-        if not differences:
-            return "Stain, light, focus, size and features are those that the model was made for."
+        if self.familiar:
+            return "stain, light, focus, size and features are those that the model was made for"
         return (
-            "These are not the images that the model was made for: "
-            f"{'; '.join(map(str, differences))}. Do not rely on accepted answers."
+            f"not the images that the model was made for: {'; '.join(map(str, self.differences))}"
         )
+
+    @property
+    def warning(self) -> str | None:
+        """What stands beside accepted answers; None where nothing needs to."""
+        if self.familiar:
+            return None
+        if self.familiar is None:
+            return f"accepted answers are provisional: {self.sentence}"
+        return f"do not rely on accepted answers: {self.sentence}"
+
+
+class RunStatement:
+    """Gathers what is to be said of a run's cells."""
+
+    def __init__(self, guard: Guard) -> None:
+        """Begin with no cell."""
+        self._guard = guard
+        self._cells = 0
+        self._seen: deque[tuple[Distances, Mapping[str, int]]] = deque(maxlen=MOST_KEPT)
+
+    def add(self, judgement: Judgement | None) -> None:
+        """Count one cell; None, of one that was not judged, counts for nothing."""
+        if judgement is None:
+            return
+        self._cells += 1
+        self._seen.append((judgement.distances, judgement.measures))
+
+    def finding(self) -> Finding:
+        """Compare what was added with what the model was made for."""
+        if self._cells < CELLS_NEEDED:
+            return Finding(self._cells, None)
+        differences = tuple(self._differences())
+        return Finding(self._cells, not differences, differences)
+
+    def _differences(self) -> Iterator[Difference]:
+        most, _ = Counter(distances.group for distances, _ in self._seen).most_common(1)[0]
+        group = self._guard.groups[most]
+        for name, limit in ((IMAGE, group.run_image), (FEATURES, group.run_nearest)):
+            far = [d.image if name == IMAGE else d.nearest for d, _ in self._seen]
+            if (middle := median(far)) > limit:
+                yield Difference(name, middle**0.5, 0.0, limit**0.5)
+        for measure, bounds in zip(self._guard.measures, group.bounds, strict=True):
+            values = [measures[measure.name] for _, measures in self._seen]
+            if not bounds.low <= (middle := median(values)) <= bounds.high:
+                yield Difference(measure.name, middle, bounds.low, bounds.high)

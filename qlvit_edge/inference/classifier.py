@@ -57,7 +57,7 @@ class Classification:
         verdict: ``"accepted"``, or why not; see `qlvit_edge.choices.VERDICTS`. A file without
             a guard knows only ``"uncertain"`` besides: where the probability does not reach the
             classifier's threshold. It accepts cells of kinds that it was never shown.
-        reason: why the answer is not accepted, in words; "" where it is.
+        reason: why the answer is not accepted, in words; None where it is.
         judgement: what the file's guard found; None of a file without one.
         features: the int8 features (width,) that the answer was made of; None of a file that
             does not give them (before format 3).
@@ -67,7 +67,7 @@ class Classification:
     probability: float
     probabilities: dict[str, float]
     verdict: Verdict
-    reason: str = ""
+    reason: str | None = None
     judgement: Judgement | None = field(default=None, repr=False, compare=False)
     features: NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
 
@@ -85,7 +85,7 @@ class Classifier(Closing):
         kernels_used: which kernels really run, in words.
         xnnpack_missing: XNNPACK was to be expected but took no operator.
         accept_at: smallest probability of an accepted answer.
-        guarded: whether the file has a guard that judges its answers.
+        judges: whether the file has a guard that judges its answers.
         isolated: whether the model runs in a process of its own.
     """
 
@@ -142,7 +142,7 @@ class Classifier(Closing):
         self.metadata = metadata
         self.sha256 = sha256(content)
         self._judge = None if metadata.guard is None else Judge(metadata.guard, accept_at)
-        self.guarded = self._judge is not None
+        self.judges = self._judge is not None
         if accept_at is None:
             accept_at = ACCEPT_AT if metadata.guard is None else metadata.guard.probability
         self.accept_at = accept_at
@@ -269,7 +269,7 @@ class Classifier(Closing):
             probability=probability,
             probabilities=dict(zip(self.labels, map(float, chances), strict=True)),
             verdict=verdict,
-            reason=reason,
+            reason=reason or None,
             judgement=judgement,
             features=outputs[1].reshape(-1) if len(outputs) > 1 else None,
         )

@@ -1,10 +1,10 @@
 """Golden pairs of a model file against what this device computes.
 
-A pair holds an input and the outputs of both proved arithmetics: logits, and from format 3 on the
-features that they are made of, with what the file's guard makes of both. The kernels that run must give those of their own arithmetic, all
-of them: nearly equal is unequal. About kernels without a proved arithmetic (builtin ones, XNNPACK
-in `tflite-runtime`) nothing is claimed: what they give is counted against the outputs of the
-reference kernels and is no verdict.
+A pair holds an input and the outputs of both proved arithmetics: logits, from format 3 on the
+features that they are made of, and what the file's guard makes of both. The kernels that run must
+give those of their own arithmetic, all of them: nearly equal is unequal. About kernels without a
+proved arithmetic (builtin ones, XNNPACK in `tflite-runtime`) nothing is claimed: what they give
+is counted against the outputs of the reference kernels and is no verdict.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def compare_golden(
         given = [output.reshape(-1).astype(np.int64) for output in outputs]
         recorded = np.concatenate(pair.recorded(xnnpack=xnnpack))
         differences.append(np.abs(np.concatenate(given) - recorded))
-        judged = None if judge is None else judge.judge_input(*outputs, pixels)
+        judged = None if judge is None else judge.judge_input(outputs[0], outputs[1], pixels)
         judged_alike.append(judged is None or judged.integers == pair.judged(xnnpack=xnnpack))
     same = [
         alike and not difference.any()

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.fields.quality import kind_of
+from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.palette import UNCERTAIN, colour, ink, rgb
 
@@ -23,7 +25,8 @@ def annotate(
         labels: all class names; a class keeps its colour.
 
     Returns:
-        (H, W, 3) uint8 RGB, a copy. Uncertain cells are grey with a question mark.
+        (H, W, 3) uint8 RGB, a copy. Cells that are not accepted are grey: uncertain ones with a
+        question mark, others with the reason in place of the class.
     """
     drawn = image.copy()
     size = max(0.4, min(image.shape[:2]) / 900)
@@ -34,9 +37,17 @@ def annotate(
         plate = colour(labels.index(answer.label)) if sure else UNCERTAIN
         corner = (cell.x + cell.width - 1, cell.y + cell.height - 1)
         cv2.rectangle(drawn, (cell.x, cell.y), corner, rgb(plate), line)
-        text = f"{answer.label.lower()}{'' if sure else '?'} {answer.probability:.0%}"
-        _write(drawn, text, cell.x, cell.y, plate, size)
+        _write(drawn, _words(answer), cell.x, cell.y, plate, size)
     return drawn
+
+
+def _words(answer: Classification) -> str:
+    if answer.verdict in ("accepted", "uncertain"):
+        doubt = "" if answer.verdict == "accepted" else "?"
+        return f"{answer.label.lower()}{doubt} {answer.probability:.0%}"
+    if answer.verdict == "abstained":
+        return kind_of(answer.reason)
+    return answer.verdict
 
 
 def _write(image: NDArray[np.uint8], text: str, x: int, y: int, plate: str, size: float) -> None:

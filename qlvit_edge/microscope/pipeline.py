@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells, is_grey
+from qlvit_edge.fields.quality import CUT
 from qlvit_edge.inference.classifier import Classification, Classifier
 
 Find = Literal["cells", "none"]
@@ -128,4 +129,18 @@ class Pipeline:
             shown = image if cell is None else crop(image, cell, self._margin)
             pixels = self._classifier.prepare(shown)
         with self.times.measure("infer"):
-            return self._classifier.infer(pixels)
+            answer = self._classifier.infer(pixels)
+        if cell is None or not cell.cut or not self._classifier.judges:
+            return answer
+        return of_a_part(answer)
+
+
+def of_a_part(answer: Classification) -> Classification:
+    """Return the answer on a cell that the frame's edge cuts: it is not accepted.
+
+    Whole cells are counted: of a cut one the nucleus may be half a nucleus, and in overlapping
+    frames it is there twice. What the guard rejects for another reason keeps that one.
+    """
+    if answer.verdict not in ("accepted", "uncertain"):
+        return answer
+    return replace(answer, verdict="abstained", reason=CUT)

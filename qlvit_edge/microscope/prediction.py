@@ -150,6 +150,7 @@ def records(prediction: Prediction, top: int) -> list[dict[str, object]]:
             "label": cell.classification.label,
             "probability": cell.classification.probability,
             "verdict": cell.classification.verdict,
+            "reason": cell.classification.reason,
             "top": [
                 {"label": label, "probability": chance}
                 for label, chance in ranked(cell.classification, top)
@@ -198,8 +199,13 @@ def rows(prediction: Prediction, top: int, *, find_cells: bool) -> list[list[str
         if find_cells:
             box = cell.box
             row += ["", "", "", ""] if box is None else _edges(box)
-        table.append([*row, ""])
+        table.append([*row, _remark(cell.classification)])
     return table
+
+
+def _remark(answer: Classification) -> str:
+    """Why an answer is not accepted, where the probability, which stands there, is not why."""
+    return "" if answer.verdict in ("accepted", "uncertain") else _safe(answer.reason or "")
 
 
 def _edges(box: Cell) -> list[str]:

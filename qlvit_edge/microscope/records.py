@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 
 Outcome = Literal["running", "finished", "stopped", "interrupted", "failed", "did not end"]
@@ -22,11 +23,14 @@ Outcome = Literal["running", "finished", "stopped", "interrupted", "failed", "di
 - did not end: killed, or the power went; noted when the file is opened for the next run.
 """
 
-FRAME_COLUMNS = ("number", "timestamp", "source", "width", "height", "saved_as", "position_ms")
+FRAME_COLUMNS = (
+    *("number", "timestamp", "source", "width", "height", "saved_as", "position_ms"),
+    "unfit",
+)
 
 CELL_COLUMNS = (
     *("x", "y", "width", "height", "nucleus_area", "label"),
-    *("probability", "probabilities", "verdict", "cut"),
+    *("probability", "probabilities", "verdict", "cut", "reason"),
 )
 
 
@@ -73,7 +77,11 @@ class FrameRecord:
 
     @classmethod
     def of(
-        cls, frame: Frame, cells: Sequence[ClassifiedCell], saved_as: Path | None = None
+        cls,
+        frame: Frame,
+        cells: Sequence[ClassifiedCell],
+        saved_as: Path | None = None,
+        unfit: str | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
 
@@ -81,6 +89,7 @@ class FrameRecord:
             frame: the frame.
             cells: its cells.
             saved_as: where its annotated picture was saved.
+            unfit: why the frame is not fit to be judged, see `frame_finding`.
         """
         height, width = frame.image.shape[:2]
         row = (
@@ -91,6 +100,7 @@ class FrameRecord:
             height,
             None if saved_as is None else str(saved_as),
             getattr(frame, "position_ms", None),
+            unfit,
         )
         return cls(row, tuple(_cell_row(found) for found in cells))
 
@@ -99,10 +109,21 @@ class FrameRecord:
         """How many rows it takes in the file."""
         return 1 + len(self.cells)
 
+    @property
+    def unfit(self) -> str | None:
+        """Why the frame is not fit to be judged; None where it is."""
+        found = self.frame[FRAME_COLUMNS.index("unfit")]
+        return None if found is None else str(found)
+
     def column(self, name: str) -> tuple[object, ...]:
         """Return one of `CELL_COLUMNS` of every cell."""
         place = CELL_COLUMNS.index(name)
         return tuple(row[place] for row in self.cells)
+
+    def abstained(self) -> list[str]:
+        """Return why cells are not fit to be judged, without figures; one entry per such cell."""
+        both = zip(self.column("verdict"), self.column("reason"), strict=True)
+        return [kind_of(str(reason)) for verdict, reason in both if verdict == "abstained"]
 
 
 def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
@@ -118,4 +139,5 @@ def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
         json.dumps(answer.probabilities),
         answer.verdict,
         int(getattr(cell, "cut", False)),
+        answer.reason,
     )

@@ -22,13 +22,7 @@ from qlvit_edge.errors import DataError, ResultsLostError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.microscope.records import (
-    CELL_COLUMNS,
-    FRAME_COLUMNS,
-    FrameRecord,
-    Outcome,
-    RunInfo,
-)
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
 OPEN_SECONDS = 30.0
@@ -63,6 +57,9 @@ class Results:
         outcome: what that row says.
         dropped_frames: frames that came damaged so far; stored with the frames that follow,
             and at the end, however the run ends.
+        statement: whether the run's images and cells are those that the model was made for, in
+            words; stored at the same times.
+        familiar: the same as yes or no; None where it is not known.
     """
 
     def __init__(
@@ -88,7 +85,9 @@ class Results:
         self.path = path
         self.outcome: Outcome = "running"
         self.dropped_frames = 0
-        self._dropped_noted = 0
+        self.statement: str | None = None
+        self.familiar: bool | None = None
+        self._noted: tuple[object, ...] = (0, None, None)
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -131,7 +130,11 @@ class Results:
             self._claim.release()
 
     def add_frame(
-        self, frame: Frame, cells: Sequence[ClassifiedCell], saved_as: Path | None = None
+        self,
+        frame: Frame,
+        cells: Sequence[ClassifiedCell],
+        saved_as: Path | None = None,
+        unfit: str | None = None,
     ) -> int:
         """Store a frame and its cells at once; on the disk when this returns.
 
@@ -141,7 +144,7 @@ class Results:
         Raises:
             DataError: see `add_frames`.
         """
-        (number,) = self.add_frames([FrameRecord.of(frame, cells, saved_as)])
+        (number,) = self.add_frames([FrameRecord.of(frame, cells, saved_as, unfit)])
         return number
 
     def add_frames(self, records: Sequence[FrameRecord]) -> list[int]:
@@ -167,12 +170,14 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [self._insert(connection, record) for record in records]
-                dropped = self.dropped_frames
-                if dropped != self._dropped_noted:
+                state = self._state()
+                if state != self._noted:
                     connection.execute(
-                        "UPDATE runs SET dropped_frames = ? WHERE id = ?", (dropped, self.run_id)
+                        "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? "
+                        "WHERE id = ?",
+                        (*state, self.run_id),
                     )
-            self._dropped_noted = dropped
+            self._noted = state
             self._watch_log()
             return numbers
 
@@ -203,8 +208,9 @@ class Results:
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ? WHERE id = ?",
-                    (time.time(), outcome, self.dropped_frames, self.run_id),
+                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ?, statement = ?, "
+                    "familiar = ? WHERE id = ?",
+                    (time.time(), outcome, *self._state(), self.run_id),
                 )
 
         try:
@@ -223,6 +229,11 @@ class Results:
         self.outcome = outcome
         if lost is not None:
             raise lost
+
+    def _state(self) -> tuple[object, ...]:
+        """What a run's row says besides how it began and ended."""
+        familiar = None if self.familiar is None else int(self.familiar)
+        return self.dropped_frames, self.statement, familiar
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""
@@ -274,9 +285,9 @@ class Results:
         return int(cursor.lastrowid or 0)
 
     def _insert(self, connection: sqlite3.Connection, record: FrameRecord) -> int:
-        cursor = connection.execute(_INSERT_FRAME, (self.run_id, *record.frame))
+        cursor = connection.execute(schema.INSERT_FRAME, (self.run_id, *record.frame))
         frame_id = int(cursor.lastrowid or 0)
-        connection.executemany(_INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+        connection.executemany(schema.INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
         return frame_id
 
     @contextlib.contextmanager
@@ -337,11 +348,3 @@ def _outcome_of(kind: type[BaseException] | None) -> Outcome:
     if kind is None:
         return "finished"
     return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
-
-
-def _inserting(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
-
-
-_INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
-_INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))

@@ -8,14 +8,16 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 TABLES = """
 CREATE TABLE runs (
@@ -33,7 +35,9 @@ CREATE TABLE runs (
     accept_at REAL NOT NULL,
     program TEXT NOT NULL,
     find TEXT NOT NULL DEFAULT 'cells',
-    dropped_frames INTEGER NOT NULL DEFAULT 0
+    dropped_frames INTEGER NOT NULL DEFAULT 0,
+    statement TEXT,
+    familiar INTEGER
 );
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -44,7 +48,8 @@ CREATE TABLE frames (
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
     saved_as TEXT,
-    position_ms REAL
+    position_ms REAL,
+    unfit TEXT
 );
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY,
@@ -58,7 +63,8 @@ CREATE TABLE cells (
     probability REAL NOT NULL,
     probabilities TEXT NOT NULL,
     verdict TEXT NOT NULL,
-    cut INTEGER NOT NULL DEFAULT 0
+    cut INTEGER NOT NULL DEFAULT 0,
+    reason TEXT
 );
 CREATE INDEX frames_of_run ON frames (run_id);
 CREATE INDEX cells_of_frame ON cells (frame_id);
@@ -70,6 +76,23 @@ ALTER TABLE runs ADD COLUMN dropped_frames INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE frames ADD COLUMN position_ms REAL;
 ALTER TABLE cells ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
 """
+
+_FROM_2_TO_3 = """
+ALTER TABLE runs ADD COLUMN statement TEXT;
+ALTER TABLE runs ADD COLUMN familiar INTEGER;
+ALTER TABLE cells ADD COLUMN reason TEXT;
+ALTER TABLE frames ADD COLUMN unfit TEXT;
+DROP VIEW IF EXISTS run_list;
+DROP VIEW IF EXISTS frame_list;
+DROP VIEW IF EXISTS cell_list;
+DROP VIEW IF EXISTS class_counts;
+"""
+
+_ADDED = {
+    1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
+    2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
+}
+"""Columns that files of a format lack, besides those that later ones lack."""
 
 _LOCAL = "strftime('%Y-%m-%d %H:%M:{seconds}', {column}, 'unixepoch', 'localtime')"
 
@@ -95,6 +118,10 @@ SELECT
         WHERE f.run_id = runs.id) AS cells,
     (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
         WHERE f.run_id = runs.id AND verdict = 'uncertain') AS uncertain_cells,
+    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
+        WHERE f.run_id = runs.id AND verdict = 'accepted') AS accepted_cells,
+    CASE familiar WHEN 1 THEN 'yes' WHEN 0 THEN 'no' ELSE 'not known' END AS familiar,
+    statement,
     round(100 * accept_at, 1) AS accept_at_percent,
     program
 FROM runs LEFT JOIN frames ON frames.run_id = runs.id
@@ -109,6 +136,7 @@ SELECT
     frames.width AS width_px,
     frames.height AS height_px,
     (SELECT count(*) FROM cells WHERE cells.frame_id = frames.id) AS cells,
+    frames.unfit AS unfit,
     frames.saved_as AS picture
 FROM frames;
 CREATE VIEW IF NOT EXISTS cell_list AS
@@ -122,6 +150,7 @@ SELECT
     cells.label AS label,
     round(100 * cells.probability, 1) AS probability_percent,
     cells.verdict AS verdict,
+    cells.reason AS reason,
     CASE cells.cut WHEN 0 THEN 'no' ELSE 'yes' END AS cut_by_edge,
     cells.x AS x_px,
     cells.y AS y_px,
@@ -137,10 +166,21 @@ SELECT
     count(*) AS cells,
     sum(cells.verdict = 'accepted') AS accepted,
     sum(cells.verdict = 'uncertain') AS uncertain,
+    sum(cells.verdict = 'unknown cell') AS unknown_cells,
+    sum(cells.verdict = 'foreign image') AS foreign_images,
+    sum(cells.verdict = 'abstained') AS abstained,
     round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY frames.run_id), 1) AS share_percent
 FROM cells JOIN frames ON frames.id = cells.frame_id
 GROUP BY frames.run_id, cells.label;
 """
+
+
+def _inserting(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+
+
+INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
+INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
@@ -195,8 +235,10 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
     What is stored stays as it is; the time that it takes does not grow with it.
     """
+    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3}
     if version < FORMAT_VERSION:
-        _in_one_transaction(connection, _FROM_1_TO_2 + VIEWS)
+        needed = "".join(step for before, step in steps.items() if before >= version)
+        _in_one_transaction(connection, needed + VIEWS)
 
 
 def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
@@ -207,8 +249,9 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
         wanted = _columns(plan)
     finally:
         plan.close()
-    if version == 1:
-        wanted -= {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"}
+    for before, added in _ADDED.items():
+        if version <= before:
+            wanted -= added
     return sorted(wanted - _columns(connection))
 
 

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
+from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
-from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import CROP_MARGIN
-from qlvit_edge.files import ensure_writable, write_bytes
+from qlvit_edge.guard.statement import RunStatement
 from qlvit_edge.inference.allowance import Allowance
-from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
+from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
-from qlvit_edge.microscope.annotate import annotate
+from qlvit_edge.microscope.fitness import frame_finding
+from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
 from qlvit_edge.microscope.records import FrameRecord, RunInfo
 from qlvit_edge.microscope.results import Results
@@ -52,7 +51,7 @@ class Settings:
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
         find: ``"cells"``, or ``"none"`` to classify whole frames.
-        accept_at: probability from which a label is accepted.
+        accept_at: smallest probability of an accepted answer; None: the model's own.
         threads: threads of the interpreter.
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
@@ -67,7 +66,7 @@ class Settings:
     save: Path | None = None
     cell_size: float | None = None
     find: Find = "cells"
-    accept_at: float = ACCEPT_AT
+    accept_at: float | None = None
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
@@ -89,6 +88,10 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        abstained: cells that were not fit to be judged so far, by reason.
+        unfit_frames: frames that were not, by reason.
+        finding: whether the cells so far are what the model was made for; None where its file
+            has no guard that could tell.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -110,11 +113,16 @@ class Session:
         )
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
-        self.verdicts = Counter({"accepted": 0, "uncertain": 0})
+        self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        self.abstained: Counter[str] = Counter()
+        self.unfit_frames: Counter[str] = Counter()
+        guard = self.classifier.metadata.guard
+        self._statement = None if guard is None else RunStatement(guard)
+        self.finding = None if self._statement is None else self._statement.finding()
         self._stored_source = False
         self._results: Results | None = None
 
@@ -153,9 +161,9 @@ class Session:
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         if settings.save is not None:
-            _require_apart(settings.save, source)
+            require_apart(settings.save, source)
         with (
-            _folder_for(settings.save),
+            folder_for(settings.save),
             source as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
@@ -188,7 +196,12 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            familiar=None if self.finding is None else self.finding.familiar,
+            statement=None if self.finding is None else self.finding.sentence,
+            warning=None if self.finding is None else self.finding.warning,
             cut=self.cut,
+            abstained=dict(self.abstained),
+            unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
             damaged=dict(self.report.damaged),
             reconnections=self.report.reconnections,
@@ -251,36 +264,30 @@ class Session:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells = found
         folder = self.settings.save
-        saved = None if folder is None else self._save(folder, frame, cells, run_id)
-        return FrameRecord.of(frame, cells, saved)
+        if self._statement is not None:
+            for cell in cells:
+                self._statement.add(cell.classification.judgement)
+        saved = None
+        if folder is not None:
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels)
+        unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
+        return FrameRecord.of(frame, cells, saved, unfit)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
         results.dropped_frames = self.report.dropped
+        if self._statement is not None:
+            self.finding = self._statement.finding()
+            results.statement, results.familiar = self.finding.sentence, self.finding.familiar
         results.add_frames(records)
         for record in records:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
             self.cut += sum(bool(cut) for cut in record.column("cut"))
-
-    def _save(
-        self, folder: Path, frame: Frame, cells: tuple[ClassifiedCell, ...], run_id: int
-    ) -> Path:
-        drawn = annotate(frame.image, cells, self.classifier.labels)
-        good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        if not good:
-            raise ValueError(f"frame {frame.index} cannot be written as JPEG")
-        path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
-        try:
-            write_bytes(path, content.tobytes())
-        except OSError as error:
-            raise DataError(
-                path,
-                f"the picture cannot be saved ({(error.strerror or str(error)).lower()})",
-                "check its folder and the space on that disk; the results until then are kept",
-            ) from error
-        return path
+            self.abstained.update(record.abstained())
+            if record.unfit is not None:
+                self.unfit_frames[record.unfit] += 1
 
     def _info(self) -> RunInfo:
         return RunInfo(
@@ -291,36 +298,7 @@ class Session:
             camera=masked(self.settings.source),
             cell_size=self.settings.cell_size or 0.0,
             crop_margin=CROP_MARGIN,
-            accept_at=self.settings.accept_at,
+            accept_at=self.classifier.accept_at,
             program=f"qlvit-edge {installed_version()}",
             find=self.settings.find,
-        )
-
-
-@contextmanager
-def _folder_for(pictures: Path | None) -> Iterator[None]:
-    """Make the folder for pictures; it goes again, where it was not there, if it stays empty."""
-    if pictures is None:
-        yield
-        return
-    made = [folder for folder in (pictures, *pictures.parents) if not folder.exists()]
-    try:
-        ensure_writable(pictures)
-        yield
-    except BaseException:
-        with suppress(OSError):  # something lies in it
-            for folder in made:
-                folder.rmdir()
-        raise
-
-
-def _require_apart(save: Path, source: Camera) -> None:
-    """Refuse to save pictures where the next run would take them for the source's."""
-    if not isinstance(source, PictureCamera):
-        return
-    if save.resolve().is_relative_to(source.folder.resolve()):
-        raise DataError(
-            save,
-            f"it lies in {source.folder}, whose images are read: the next run would read these",
-            "save the pictures elsewhere",
         )

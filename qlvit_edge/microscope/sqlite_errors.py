@@ -31,7 +31,7 @@ class LockedError(DataError):
 
 @contextlib.contextmanager
 def speaking(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and names that it cannot store, into ours.
+    """Turn SQLite's errors, and names that it cannot store or read, into ours.
 
     Raises:
         LockedError: the file is locked.
@@ -46,6 +46,10 @@ def speaking(path: Path) -> Iterator[None]:
     except UnicodeEncodeError as error:
         finding = f"the name {error.object!a} is not UTF-8 and cannot be stored"
         raise DataError(path, finding, "rename that file or folder") from error
+    except UnicodeDecodeError as error:  # SQLite names a table by bytes that are there by mistake
+        raise DataError(
+            path, "it is damaged (a name in it is not UTF-8)", "choose another name"
+        ) from error
 
 
 def patiently(

@@ -26,7 +26,13 @@ class Summary:
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
+        familiar: whether the cells are what the model was made for; None where that is not
+            known: too few cells, or a file without a guard.
+        statement: the same in words, with what differs; None of a file without a guard.
+        warning: what stands beside accepted answers; None where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
+        abstained: cells that were not fit to be judged, by reason.
+        unfit_frames: frames that were not, by reason.
         dropped_frames: frames, or images of a folder, that came damaged and were left out.
         damaged: name → finding, of a folder's images that were left out.
         reconnections: times a stream was lost and came back.
@@ -50,7 +56,12 @@ class Summary:
     cells: int
     counts: dict[str, int]
     verdicts: dict[str, int]
+    familiar: bool | None
+    statement: str | None
+    warning: str | None
     cut: int
+    abstained: dict[str, int]
+    unfit_frames: dict[str, int]
     dropped_frames: int
     damaged: dict[str, str]
     reconnections: int

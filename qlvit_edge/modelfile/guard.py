@@ -145,10 +145,10 @@ class Group(_Strict):
         view: how the cells were shown, `whole image` or `crop`.
         image: largest squared distance of the image's appearance to the nearest cluster;
             beyond it the image is foreign.
-        nearest: largest squared distance of features and appearance to the nearest cluster;
-            beyond it, and the next two, the cell is unknown.
+        own: the same to the nearest cluster of the class that is answered; beyond it, and the
+            next two, the cell is unknown.
+        nearest: largest squared distance of features and appearance to the nearest cluster.
         neighbours: the same to the n-th nearest prototype.
-        own: the same to the nearest cluster of the class that is answered.
         run_image: largest median of a run's squared distances in appearance.
         run_nearest: the same in features and appearance.
         bounds: of every measure of the guard, in their order.
@@ -157,9 +157,9 @@ class Group(_Strict):
     domain: Annotated[str, Field(max_length=200)] = ""
     view: View
     image: _Distance
+    own: _Distance
     nearest: _Distance
     neighbours: _Distance
-    own: _Distance
     run_image: _Distance
     run_nearest: _Distance
     bounds: list[Bounds] = Field(default_factory=list)
@@ -179,6 +179,24 @@ class Measure(_Strict):
     fit_high: _Finite | None = None
 
 
+class Degraded(_Strict):
+    """Copies of known images, degraded in one way and strength; how limits of fitness were found.
+
+    Attributes:
+        kind: how; `none` of the images as they are.
+        unit: what the strength is, in words.
+        strength: how much.
+        accuracy: of all of them.
+        abstained: share of them that are not fit to be judged.
+    """
+
+    kind: _Name
+    unit: Annotated[str, Field(max_length=200)]
+    strength: _Finite
+    accuracy: _Share
+    abstained: _Share
+
+
 class Evidence(_Strict):
     """How a guard was found.
 
@@ -194,6 +212,7 @@ class Evidence(_Strict):
         accuracy_accepted: the same among those that are accepted.
         calibration_error: expected calibration error on held-out cells at temperature 1.
         calibration_error_after: the same at the temperature that was found.
+        degraded: degraded copies, from which it is known when an image is not fit to be judged.
         notes: what else must be known, in words.
     """
 
@@ -208,6 +227,7 @@ class Evidence(_Strict):
     accuracy_accepted: _Share
     calibration_error: _Share
     calibration_error_after: _Share
+    degraded: list[Degraded] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
 
 

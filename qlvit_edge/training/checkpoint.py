@@ -11,6 +11,7 @@
     tensorboard/        the same rows for TensorBoard, with --tensorboard
     curves.png, confusion.png
     calibration.json    written by `qlvit-edge calibrate`
+    cells/              of a run of `qlvit-edge adapt`: a sample of the cells it was fitted to
 
 Weights are safetensors, never pickle.
 """
@@ -38,6 +39,7 @@ from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.reading import UnreadableFileError, parse_json, read_json
+from qlvit_edge.training.adapted import Adapted
 
 FORMAT: Final = 1
 RUN_FILE = "run.json"
@@ -146,6 +148,7 @@ class RunConfig(BaseModel):
         camera: that took the images.
         objective: of the microscope.
         started_from: the run whose weights it started from; None: from random ones.
+        adapted_from: how it was fitted to another microscope; None where it was not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -163,6 +166,7 @@ class RunConfig(BaseModel):
     camera: Described | None = None
     objective: Described | None = None
     started_from: StartedFrom | None = None
+    adapted_from: Adapted | None = None
 
     def continues(self, earlier: RunConfig, epoch: int) -> bool:
         """Tell whether a run with these settings may go on from where an earlier one stands.

@@ -16,10 +16,11 @@ def hold_out(
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Split training images into those trained on and those held out for validation.
 
-    In a source-disjoint split whole sources are held out, with the images of all their
-    classes: otherwise the validation figure would be that of photographs (or patients) the
-    network has seen. About ``fraction`` of each class is held out, and each class keeps at
-    least one image (or source) on the training side; see `draw_sources`.
+    Where sources are known, whole ones are held out, with the images of all their classes:
+    otherwise the validation figure would be that of photographs (or patients) the network has
+    seen. About ``fraction`` of each class of each microscope is held out; each keeps at least
+    one image (or source) on the training side, and has one held out if it has two: see
+    `draw_sources`.
 
     Returns:
         (training images, validation images).
@@ -28,11 +29,11 @@ def hold_out(
         return list(images), []
 
     def source_of(image: LabelledImage) -> str:
-        return split.groups[image.relative] if split.grouped else image.relative
+        return split.groups[image.relative] if split.grouped else image.source or image.relative
 
-    counts: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    counts: defaultdict[str, Counter[tuple[int, str]]] = defaultdict(Counter)
     for image in images:
-        counts[source_of(image)][image.label] += 1
+        counts[source_of(image)][image.label, image.domain] += 1
     held = draw_sources(counts, fraction, seed)
     return (
         [image for image in images if source_of(image) not in held],

@@ -1,0 +1,67 @@
+"""Which pictures a folder of unlabelled or labelled cells holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qlvit_edge.camera.folder import pictures
+from qlvit_edge.data.folder import LabelledImage, scan
+from qlvit_edge.errors import DataError
+from qlvit_edge.imagefolder import nfc
+from qlvit_edge.text import folded, plain
+from qlvit_edge.training.adapted import UNLABELLED
+
+
+def pictures_below(folder: Path) -> list[LabelledImage]:
+    """Return the pictures in and below a folder, without labels.
+
+    Raises:
+        DataError: the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        finding = "not a folder" if folder.exists() else "no such folder"
+        raise DataError(folder, finding, "name a folder of pictures from the new microscope")
+    found = pictures(folder, str(folder))
+    return [
+        LabelledImage(path, nfc(str(path.relative_to(folder))), UNLABELLED) for path in found.images
+    ]
+
+
+def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledImage], list[str]]:
+    """Return the pictures of class folders, labelled by a run's classes, and what was matched.
+
+    Folders are matched by their names, whatever their capitals, spaces and marks.
+
+    Args:
+        folder: one folder per class, or a manifest.
+        classes: of the run, in the order of its outputs.
+
+    Raises:
+        DataError: see `scan`; or a folder is of no class of the run.
+    """
+    scanned = scan(folder, least_classes=1, least_images=1)
+    by_name = {folded(name): index for index, name in enumerate(classes)}
+    if len(by_name) < len(classes):  # two classes differ in their marks only
+        by_name = {}
+    by_name |= {name: index for index, name in enumerate(classes)}
+    labels: list[int] = []
+    notes: list[str] = []
+    unknown: list[str] = []
+    for name in scanned.classes:
+        label = by_name.get(name, by_name.get(folded(name)))
+        if label is None:
+            unknown.append(name)
+            continue
+        labels.append(label)
+        if classes[label] != name:
+            notes.append(f"{plain(name)} taken as {plain(classes[label])}")
+    if unknown:
+        raise DataError(
+            folder,
+            f"has classes that the run does not know: {', '.join(map(plain, unknown))} (it knows "
+            f"{', '.join(map(plain, classes))})",
+            "teach it new classes with `qlvit-edge train --from RUN`, or move their folders away",
+        )
+    images = [replace(image, label=labels[image.label]) for image in scanned.images]
+    return images, notes
