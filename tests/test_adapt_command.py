@@ -96,6 +96,14 @@ def test_it_converts_and_is_proved_without_labels(
     assert "run, fitted to 36 unlabelled cells of slides" in metadata.training_data
 
 
+def test_it_is_not_calibrated_on_the_microscope_it_comes_from(
+    fitted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (fitted / "calibration.json").read_bytes()
+    assert "--data" in refused(capfd, "calibrate", fitted)
+    assert (fitted / "calibration.json").read_bytes() == before
+
+
 def test_the_same_seed_fits_the_same_network(
     fitted: Path, laboratory: Path, tmp_path: Path
 ) -> None:
