@@ -77,7 +77,10 @@ def golden_pairs(
     return pairs[:MOST_GOLDEN_PAIRS]
 
 
-def _outputs(graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic) -> list[Array]:
+def _outputs(
+    graph: Graph, inputs: Mapping[str, Array], arithmetic: Arithmetic
+) -> tuple[Array, Array]:
     """Run one image; returns logits and features."""
     values = run_reference(graph, inputs, arithmetic=arithmetic)
-    return [values[tensor.name].reshape(-1) for tensor in graph.outputs]
+    logits, features = (values[tensor.name].reshape(-1) for tensor in graph.outputs)
+    return logits, features

@@ -172,6 +172,15 @@ def test_a_class_that_the_run_does_not_know_is_refused_with_the_way_to_teach_it(
     assert "train --from" in line
 
 
+def test_one_picture_of_two_classes_is_refused(
+    laboratory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    labelled = Path(shutil.copytree(laboratory / "labelled", tmp_path / "labelled"))
+    shutil.copy(next((labelled / "MONOCYTE").iterdir()), labelled / "LYMPHOCYTE" / "copy.png")
+    arguments = ("--images", laboratory / "slides", "--labelled", labelled)
+    assert "are one picture" in refuse(capfd, laboratory, tmp_path / "out", *arguments)
+
+
 def test_what_is_there_already_stays(
     fitted: Path, laboratory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

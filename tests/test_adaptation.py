@@ -199,6 +199,8 @@ def test_a_step_that_lets_a_class_vanish_is_undone() -> None:
 
 
 LABELS = np.repeat(np.arange(4), 10)
+OWN = [str(number) for number in range(40)]
+"""Each cell of a source of its own."""
 
 
 def trial(name: str, wrong: int) -> Trial:
@@ -231,21 +233,34 @@ def test_what_is_worse_is_never_chosen() -> None:
 
 
 def test_folds_have_every_class_alike() -> None:
-    folds = folds_of(LABELS, 3)
+    folds = folds_of(LABELS, OWN, 3)
     for fold in range(3):
         counts = np.bincount(LABELS[folds == fold], minlength=4)
         assert counts.min() >= 3
         assert counts.max() <= 4
-    assert not np.array_equal(folds, folds_of(LABELS, 4))
+    assert not np.array_equal(folds, folds_of(LABELS, OWN, 4))
+
+
+def test_copies_of_one_cell_are_in_one_fold() -> None:
+    groups = np.tile(["a", "b", "c", "d", "e"], 8)
+    folds = folds_of(np.zeros(40, int), groups, 0)
+    assert all(len(set(folds[groups == name])) == 1 for name in "abcde")
+    assert len(set(folds)) == 3
 
 
 def test_recall_is_a_mean_over_classes_with_an_interval() -> None:
     labels = np.array([0] * 30 + [1] * 10)
-    found = recall_of(Trial("", (labels == 0).astype(float)), labels)
+    found = recall_of(Trial("", (labels == 0).astype(float)), labels, OWN)
     assert found.value == 0.5
     assert found.by_class == {0: 1.0, 1: 0.0}
-    half = recall_of(Trial("", np.tile([1.0, 0.0], 20)), labels)
-    assert half.low < 0.5 < half.high
+    half = Trial("", np.tile([1.0, 0.0], 20))
+    alone = recall_of(half, labels, OWN)
+    assert alone.low < 0.5 < alone.high
+    # Four cells of one source each stand or fall together.
+    four = recall_of(
+        Trial("", np.repeat([1.0, 0.0], 20)), np.zeros(40, int), np.repeat(OWN[:10], 4)
+    )
+    assert four.high - four.low > 1.5 * (alone.high - alone.low)
 
 
 def test_the_standard_error_is_that_of_drawing_cells_again() -> None:

@@ -277,7 +277,7 @@ def _measuring(name: str) -> dict[str, Any]:
         ({"logit_scale": 1.0}, "its guard judges logits of scale 1"),
         (
             {"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]},
-            "of a class that",
+            "a class that",
         ),
         ({"appearance": [f"measure {n}" for n in range(10)]}, "its guard wants 'measure 0'"),
         (_measuring("smell"), "its guard wants 'smell'"),

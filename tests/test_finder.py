@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import qlvit_edge.bundled
-from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells
+from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells, is_grey, main_cell, search
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
@@ -37,7 +38,13 @@ def overlap(cell: Cell, box: tuple[int, int, int, int]) -> float:
 def assert_finds_annotated(image: Image, name: str, *, least: float = 0.45) -> None:
     scale = 640 / image.shape[1]
     cells = [
-        Cell(*(round(v * scale) for v in (c.x, c.y, c.width, c.height)), c.area)
+        replace(
+            c,
+            x=round(c.x * scale),
+            y=round(c.y * scale),
+            width=round(c.width * scale),
+            height=round(c.height * scale),
+        )
         for c in find_cells(image)
     ]
     assert len(cells) == len(ANNOTATED[name])
@@ -51,6 +58,131 @@ def synthetic(*, size: tuple[int, int] = (240, 320)) -> Image:
     for x, y in ((60, 60), (150, 180), (260, 190), (60, 200)):
         cv2.circle(field, (x, y), 26, (205, 150, 140), -1)
     return field
+
+
+NUCLEUS, CYTOPLASM = (110, 70, 170), (210, 190, 220)
+WHITE = [((120, 100), 24), ((260, 70), 22), ((230, 190), 26)]
+"""Centres and radii of the nuclei of `smear`, in pixels of its 240 × 320."""
+
+# Background and red cells as stains and lamps make them: (background, red cell, nucleus).
+STAINS = {
+    "pink": ((225, 222, 214), (205, 150, 140), (110, 70, 170)),
+    "grey-blue": ((222, 190, 172), (150, 118, 135), (105, 35, 110)),
+    "pale": ((230, 232, 230), (214, 198, 200), (170, 150, 222)),
+    "yellow": ((220, 205, 160), (170, 130, 118), (105, 50, 100)),
+}
+
+
+def smear(stain: str = "pink", *, white: bool = True, red: int = 15) -> Image:
+    """A field of red cells (radius ``red``) with pale centres, some upon others, and nuclei."""
+    ground, cell, nucleus = STAINS[stain]
+    generator = np.random.default_rng(1)
+    light = np.ones((240, 320, 3))
+    for x in range(5, 330, int(2.3 * red)):
+        for y in range(5, 250, int(2.2 * red)):
+            centre = x + int(generator.integers(-5, 6)), y + int(generator.integers(-5, 6))
+            near = any(
+                np.hypot(centre[0] - at[0], centre[1] - at[1]) < radius + 1.6 * red
+                for at, radius in WHITE
+            )
+            if white and near:
+                continue
+            layer = np.ones_like(light)
+            cv2.circle(layer, centre, red, tuple(np.array(cell) / ground), -1)
+            cv2.circle(layer, centre, red // 3, tuple((1 + np.array(cell) / ground) / 2), -1)
+            light *= layer
+    if white:
+        for at, radius in WHITE:
+            cv2.circle(
+                light, at, int(1.3 * radius), tuple((2 + np.array(nucleus) / ground) / 3), -1
+            )
+            cv2.circle(light, at, radius, tuple(np.array(nucleus) / ground), -1)
+    noise = generator.normal(0, 2, light.shape)
+    field = cv2.GaussianBlur(light * ground, (0, 0), 1) + noise
+    return np.clip(field, 0, 255).astype(np.uint8)
+
+
+def assert_finds_white(image: Image) -> None:
+    """Every nucleus of `smear` is found, its box where it is, and nothing else."""
+    scale = image.shape[1] / 320
+    cells = find_cells(image)
+    assert len(cells) == len(WHITE)
+    for (x, y), radius in WHITE:
+        wanted = 1.3 * radius
+        box = (x - wanted, y - wanted, x + wanted, y + wanted)
+        x0, y0, x1, y1 = (round(value * scale) for value in box)
+        assert max(overlap(cell, (x0, y0, x1, y1)) for cell in cells) > 0.7
+
+
+@pytest.mark.parametrize("stain", STAINS)
+def test_nuclei_are_found_in_every_stain(stain: str) -> None:
+    assert_finds_white(smear(stain))
+
+
+@pytest.mark.parametrize("stain", STAINS)
+def test_red_cells_upon_red_cells_are_no_nuclei(stain: str) -> None:
+    assert find_cells(smear(stain, white=False)) == []
+
+
+@pytest.mark.parametrize("gain", [(0.6,) * 3, (1.1,) * 3, (0.7, 1, 1), (1, 0.7, 1), (1, 1, 0.7)])
+def test_gain_and_white_balance_change_nothing(gain: tuple[float, float, float]) -> None:
+    assert_finds_white(np.clip(smear() * np.array(gain), 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_a_gamma_changes_nothing(gamma: float) -> None:
+    assert_finds_white((255 * (smear() / 255) ** gamma).round().astype(np.uint8))
+
+
+def test_blur_changes_nothing() -> None:
+    assert_finds_white(np.asarray(cv2.GaussianBlur(smear(), (0, 0), 2.5), np.uint8))
+
+
+@pytest.mark.parametrize("factor", [0.6, 1.6, 3.0])
+def test_the_size_comes_from_the_red_cells(factor: float) -> None:
+    image = cv2.resize(smear(), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    assert_finds_white(np.asarray(image, np.uint8))
+    scale = search(np.asarray(image, np.uint8)).scale
+    assert scale is not None
+    assert scale.source == "red cells"
+    assert scale.red_cell == pytest.approx(30 * factor, rel=0.25)
+
+
+def test_a_wider_field_shows_smaller_cells_and_they_are_found() -> None:
+    mosaic = np.tile(smear(), (3, 3, 1))
+    assert len(find_cells(mosaic)) == 9 * len(WHITE)
+
+
+def test_the_scale_says_where_it_comes_from() -> None:
+    told = search(smear(), cell_size=0.2).scale
+    assert told is not None
+    assert told.source == "cell size"
+    assert told.red_cell == pytest.approx(0.2 * 240 / 1.7)
+    assert search(np.full((240, 320, 3), 225, np.uint8)).scale is None
+
+
+def test_the_main_cell_is_in_the_middle_and_may_be_a_platelet() -> None:
+    field = synthetic()
+    cv2.circle(field, (160, 110), 9, NUCLEUS, -1)
+    assert find_cells(field) == []
+    cell = main_cell(field)
+    assert cell is not None
+    assert abs(cell.centre[0] - 160) < 3
+    assert abs(cell.centre[1] - 110) < 3
+    assert main_cell(synthetic()) is None
+    cv2.circle(field, (290, 60), 26, NUCLEUS, -1)
+    cv2.circle(field, (160, 110), 22, NUCLEUS, -1)
+    cell = main_cell(field)
+    assert cell is not None
+    assert abs(cell.centre[0] - 160) < 3
+
+
+def test_nothing_is_looked_for_in_grey_pictures() -> None:
+    grey = smear().mean(2).round().astype(np.uint8)[..., None].repeat(3, 2)
+    assert is_grey(grey)
+    assert find_cells(grey) == []
+    assert not is_grey(smear())
+    assert not is_grey(np.full((240, 320, 3), 128, np.uint8))
 
 
 @pytest.mark.parametrize("name", ANNOTATED)
@@ -84,7 +216,7 @@ def test_the_largest_nucleus_comes_first() -> None:
 def test_lobes_of_one_nucleus_are_one_cell() -> None:
     field = synthetic()
     for x, y in ((150, 70), (168, 84), (150, 98)):
-        cv2.circle(field, (x, y), 9, (110, 70, 170), -1)
+        cv2.circle(field, (x, y), 10, (110, 70, 170), -1)
     (cell,) = find_cells(field)
     assert cell.x < 141 < 177 < cell.x + cell.width
     assert cell.y < 61 < 107 < cell.y + cell.height

@@ -278,25 +278,23 @@ def test_validate_feeds_it_what_training_did(
     assert run_command("validate", model, "--data", trained.parent / "cells", *options) == 0
     figures = json.loads((report / "report.json").read_text())
     assert figures["golden"]["passed"] is True
-    assert figures["golden"]["compared"] == 8
+    assert figures["golden"]["compared"] == 2 * len(list(bundled.CROPS.iterdir()))
     assert figures["data"]["unusual"] == {"grey": figures["data"]["images"]}
 
 
-def test_run_classifies_colour_and_grey_frames_alike(
+def test_run_finds_cells_for_a_grey_model_in_colour_frames(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "fields").mkdir()
     fields = sorted(bundled.FIELDS.glob("*.jpg"))[:2]
     for field in fields:
         (tmp_path / "fields" / field.name).write_bytes(field.read_bytes())
-    grey = luminance(decode(fields[0]))
-    assert cv2.imwrite(str(tmp_path / "fields" / "grey.png"), grey)
     capsys.readouterr()
     out = tmp_path / "r.sqlite"
     options = ("--out", out, "--save", tmp_path / "saved", "--json")
     assert run_command("run", model, "--camera", tmp_path / "fields", *options) == 0
-    assert json.loads(capsys.readouterr().out)["frames"] == 3
-    assert len(list((tmp_path / "saved").iterdir())) == 3
+    assert json.loads(capsys.readouterr().out)["frames"] == 2
+    assert len(list((tmp_path / "saved").iterdir())) == 2
     connection = sqlite3.connect(out)
     rows = connection.execute("SELECT label, probabilities FROM cells").fetchall()
     connection.close()
@@ -311,3 +309,21 @@ def test_run_classifies_colour_and_grey_frames_alike(
     first, second = (classifier.prepare(x) for x in (crop, luminance(crop).repeat(3, 2)))
     assert np.abs(first.astype(int) - second.astype(int)).max() <= 1
     assert again.label in CLASSES
+
+
+def test_white_cells_are_not_looked_for_in_grey_frames(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grey").mkdir()
+    grey = luminance(decode(sorted(bundled.FIELDS.glob("*.jpg"))[0]))
+    assert cv2.imwrite(str(tmp_path / "grey" / "grey.png"), grey)
+    camera = ("--camera", tmp_path / "grey", "--out", tmp_path / "r.sqlite")
+    assert run_command("run", model, *camera) == 2
+    said = capsys.readouterr().err
+    assert "grey.png: a grey picture of a stained smear" in said
+    assert "--find none" in said
+    assert run_command("run", model, *camera, "--find", "none") == 0
+    capsys.readouterr()
+    run_command("predict", model, tmp_path / "grey" / "grey.png", "--find-cells")
+    printed = capsys.readouterr()
+    assert "a grey picture of a stained smear" in printed.out + printed.err

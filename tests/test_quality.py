@@ -438,3 +438,27 @@ def test_validate_reports_what_it_does_not_judge(
     )
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert '"abstained": {"too dark": 1}' in json.dumps(report)
+
+
+@pytest.mark.parametrize(("needed", "harmless_strengths"), [(120, 0), (100, 1)])
+def test_a_limit_spares_known_images_and_harmless_copies(
+    needed: int, harmless_strengths: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known images have very different light; the dimmest, 124, are answered rightly."""
+    short_ladder(monkeypatch, "less light")
+    lamps = np.linspace(0.55, 1, len(VIEWS))
+    dim = [
+        View((view.pixels * lamp).astype(np.uint8), 0, "one microscope")
+        for view, lamp in zip(VIEWS, lamps, strict=True)
+    ]
+
+    def fails_in_less_light(pixels: Image) -> int:
+        return int(image_measures(pixels)["light"] < needed)
+
+    found = find_quality(fails_in_less_light, dim)
+    plain, *degraded = found.degraded
+    assert plain.abstained <= 0.03
+    harmless = [row for row in degraded if row.accuracy > plain.accuracy - 0.02]
+    assert len(harmless) == harmless_strengths
+    assert all(row.abstained <= 0.1 for row in harmless)
+    assert any(row.abstained > 0.5 for row in found.degraded)

@@ -94,6 +94,11 @@ class Cells:
         return np.array([cell.label for cell in self.cells], np.int64)
 
     @property
+    def groups(self) -> list[str]:
+        """The source of each cell, its content where nobody named one: copies are of one group."""
+        return [cell.photograph.source or cell.content.hex() for cell in self.cells]
+
+    @property
     def photographs(self) -> list[CachedImage]:
         """What training varies."""
         return [cell.photograph for cell in self.cells]
@@ -112,7 +117,10 @@ def read_cells(
     """
     found = Cells()
     chosen = [images[index] for index in evenly(len(images), MOST_CELLS)]
-    for entry, image in _decoded(chosen, found):
+    if show == "fields":  # enough cells may come of some of them: not of the first
+        order = np.random.default_rng(0).permutation(len(chosen))
+        chosen = [chosen[index] for index in order]
+    for entry, image in _decoded(chosen, found, advance):
         found.pictures += 1
         content = digest(image)
         made = (
@@ -122,10 +130,9 @@ def read_cells(
         )
         found.empty += not made
         found.cells += made
-        advance()
-        if len(found.cells) >= 2 * MOST_CELLS:
+        if len(found.cells) >= MOST_CELLS:
             break
-    found.cells = [found.cells[index] for index in evenly(len(found.cells), MOST_CELLS)]
+    del found.cells[MOST_CELLS:]
     return found
 
 
@@ -133,7 +140,7 @@ def what_they_show(images: Sequence[LabelledImage]) -> Show:
     """Tell by a sample whether pictures show fields: large ones in which cells are small."""
     small_cells, several = [], []
     chosen = [images[index] for index in evenly(len(images), _SAMPLE)]
-    for _, image in _decoded(chosen, Cells()):
+    for _, image in _decoded(chosen, Cells(), lambda: None):
         side = min(image.shape[:2])
         cells = find_cells(image) if side >= _LEAST_FIELD_SIDE else []
         longest = max((max(cell.width, cell.height) for cell in cells), default=side)
@@ -144,7 +151,7 @@ def what_they_show(images: Sequence[LabelledImage]) -> Show:
 
 
 def _decoded(
-    images: Sequence[LabelledImage], found: Cells
+    images: Sequence[LabelledImage], found: Cells, advance: Callable[[], None]
 ) -> Iterator[tuple[LabelledImage, Image]]:
     """Decode some at a time; note what does not."""
 
@@ -158,6 +165,7 @@ def _decoded(
         for start in range(0, len(images), _ABREAST):
             some = images[start : start + _ABREAST]
             for entry, image in zip(some, pool.map(decode, some), strict=True):
+                advance()
                 if isinstance(image, DataError):
                     found.unread[entry.relative] = said_of(image, entry.path)
                 else:

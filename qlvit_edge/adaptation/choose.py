@@ -39,7 +39,7 @@ class Recall:
 
     Attributes:
         value: 0 to 1.
-        low: end of its 95 % interval, cells drawn again.
+        low: end of its 95 % interval, sources drawn again.
         high: the other end.
         by_class: recall by index of the class.
     """
@@ -50,14 +50,24 @@ class Recall:
     by_class: dict[int, float]
 
 
-def folds_of(labels: NDArray[np.int64], seed: int, count: int = FOLDS) -> NDArray[np.int64]:
-    """Divide cells into folds that have every class alike; returns each cell's fold (N,)."""
+def folds_of(
+    labels: NDArray[np.int64], groups: Sequence[str], seed: int, count: int = FOLDS
+) -> NDArray[np.int64]:
+    """Divide cells into folds that have every class alike; returns each cell's fold (N,).
+
+    Args:
+        labels: of the cells (N,).
+        groups: the source of each, or what else tells copies of one cell: never in two folds.
+        seed: of the draw.
+        count: of folds.
+    """
     rng = np.random.default_rng(seed)
-    folds = np.empty(len(labels), np.int64)
+    names, first, members = np.unique(groups, return_index=True, return_inverse=True)
+    fold_of_group = np.empty(len(names), np.int64)
     for label in np.unique(labels):
-        own = rng.permutation(np.flatnonzero(labels == label))
-        folds[own] = (np.arange(len(own)) + int(rng.integers(count))) % count
-    return folds
+        own = rng.permutation(np.flatnonzero(labels[first] == label))
+        fold_of_group[own] = (np.arange(len(own)) + int(rng.integers(count))) % count
+    return np.asarray(fold_of_group[members], np.int64)
 
 
 def mean_recall(right: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -65,13 +75,15 @@ def mean_recall(right: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
-def recall_of(trial: Trial, labels: NDArray[np.int64], seed: int = 0) -> Recall:
-    """Return the mean recall of a trial, with an interval from drawing cells again."""
+def recall_of(
+    trial: Trial, labels: NDArray[np.int64], groups: Sequence[str], seed: int = 0
+) -> Recall:
+    """Return the mean recall of a trial, with an interval from drawing sources again."""
 
     def figure(drawn: NDArray[np.int64]) -> float:
         return mean_recall(trial.right[drawn], labels[drawn])
 
-    low, high = bootstrap_interval(range(len(labels)), figure, seed=seed)
+    low, high = bootstrap_interval(groups, figure, seed=seed)
     found = {int(label): float(trial.right[labels == label].mean()) for label in np.unique(labels)}
     return Recall(mean_recall(trial.right, labels), low, high, found)
 

@@ -1,7 +1,7 @@
 """More than the head trained on a few labelled cells, in varied views, beside unlabelled ones.
 
-Half of a batch are labelled cells, each class as often as the others; where there are unlabelled
-ones, the other half are those, with what the network so far answers to them and their neighbours.
+Labelled cells are drawn each class as often as the others; where there are unlabelled ones, half as
+many stand beside them, with what the network so far answers to them and their neighbours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from qlvit_edge.data.loader import CachedImage
 from qlvit_edge.model.qlvit import QLViT
 
 BATCH: Final = 32
-"""Labelled cells in a step, and as many unlabelled ones."""
+"""Labelled cells in a step."""
 
-STEPS: Final = 240
+BESIDE: Final = 16
+"""Unlabelled ones beside them."""
+
+STEPS: Final = 160
 RATES: Final[dict[Part, float]] = {"norms": 2e-3, "late": 1e-3, "all": 1e-3}
 SMOOTHING: Final = 0.05
 """Share of a label that is spread over all classes."""
@@ -67,7 +70,7 @@ def fine_tuned(
         views, answers = varied.views(drawn, rng), targets[drawn]
         if others is None:
             return views, answers
-        more = rng.choice(len(unlabelled), BATCH, p=other_chances)
+        more = rng.choice(len(unlabelled), BESIDE, p=other_chances)
         return (
             np.concatenate([views, others.views(more, rng)]),
             torch.cat([answers, other_targets[more]]),

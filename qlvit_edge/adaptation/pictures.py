@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from qlvit_edge.camera.folder import pictures
@@ -62,8 +63,5 @@ def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledIm
             f"{', '.join(map(plain, classes))})",
             "teach it new classes with `qlvit-edge train --from RUN`, or move their folders away",
         )
-    images = [
-        LabelledImage(image.path, image.relative, labels[image.label], image.domain, image.source)
-        for image in scanned.images
-    ]
+    images = [replace(image, label=labels[image.label]) for image in scanned.images]
     return images, notes

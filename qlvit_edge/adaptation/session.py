@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.adaptation.answers import answers
-from qlvit_edge.adaptation.cells import Cells
+from qlvit_edge.adaptation.cells import AdaptationCell, Cells
 from qlvit_edge.adaptation.choose import LEAST_PER_CLASS, Recall, recall_of
 from qlvit_edge.adaptation.with_labels import Fitted, fit_to_labels, work_with_labels
 from qlvit_edge.adaptation.without_labels import (
@@ -81,8 +81,10 @@ def adapt(
         with progress("fitting to labels", work_with_labels()) as advance:
             fitted = fit_to_labels(steps, labelled, unlabelled, seed, advance)
         result, method, share = fitted.network, fitted.method, fitted.share
-        before = recall_of(fitted.before, labelled.labels, seed)
-        after = recall_of(fitted.after, labelled.labels, seed)
+        before, after = (
+            recall_of(trial, labelled.labels, labelled.groups, seed)
+            for trial in (fitted.before, fitted.after)
+        )
     old, new = (answers(one, unlabelled.views).classes for one in (network, result))
     classes = network.config.classes
     shares = [
@@ -112,7 +114,7 @@ def require_enough(unlabelled: Cells, folder: object) -> None:
 
 
 def require_labels(labelled: Cells, classes: list[str], folder: object) -> None:
-    """Refuse classes with too few labelled cells, or one class only.
+    """Refuse classes with too few labelled cells, one class only, or a picture in two.
 
     Raises:
         DataError: naming the class.
@@ -125,6 +127,13 @@ def require_labels(labelled: Cells, classes: list[str], folder: object) -> None:
                 f"has {counted(int(counts[label]), 'readable cell')} of class {classes[label]}, "
                 f"cross-validation needs {LEAST_PER_CLASS}",
                 "label more of them, or leave the class out",
+            )
+    met: dict[bytes, AdaptationCell] = {}
+    for cell in labelled.cells:
+        other = met.setdefault(cell.content, cell)
+        if other.label != cell.label:
+            raise DataError(
+                folder, f"{other.name} and {cell.name} are one picture", "leave it in one class"
             )
     if np.count_nonzero(counts) < 2:
         raise DataError(folder, "has labelled cells of one class only", "label another class too")

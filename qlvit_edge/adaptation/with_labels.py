@@ -115,7 +115,7 @@ def _try_head(
     """Measure a refitted head on folds that it did not see, several times."""
     labels, right = labelled.labels, []
     for repeat in range(_HEAD_REPEATS):
-        folds = folds_of(labels, seed + repeat)
+        folds = folds_of(labels, labelled.groups, seed + repeat)
         found = np.zeros(len(labels))
         for fold in range(FOLDS):
             kept = folds != fold
@@ -158,7 +158,7 @@ class _Tuner:
     def trial(self) -> Trial:
         """Measure fine-tuning on folds that it did not see."""
         labels = self.labelled.labels
-        folds, right = folds_of(labels, self.seed), np.zeros(len(labels))
+        folds, right = folds_of(labels, self.labelled.groups, self.seed), np.zeros(len(labels))
         for fold in range(FOLDS):
             kept = folds != fold
             right[~kept] = right_answers(self.tuned(kept), _some(self.labelled, ~kept))

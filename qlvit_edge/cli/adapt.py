@@ -149,6 +149,8 @@ def _read_labelled(folder: Path, names: list[str], network: NetworkConfig) -> Ce
         click.echo(note)
     with progress_bar("reading labelled cells", len(pictures)) as advance:
         found = read_cells(pictures, network, "cells", advance)
+    if found.pictures + len(found.unread) < len(pictures):
+        click.echo(f"{folder}: {len(found.cells)} of {len(pictures)} labelled pictures are used")
     _say_what_is_missing(found)
     return found
 

@@ -68,7 +68,7 @@ def _print_trials(adaptation: Adaptation, labelled: Cells) -> None:
         "95 % interval>",
     )
     for trial in adaptation.fitted.tried:
-        found = recall_of(trial, labelled.labels)
+        found = recall_of(trial, labelled.labels, labelled.groups)
         table.add_row(trial.name, f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}")
     table_console().print(table)
 

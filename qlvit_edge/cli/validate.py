@@ -63,14 +63,6 @@ if TYPE_CHECKING:
     help="Allow folders of classes that the model does not know: count how many it accepts.",
 )
 @click.option(
-    "--unknown",
-    "strangers",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Images, or folders of images, of cells that the model does not know: how many are "
-    "accepted, by folder, and how well they are told from known ones.",
-)
-@click.option(
     "--groups",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -81,6 +73,14 @@ if TYPE_CHECKING:
     "expression",
     metavar="REGEX",
     help="Read the source from the file name: what the expression's groups match.",
+)
+@click.option(
+    "--unknown",
+    "strangers",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Images, or folders of images, of cells that the model does not know: how many are "
+    "accepted, by folder, and how well they are told from known ones.",
 )
 @runtime_options
 @allowance_options
@@ -117,9 +117,9 @@ def command(
     pairs: tuple[str, ...],
     class_map: Path | None,
     unknown_classes: bool,
-    strangers: Path | None,
     groups: Path | None,
     expression: str | None,
+    strangers: Path | None,
     kernels: str,
     runtime: str,
     find_cells: bool,
@@ -168,9 +168,9 @@ def command(
         split_file,
         class_map={**said, **class_match.parse_pairs(pairs)},
         allow_unknown=unknown_classes,
-        strangers=strangers,
         groups=groups,
         groups_from_name=expression,
+        strangers=strangers,
     )
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:

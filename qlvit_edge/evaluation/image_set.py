@@ -74,9 +74,9 @@ def gather(
     *,
     class_map: ClassMap,
     allow_unknown: bool,
-    strangers: Path | None = None,
     groups: Path | None = None,
     groups_from_name: str | None = None,
+    strangers: Path | None = None,
 ) -> ImageSet:
     """Choose the images and match their folders with the model's classes.
 
@@ -86,9 +86,9 @@ def gather(
         split_file: measure its test side only.
         class_map: what the user says about folders.
         allow_unknown: folders that stand for no class of the model are unknown classes.
-        strangers: folder of images, or of folders of images, that the model does not know.
         groups: CSV of sources (class,file,source,confident) to draw intervals over.
         groups_from_name: regular expression that finds the source in a file's name.
+        strangers: folder of images, or of folders of images, that the model does not know.
 
     Raises:
         DataError: the folder or the split cannot be used, or a folder's class is not known.
@@ -145,6 +145,19 @@ def gather(
     )
 
 
+def _given_sources(
+    folder: ImageFolder, groups: Path | None, expression: str | None
+) -> Mapping[str, str]:
+    """Return name → source as the user says it; an image without one stands for itself."""
+    if groups is None:
+        return {} if expression is None else groups_from_names(folder, expression)
+    sources = read_source_map(groups).sources
+    if not any(image.relative in sources for image in folder.images):
+        finding = f"names no image of {folder.root}"
+        raise DataError(groups, finding, "write class and file as the folder has them")
+    return sources
+
+
 def list_strangers(root: Path) -> list[UnknownImage]:
     """Return the images in a folder, or in its folders, as unknown ones.
 
@@ -157,25 +170,14 @@ def list_strangers(root: Path) -> list[UnknownImage]:
             for path in loose
         ]
     folder = scan(root, least_classes=1, least_images=1)
+    if folder.unknown:  # a manifest's kinds that are none of the classes
+        return [UnknownImage(image, image.relative.partition("/")[0]) for image in folder.unknown]
     return [UnknownImage(image, folder.classes[image.label]) for image in folder.images]
 
 
 def _loose_images(root: Path) -> list[Path]:
     entries = sorted(root.iterdir())
     return [path for path in entries if path.is_file() and kind_of(path) is None]
-
-
-def _given_sources(
-    folder: ImageFolder, groups: Path | None, expression: str | None
-) -> Mapping[str, str]:
-    """Return name → source as the user says it; an image without one stands for itself."""
-    if groups is None:
-        return {} if expression is None else groups_from_names(folder, expression)
-    sources = read_source_map(groups).sources
-    if not any(image.relative in sources for image in folder.images):
-        finding = f"names no image of {folder.root}"
-        raise DataError(groups, finding, "write class and file as the folder has them")
-    return sources
 
 
 def _same_split(model: Model, split: Split | None) -> bool | None:

@@ -177,14 +177,6 @@ def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
     return report.section(f"Accuracy by class: {shown}", *blocks)
 
 
-def _accepted_share(view: ViewFacts) -> float:
-    return view.acceptance.known_accepted / max(view.acceptance.known, 1)
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
 def _domains(quality: Quality) -> str:
     rows = [
         [
@@ -198,6 +190,14 @@ def _domains(quality: Quality) -> str:
     ]
     header = ["microscope", "images", "macro recall", "95 % interval", "accuracy"]
     return report.table(header, rows)
+
+
+def _accepted_share(view: ViewFacts) -> float:
+    return view.acceptance.known_accepted / max(view.acceptance.known, 1)
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _strangers(view: ViewFacts) -> str:

@@ -237,6 +237,16 @@ def _mistakes(answers: Sequence[Answer], classes: Sequence[str]) -> list[Mistake
     ]
 
 
+def _of_domains(quality: Quality) -> list[str]:
+    """Return a line for each microscope, where the data name any."""
+    return [
+        f"{'microscope' if number == 0 else '':<10} {name}: recall {percent(own.macro_recall)} "
+        f"({' … '.join(percent(end, 1) for end in own.macro_recall_interval_95)}) of "
+        f"{counted(own.images, 'image')}"
+        for number, (name, own) in enumerate(quality.domains.items())
+    ]
+
+
 def verdict_sentences(found: Guarding) -> list[str]:
     """Say what comes of the verdicts of one view."""
     counts = ", ".join(f"{count} {name}" for name, count in found.verdicts.items() if count)
@@ -251,16 +261,6 @@ def verdict_sentences(found: Guarding) -> list[str]:
         counts = ", ".join(f"{count} {name}" for name, count in strange if count)
         said.append(f"of unknown cells: {counts}; AUROC {found.unknown_auc:.3f}")
     return said
-
-
-def _of_domains(quality: Quality) -> list[str]:
-    """Return a line for each microscope, where the data name any."""
-    return [
-        f"{'microscope' if number == 0 else '':<10} {name}: recall {percent(own.macro_recall)} "
-        f"({' … '.join(percent(end, 1) for end in own.macro_recall_interval_95)}) of "
-        f"{counted(own.images, 'image')}"
-        for number, (name, own) in enumerate(quality.domains.items())
-    ]
 
 
 def lines(report: ValidationReport) -> list[str]:

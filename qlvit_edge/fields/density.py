@@ -27,6 +27,9 @@ DARKEST_LIT = 0.15
 LEAST_DENSITY = 0.03
 """Red, green and blue density (log10, summed) below which nothing is told from background."""
 
+LEAST_RED = 0.07
+"""Least red and green density of red cells: paler ones are uneven light, or overexposed."""
+
 CLIPPED_SHARES = (0.60, 0.75, 0.85, 0.93)
 """Shares of the pixels at which the densities are clipped in search of the best division."""
 
@@ -159,14 +162,14 @@ def red_stain(density: Map) -> RedStain | None:
     usual, usual_blue = float(np.percentile(red_green, 35)), float(np.median(blue))
     index = kept = np.empty(0)
     for _ in range(4):
-        usual = max(usual, LEAST_DENSITY / 2)
+        usual = max(usual, LEAST_RED)
         usual_blue = max(usual_blue, LEAST_BLUE * usual)
         index = red_green / usual - BLUE_WEIGHT * blue / usual_blue
         kept = (index < 0.8) & (red_green < 2 * usual)
         if np.count_nonzero(kept) < 30:
             return None
         usual, usual_blue = float(np.median(red_green[kept])), float(np.median(blue[kept]))
-    usual = max(usual, LEAST_DENSITY / 2)
+    usual = max(usual, LEAST_RED)
     doubtful = usual_blue < 1.1 * LEAST_BLUE * usual
     usual_blue = max(usual_blue, LEAST_BLUE * usual)
     red, green, blue_too = (float(value) for value in np.median(pixels[stained][kept], axis=0))

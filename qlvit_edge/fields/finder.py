@@ -52,6 +52,9 @@ LEAST_ASPECT = 0.8
 MOST_CELLS = 300
 """Cells given for one frame at most, the largest ones: keeps odd frames affordable."""
 
+FRAGMENT = 0.36
+"""Area, in discs of a red cell, below which what lies against a larger cell is a part of it."""
+
 PLATELET = 0.06
 """Least area, in discs of a red cell, of what a picture of one cell may be a picture of."""
 
@@ -170,7 +173,18 @@ def _searched(image: NDArray[np.uint8], scale: Scale, red: RedStain | None, lone
     diameter = scale.red_cell * small.shape[1] / image.shape[1]
     nuclei = _nuclei(density, red, diameter, lone)[:MOST_CELLS]
     field = image.shape[1], image.shape[0]
-    return Search([_cell(nucleus, diameter, factors, field) for nucleus in nuclei], scale)
+    cells: list[Cell] = []
+    for nucleus in nuclei:
+        cell = _cell(nucleus, diameter, factors, field)
+        if nucleus.area >= FRAGMENT or not any(_overlap(cell, other) for other in cells):
+            cells.append(cell)
+    return Search(cells, scale)
+
+
+def _overlap(first: Cell, second: Cell) -> bool:
+    return min(first.x + first.width, second.x + second.width) > max(first.x, second.x) and min(
+        first.y + first.height, second.y + second.height
+    ) > max(first.y, second.y)
 
 
 def _too_large(cell: Cell, scale: Scale) -> bool:
