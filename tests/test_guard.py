@@ -24,16 +24,8 @@ from qlvit_edge.files import write_text
 from qlvit_edge.guard.judge import Judge, Places
 from qlvit_edge.guard.statement import CELLS_NEEDED, RunStatement
 from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
-from qlvit_edge.modelfile.guard import (
-    LARGEST,
-    Group,
-    Guard,
-    GuardFile,
-    Measure,
-    Space,
-    Table,
-    load_guard,
-)
+from qlvit_edge.modelfile.guard import Group, Guard, GuardFile, Measure, load_guard
+from qlvit_edge.modelfile.guard_tables import LARGEST, Space, Table
 
 RNG = np.random.default_rng(7)
 

@@ -82,7 +82,7 @@ class RedStain:
             blue=0.3 * red_green,
             middle=middle,
             spread=0.0,
-            colour=(0.0, 1.0, 1.0),
+            colour=(0.0, red_green / 2, red_green / 2),
         )
 
     def turned(self, density: Map) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.fields.density import Map, RedStain, optical_density, red_stain
+from qlvit_edge.fields.extent import Box, cell_box, pale_body
 from qlvit_edge.fields.nuclei import LARGEST, SMALLEST, Nucleus, find_nuclei
 from qlvit_edge.fields.scale import WHITE_PER_RED, Scale, red_cell_diameter
 
@@ -42,12 +43,6 @@ WORKING_DIAMETER = 30
 
 LEAST_DIAMETER = 3.0
 """Red cells of fewer pixels across are next to cells that have no shape to judge."""
-
-CYTOPLASM_SHARE = 0.145
-"""Cytoplasm added on each side of the nucleus, as a share of its longer side."""
-
-LEAST_ASPECT = 0.8
-"""Cells are round: a box's shorter side is widened to this share of the longer one."""
 
 MOST_CELLS = 300
 """Cells given for one frame at most, the largest ones: keeps odd frames affordable."""
@@ -171,11 +166,13 @@ def _searched(image: NDArray[np.uint8], scale: Scale, red: RedStain | None, lone
         return Search([], scale)
     factors = image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]
     diameter = scale.red_cell * small.shape[1] / image.shape[1]
-    nuclei = _nuclei(density, red, diameter, lone)[:MOST_CELLS]
+    nuclei, red = _nuclei(density, red, diameter, lone)
+    excess, pale = red.excess(density), pale_body(density, red, diameter)
     field = image.shape[1], image.shape[0]
     cells: list[Cell] = []
-    for nucleus in nuclei:
-        cell = _cell(nucleus, diameter, factors, field)
+    for nucleus in nuclei[:MOST_CELLS]:
+        area = nucleus.area * np.pi / 4 * scale.red_cell**2
+        cell = _cell(cell_box(nucleus, excess, pale, diameter), float(area), factors, field)
         if nucleus.area >= FRAGMENT or not any(_overlap(cell, other) for other in cells):
             cells.append(cell)
     return Search(cells, scale)
@@ -246,14 +243,17 @@ def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
     return Scale(size, "red cells"), red
 
 
-def _nuclei(density: Map, red: RedStain, diameter: float, lone: bool) -> list[Nucleus]:
+def _nuclei(
+    density: Map, red: RedStain, diameter: float, lone: bool
+) -> tuple[list[Nucleus], RedStain]:
+    """The nuclei, and the red cells that they were told from."""
     smallest = PLATELET if lone else SMALLEST
     nuclei = find_nuclei(density, red, diameter, smallest)
     if not nuclei and (red.doubtful or lone):
         # Nothing but nuclei: what was taken for red cells is what is looked for.
         red = red.of_nuclei()
         nuclei = find_nuclei(density, red, diameter, smallest)
-    return nuclei
+    return nuclei, red
 
 
 def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
@@ -299,23 +299,15 @@ def crop(image: NDArray[np.uint8], cell: Cell, margin: float = CROP_MARGIN) -> N
     return np.asarray(cv2.copyMakeBorder(inside, *beyond, BEYOND), np.uint8)
 
 
-def _cell(
-    nucleus: Nucleus, diameter: float, factors: tuple[float, float], field: tuple[int, int]
-) -> Cell:
+def _cell(box: Box, area: float, factors: tuple[float, float], field: tuple[int, int]) -> Cell:
     """The cell in pixels of the field of (width, height); ``factors`` lead there."""
-    width, height = nucleus.x1 - nucleus.x0, nucleus.y1 - nucleus.y0
-    longer = nucleus.longer()
-    grow = CYTOPLASM_SHARE * longer + 0.03 * diameter
-    grow_x = grow + max(0.0, LEAST_ASPECT * longer - width) / 2
-    grow_y = grow + max(0.0, LEAST_ASPECT * longer - height) / 2
     wanted = (
-        *(round((nucleus.x0 - grow_x) * factors[0]), round((nucleus.y0 - grow_y) * factors[1])),
-        *(round((nucleus.x1 + grow_x) * factors[0]), round((nucleus.y1 + grow_y) * factors[1])),
+        *(round(box[0] * factors[0]), round(box[1] * factors[1])),
+        *(round(box[2] * factors[0]), round(box[3] * factors[1])),
     )
     x0, y0 = max(0, wanted[0]), max(0, wanted[1])
     x1, y1 = min(field[0], wanted[2]), min(field[1], wanted[3])
-    area = nucleus.area * np.pi / 4 * diameter**2 * factors[0] * factors[1]
-    return Cell(x0, y0, x1 - x0, y1 - y0, float(area), cut=(x0, y0, x1, y1) != wanted)
+    return Cell(x0, y0, x1 - x0, y1 - y0, area, cut=(x0, y0, x1, y1) != wanted)
 
 
 def _require_rgb(image: NDArray[np.uint8]) -> None:

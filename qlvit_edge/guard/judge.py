@@ -22,7 +22,8 @@ from qlvit_edge.choices import VERDICTS, Verdict
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.fields.quality import QUALITY, image_measures, unfit
-from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
+from qlvit_edge.modelfile.guard import Group, Guard
+from qlvit_edge.modelfile.guard_tables import LARGEST, Space
 from qlvit_edge.text import plain
 
 

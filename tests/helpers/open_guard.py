@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from qlvit_edge.fields.appearance import APPEARANCE
-from qlvit_edge.modelfile.guard import Guard, Table
+from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.guard_tables import Table
 
 FAR = 1 << 40
 """A squared distance that no cell has."""
