@@ -221,7 +221,11 @@ class Session:
     ) -> None:
         settings = self.settings
         pipeline = Pipeline(
-            self.classifier, cell_size=settings.cell_size, find=settings.find, times=self.times
+            self.classifier,
+            cell_size=settings.cell_size,
+            find=settings.find,
+            times=self.times,
+            one_camera=not isinstance(camera, PictureCamera),
         )
         frames = camera.frames()
         taken = 0
