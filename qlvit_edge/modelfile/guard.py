@@ -18,6 +18,8 @@ from qlvit_edge.reading import UnreadableFileError, read_json
 
 GUARD_FILE = "guard.json"
 _LARGEST_DISTANCE: Final = 1 << 53
+_ROUNDING: Final = 2.0
+"""Of a power, in its steps: processors differ in the last place of an exponential."""
 
 View = Literal["whole image", "crop"]
 """How an image of a cell is shown to a network."""
@@ -104,6 +106,12 @@ class Measure(_Strict):
     name: _Name
     fit_low: _Finite | None = None
     fit_high: _Finite | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Measure:
+        if self.fit_low is not None and self.fit_high is not None and self.fit_low > self.fit_high:
+            raise ValueError("limits of fitness in the wrong order")
+        return self
 
 
 class Degraded(_Strict):
@@ -214,8 +222,9 @@ class Guard(_Strict):
             raise ValueError(f"fewer than {self.neighbours} prototypes")
         if np.abs(self.prototypes.array()).max() > LARGEST:
             raise ValueError("a prototype lies too far out")
-        if self.powers[0] != 1 << 30:
-            raise ValueError("the powers do not begin with 2**30")
+        steps = np.arange(256) * (self.logit_scale / self.temperature)
+        if np.abs(np.array(self.powers) - 2.0**30 * np.exp(-steps)).max() > _ROUNDING:
+            raise ValueError("the powers are not those of the temperature")
         if any(cluster.group >= len(self.groups) for cluster in self.clusters):
             raise ValueError("a cluster is of no group")
         if any(len(group.bounds) != len(self.measures) for group in self.groups):
