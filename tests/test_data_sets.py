@@ -274,8 +274,17 @@ def test_what_is_read_is_not_written_over(
 ) -> None:
     before = toml.with_name(given).read_bytes()
     assert _run("data", "merge", toml, "--out", toml.with_name(given)) == 2
-    assert "is read by this command; write to another --out" in capsys.readouterr().err
+    assert "is read by this command; write to another file" in capsys.readouterr().err
     assert toml.with_name(given).read_bytes() == before
+
+
+def test_a_split_is_not_written_over_its_manifest(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = manifest.read_bytes()
+    assert _run("data", "split", manifest, "--out", manifest) == 2
+    assert "is read by this command" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
 
 
 def test_a_class_folder_under_two_paths_is_refused(
@@ -306,8 +315,7 @@ def test_blocks_of_two_folders_of_one_microscope_are_different_sources(toml: Pat
         _write(toml.parent / "n" / "mono" / f"{copy}.bmp")
     toml.write_text(
         "".join(
-            f'[[folder]]\npath="{path}"\ndomain="n"\nblocks=4\n'
-            f'[folder.classes]\nmono="m"\n{more}\n'
+            f'[[folder]]\npath="{path}"\ndomain="n"\nblocks=4\n[folder.classes]\nmono="m"\n{more}\n'
             for path, more in (("new", 'lymph="l"'), ("n", ""))
         )
     )

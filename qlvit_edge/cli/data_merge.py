@@ -40,14 +40,11 @@ def command(sets: Path, out: Path, root: Path | None) -> None:
     from qlvit_edge.data.manifest import write_manifest
     from qlvit_edge.data.merge import choose, merge
     from qlvit_edge.data.sets import read_sets
-    from qlvit_edge.errors import DataError
-    from qlvit_edge.files import ensure_writable, require_target
+    from qlvit_edge.files import ensure_writable, require_other, require_target
 
     plan = read_sets(sets)
     root = sets.parent if root is None else root
-    for given in (sets, *(root / one.groups for one in plan.folder if one.groups)):
-        if out.exists() and given.exists() and out.samefile(given):
-            raise DataError(out, "is read by this command", "write to another --out")
+    require_other(out, sets, *(root / one.groups for one in plan.folder if one.groups))
     chosen, notes = choose(plan, root)
     require_target(out)
     ensure_writable(out.absolute().parent)
