@@ -199,6 +199,24 @@ def test_what_is_there_already_stays(
     assert "already holds a run" in refuse(capfd, laboratory, fitted, *arguments)
 
 
+def test_a_training_does_not_write_over_it(
+    fitted: Path, laboratory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in fitted.rglob("*") if path.is_file()}
+    split = laboratory / "run" / "split.json"
+    arguments = ("--data", laboratory / "data", "--split", split, "--out", fitted)
+    assert "already holds a run; choose another --out" in refused(capfd, "train", *arguments)
+    assert {path: path.read_bytes() for path in fitted.rglob("*") if path.is_file()} == before
+
+
+def test_it_is_not_written_among_the_pictures(
+    laboratory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slides = laboratory / "slides"
+    line = refuse(capfd, laboratory, slides / "lab", "--images", slides)
+    assert "lies among the pictures" in line
+
+
 def test_an_interruption_leaves_nothing_half_written(
     laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
