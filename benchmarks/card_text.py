@@ -123,7 +123,7 @@ def guard(found: Guard | None) -> Iterator[str]:
     if found is None:
         yield "The file carries no guard: every answer of 0.8 and above is accepted.\n\n"
         return
-    own = found.found_on
+    own = found.evidence
     shares = own.rejected_by_domain.items()
     parts = [f"{name or 'all'} {percent(share)}" for name, share in shares]
     domains = ", ".join(parts) or "no microscopes named"

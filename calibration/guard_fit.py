@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from qlvit_edge.calibration.guard_answers import UNKNOWN, Answer
 from qlvit_edge.data.choose import evenly
 from qlvit_edge.fields.appearance import APPEARANCE
-from qlvit_edge.modelfile.guard import LARGEST, MOST_COORDINATES, Cluster, Space, Table, View
+from qlvit_edge.modelfile.guard import Cluster, View
+from qlvit_edge.modelfile.guard_tables import LARGEST, MOST_COORDINATES, Space, Table
 
 SHRINKAGE = 0.01
 """Share of the isotropic part in the shared covariance."""

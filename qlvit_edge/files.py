@@ -217,6 +217,20 @@ def require_target(target: Path) -> None:
         raise DataError(target, "it is where this command prints", "name another file")
 
 
+def require_other(target: Path, *read: Path) -> None:
+    """Refuse to write over what the same command reads.
+
+    Args:
+        target: the file to write; need not be there.
+        read: what is read.
+
+    Raises:
+        DataError: the target is one of these.
+    """
+    if target.exists() and any(path.exists() and path.samefile(target) for path in read):
+        raise DataError(target, "is read by this command", "write to another file")
+
+
 def _leads_to(descriptor: int, found: os.stat_result) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), found)

@@ -23,6 +23,7 @@ from qlvit_edge.adaptation import (
 )
 from qlvit_edge.adaptation.cells import read_cells, what_they_show
 from qlvit_edge.adaptation.pictures import pictures_below
+from qlvit_edge.calibration import collect
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.training_images import read_training_images, trained_on
 from qlvit_edge.modelfile.metadata import read_metadata
@@ -44,6 +45,7 @@ def _short() -> Iterator[None]:
     """As little training, and as few cells to calibrate on, as show that it is done."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(run_folder, "SAMPLE", 24)
+        patched.setattr(collect, "ERROR_IMAGES", 2)
         patched.setattr(fine_tuning, "STEPS", 3)
         patched.setattr(with_labels, "STEPS", 3)
         patched.setattr(self_training, "STEPS", 2)
@@ -96,6 +98,15 @@ def test_it_converts_and_is_proved_without_labels(
     assert "run, fitted to 36 unlabelled cells of slides" in metadata.training_data
 
 
+def test_it_is_not_calibrated_on_the_microscope_it_comes_from(
+    fitted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (fitted / "calibration.json").read_bytes()
+    assert "--data" in refused(capfd, "calibrate", fitted)
+    assert (fitted / "calibration.json").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_the_same_seed_fits_the_same_network(
     fitted: Path, laboratory: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +199,24 @@ def test_what_is_there_already_stays(
     assert "already holds a run" in refuse(capfd, laboratory, fitted, *arguments)
 
 
+def test_a_training_does_not_write_over_it(
+    fitted: Path, laboratory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in fitted.rglob("*") if path.is_file()}
+    split = laboratory / "run" / "split.json"
+    arguments = ("--data", laboratory / "data", "--split", split, "--out", fitted)
+    assert "already holds a run; choose another --out" in refused(capfd, "train", *arguments)
+    assert {path: path.read_bytes() for path in fitted.rglob("*") if path.is_file()} == before
+
+
+def test_it_is_not_written_among_the_pictures(
+    laboratory: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slides = laboratory / "slides"
+    line = refuse(capfd, laboratory, slides / "lab", "--images", slides)
+    assert "lies among the pictures" in line
+
+
 def test_an_interruption_leaves_nothing_half_written(
     laboratory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +233,7 @@ def field(seed: int) -> np.ndarray:
     """A field of view (480, 640, 3) with two cells far apart, as the other microscope shows it."""
     rng = np.random.default_rng(seed)
     image = np.full((480, 640, 3), 225, np.uint8)
-    for left, label in ((60, seed % 4), (400, (seed + 1) % 4)):
+    for left, label in ((60, 1), (400, 3)):  # the colours of nuclei
         top = int(rng.integers(80, 280))
         image[top : top + 90, left : left + 120] = cell_image(label, seed)
     return elsewhere(image)

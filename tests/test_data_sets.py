@@ -220,7 +220,7 @@ def test_check_finds_a_file_of_the_same_size_with_other_content(
     ("old", "new", "finding"),
     [
         ('path = "old"', 'path = "gone"', "no such folder"),
-        ('domain = "zeiss"', "", "folder 1 domain: Field required"),
+        ('domain = "zeiss"', "", "folder 1 domain: is missing"),
         ("groups-from-name", "groups-by-name", "did you mean 'groups-from-name'"),
         ('groups = "old.csv"', 'groups = "old.csv"\nblocks = 10', "give one of groups"),
         ('groups = "old.csv"', "", "copies-per-source needs groups"),
@@ -230,7 +230,11 @@ def test_check_finds_a_file_of_the_same_size_with_other_content(
         ('unknown = ["smudge"]', 'unknown = ["blast"]', "holds no folder 'blast'"),
         ('path = "new"', 'path = "x/old"', "two folders are called 'old'"),
         ('mono = "monocyte"', 'mono = "a/b"', "is no name"),
-        ("[[folder]]", "[[folder]", "not TOML"),
+        ("[[folder]]", "[[folder]", "not valid TOML"),
+        ('domain = "zeiss"', 'domian = "zeiss"', "did you mean 'domain'"),
+        ('path = "new"', 'path = "old/.."', "the last part of path 'old/..' cannot name it"),
+        ("'(case\\d+)'", "'(case'", "new: groups-from-name '(case': no regular expression"),
+        ("'(case\\d+)'", "'(slide)'", "new: groups-from-name '(slide)': it matches no name"),
     ],
 )
 def test_mistakes_in_the_toml_end_in_one_line(
@@ -248,7 +252,8 @@ def test_mistakes_in_the_toml_end_in_one_line(
 @pytest.mark.parametrize(
     ("old", "new", "finding"),
     [
-        ('"version": 1', '"version": 2', "not a valid manifest"),
+        ('"version": 1', '"version": 2', "version 2, .* reads 1; install a newer qlvit-edge"),
+        ('"version": 1', '"version": 0', "not a valid manifest"),
         ('"name":"neutrophil/', '"name":"basophil/', "in none of the classes"),
         ('"kind": "images', '"kind": "pictures', "neither a folder nor a manifest"),
         ('"size":', '"size":-', "not a valid manifest"),
@@ -263,6 +268,36 @@ def test_damaged_manifests_are_refused(old: str, new: str, finding: str, manifes
         scan(manifest)
 
 
+@pytest.mark.parametrize("given", ["sets.toml", "old.csv"])
+def test_what_is_read_is_not_written_over(
+    given: str, toml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = toml.with_name(given).read_bytes()
+    assert _run("data", "merge", toml, "--out", toml.with_name(given)) == 2
+    assert "is read by this command; write to another file" in capsys.readouterr().err
+    assert toml.with_name(given).read_bytes() == before
+
+
+def test_a_split_is_not_written_over_its_manifest(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = manifest.read_bytes()
+    assert _run("data", "split", manifest, "--out", manifest) == 2
+    assert "is read by this command" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+
+
+def test_a_class_folder_under_two_paths_is_refused(
+    toml: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (toml.parent / "again").symlink_to("new")
+    toml.write_text(
+        TOML + '[[folder]]\npath="again"\ndomain="other"\n[folder.classes]\nmono="monocyte"\n'
+    )
+    assert _run("data", "merge", toml, "--out", toml.parent / "x.manifest") == 2
+    assert "again/mono: goes into both 'new' and 'again'" in capsys.readouterr().err
+
+
 def test_blocks_take_files_in_a_row(toml: Path) -> None:
     toml.write_text(
         '[[folder]]\npath="new"\ndomain="n"\nblocks=4\n[folder.classes]\nmono="m"\nlymph="l"\n'
@@ -270,6 +305,22 @@ def test_blocks_take_files_in_a_row(toml: Path) -> None:
     out = toml.parent / "x.manifest"
     assert _run("data", "merge", toml, "--out", out) == 0
     folder: ImageFolder = scan(out)
-    assert folder.sources["m/new/mono/case1-1.bmp"] == "n/mono/0"
-    assert folder.sources["m/new/mono/case2-0.bmp"] == "n/mono/1"
+    assert folder.sources["m/new/mono/case1-1.bmp"] == "n/new/mono/0"
+    assert folder.sources["m/new/mono/case2-0.bmp"] == "n/new/mono/1"
     assert set(Counter(folder.sources.values()).values()) == {4}
+
+
+def test_blocks_of_two_folders_of_one_microscope_are_different_sources(toml: Path) -> None:
+    for copy in range(4):
+        _write(toml.parent / "n" / "mono" / f"{copy}.bmp")
+    toml.write_text(
+        "".join(
+            f'[[folder]]\npath="{path}"\ndomain="n"\nblocks=4\n[folder.classes]\nmono="m"\n{more}\n'
+            for path, more in (("new", 'lymph="l"'), ("n", ""))
+        )
+    )
+    out = toml.parent / "x.manifest"
+    assert _run("data", "merge", toml, "--out", out) == 0
+    sources = scan(out).sources
+    assert sources["m/n/mono/0.bmp"] == "n/mono/0"
+    assert sources["m/new/mono/case0-0.bmp"] == "n/new/mono/0"

@@ -10,11 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_metadata import tiny_file
 
 import qlvit_edge.bundled
+from qlvit_edge.camera.base import Frame
+from qlvit_edge.errors import DataError
 from qlvit_edge.fields.density import optical_density, red_stain
 from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells, is_grey, main_cell, search
 from qlvit_edge.fields.nuclei import LEAST_TURN, find_nuclei
+from qlvit_edge.inference.classifier import Classifier
+from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
@@ -376,3 +381,24 @@ def test_cells_that_the_edge_cuts_are_marked(size: tuple[int, int]) -> None:
         "whole": False,
         "touching": True,  # its cytoplasm lies outside
     }
+
+
+def test_a_grey_frame_among_coloured_ones_does_not_end_a_run(tmp_path: Path) -> None:
+    levels = np.linspace(200, 240, 320).astype(np.uint8)
+    empty = np.repeat(np.broadcast_to(levels, (240, 320))[:, :, None], 3, axis=2)
+    assert is_grey(empty)
+    with Classifier(tiny_file(tmp_path / "m.tflite"), isolated=False) as classifier:
+
+        def count(pipeline: Pipeline, image: Image) -> int:
+            return len(pipeline.process(Frame(image, 0, 0.0, "frame")))
+
+        camera = Pipeline(classifier, one_camera=True)
+        assert count(camera, np.full((240, 320, 3), 128, np.uint8)) == 0
+        with pytest.raises(DataError, match="a grey picture of a stained smear"):
+            camera.process(Frame(empty, 0, 0.0, "frame"))
+        assert count(camera, smear()) == len(WHITE)
+        assert count(camera, empty) == 0
+        files = Pipeline(classifier)
+        assert count(files, smear()) == len(WHITE)
+        with pytest.raises(DataError, match="a grey picture of a stained smear"):
+            files.process(Frame(empty, 0, 0.0, "frame"))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import math
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from command import run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -24,16 +29,9 @@ from qlvit_edge.files import write_text
 from qlvit_edge.guard.judge import Judge, Places
 from qlvit_edge.guard.statement import CELLS_NEEDED, RunStatement
 from qlvit_edge.inference.classifier import ACCEPT_AT, Classifier
-from qlvit_edge.modelfile.guard import (
-    LARGEST,
-    Group,
-    Guard,
-    GuardFile,
-    Measure,
-    Space,
-    Table,
-    load_guard,
-)
+from qlvit_edge.modelfile.guard import Group, Guard, GuardFile, Measure, load_guard
+from qlvit_edge.modelfile.guard_tables import LARGEST, Space, Table
+from qlvit_edge.modelfile.metadata import embed, read_metadata
 
 RNG = np.random.default_rng(7)
 
@@ -178,6 +176,10 @@ def test_tables_and_guards_that_contradict_themselves_are_refused(guard: Guard) 
         {"clusters": whole["clusters"][:2]},
         {"neighbours": 10_000},
         {"powers": [1, *whole["powers"][1:]]},
+        {"powers": [1 << 30, *[0] * 255]},
+        {"powers": whole["powers"][::-1]},
+        {"temperature": 2 * whole["temperature"]},
+        {"measures": [{**whole["measures"][0], "fit_low": 2, "fit_high": 1}]},
         {"groups": []},
         {"appearance": whole["appearance"][:-1]},
     ]
@@ -188,6 +190,59 @@ def test_tables_and_guards_that_contradict_themselves_are_refused(guard: Guard) 
     for change in ({"data": "A" + table["data"]}, {"shape": (2, 4)}, {"dtype": "int32"}):
         with pytest.raises(ValidationError):
             Table.model_validate({**table, **change})
+
+
+HOSTILE = {
+    "a negative shift": ("image.shift", -1),
+    "a shift too far": ("cell.shift", 41),
+    "no number": ("temperature", math.nan),
+    "infinite": ("groups.0.bounds.0.high", math.inf),
+    "in the wrong order": ("groups.0.bounds.0.low", 1e9),
+    "a negative distance": ("groups.0.image", -1),
+    "an immense one": ("groups.0.own", 1 << 60),
+    "a power of nothing": ("powers.0", 0),
+    "a chance above one": ("probability", 1.5),
+    "of no group": ("clusters.0.group", 7),
+    "of no class": ("clusters.0.label", 3),
+    "immense tables": ("prototypes.shape", [1 << 40, 1 << 40]),
+    "prototypes of another width": ("prototypes", Table.of(np.zeros((9, 2), np.int16))),
+    "a prototype far out": ("prototypes", "far"),
+    "a mean far out": ("cell.means", "far"),
+    "not base64": ("prototypes.data", "é!"),
+    "an unknown measure": ("measures.0.name", "smell"),
+    "a look that is no look": ("appearance.0", "sharpness"),
+    "another scale of logits": ("logit_scale", 4.0),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_file_with_hostile_guard_is_refused_in_one_line(
+    kind: str, guard: Guard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, value = HOSTILE[kind]
+    path = guarded_file(tmp_path / "m.tflite", guard)
+    content = path.read_bytes()
+    held = read_metadata(content)
+    assert held is not None
+    tree = json.loads(held.model_dump_json())
+    *way, last = [int(key) if key.isdigit() else key for key in place.split(".")]
+    branch = tree["guard"]
+    for key in way:
+        branch = branch[key]
+    if value == "far":
+        rows, columns = branch[last]["shape"]
+        value = Table.of(np.full((rows, columns), -(2**31), np.int32))
+    branch[last] = value.model_dump() if isinstance(value, Table) else value
+    text = json.dumps(tree)
+    path.write_bytes(
+        embed(content, SimpleNamespace(model_dump_json=lambda: text, labels=held.labels))
+    )
+    picture = tmp_path / "a.png"
+    picture.write_bytes(base64.b64decode(held.golden[0].image_png))
+    assert run_command("predict", picture, "--model", path) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert str(path) in said[0]
 
 
 def test_a_guard_of_other_weights_is_refused(guard: Guard, tmp_path: Path) -> None:
@@ -269,6 +324,22 @@ def test_a_run_that_differs_names_the_measure(guard: Guard, known: list[np.ndarr
     assert "light" in {difference.measure for difference in found.differences}
     assert "do not rely on accepted answers" in str(found.warning)
     assert "light 9" in found.sentence or "light 10" in found.sentence
+
+
+def test_a_change_in_a_long_run_is_said_and_not_forgotten(
+    guard: Guard, known: list[np.ndarray]
+) -> None:
+    judge = Judge(guard)
+    statement = RunStatement(guard)
+    usual = (known * 10)[: 4 * CELLS_NEEDED]
+    dark = [(pixels * 0.5).astype(np.uint8) for pixels in usual[:CELLS_NEEDED]]
+    for pixels in (*usual, *dark, *usual):
+        statement.add(judge.judge_input(*answer_of(pixels), pixels))
+    found = statement.finding()
+    assert (found.familiar, found.unlike, found.cells) == (True, CELLS_NEEDED, 9 * CELLS_NEEDED)
+    assert "not of 30 of 270 cells" in found.sentence
+    assert "light" in {difference.measure for difference in found.differences}
+    assert str(found.warning).startswith("do not rely on all accepted answers: on the whole")
 
 
 def test_risk_by_coverage_by_hand() -> None:

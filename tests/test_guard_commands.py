@@ -111,8 +111,10 @@ def test_a_file_without_a_guard_says_so_once(
 ) -> None:
     bare, out = tiny_file(tmp_path / "bare.tflite"), tmp_path / "r.sqlite"
     summary, said = summary_of(capfd, bare, cells / "RED", out)
-    assert (summary["familiar"], summary["statement"], summary["warning"]) == (None, None, None)
+    assert (summary["familiar"], summary["statement"]) == (None, None)
+    assert "no guard" in summary["warning"]
     assert said.count("no guard") == 1
+    assert listed(out) == (summary["cells"], "not known", summary["warning"])
     assert run_command("predict", cells / "RED", "--model", bare) == 0
     assert capfd.readouterr().err.count("no guard") == 1
 

@@ -20,6 +20,7 @@ from tiny_metadata import plain_image
 
 from qlvit_edge.calibration import degradations
 from qlvit_edge.calibration.degradations import DEGRADATIONS
+from qlvit_edge.calibration.guard_fit import powers
 from qlvit_edge.calibration.quality import LEAST_IMAGES, View, find_quality, never_rising
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding
@@ -29,7 +30,7 @@ from qlvit_edge.fields.finder import Cell
 from qlvit_edge.fields.quality import CUT, QUALITY, image_measures, kind_of, unfit
 from qlvit_edge.guard.judge import Judge
 from qlvit_edge.inference.classifier import Classification
-from qlvit_edge.microscope.fitness import frame_finding
+from qlvit_edge.microscope.fitness import OF_THE_BACKGROUND, frame_finding
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, of_a_part
 from qlvit_edge.microscope.records import FrameRecord
 from qlvit_edge.modelfile.guard import (
@@ -223,7 +224,8 @@ def test_a_part_of_a_cell_is_not_accepted() -> None:
 
 
 def test_a_frame_is_as_fit_as_half_of_its_cells() -> None:
-    guard = SimpleNamespace(measures=[Measure(name="light", fit_low=150)])
+    limits = [Measure(name="light", fit_low=150), Measure(name="warmth", fit_high=60)]
+    guard = SimpleNamespace(measures=limits)
     blurred = classified("abstained", "out of focus: sharpness 2600, judged from 2700")
     good, cut = classified("accepted"), classified("abstained", CUT)
     field = np.full((60, 80, 3), 220, np.uint8)
@@ -236,7 +238,12 @@ def test_a_frame_is_as_fit_as_half_of_its_cells() -> None:
     assert finding(field, cut, cut) is None
     assert finding(field) is None
     assert finding(field // 2) == "too dark"
+    assert finding((field * (1.0, 0.9, 0.6)).astype(np.uint8)) == "off in colour"
     assert frame_finding(field // 2, [], None) is None
+
+
+def test_a_background_is_judged_by_measures_that_there_are() -> None:
+    assert set(QUALITY) > OF_THE_BACKGROUND
 
 
 def lenient_guard(limits: list[Measure]) -> Guard:
@@ -280,7 +287,7 @@ def lenient_guard(limits: list[Measure]) -> Guard:
         prototypes=Table.of(nothing.astype(np.int16)),
         neighbours=1,
         temperature=1,
-        powers=[1 << 30, *[0] * 255],
+        powers=powers(1, 0.1),
         probability=0.5,
         groups=[group],
         measures=limits,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def pictures_below(folder: Path) -> list[LabelledImage]:
     ]
 
 
-def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledImage], list[str]]:
+def labelled_pictures(
+    folder: Path, classes: list[str], *, only: Collection[str] | None = None
+) -> tuple[list[LabelledImage], list[str]]:
     """Return the pictures of class folders, labelled by a run's classes, and what was matched.
 
     Folders are matched by their names, whatever their capitals, spaces and marks.
@@ -36,6 +39,7 @@ def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledIm
     Args:
         folder: one folder per class, or a manifest.
         classes: of the run, in the order of its outputs.
+        only: class folders that are looked at; None: all.
 
     Raises:
         DataError: see `scan`; or a folder is of no class of the run.
@@ -45,15 +49,17 @@ def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledIm
     if len(by_name) < len(classes):  # two classes differ in their marks only
         by_name = {}
     by_name |= {name: index for index, name in enumerate(classes)}
-    labels: list[int] = []
+    labels: dict[int, int] = {}
     notes: list[str] = []
     unknown: list[str] = []
-    for name in scanned.classes:
+    for place, name in enumerate(scanned.classes):
+        if only is not None and name not in only:
+            continue
         label = by_name.get(name, by_name.get(folded(name)))
         if label is None:
             unknown.append(name)
             continue
-        labels.append(label)
+        labels[place] = label
         if classes[label] != name:
             notes.append(f"{plain(name)} taken as {plain(classes[label])}")
     if unknown:
@@ -63,5 +69,9 @@ def labelled_pictures(folder: Path, classes: list[str]) -> tuple[list[LabelledIm
             f"{', '.join(map(plain, classes))})",
             "teach it new classes with `qlvit-edge train --from RUN`, or move their folders away",
         )
-    images = [replace(image, label=labels[image.label]) for image in scanned.images]
+    images = [
+        replace(image, label=labels[image.label])
+        for image in scanned.images
+        if image.label in labels
+    ]
     return images, notes

@@ -82,6 +82,16 @@ def require_free(out: Path) -> None:
         raise CheckpointError(out, found, "choose another --out")
 
 
+def require_outside(out: Path, images: Path) -> None:
+    """Refuse a target among the pictures: its sample of cells would be fitted to another time.
+
+    Raises:
+        CheckpointError: ``out`` lies in ``images``.
+    """
+    if out.resolve().is_relative_to(images.resolve()):
+        raise CheckpointError(out, f"lies among the pictures of {images}", "choose another --out")
+
+
 def require_listed(checkpoint: Checkpoint) -> TrainingImages:
     """Return what a run was trained on.
 

@@ -66,7 +66,12 @@ def command(
       qlvit-edge adapt blood-nano --images slides/ --labelled cells/ --out runs/lab
     """
     require("train", "torch", "safetensors")
-    from qlvit_edge.adaptation.run_folder import require_free, require_listed, write_run
+    from qlvit_edge.adaptation.run_folder import (
+        require_free,
+        require_listed,
+        require_outside,
+        write_run,
+    )
     from qlvit_edge.adaptation.session import adapt, record, require_enough, require_labels
     from qlvit_edge.bundled import resolve_run
     from qlvit_edge.cli.adapt_text import print_adaptation
@@ -75,6 +80,7 @@ def command(
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     require_free(out)
+    require_outside(out, images)
     ensure_writable(out.absolute().parent)
     checkpoint = load_checkpoint(resolve_run(run))
     white_level_of(checkpoint.run)

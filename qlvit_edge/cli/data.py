@@ -149,8 +149,9 @@ def split_command(
         source_split,
         stratified_split,
     )
-    from qlvit_edge.files import ensure_writable, write_text
+    from qlvit_edge.files import ensure_writable, require_other, write_text
 
+    require_other(out, directory, *([] if groups is None else [groups]))
     if groups is not None and expression is not None:
         raise click.UsageError("give --groups or --groups-from-name, not both")
     folder = scan(directory)

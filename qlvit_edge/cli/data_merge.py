@@ -40,10 +40,12 @@ def command(sets: Path, out: Path, root: Path | None) -> None:
     from qlvit_edge.data.manifest import write_manifest
     from qlvit_edge.data.merge import choose, merge
     from qlvit_edge.data.sets import read_sets
-    from qlvit_edge.files import ensure_writable, require_target
+    from qlvit_edge.files import ensure_writable, require_other, require_target
 
     plan = read_sets(sets)
-    chosen, notes = choose(plan, sets.parent if root is None else root)
+    root = sets.parent if root is None else root
+    require_other(out, sets, *(root / one.groups for one in plan.folder if one.groups))
+    chosen, notes = choose(plan, root)
     require_target(out)
     ensure_writable(out.absolute().parent)
     with progress_bar("reading", len(chosen)) as advance:

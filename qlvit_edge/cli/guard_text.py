@@ -10,16 +10,13 @@ if TYPE_CHECKING:
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.modelfile.guard import Guard
 
-NO_GUARD = (
-    "note: this file has no guard: an answer is accepted by its probability alone, whatever cell "
-    "or microscope it is of"
-)
-
 
 def say_if_unguarded(classifier: Classifier) -> None:
     """Say on stderr that a file has no guard."""
+    from qlvit_edge.guard.statement import UNGUARDED
+
     if not classifier.judges:
-        click.echo(NO_GUARD, err=True)
+        click.echo(f"note: {UNGUARDED}", err=True)
 
 
 def print_evidence(guard: Guard) -> None:

@@ -243,7 +243,7 @@ def _run_config(
 def _continued(run: RunConfig, out: Path, options: Mapping[str, Any]) -> RunConfig:
     """Return the run as it goes on in its folder; a new one as it is."""
     from qlvit_edge.errors import CheckpointError
-    from qlvit_edge.training.checkpoint import LAST_FILE, RUN_FILE
+    from qlvit_edge.training.checkpoint import BEST_FILE, LAST_FILE, RUN_FILE
     from qlvit_edge.training.session import continued
 
     if not (out / RUN_FILE).exists():
@@ -254,6 +254,8 @@ def _continued(run: RunConfig, out: Path, options: Mapping[str, Any]) -> RunConf
         raise CheckpointError(
             out, "already holds a run", "add --resume to continue it, or choose another --out"
         )
+    if (out / BEST_FILE).exists():  # `adapt` leaves such a one, and there is no going on with it
+        raise CheckpointError(out, "already holds a run", "choose another --out")
     return run
 
 

@@ -45,7 +45,7 @@ def scan(root: Path, *, least_classes: int = 2, least_images: int = 2) -> ImageF
             composed form; or the manifest does not fit the files it names.
     """
     if not root.exists():
-        raise DataError(root, "no such folder", _LAYOUT)
+        raise DataError(root, "no such folder or manifest", _LAYOUT)
     if root.is_file():
         return _few(images_in_manifest(root), least_classes, least_images)
     if not root.is_dir():

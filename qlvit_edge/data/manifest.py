@@ -35,12 +35,17 @@ MAX_MANIFEST_BYTES = 1024 * 1024 * 1024
 
 _Kind = Literal["images of several folders, for qlvit-edge"]
 _KIND: Final[_Kind] = "images of several folders, for qlvit-edge"
+_VERSION = 1
 _LAYOUT = "give a folder that holds one folder of images per class, or a manifest of `data merge`"
 _REMERGE = "make it again with `qlvit-edge data merge`"
 
 
-def _is_name(text: str) -> str:
-    """A name that may be part of a path and of a table."""
+def require_name(text: str) -> str:
+    """Return a name that may be part of a path and of a table, composed (NFC).
+
+    Raises:
+        ValueError: it may not.
+    """
     if not text.strip() or text != text.strip() or not text.isprintable() or "/" in text:
         raise ValueError("is no name: printable, without a slash or blanks at its ends")
     if text in (".", ".."):
@@ -48,7 +53,7 @@ def _is_name(text: str) -> str:
     return nfc(text)
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_is_name)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(require_name)]
 """A class, a set of images or a microscope: printable, no slash, composed (NFC)."""
 
 
@@ -140,6 +145,10 @@ def read_manifest(path: Path) -> Manifest:
         fields = parse_json(content)
         if not isinstance(fields, dict) or fields.get("kind") != _KIND:
             raise DataError(path, "neither a folder nor a manifest", _LAYOUT)
+        version = fields.get("version", _VERSION)
+        if isinstance(version, int) and version > _VERSION:
+            finding = f"a manifest of version {version}, this qlvit-edge reads {_VERSION}"
+            raise DataError(path, finding, f"install a newer qlvit-edge, or {_REMERGE}")
         return Manifest.model_validate(fields)
     except FileNotFoundError as error:
         raise DataError(path, "cannot be read (no such file)", "name a manifest") from error

@@ -47,7 +47,8 @@ def choose(sets: Sets, root: Path) -> tuple[list[Chosen], list[str]]:
         The images, and what was left out, one line per reason.
 
     Raises:
-        DataError: a folder is missing or empty, a source is not there, a name is not UTF-8.
+        DataError: a folder is missing, empty or named twice, a source is not there, a name is not
+            UTF-8.
     """
     chosen: list[Chosen] = []
     notes: list[str] = []
@@ -58,6 +59,7 @@ def choose(sets: Sets, root: Path) -> tuple[list[Chosen], list[str]]:
             folder, _, file = image.relative.partition("/")
             own = plan.class_of.get(folder, folder)
             chosen.append(Chosen(image, f"{own}/{plan.label}/{folder}/{file}"))
+    _require_different(sets, root)
     return chosen, notes
 
 
@@ -102,6 +104,25 @@ def merge(
         advance()
     images.sort(key=lambda image: image.name.split("/"))
     return Manifest(classes=sets.classes, unknown=sorted(kinds), images=images)
+
+
+def _require_different(sets: Sets, root: Path) -> None:
+    """Check that no class folder goes in twice, by whatever path: its copies would be split.
+
+    Raises:
+        DataError: one does.
+    """
+    met: dict[str, str] = {}
+    for plan in sets.folder:
+        for name in (*plan.classes, *plan.unknown):
+            folder = root / plan.path / name
+            other = met.setdefault(os.path.realpath(folder), plan.label)
+            if other != plan.label:
+                raise DataError(
+                    folder,
+                    f"goes into both {plain(other)!r} and {plain(plan.label)!r}",
+                    "name each class folder once",
+                )
 
 
 def _images_of_folder(plan: FolderPlan, root: Path) -> tuple[list[LabelledImage], list[str]]:
@@ -154,12 +175,18 @@ def _with_sources(
     Where the plan has no way to know a source, all images stay, without one.
     """
     if plan.blocks is not None:
-        known = SourceMap(_blocks(images, plan.blocks), frozenset())
+        own = "" if plan.label == plan.domain else f"{plan.label}/"  # two may be of one microscope
+        known = SourceMap(_blocks(images, plan.blocks, own), frozenset())
     elif plan.groups is not None:
         known = read_source_map(root / plan.groups)
     elif plan.groups_from_name is not None:
         folder = ImageFolder(root / plan.path, (), tuple(images))
-        known = SourceMap(groups_from_names(folder, plan.groups_from_name), frozenset())
+        known = SourceMap(
+            groups_from_names(
+                folder, plan.groups_from_name, f"{plain(plan.path)}: groups-from-name"
+            ),
+            frozenset(),
+        )
     else:
         return images, []
     _require_sources(plan, root, known)
@@ -200,13 +227,16 @@ def _require_sources(plan: FolderPlan, root: Path, known: SourceMap) -> None:
             )
 
 
-def _blocks(images: list[LabelledImage], size: int) -> dict[str, str]:
-    """Take that many files in a row, in each class folder, as one source."""
+def _blocks(images: list[LabelledImage], size: int, own: str) -> dict[str, str]:
+    """Take that many files in a row, in each class folder, as one source.
+
+    Its name begins with ``own``.
+    """
     sources: dict[str, str] = {}
     count: defaultdict[str, int] = defaultdict(int)
     for image in images:
         folder = image.relative.partition("/")[0]
-        sources[image.relative] = f"{folder}/{count[folder] // size}"
+        sources[image.relative] = f"{own}{folder}/{count[folder] // size}"
         count[folder] += 1
     return sources
 

@@ -42,13 +42,16 @@ class NameHint:
     example: tuple[str, str]
 
 
-def groups_from_names(folder: ImageFolder, expression: str) -> dict[str, str]:
+def groups_from_names(
+    folder: ImageFolder, expression: str, said_by: str = "--groups-from-name"
+) -> dict[str, str]:
     """Read each image's source from its file name.
 
     Args:
         folder: the images.
         expression: regular expression, searched for in the file name (without its class);
             what its groups match is the source.
+        said_by: the option or the field that holds the expression, for errors.
 
     Returns:
         name (``"CLASS/file"``) → source, of the images that match.
@@ -56,7 +59,7 @@ def groups_from_names(folder: ImageFolder, expression: str) -> dict[str, str]:
     Raises:
         DataError: no regular expression, one without a group, or no name matches.
     """
-    subject = f"--groups-from-name {plain(expression)!r}"
+    subject = f"{said_by} {plain(expression)!r}"
     try:
         pattern = re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:

@@ -23,7 +23,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qlvit_edge.data.manifest import Name
+from qlvit_edge.data.manifest import Name, require_name
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import nfc
 from qlvit_edge.reading import UnreadableFileError, read_regular
@@ -74,6 +74,12 @@ class FolderPlan(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> FolderPlan:
+        try:
+            require_name(self.label)
+        except ValueError as error:
+            raise ValueError(
+                f"the last part of path {plain(self.path)!r} cannot name it: give it a name"
+            ) from error
         ways = [self.groups, self.groups_from_name, self.blocks]
         if sum(way is not None for way in ways) > 1:
             raise ValueError("give one of groups, groups-from-name and blocks")
@@ -154,19 +160,25 @@ def read_sets(path: Path) -> Sets:
     except UnreadableFileError as error:
         raise DataError(path, str(error), "name a TOML file") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DataError(path, f"not TOML in UTF-8 ({error})", _REMEDY) from error
+        raise DataError(path, f"not valid TOML in UTF-8 ({error})", _REMEDY) from error
     except ValidationError as error:
         raise DataError(path, _said_of(error), _REMEDY) from error
 
 
 def _said_of(error: ValidationError) -> str:
-    """Say where the first mistake is, counting folders from 1."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    """Say where the first mistake is, counting folders from 1.
+
+    A field that does not exist goes before others: the one missing is often that one, mistyped.
+    """
+    mistakes = error.errors(include_url=False, include_input=False)
+    first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
     parts = [str(part + 1) if isinstance(part, int) else str(part) for part in first["loc"]]
     where = plain(" ".join(parts))
     if first["type"] == "extra_forbidden":
         known = [_hyphenated(name) for name in FolderPlan.model_fields]
         guess = did_you_mean(parts[-1], known if len(parts) > 1 else ["folder"])
         return f"{where}: there is no such field{guess}"
+    if first["type"] == "missing":
+        return f"{where}: is missing"
     message = first["msg"].removeprefix("Value error, ")
     return f"{where}: {plain(message)}" if where else plain(message)

@@ -108,7 +108,7 @@ class Asker:
         """
         guard = None if model.metadata is None else model.metadata.guard
         self._model, self._interpreter = model, interpreter
-        self._judge = None if guard is None else Judge(guard, accept_at)
+        self._judge = None if guard is None else Judge(guard, accept_at, subject=model.path)
         self.guarded = guard is not None
         if self._judge is not None:
             accept_at = self._judge.accept_at

@@ -75,8 +75,8 @@ def validate(
     with open_isolated(
         model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
     ) as interpreter:
-        golden = compare_golden(model.metadata, interpreter)
         asker = Asker(model, interpreter, accept_at)
+        golden = compare_golden(model.metadata, interpreter)
         asked = _ask(asker, images, views, advance)
         memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
     found = asked.answers

@@ -22,7 +22,8 @@ from qlvit_edge.choices import VERDICTS, Verdict
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.fields.quality import QUALITY, image_measures, unfit
-from qlvit_edge.modelfile.guard import LARGEST, Group, Guard, Space
+from qlvit_edge.modelfile.guard import Group, Guard
+from qlvit_edge.modelfile.guard_tables import LARGEST, Space
 from qlvit_edge.text import plain
 
 
@@ -82,20 +83,26 @@ class Judge:
         accept_at: smallest probability of an accepted answer.
     """
 
-    def __init__(self, guard: Guard, accept_at: float | None = None) -> None:
+    def __init__(
+        self, guard: Guard, accept_at: float | None = None, *, subject: object = "model"
+    ) -> None:
         """Unpack a guard's tables.
 
         Args:
             guard: the data.
             accept_at: smallest probability of an accepted answer; None: the guard's own.
+            subject: what an error calls the model.
 
         Raises:
             ModelFileError: the guard judges by a measure that this version does not make.
         """
-        for name in (*guard.appearance, *(measure.name for measure in guard.measures)):
-            if name not in (*APPEARANCE, *QUALITY):
+        # Distances are sums of the measures of appearance, which are small enough to be exact.
+        wanted = [(name, APPEARANCE) for name in guard.appearance]
+        wanted += [(measure.name, (*APPEARANCE, *QUALITY)) for measure in guard.measures]
+        for name, made in wanted:
+            if name not in made:
                 raise ModelFileError(
-                    "model",
+                    subject,
                     f"its guard wants {plain(name)!r} of an image, which this version does not "
                     "measure",
                     "use the version that made it, or convert it again",
@@ -156,9 +163,9 @@ class Judge:
             measures: see `judge`.
             answer: index of the class that the model answered.
         """
-        look = [measures[name] for name in self.guard.appearance]
-        in_image = self._image.distances(np.array(look, np.float64))
-        in_cell = self._cell.distances(np.array([*features.tolist(), *look], np.float64))
+        look = np.array([measures[name] for name in self.guard.appearance], np.float64)
+        in_image = self._image.distances(look)
+        in_cell = self._cell.distances(np.concatenate((features, look)))
         clusters = len(self._groups)
         nearest = int(in_cell[:clusters].argmin())
         own = self._of_label.get(answer)

@@ -7,7 +7,7 @@ that most of its cells are nearest to, in every measure of the images and in the
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -22,8 +22,17 @@ MOST_KEPT: Final = 2000
 """Cells that are compared: the newest. A run goes on for days; what was is no excuse."""
 
 
+UNGUARDED: Final = (
+    "this file has no guard: an answer is accepted by its probability alone, whatever cell or "
+    "microscope it is of"
+)
+"""What is to be said of every answer of a file without a guard."""
+
 FEATURES: Final = "features"
 IMAGE: Final = "stain, light and detail together"
+
+
+_Seen = tuple[Distances, Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,15 @@ class Finding:
     Attributes:
         cells: how many there were.
         familiar: whether they are what the model was made for; None before `CELLS_NEEDED`.
-        differences: in what they differ.
+        differences: in what they differ; where they do not on the whole, in what the newest
+            stretch differed that did.
+        unlike: how many came in stretches of `CELLS_NEEDED` that differ by themselves.
     """
 
     cells: int
     familiar: bool | None
     differences: tuple[Difference, ...] = ()
+    unlike: int = 0
 
     @property
     def sentence(self) -> str:
@@ -71,19 +83,26 @@ class Finding:
                 "whether stain, light, focus, size and features are those that the model was made "
                 f"for is not known before {CELLS_NEEDED} cells (so far {self.cells})"
             )
-        if self.familiar:
-            return "stain, light, focus, size and features are those that the model was made for"
+        differences = "; ".join(map(str, self.differences))
+        if not self.familiar:
+            return f"not the images that the model was made for: {differences}"
+        known = "stain, light, focus, size and features are those that the model was made for"
+        if not self.unlike:
+            return known
         return (
-            f"not the images that the model was made for: {'; '.join(map(str, self.differences))}"
+            f"on the whole {known}, but not of {self.unlike} of {self.cells} cells, in stretches "
+            f"of {CELLS_NEEDED}: {differences}"
         )
 
     @property
     def warning(self) -> str | None:
         """What stands beside accepted answers; None where nothing needs to."""
-        if self.familiar:
+        if self.familiar and not self.unlike:
             return None
         if self.familiar is None:
             return f"accepted answers are provisional: {self.sentence}"
+        if self.familiar:
+            return f"do not rely on all accepted answers: {self.sentence}"
         return f"do not rely on accepted answers: {self.sentence}"
 
 
@@ -94,7 +113,9 @@ class RunStatement:
         """Begin with no cell."""
         self._guard = guard
         self._cells = 0
-        self._seen: deque[tuple[Distances, Mapping[str, int]]] = deque(maxlen=MOST_KEPT)
+        self._seen: deque[_Seen] = deque(maxlen=MOST_KEPT)
+        self._unlike = 0
+        self._last: tuple[Difference, ...] = ()
 
     def add(self, judgement: Judgement | None) -> None:
         """Count one cell; None, of one that was not judged, counts for nothing."""
@@ -102,22 +123,30 @@ class RunStatement:
             return
         self._cells += 1
         self._seen.append((judgement.distances, judgement.measures))
+        if self._cells % CELLS_NEEDED:
+            return
+        # Of a slide or lamp that was changed in a long run the median of all says nothing yet.
+        newest = [self._seen[-number] for number in range(1, CELLS_NEEDED + 1)]
+        if differences := tuple(self._differences(newest)):
+            self._unlike += CELLS_NEEDED
+            self._last = differences
 
     def finding(self) -> Finding:
         """Compare what was added with what the model was made for."""
         if self._cells < CELLS_NEEDED:
             return Finding(self._cells, None)
-        differences = tuple(self._differences())
-        return Finding(self._cells, not differences, differences)
+        differences = tuple(self._differences(self._seen))
+        familiar = not differences
+        return Finding(self._cells, familiar, differences or self._last, self._unlike)
 
-    def _differences(self) -> Iterator[Difference]:
-        most, _ = Counter(distances.group for distances, _ in self._seen).most_common(1)[0]
+    def _differences(self, seen: Collection[_Seen]) -> Iterator[Difference]:
+        most, _ = Counter(distances.group for distances, _ in seen).most_common(1)[0]
         group = self._guard.groups[most]
         for name, limit in ((IMAGE, group.run_image), (FEATURES, group.run_nearest)):
-            far = [d.image if name == IMAGE else d.nearest for d, _ in self._seen]
+            far = [d.image if name == IMAGE else d.nearest for d, _ in seen]
             if (middle := median(far)) > limit:
                 yield Difference(name, middle**0.5, 0.0, limit**0.5)
         for measure, bounds in zip(self._guard.measures, group.bounds, strict=True):
-            values = [measures[measure.name] for _, measures in self._seen]
+            values = [measures[measure.name] for _, measures in seen]
             if not bounds.low <= (middle := median(values)) <= bounds.high:
                 yield Difference(measure.name, middle, bounds.low, bounds.high)

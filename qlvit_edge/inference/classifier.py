@@ -141,7 +141,8 @@ class Classifier(Closing):
         _require_preprocessing(path, metadata)
         self.metadata = metadata
         self.sha256 = sha256(content)
-        self._judge = None if metadata.guard is None else Judge(metadata.guard, accept_at)
+        guard = metadata.guard
+        self._judge = None if guard is None else Judge(guard, accept_at, subject=path)
         self.judges = self._judge is not None
         if accept_at is None:
             accept_at = ACCEPT_AT if metadata.guard is None else metadata.guard.probability

@@ -13,7 +13,7 @@ from qlvit_edge.fields.quality import CUT, image_measures, kind_of, unfit
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.modelfile.guard import Guard
 
-_OF_THE_BACKGROUND: Final = frozenset({"light", "clipped", "red", "blue"})
+OF_THE_BACKGROUND: Final = frozenset({"light", "clipped", "warmth", "tint"})
 """Measures that a field has in common with the cells in it."""
 
 _SHARE: Final = 0.5
@@ -36,7 +36,7 @@ def frame_finding(
     if guard is None:
         return None
     if not cells:
-        limits = [measure for measure in guard.measures if measure.name in _OF_THE_BACKGROUND]
+        limits = [measure for measure in guard.measures if measure.name in OF_THE_BACKGROUND]
         return kind_of(unfit(image_measures(image), limits)) or None if limits else None
     kinds = Counter(
         kind_of(found.classification.reason)

@@ -83,6 +83,7 @@ class Pipeline:
         margin: float = CROP_MARGIN,
         find: Find = "cells",
         times: Times | None = None,
+        one_camera: bool = False,
     ) -> None:
         """Set up.
 
@@ -93,11 +94,14 @@ class Pipeline:
             margin: surroundings in a crop, as a share of the cell's longer side.
             find: ``"none"`` to classify each frame as a whole, as one cell.
             times: where to count time; a new one if not given.
+            one_camera: all frames are of one camera: once cells were found, a grey frame (an
+                empty field in uneven light, say) is one without cells and ends nothing.
         """
         self._classifier = classifier
         self._cell_size = cell_size
         self._margin = margin
         self._find = find
+        self._one_camera, self._found = one_camera, False
         self.times = times if times is not None else Times()
 
     def process(self, frame: Frame) -> tuple[ClassifiedCell, ...]:
@@ -113,7 +117,7 @@ class Pipeline:
             whole = Cell(0, 0, width, height, 0.0)
             return (ClassifiedCell(whole, self._classify(frame.image)),)
         with self.times.measure("find"):
-            if is_grey(frame.image):
+            if is_grey(frame.image) and not (self._one_camera and self._found):
                 raise DataError(
                     frame.source,
                     "a grey picture of a stained smear, in which white cells cannot be told "
@@ -122,6 +126,7 @@ class Pipeline:
                     "without --find-cells)",
                 )
             cells = find_cells(frame.image, cell_size=self._cell_size)
+            self._found |= bool(cells)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 
     def _classify(self, image: NDArray[np.uint8], cell: Cell | None = None) -> Classification:

@@ -19,7 +19,7 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.fields.finder import CROP_MARGIN
-from qlvit_edge.guard.statement import RunStatement
+from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
@@ -198,7 +198,7 @@ class Session:
             verdicts=dict(self.verdicts),
             familiar=None if self.finding is None else self.finding.familiar,
             statement=None if self.finding is None else self.finding.sentence,
-            warning=None if self.finding is None else self.finding.warning,
+            warning=UNGUARDED if self.finding is None else self.finding.warning,
             cut=self.cut,
             abstained=dict(self.abstained),
             unfit_frames=dict(self.unfit_frames),
@@ -221,7 +221,11 @@ class Session:
     ) -> None:
         settings = self.settings
         pipeline = Pipeline(
-            self.classifier, cell_size=settings.cell_size, find=settings.find, times=self.times
+            self.classifier,
+            cell_size=settings.cell_size,
+            find=settings.find,
+            times=self.times,
+            one_camera=not isinstance(camera, PictureCamera),
         )
         frames = camera.frames()
         taken = 0
@@ -276,7 +280,9 @@ class Session:
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
         results.dropped_frames = self.report.dropped
-        if self._statement is not None:
+        if self._statement is None:
+            results.statement = UNGUARDED
+        else:
             self.finding = self._statement.finding()
             results.statement, results.familiar = self.finding.sentence, self.finding.familiar
         results.add_frames(records)

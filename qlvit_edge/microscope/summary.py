@@ -29,7 +29,8 @@ class Summary:
         familiar: whether the cells are what the model was made for; None where that is not
             known: too few cells, or a file without a guard.
         statement: the same in words, with what differs; None of a file without a guard.
-        warning: what stands beside accepted answers; None where nothing needs to.
+        warning: what stands beside accepted answers, such as that the file has no guard; None
+            where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
         abstained: cells that were not fit to be judged, by reason.
         unfit_frames: frames that were not, by reason.

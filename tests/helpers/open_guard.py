@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from qlvit_edge.fields.appearance import APPEARANCE
-from qlvit_edge.modelfile.guard import Guard, Table
+from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.guard_tables import Table
 
 FAR = 1 << 40
 """A squared distance that no cell has."""
@@ -44,7 +45,7 @@ def guard_values() -> dict[str, Any]:
         "prototypes": _table(np.zeros((1, 1), np.int32)),
         "neighbours": 1,
         "temperature": 1.0,
-        "powers": [int((1 << 30) * float(np.exp(-2.0 * steps))) for steps in range(256)],
+        "powers": [round(2.0**30 * float(np.exp(-2.0 * steps))) for steps in range(256)],
         "probability": 0.5,
         "groups": [{"view": "crop", **far}],
         "evidence": evidence,
