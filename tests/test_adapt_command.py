@@ -23,6 +23,7 @@ from qlvit_edge.adaptation import (
 )
 from qlvit_edge.adaptation.cells import read_cells, what_they_show
 from qlvit_edge.adaptation.pictures import pictures_below
+from qlvit_edge.calibration import collect
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.training_images import read_training_images, trained_on
 from qlvit_edge.modelfile.metadata import read_metadata
@@ -44,6 +45,7 @@ def _short() -> Iterator[None]:
     """As little training, and as few cells to calibrate on, as show that it is done."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(run_folder, "SAMPLE", 24)
+        patched.setattr(collect, "ERROR_IMAGES", 2)
         patched.setattr(fine_tuning, "STEPS", 3)
         patched.setattr(with_labels, "STEPS", 3)
         patched.setattr(self_training, "STEPS", 2)
@@ -96,6 +98,15 @@ def test_it_converts_and_is_proved_without_labels(
     assert "run, fitted to 36 unlabelled cells of slides" in metadata.training_data
 
 
+def test_it_is_not_calibrated_on_the_microscope_it_comes_from(
+    fitted: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = (fitted / "calibration.json").read_bytes()
+    assert "--data" in refused(capfd, "calibrate", fitted)
+    assert (fitted / "calibration.json").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_the_same_seed_fits_the_same_network(
     fitted: Path, laboratory: Path, tmp_path: Path
 ) -> None:
@@ -204,7 +215,7 @@ def field(seed: int) -> np.ndarray:
     """A field of view (480, 640, 3) with two cells far apart, as the other microscope shows it."""
     rng = np.random.default_rng(seed)
     image = np.full((480, 640, 3), 225, np.uint8)
-    for left, label in ((60, seed % 4), (400, (seed + 1) % 4)):
+    for left, label in ((60, 1), (400, 3)):  # the colours of nuclei
         top = int(rng.integers(80, 280))
         image[top : top + 90, left : left + 120] = cell_image(label, seed)
     return elsewhere(image)

@@ -15,7 +15,9 @@ from tiny_metadata import tiny_file
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
+from qlvit_edge.fields.density import optical_density, red_stain
 from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells, is_grey, main_cell, search
+from qlvit_edge.fields.nuclei import LEAST_TURN, find_nuclei
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode
@@ -127,6 +129,30 @@ def test_nuclei_are_found_in_every_stain(stain: str) -> None:
 @pytest.mark.parametrize("stain", STAINS)
 def test_red_cells_upon_red_cells_are_no_nuclei(stain: str) -> None:
     assert find_cells(smear(stain, white=False)) == []
+
+
+def test_a_thick_layer_of_a_red_cell_is_not_turned_in_colour() -> None:
+    red = red_stain(optical_density(smear()))
+    assert red is not None
+    thick = np.asarray(3 * np.array(red.colour)[None], np.float32)
+    nucleus, ground = np.array(STAINS["pink"][2]), np.array(STAINS["pink"][0])
+    assert red.turned(thick) == pytest.approx(0, abs=0.1)
+    assert red.turned(np.asarray(-np.log10(nucleus / ground)[None], np.float32)) > LEAST_TURN
+    # Drops darker than a nucleus, in the colour of the red cells.
+    drops = optical_density(smear(white=False))
+    drops[100:130, 100:130] = thick
+    assert find_nuclei(drops, red, 30) == []
+    drops[100:130, 100:130] = -np.log10(nucleus / ground)
+    assert len(find_nuclei(drops, red, 30)) == 1
+
+
+def test_a_box_reaches_as_far_as_the_pale_body_around_the_nucleus() -> None:
+    field = smear(white=False)
+    cv2.circle(field, (160, 120), 45, STAINS["pink"][0], -1)
+    cv2.circle(field, (160, 120), 24, (213, 185, 183), -1)
+    cv2.circle(field, (160, 127), 16, STAINS["pink"][2], -1)
+    (cell,) = find_cells(field)
+    assert overlap(cell, (136, 96, 184, 144)) > 0.8
 
 
 @pytest.mark.parametrize("gain", [(0.6,) * 3, (1.1,) * 3, (0.7, 1, 1), (1, 0.7, 1), (1, 1, 0.7)])

@@ -188,7 +188,8 @@ def test_every_command_that_reads_pictures_takes_the_option(
 
 
 def test_run_says_it(dark: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    command = ["run", "blood-nano", "--camera", dark.parent, "--out", tmp_path / "r.sqlite"]
+    out = tmp_path / "r.sqlite"
+    command = ["run", "blood-nano", "--camera", dark.parent, "--find", "none", "--out", out]
     assert run_command(*command) == 0
     assert "--white-level 4095" in capfd.readouterr().err
     assert run_command(*command, "--white-level", 4095) == 0

@@ -99,8 +99,7 @@ def right_answers(network: QLViT, cells: Cells) -> NDArray[np.float64]:
 
 
 def _seen_as(step: Step, labelled: Cells) -> Trial:
-    name = step.method if step.method != "statistics" else f"statistics, {step.share:.0%} new"
-    return Trial(name, right_answers(step.network, labelled))
+    return Trial(step.words, right_answers(step.network, labelled))
 
 
 def _best(steps: Sequence[Step], trials: Sequence[Trial], labels: NDArray[np.int64]) -> Step:

@@ -55,6 +55,7 @@ class Step:
         network: the result.
         information: between cells and answers, in nats.
         shares: of the classes among its answers (classes,).
+        crops_only: whether the statistics are those of crops alone.
     """
 
     method: Method
@@ -62,6 +63,14 @@ class Step:
     network: QLViT
     information: float
     shares: NDArray[np.float64]
+    crops_only: bool = False
+
+    @property
+    def words(self) -> str:
+        """What was done, for a table."""
+        if self.method != "statistics":
+            return self.method
+        return f"statistics, {self.share:.0%} new{' (crops)' if self.crops_only else ''}"
 
 
 def information(found: Answers) -> float:
@@ -77,11 +86,19 @@ def _entropy(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(-(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(-1))
 
 
-def judged(network: QLViT, views: NDArray[np.uint8], method: Method, share: float = 0.0) -> Step:
+def judged(
+    network: QLViT,
+    views: NDArray[np.uint8],
+    method: Method,
+    share: float = 0.0,
+    *,
+    crops_only: bool = False,
+) -> Step:
     """Return a network with what can be said of it by views (V, N, h, w, channels)."""
     found = answers(network, turned(views))
     classes = np.bincount(found.classes, minlength=found.mean.shape[1])
-    return Step(method, share, network, information(found), classes / classes.sum())
+    shares = classes / classes.sum()
+    return Step(method, share, network, information(found), shares, crops_only)
 
 
 def balanced_statistics(
@@ -118,13 +135,22 @@ def steps_without_labels(
     steps = [judged(network, views[:, held], "nothing")]
     for share, crops_only in STATISTICS:
         adapted = balanced_statistics(network, views, share, crops_only=crops_only)
-        steps.append(judged(adapted, views[:, held], "statistics", share))
+        shown = views[:, held]
+        steps.append(judged(adapted, shown, "statistics", share, crops_only=crops_only))
         advance()
     if views.shape[1] >= LEAST_FOR_SELF_TRAINING:
         begin = best_of(steps)
         learnt = [cell for cell, out in zip(cells.photographs, held, strict=True) if not out]
         taught = self_trained(begin.network, learnt, views[:, ~held], seed, advance)
-        steps.append(judged(taught, views[:, held], "self-training", begin.share))
+        steps.append(
+            judged(
+                taught,
+                views[:, held],
+                "self-training",
+                begin.share,
+                crops_only=begin.crops_only,
+            )
+        )
     return steps
 
 

@@ -48,12 +48,9 @@ def print_adaptation(adaptation: Adaptation, classes: list[str], labelled: Cells
 
 
 def _print_steps(adaptation: Adaptation) -> None:
-    table = plain_table(
-        "Without labels", "tried", "new statistics>", "information between cells and answers>"
-    )
+    table = plain_table("Without labels", "tried", "information between cells and answers>")
     for step in adaptation.steps:
-        share = f"{step.share:.0%}" if step.share else ""
-        table.add_row(step.method, share, f"{step.information:.3f} nats")
+        table.add_row(step.words, f"{step.information:.3f} nats")
     table_console().print(table)
 
 

@@ -134,6 +134,12 @@ def command(
     folder = resolve_run(run)
     checkpoint = load_checkpoint(folder)
     white_level_of(checkpoint.run)
+    if data is None and checkpoint.run.adapted_from is not None:
+        raise CheckpointError(
+            run,
+            "was fitted to another microscope than its data are from",
+            "name a folder of that one's cells with --data",
+        )
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
     elsewhere = files_elsewhere(data, recorded, splits[0])

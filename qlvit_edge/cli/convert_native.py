@@ -85,10 +85,11 @@ def convert_natively(
     proof = proof_images(checkpoint, data, split_path, bundled, progress_bar)
     choice = _choose_int16(checkpoint, softmax, data, split_path, int16_layers, bundled)
     require_lowerable(checkpoint.network)
+    calibration = calibration_of(checkpoint)
     guard = guard_of(checkpoint)
     conversion = convert(
         checkpoint,
-        calibration_of(checkpoint),
+        calibration,
         softmax,
         proof,
         extent,

@@ -2,7 +2,7 @@
 
 A cell looks different elsewhere: another stain and lamp, another lens, camera and file format,
 cut out more or less tightly. Each of these is a part with a share of the views that it is applied
-to, and a strength that is drawn anew every time. Which parts help was measured by leaving a
+to, and a strength that is drawn anew every time. What a part is worth is measured by leaving a
 microscope out of training: `docs/unseen.md`. Everything is drawn from the generator that is given.
 """
 

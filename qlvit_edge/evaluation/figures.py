@@ -36,7 +36,7 @@ def confusion(counts: NDArray[np.int64], rows: Sequence[str], columns: Sequence[
     """
     left_names = [shortened(name) for name in rows]
     top_names = [shortened(name) for name in columns]
-    side = 62 if len(columns) <= 8 else 40
+    side = 62 if len(columns) <= 5 else 48 if len(columns) <= 8 else 40
     left = 30 + max(text_width(name) for name in left_names)
     longest = max(text_width(name) for name in top_names)
     top = 50 + 0.62 * longest
@@ -88,7 +88,7 @@ def _cell(
     drawing.box(x + 1, y + 1, side - 2, side - 2, colour if number else PALE, title=title)
     dark = weight > 0.62
     ink = "#ffffff" if dark else INK if number else "#b3bdc6"
-    large = side > 50
+    large = side > 45
     middle = x + side / 2
     drawing.text(
         middle,

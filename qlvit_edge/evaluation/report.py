@@ -48,7 +48,7 @@ table.boxed { background: #fff; border: 1px solid var(--line); border-radius: 8p
 table.pairs td { text-align: left; overflow-wrap: anywhere; white-space: normal; }
 table.pairs td:first-child { color: var(--soft); width: 12rem; overflow-wrap: normal; }
 tr:last-child td { border-bottom: 0; }
-.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17.5rem), 1fr));
+.drawings { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 1.6rem 1.2rem; align-items: start; margin: 1rem 0 1.2rem; }
 .drawings svg { width: 100%; height: auto; display: block; margin: 0 auto; font-family: inherit;
   font-variant-numeric: tabular-nums; }
