@@ -324,13 +324,7 @@ def test_white_cells_are_not_looked_for_in_grey_frames(
     assert "--find none" in said
     assert run_command("run", model, *camera, "--find", "none") == 0
     capsys.readouterr()
-<<<<<<< HEAD
     picture = tmp_path / "grey" / "grey.png"
     run_command("predict", picture, "--model", model, "--find-cells")
-=======
-    run_command(
-        *("predict", tmp_path / "grey" / "grey.png", "--find-cells", "--model", model),
-    )
->>>>>>> finder
     printed = capsys.readouterr()
     assert "a grey picture of a stained smear" in printed.out + printed.err
