@@ -274,7 +274,7 @@ def _measuring(name: str) -> dict[str, Any]:
         ({"feature_scale": 1.5}, "its guard judges features of scale 1.5, zero point -128"),
         ({"feature_scale": 1 + 2**-20}, "its guard judges features of scale"),
         ({"feature_zero_point": -127}, "its guard judges features of scale 1, zero point -127"),
-        ({"logit_scale": 1.0}, "its guard judges logits of scale 1"),
+        ({"logit_scale": 1.0, "temperature": 0.5}, "its guard judges logits of scale 1"),
         (
             {"clusters": [{"label": n, "group": 0, "cells": 1} for n in (0, 1, 3)]},
             "a class that",

@@ -8,6 +8,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,10 +234,8 @@ def test_a_file_with_hostile_guard_is_refused_in_one_line(
         rows, columns = branch[last]["shape"]
         value = Table.of(np.full((rows, columns), -(2**31), np.int32))
     branch[last] = value.model_dump() if isinstance(value, Table) else value
-    text = json.dumps(tree)
-    path.write_bytes(
-        embed(content, SimpleNamespace(model_dump_json=lambda: text, labels=held.labels))
-    )
+    hostile: Any = SimpleNamespace(model_dump_json=lambda: json.dumps(tree), labels=held.labels)
+    path.write_bytes(embed(content, hostile))
     picture = tmp_path / "a.png"
     picture.write_bytes(base64.b64decode(held.golden[0].image_png))
     assert run_command("predict", picture, "--model", path) == 2
