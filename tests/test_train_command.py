@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,13 +193,14 @@ def test_a_manifest_of_two_microscopes_is_balanced_over_them(
 ) -> None:
     own = "\n".join(f'{name} = "{name}"' for name in ("EOSINOPHIL", "LYMPHOCYTE"))
     folders = [
-        f'[[folder]]\npath = "cells"\nname = "{name}"\ndomain = "{name}"\nblocks = 2\n'
-        f"[folder.classes]\n{own}\n"
+        f'[[folder]]\npath = "{name}"\ndomain = "{name}"\nblocks = 2\n[folder.classes]\n{own}\n'
         for name in ("one", "two")
     ]
+    for name in ("one", "two"):
+        shutil.copytree(cells, tmp_path / "data" / name)
     (tmp_path / "two.toml").write_text("\n".join(folders))
     manifest, split = tmp_path / "two.manifest", tmp_path / "split.json"
-    root = ("--root", cells.parent)
+    root = ("--root", tmp_path / "data")
     assert run_command("data", "merge", tmp_path / "two.toml", "--out", manifest, *root) == 0
     assert run_command("data", "split", manifest, "--out", split, "--test", 0.5) == 0
     seen: list[CachedImage] = []

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import AccuracyBudgetError
-from qlvit_edge.statistics import CONFIDENCE, Pairs
+from qlvit_edge.statistics import CONFIDENCE, Pairs, clopper_pearson
 
 CLASS_FACTOR = 3.0
 """How many times the budget a single class may lose."""
@@ -28,7 +28,8 @@ MAX_DROP = 0.5
 """The budget unless said otherwise, in points."""
 
 LEAST_AGREEMENT = 0.95
-"""Share of the float network's answers that a file must give where no accuracy can be measured."""
+"""Share of the float network's answers that a file must give where no accuracy can be measured: it
+is refused where the exact 95 % interval lies below."""
 
 Outcome = Literal["within the budget", "too few images", "over the budget", "not measured"]
 
@@ -213,7 +214,8 @@ def _without_labels(found: Accuracies, max_drop: float) -> BudgetVerdict:
     if found.images < LEAST_IMAGES:
         finding = f"{answers}; at least {LEAST_IMAGES} images are needed"
         return BudgetVerdict(max_drop, "too few images", finding)
-    if found.agreement < LEAST_AGREEMENT:
+    _, high = clopper_pearson(round(found.agreement * found.images), found.images)
+    if high < LEAST_AGREEMENT:
         finding = f"the file gives {answers}, at least {LEAST_AGREEMENT:.0%} are asked for"
         return BudgetVerdict(max_drop, "over the budget", finding)
     return BudgetVerdict(max_drop, "not measured", f"the images have no labels; {answers}")

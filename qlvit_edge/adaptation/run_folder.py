@@ -23,9 +23,9 @@ from qlvit_edge.adaptation.cells import AdaptationCell, Cells
 from qlvit_edge.adaptation.guarding import fitted_guard
 from qlvit_edge.adaptation.session import Adaptation
 from qlvit_edge.calibration.collect import calibrate
-from qlvit_edge.calibration.file import Calibration
+from qlvit_edge.calibration.file import Calibration, load_calibration
 from qlvit_edge.calibration.guard import write_guard
-from qlvit_edge.choices import DEFAULT_OBSERVER
+from qlvit_edge.choices import DEFAULT_OBSERVER, ObserverName
 from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.training_images import (
@@ -143,7 +143,7 @@ def write_run(
         images = _write_sample(folder, adaptation.network, unlabelled)
         fitted = load_checkpoint(folder)
         with progress("calibrating", len(images)) as advance:
-            calibration = calibrate(fitted, images, DEFAULT_OBSERVER, advance)
+            calibration = calibrate(fitted, images, _observer_of(checkpoint), advance)
         write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
         domain = recorded.images or "new microscope"
         known = [replace(image, domain=domain) for image in images]
@@ -152,6 +152,14 @@ def write_run(
         if isinstance(guard, Guard):
             write_guard(fitted, guard)
     return Written(calibration, guard)
+
+
+def _observer_of(checkpoint: Checkpoint) -> ObserverName:
+    """Return the observer that the run was calibrated by, which was chosen for its network."""
+    path = checkpoint.folder / CALIBRATION_FILE
+    if not path.exists():
+        return DEFAULT_OBSERVER
+    return load_calibration(path, checkpoint.sha256).observer
 
 
 @contextlib.contextmanager
