@@ -195,6 +195,7 @@ def test_the_report_says_what_was_proved(converted: Path, run: Path) -> None:
         "checked": True,
         "folder": "data of µ",
         "whole": True,
+        "labelled": True,
     }
     assert report["bytes"] == converted.stat().st_size
     assert report["sha256"] == sha256(converted.read_bytes())
@@ -226,7 +227,7 @@ def test_the_proof_is_printed_at_one_width(
     for claim in ("every tensor an integer", "builtin operators only", "byte for byte, on 1"):
         assert claim in printed
     assert "research use only" in printed
-    named = ("wrote ", "next: ")  # as long as the file's path
+    named = ("wrote ", "next: ", "no guard: ")  # as long as the file's path
     assert max(len(line) for line in printed.splitlines() if not line.startswith(named)) <= 100
     metadata = read_metadata(out.read_bytes())
     assert metadata is not None
