@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -143,7 +144,7 @@ def test_validate_reports_every_microscope_of_a_manifest(
 ) -> None:
     classes = "\n".join(f'{label} = "{label}"' for label in COLOURS)
     toml = tmp_path / "sets.toml"
-    (tmp_path / "other").symlink_to(cells)
+    shutil.copytree(cells, tmp_path / "other")
     toml.write_text(
         f'[[folder]]\npath = "cells"\ndomain = "one"\nblocks = 4\n[folder.classes]\n{classes}\n'
         '[[folder]]\npath = "other"\ndomain = "two"\n[folder.classes]\n'
