@@ -101,7 +101,7 @@ def test_page_is_whole_on_a_desk_and_narrow_screens(width: int, page: Path, tmp_
     assert broken == 0
     assert overflow <= 0
     assert fetched == 0
-    assert drawings == 2 * 3 + 1  # three for whole images, three for crops, the latencies
+    assert drawings == 2 * 4 + 1  # four for whole images, four for crops, the latencies
     assert cut_texts == 0
 
 
