@@ -27,10 +27,9 @@ from qlvit_edge.adaptation.choose import mean_recall
 from qlvit_edge.adaptation.pictures import labelled_pictures
 from qlvit_edge.adaptation.session import adapt
 from qlvit_edge.bundled import resolve_run
-from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.labelled import NO_CLASS, LabelledImage
 from qlvit_edge.evaluation.class_match import parse_pairs
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training.adapted import UNLABELLED
 from qlvit_edge.training.checkpoint import load_checkpoint
 
 
@@ -92,7 +91,7 @@ def main() -> None:
     for count in asked.labels:
         known = [i for own in by_class(fitted, 1).values() for i in own[:count]]
         names = {image.relative for image in known}
-        others = [replace(i, label=UNLABELLED) for i in fitted if i.relative not in names]
+        others = [replace(i, label=NO_CLASS) for i in fitted if i.relative not in names]
         labelled = read_cells(known, network, "cells", lambda: None) if known else None
         unlabelled = read_cells(others, network, "cells", lambda: None)
         found = adapt(checkpoint, unlabelled, labelled, asked.seed, silent)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from qlvit_edge.calibration.file import Calibration
-from qlvit_edge.calibration.guard_answers import UNKNOWN, Answer, IntegerNetwork
+from qlvit_edge.calibration.guard_answers import Answer, IntegerNetwork
 from qlvit_edge.calibration.guard_fit import (
     Layout,
     best_temperature,
@@ -21,7 +21,7 @@ from qlvit_edge.calibration.guard_fit import (
 )
 from qlvit_edge.calibration.guard_limits import Judged, set_limits
 from qlvit_edge.calibration.quality import Quality, find_quality, views_of
-from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.labelled import NO_CLASS, LabelledImage
 from qlvit_edge.errors import CalibrationError
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.files import sha256, write_text
@@ -83,7 +83,7 @@ def make_guard(
     network = IntegerNetwork(checkpoint, calibration)
     known = network.answers(training, advance)
     unseen = network.answers(held_out, advance)
-    labelled = [answer for answer in unseen if answer.label != UNKNOWN]
+    labelled = [answer for answer in unseen if answer.label != NO_CLASS]
     run = checkpoint.run
     views = views_of(held_out, run.network.input_size, run.network.channels)
     quality = find_quality(network.label_of, views, advance)
@@ -142,7 +142,7 @@ def judge_all(judge: Judge, answers: Sequence[Answer]) -> list[Judged]:
 
 def too_few(held_out: Sequence[LabelledImage]) -> str:
     """Say that held-out images are too few to set limits; "" where they are enough."""
-    count = sum(image.label != UNKNOWN for image in held_out)
+    count = sum(image.label != NO_CLASS for image in held_out)
     if count >= LEAST_HELD_OUT:
         return ""
     return f"{counted(count, 'image')} held out from training, limits need {LEAST_HELD_OUT}"

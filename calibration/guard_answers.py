@@ -13,16 +13,13 @@ from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.one_arithmetic import one_arithmetic
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.augment import Image
-from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.labelled import LabelledImage
 from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.fields.quality import image_measures
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.modelfile.guard import View
 from qlvit_edge.preprocess import decode
 from qlvit_edge.training.checkpoint import Checkpoint
-
-UNKNOWN = -1
-"""Label of a cell whose class nobody said."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Answer:
         logits: (classes,) int8.
         features: (width,) int8.
         measures: of the view, by name.
-        label: index of the true class; `UNKNOWN` where nobody said.
+        label: index of the true class; `NO_CLASS` where nobody said.
         domain: microscope, stain, camera; "" where nobody said.
         source: photograph, slide or patient; the image's name where nobody said.
         view: how the image was shown.
@@ -82,7 +79,7 @@ class IntegerNetwork:
         """Show every image whole and as the crop that `run` would make of it.
 
         Args:
-            images: their labels may be `UNKNOWN`.
+            images: their labels may be `NO_CLASS`.
             advance: called once per image, for a progress bar.
 
         Raises:

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.guard_answers import UNKNOWN, Answer
+from qlvit_edge.calibration.guard_answers import Answer
 from qlvit_edge.data.choose import evenly
+from qlvit_edge.data.labelled import NO_CLASS
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.modelfile.guard import Cluster, View
 from qlvit_edge.modelfile.guard_tables import LARGEST, MOST_COORDINATES, Space, Table
@@ -64,7 +65,7 @@ def lay_out(training: Sequence[Answer]) -> Layout:
     """
     members: defaultdict[_Key, list[Answer]] = defaultdict(list)
     for answer in training:
-        if answer.label != UNKNOWN:
+        if answer.label != NO_CLASS:
             members[answer.label, (answer.domain, answer.view)].append(answer)
     held = {key: own for key, own in sorted(members.items()) if len(own) >= LEAST_CELLS}
     if not held:

@@ -28,7 +28,7 @@ from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, Pr
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.choose import evenly
-from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.labelled import NO_CLASS, LabelledImage
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
@@ -37,7 +37,6 @@ from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.adapted import UNLABELLED
 from qlvit_edge.training.checkpoint import Checkpoint
 from qlvit_edge.training.loop import to_input
 
@@ -200,7 +199,7 @@ def _judge(
     with progress("running the file", len(answers.views)) as advance:
         outputs, _ = equality.default_outputs(model, answers.views, advance)
     names, classes = checkpoint.run.classes, outputs[0].argmax(1)
-    if (answers.labels == UNLABELLED).any():
+    if (answers.labels == NO_CLASS).any():
         return _Judgement(outputs, accuracy.unmeasured(answers.classes, classes, names))
     return _Judgement(outputs, accuracy.judge(answers.labels, answers.classes, classes, names))
 

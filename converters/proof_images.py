@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qlvit_edge import bundled
 from qlvit_edge.data.folder import ImageFolder, LabelledImage, scan
+from qlvit_edge.data.labelled import NO_CLASS
 from qlvit_edge.data.relabel import labelled_as
 from qlvit_edge.data.split import Split, load_split, require_fit, select
 from qlvit_edge.data.training_images import (
@@ -18,7 +19,7 @@ from qlvit_edge.data.training_images import (
 )
 from qlvit_edge.errors import DataError
 from qlvit_edge.progress import Progress
-from qlvit_edge.training.adapted import CELLS_FOLDER, UNLABELLED
+from qlvit_edge.training.adapted import CELLS_FOLDER
 from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
 
 
@@ -166,7 +167,7 @@ def _fitted_cells(checkpoint: Checkpoint) -> ProofImages:
     files = sorted(folder.glob("*.png"))
     if not files:
         raise DataError(folder, "holds no cells", "run `qlvit-edge adapt` again, or give --data")
-    images = [LabelledImage(path, f"{CELLS_FOLDER}/{path.name}", UNLABELLED) for path in files]
+    images = [LabelledImage(path, f"{CELLS_FOLDER}/{path.name}", NO_CLASS) for path in files]
     sample = Sample(len(images), None, None, False, 0, True, folder.name, labelled=False)
     return ProofImages(images, sample)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from qlvit_edge.adaptation.head import class_shares
-from qlvit_edge.adaptation.optimise import Batch, Part, Schedule, optimised
+from qlvit_edge.adaptation.optimise import Batch, Schedule, optimised
 from qlvit_edge.adaptation.self_training import Varied, drawing_chances, pseudo_labels
 from qlvit_edge.data.loader import CachedImage
 from qlvit_edge.model.qlvit import QLViT
@@ -26,7 +26,7 @@ BESIDE: Final = 16
 """Unlabelled ones beside them."""
 
 STEPS: Final = 160
-RATES: Final[dict[Part, float]] = {"norms": 2e-3, "late": 1e-3, "all": 1e-3}
+RATE: Final = 1e-3
 SMOOTHING: Final = 0.05
 """Share of a label that is spread over all classes."""
 
@@ -36,8 +36,7 @@ def fine_tuned(
     cells: Sequence[CachedImage],
     labels: NDArray[np.int64],
     unlabelled: Sequence[CachedImage],
-    unlabelled_views: NDArray[np.uint8] | None,
-    part: Part,
+    unlabelled_views: NDArray[np.uint8],
     seed: int,
     advance: Callable[[], None],
 ) -> QLViT:
@@ -47,9 +46,8 @@ def fine_tuned(
         network: where training begins, its head fitted; it is not changed.
         cells: the labelled cells.
         labels: their classes (N,).
-        unlabelled: other cells of the same microscope; may be empty.
-        unlabelled_views: of these, (V, M, h, w, channels); None where there are none.
-        part: what is trained.
+        unlabelled: other cells of the same microscope.
+        unlabelled_views: of these, (V, M, h, w, channels).
         seed: of everything random.
         advance: called once per step, `STEPS` times.
     """
@@ -58,22 +56,18 @@ def fine_tuned(
     wanted[np.arange(len(cells)), labels] += 1 - SMOOTHING
     targets, chances = torch.from_numpy(wanted).float(), class_shares(labels)
     varied = Varied(cells, network)
-    others = Varied(unlabelled, network) if unlabelled else None
-    if others is not None and unlabelled_views is not None:
-        taught = pseudo_labels(network, unlabelled_views)
-        other_targets = torch.from_numpy(taught).float()
-        other_chances = drawing_chances(taught)
+    others = Varied(unlabelled, network)
+    taught = pseudo_labels(network, unlabelled_views)
+    other_targets = torch.from_numpy(taught).float()
+    other_chances = drawing_chances(taught)
 
     def batch(step: int) -> Batch:
         rng = np.random.default_rng([seed, step])
         drawn = rng.choice(len(cells), BATCH, p=chances)
-        views, answers = varied.views(drawn, rng), targets[drawn]
-        if others is None:
-            return views, answers
         more = rng.choice(len(unlabelled), BESIDE, p=other_chances)
         return (
-            np.concatenate([views, others.views(more, rng)]),
-            torch.cat([answers, other_targets[more]]),
+            np.concatenate([varied.views(drawn, rng), others.views(more, rng)]),
+            torch.cat([targets[drawn], other_targets[more]]),
         )
 
-    return optimised(network, batch, Schedule(STEPS, RATES[part], part), advance)
+    return optimised(network, batch, Schedule(STEPS, RATE, "all"), advance)

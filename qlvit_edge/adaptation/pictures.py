@@ -8,10 +8,11 @@ from pathlib import Path
 
 from qlvit_edge.camera.folder import pictures
 from qlvit_edge.data.folder import LabelledImage, scan
+from qlvit_edge.data.labelled import NO_CLASS
+from qlvit_edge.data.relabel import numbers_of
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import nfc
-from qlvit_edge.text import folded, plain
-from qlvit_edge.training.adapted import UNLABELLED
+from qlvit_edge.text import plain
 
 
 def pictures_below(folder: Path) -> list[LabelledImage]:
@@ -25,7 +26,7 @@ def pictures_below(folder: Path) -> list[LabelledImage]:
         raise DataError(folder, finding, "name a folder of pictures from the new microscope")
     found = pictures(folder, str(folder))
     return [
-        LabelledImage(path, nfc(str(path.relative_to(folder))), UNLABELLED) for path in found.images
+        LabelledImage(path, nfc(str(path.relative_to(folder))), NO_CLASS) for path in found.images
     ]
 
 
@@ -45,17 +46,13 @@ def labelled_pictures(
         DataError: see `scan`; or a folder is of no class of the run.
     """
     scanned = scan(folder, least_classes=1, least_images=1)
-    by_name = {folded(name): index for index, name in enumerate(classes)}
-    if len(by_name) < len(classes):  # two classes differ in their marks only
-        by_name = {}
-    by_name |= {name: index for index, name in enumerate(classes)}
     labels: dict[int, int] = {}
     notes: list[str] = []
     unknown: list[str] = []
-    for place, name in enumerate(scanned.classes):
+    numbers = numbers_of(scanned.classes, classes)
+    for place, (name, label) in enumerate(zip(scanned.classes, numbers, strict=True)):
         if only is not None and name not in only:
             continue
-        label = by_name.get(name, by_name.get(folded(name)))
         if label is None:
             unknown.append(name)
             continue

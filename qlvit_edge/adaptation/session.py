@@ -33,7 +33,7 @@ class Adaptation:
         network: the network.
         method: how it was made.
         share: of the new statistics in it.
-        changed: share of the unlabelled (else labelled) cells answered otherwise than before.
+        changed: share of the unlabelled cells answered otherwise than before.
         shares_before: of the classes among the answers before, (classes,) as fractions.
         shares_after: the same after.
         steps: what was tried without labels.

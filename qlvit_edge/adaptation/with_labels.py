@@ -48,7 +48,7 @@ class Fitted:
 def fit_to_labels(
     steps: Sequence[Step],
     labelled: Cells,
-    unlabelled: Cells | None,
+    unlabelled: Cells,
     seed: int,
     advance: Callable[[], None],
 ) -> Fitted:
@@ -57,7 +57,7 @@ def fit_to_labels(
     Args:
         steps: of fitting without labels, the unchanged network first: where labels begin.
         labelled: the labelled cells.
-        unlabelled: others; None where there are none.
+        unlabelled: others of the same microscope.
         seed: of everything random.
         advance: called once per part of the work, `work_with_labels()` times at most.
     """
@@ -132,7 +132,7 @@ class _Tuner:
     features: NDArray[np.float32]
     strength: float
     labelled: Cells
-    unlabelled: Cells | None
+    unlabelled: Cells
     seed: int
     advance: Callable[[], None]
 
@@ -140,16 +140,12 @@ class _Tuner:
         """Return the network trained on some of the labelled cells; the rest teach unlabelled."""
         cells, labels = _some(self.labelled, kept), self.labelled.labels[kept]
         network = refitted(self.begin.network, self.features[kept], labels, self.strength)
-        others, views = self.unlabelled, None
-        if others is not None:
-            views = others.views
         return fine_tuned(
             network,
             cells.photographs,
             labels,
-            [] if others is None else others.photographs,
-            views,
-            "all",
+            self.unlabelled.photographs,
+            self.unlabelled.views,
             self.seed,
             self.advance,
         )

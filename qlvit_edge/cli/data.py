@@ -9,7 +9,12 @@ import click
 
 from qlvit_edge.cli import data_merge
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
-from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.options import (
+    Number,
+    groups_options,
+    require_one_grouping,
+    white_level_option,
+)
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted
 
@@ -107,17 +112,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
     metavar="N",
     help="Number of the draw: another one gives another split.",
 )
-@click.option(
-    "--groups",
-    type=click.Path(path_type=Path),
-    help="CSV (class,file,source,confident): keep all copies of one source on one side.",
-)
-@click.option(
-    "--groups-from-name",
-    "expression",
-    metavar="REGEX",
-    help="Read the source from the file name: what the expression's groups match.",
-)
+@groups_options("keep all copies of one source on one side")
 def split_command(
     directory: Path,
     out: Path,
@@ -152,8 +147,7 @@ def split_command(
     from qlvit_edge.files import ensure_writable, require_other, write_text
 
     require_other(out, directory, *([] if groups is None else [groups]))
-    if groups is not None and expression is not None:
-        raise click.UsageError("give --groups or --groups-from-name, not both")
+    require_one_grouping(groups, expression)
     folder = scan(directory)
     notes: list[str] = []
     sources = {} if expression is None else groups_from_names(folder, expression)

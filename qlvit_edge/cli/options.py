@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -86,6 +87,41 @@ def accept_at_option(function: F) -> F:
         "guard, whose other limits stay  [default: the guard's; 0.8 without one]",
     )
     return option(function)
+
+
+def groups_options(use: str) -> Callable[[F], F]:
+    """Add `--groups` and `--groups-from-name`, of which one at most may be given.
+
+    Args:
+        use: what the command does with sources, for the help of `--groups`.
+    """
+
+    def add(function: F) -> F:
+        by_name = click.option(
+            "--groups-from-name",
+            "expression",
+            metavar="REGEX",
+            help="Read the source from the file name: what the expression's groups match.",
+        )
+        by_file = click.option(
+            "--groups",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help=f"CSV (class,file,source,confident): {use}.",
+        )
+        return by_file(by_name(function))
+
+    return add
+
+
+def require_one_grouping(groups: Path | None, expression: str | None) -> None:
+    """Refuse sources that are said twice.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if groups is not None and expression is not None:
+        raise click.UsageError("give --groups or --groups-from-name, not both")
 
 
 def white_level_option(function: F) -> F:

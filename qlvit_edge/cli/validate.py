@@ -12,6 +12,8 @@ from qlvit_edge.cli.options import (
     Number,
     accept_at_option,
     allowance_options,
+    groups_options,
+    require_one_grouping,
     runtime_options,
     white_level_option,
 )
@@ -62,18 +64,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Allow folders of classes that the model does not know: count how many it accepts.",
 )
-@click.option(
-    "--groups",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="CSV (class,file,source,confident): draw the intervals over sources, not over images.",
-)
-@click.option(
-    "--groups-from-name",
-    "expression",
-    metavar="REGEX",
-    help="Read the source from the file name: what the expression's groups match.",
-)
+@groups_options("draw the intervals over sources, not over images")
 @click.option(
     "--unknown",
     "strangers",
@@ -158,8 +149,7 @@ def command(
 
     if data is None and not is_bundled(model):
         raise DataError(model, "no images to measure it on", "give a folder with --data")
-    if groups is not None and expression is not None:
-        raise click.UsageError("give --groups or --groups-from-name, not both")
+    require_one_grouping(groups, expression)
     said = {} if class_map is None else class_match.read_class_map(class_map)
     opened = open_model(resolve_model(model))
     images = image_set.gather(

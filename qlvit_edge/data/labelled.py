@@ -8,7 +8,7 @@ from pathlib import Path
 from qlvit_edge.imagefolder import PassedOver
 
 NO_CLASS = -1
-"""Label of an image that stands for none of the classes."""
+"""Label of an image that stands for none of the classes, or of which nobody said what it shows."""
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,7 @@ def measure_guarding(
 
 
 def risk_coverage(trust: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[RiskPoint, ...]:
-    """Return the share of wrong answers among the most trusted, for growing shares of all.
-
-    El-Yaniv and Wiener 2010, "On the foundations of noise-free selective classification". Equally
-    trusted answers count together.
+    """Return at most `MOST_POINTS` points of `metrics.risk_coverage`; none of no answers.
 
     Args:
         trust: (N,) the greater, the sooner an answer is accepted.
@@ -115,13 +112,10 @@ def risk_coverage(trust: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple
     """
     if not len(trust):
         return ()
-    order = np.argsort(-trust, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(trust[order]) != 0, True))
-    wrong = np.cumsum(~right[order])
-    points = [(int(end) + 1, int(wrong[end])) for end in ends]
+    coverage, risk = metrics.risk_coverage(right, trust)
     return tuple(
-        RiskPoint(points[index][0] / len(trust), points[index][1] / points[index][0])
-        for index in evenly(len(points), MOST_POINTS)
+        RiskPoint(float(coverage[index]), float(risk[index]))
+        for index in evenly(len(coverage), MOST_POINTS)
     )
 
 

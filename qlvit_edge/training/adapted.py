@@ -20,9 +20,6 @@ IN_WORDS: Final[dict[Method, str]] = {
 CELLS_FOLDER: Final = "cells"
 """In a run folder: pictures of some of the cells, none of them named after a class."""
 
-UNLABELLED: Final = -1
-"""Label of a cell whose class nobody said."""
-
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
