@@ -22,7 +22,7 @@ DEFAULT_RATE: Final = 2e-4
 DEFAULT_BATCH: Final = 32
 _OWN: Final = frozenset(
     {"data", "split_path", "out", "epochs", "batch", "rate", "from_run", "quantise"}
-    | {"images_per_epoch", "resume", "device"}
+    | {"images_per_epoch", "resume", "device", "seed"}
 )
 
 quantise_option = click.option(
@@ -30,8 +30,8 @@ quantise_option = click.option(
     is_flag=False,
     flag_value=INTEGER_SOFTMAXES[0],
     type=click.Choice(INTEGER_SOFTMAXES),
-    help="Train the calibrated run of --from on as the integers that it will be, with the form of "
-    f"the softmax named here ({INTEGER_SOFTMAXES[0]} where none is). What is not said is as in that "
+    help="Train the calibrated run of --from on as the integers that it will be, with this form "
+    f"of the softmax ({INTEGER_SOFTMAXES[0]} where none is named). What is not said is as in that "
     f"run, but for --epochs {DEFAULT_EPOCHS}, --rate {DEFAULT_RATE:g} and --batch {DEFAULT_BATCH}.",
 )
 
@@ -96,6 +96,7 @@ def train_quantised(options: Mapping[str, Any]) -> None:
         batch=_chosen(options, "batch", DEFAULT_BATCH),
         rate=_chosen(options, "rate", DEFAULT_RATE),
         images_per_epoch=options["images_per_epoch"],
+        draw=options["seed"],
     )
     device = choose_device(options["device"])
     out: Path = options["out"]

@@ -53,7 +53,7 @@ def fine_tune(
 ) -> FineTuningState:
     """Train a student for the epochs of a run; leaves `last.safetensors` and `metrics.csv`.
 
-    Randomness comes from ``(seed, epoch, image, place)`` alone: a run that was resumed gives the
+    Randomness comes from ``(draw, epoch, image, place)`` alone: a run that was resumed gives the
     numbers of one that was not.
 
     Args:
@@ -131,12 +131,13 @@ class _Epochs:
             CheckpointError: the loss is no longer a number.
         """
         training, epoch = self.run.training, state.epoch
+        assert self.run.quantised is not None
         began, seen, correct, loss_sum, rate = time.monotonic(), 0, 0, 0.0, 0.0
         batches = training_batches(
             self.cached,
             self.run.network.input_size,
             training.batch,
-            training.seed,
+            self.run.quantised.draw,
             epoch,
             channels=self.run.network.channels,
             balance=training.balance,

@@ -93,6 +93,7 @@ def quantised_run(
     batch: int,
     rate: float,
     images_per_epoch: int | None,
+    draw: int = 0,
 ) -> RunConfig:
     """Return what a fine-tuning of a run is; all that is not named here is as in that run.
 
@@ -106,6 +107,7 @@ def quantised_run(
         batch: images in one step.
         rate: peak learning rate.
         images_per_epoch: None: as many as there are.
+        draw: number of the order and the changes of the images; which are held out is the run's.
 
     Raises:
         CheckpointError: the run was itself trained as integers.
@@ -139,6 +141,7 @@ def quantised_run(
                 form=form,
                 observer=calibration.observer,
                 calibration_sha256=sha256(content.encode()),
+                draw=draw,
             ),
         }
     )
