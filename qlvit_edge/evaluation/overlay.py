@@ -136,6 +136,12 @@ def side_by_side(pictures: list[Pixels], gap: int = 8) -> Pixels:
     return np.concatenate(parts, 1)
 
 
+def colour_bar(width: int = 320, height: int = 40) -> Pixels:
+    """Return the colours from least to most, left to right, (height, width, 3) uint8 RGB."""
+    row = np.rint(_colours(np.linspace(0, 1, width))).astype(np.uint8)
+    return np.repeat(row[np.newaxis], height, 0)
+
+
 def png(picture: Pixels) -> bytes:
     """Return (H, W, 3) uint8 RGB as a PNG file."""
     _, content = cv2.imencode(".png", np.ascontiguousarray(picture[:, :, ::-1]))

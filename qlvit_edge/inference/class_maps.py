@@ -51,6 +51,7 @@ class ClassMaps:
         labels: the classes, in the order of the maps.
         input_size: (height, width) of the model's input in pixels.
         rounding: (classes,): by how much the integers' rounding may move a logit.
+        step: of a logit: maps that differ by no more are even.
     """
 
     classification: Classification
@@ -58,6 +59,7 @@ class ClassMaps:
     labels: tuple[str, ...]
     input_size: tuple[int, int]
     rounding: Array
+    step: float
 
     def of(self, label: str | None = None) -> Array:
         """Return the map (h, w) of a class; None: of the class that the model answers.
@@ -73,6 +75,7 @@ class ClassMapper(Closing):
 
     Attributes:
         classifier: the model.
+        path: its file.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class ClassMapper(Closing):
                 path, "a chain keeps its last feature map inside", "give the .tflite of the model"
             )
         self._head = read_head(content, subject=path)
-        self._path = path
+        self.path = path
         self.classifier = Classifier(
             path, kernels=kernels, runtime=runtime, accept_at=accept_at, allowance=allowance
         )
@@ -136,18 +139,19 @@ class ClassMapper(Closing):
         logits, stored = self._shown.invoke_all(as_input(pixels, self._shown.input))
         if answer.logits is None or not np.array_equal(logits.reshape(-1), answer.logits):
             raise DeviceError(
-                self._path,
+                self.path,
                 "the runtime answers otherwise when it shows the last feature map",
                 "choose --kernels builtin or reference",
             )
         maps, rounding = class_maps(self._head, stored[0])
-        _require_same(self._path, self._head, maps, answer.logits, rounding)
+        _require_same(self.path, self._head, maps, answer.logits, rounding)
         return ClassMaps(
             classification=answer,
             maps=maps,
             labels=self.classifier.labels,
             input_size=self.classifier.metadata.input_size,
             rounding=rounding,
+            step=_step(self._head.logits),
         )
 
     def close(self) -> None:
