@@ -70,6 +70,19 @@ def is_named(name: str | Path) -> bool:
     return _folder(str(name)) is not None
 
 
+def folder_of(name: str) -> Path:
+    """Return the folder of a model by its name alone, whatever lies in the working directory.
+
+    Raises:
+        CheckpointError: there is none of that name.
+    """
+    if (folder := _folder(name)) is None:
+        meant = did_you_mean(name, all_names())
+        remedy = f"choose one of {_choice(name, all_names())}{meant}"
+        raise CheckpointError(name, "is the name of no model here", remedy)
+    return folder
+
+
 def resolve_model(name: str | Path) -> Path:
     """Return the `.tflite` file that a model's name or a path means.
 

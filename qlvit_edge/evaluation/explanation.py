@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from qlvit_edge.evaluation import report
 from qlvit_edge.evaluation.overlay import (
     Pixels,
-    colour_bar,
     overlay,
     png,
     shown_size,
     side_by_side,
 )
 from qlvit_edge.evaluation.validation_text import RESEARCH_ONLY
+from qlvit_edge.palette import HEAT
 from qlvit_edge.preprocess import resize
 
 MOST_ON_PAGE = 200
@@ -30,6 +30,12 @@ _HOW = (
     "Bright and yellow: what speaks most for the class, in this image. Clear: what speaks least "
     "for it. The line runs at half of the way. A map says where the network looked, not whether "
     "it was right; its positions are large, and each sees beyond its edge."
+)
+
+_SCALE = (
+    '<p><span role="img" aria-label="colours from least to most" style="display:inline-block;'
+    "width:min(20rem,60%);height:.9rem;border-radius:4px;vertical-align:middle;"
+    f'background:linear-gradient(to right,{",".join(HEAT)})"></span> least to most</p>'
 )
 
 
@@ -178,7 +184,7 @@ def page(name: str, entries: Sequence[Entry], sources: str) -> str:
             report.section(
                 "How to read the maps",
                 report.paragraph(_HOW),
-                report.cards([(_jpeg(colour_bar()), "from least to most of each map", "")]),
+                _SCALE,
             ),
             report.section("Not explained", report.pairs(unread)) if unread else "",
             *map(_section, shown),

@@ -96,7 +96,9 @@ def shown_size(image: Pixels) -> tuple[int, int]:
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def overlay(image: Pixels, positions: Array, input_size: tuple[int, int], noise: float = 0.0) -> Pixels:
+def overlay(
+    image: Pixels, positions: Array, input_size: tuple[int, int], noise: float = 0.0
+) -> Pixels:
     """Lay a map over an image: colour where there is much, the image where there is little.
 
     A line in black and white runs where half of the most is reached.
@@ -134,12 +136,6 @@ def side_by_side(pictures: list[Pixels], gap: int = 8) -> Pixels:
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, white)][:-1]
     return np.concatenate(parts, 1)
-
-
-def colour_bar(width: int = 320, height: int = 40) -> Pixels:
-    """Return the colours from least to most, left to right, (height, width, 3) uint8 RGB."""
-    row = np.rint(_colours(np.linspace(0, 1, width))).astype(np.uint8)
-    return np.repeat(row[np.newaxis], height, 0)
 
 
 def png(picture: Pixels) -> bytes:
