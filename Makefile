@@ -165,7 +165,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,explain,dev]"
 	rm -rf build
 	touch "$@"
 
