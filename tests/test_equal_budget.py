@@ -88,7 +88,7 @@ def test_training_sees_the_images_of_its_budget_and_learns(data: Path) -> None:
     )
     assert trained.images == 320
     assert shares == sorted(shares)
-    assert trained.loss < 1.0 < np.log(4)
+    assert trained.loss < 1.2 < np.log(4)
     assert not trained.network.training
     again, twice = (train(member, task, Budget(16, 0, 16), 0) for _ in range(2))
     assert again.loss == twice.loss
