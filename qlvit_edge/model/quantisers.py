@@ -75,7 +75,8 @@ class UniformQuantiser(nn.Module):
         """Return ``x`` (any shape) rounded to the grid, gradient straight through."""
         if self.training:
             low, high = torch.aminmax(x.detach())
-            low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+            # The range is kept in float32 whatever the activations are in.
+            low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
             self.low.copy_(torch.minimum(low, torch.lerp(self.low, low, _RANGE_DECAY)))
             self.high.copy_(torch.maximum(high, torch.lerp(self.high, high, _RANGE_DECAY)))
         else:
