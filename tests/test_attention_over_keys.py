@@ -1,4 +1,4 @@
-"""Scores with relative positions, and weighted sums, in integers: what they mean, and their ends."""
+"""Scores with relative positions and weighted sums, in integers: meaning, and ends."""
 
 from __future__ import annotations
 

@@ -209,7 +209,9 @@ def _terms(writer: Writer, q: Tensor, table: Array, heads: int, name: str) -> Te
             quantisation = int8.fixed(float(scales[0]), 0)
             right = stored(f"{name}/table", codes.reshape(matrices.shape), quantisation)
             return writer.emit(
-                BatchMatMul(inputs=(left, right), name=f"{name}/raised", quantisation=q.quantisation)
+                BatchMatMul(
+                    inputs=(left, right), name=f"{name}/raised", quantisation=q.quantisation
+                )
             )
 
 

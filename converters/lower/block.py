@@ -52,9 +52,7 @@ def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor
     return x
 
 
-def _lower_attended(
-    block: CLABlock, norm: Affine, writer: Writer, x: Tensor, name: str
-) -> Tensor:
+def _lower_attended(block: CLABlock, norm: Affine, writer: Writer, x: Tensor, name: str) -> Tensor:
     """The branch to the attention's projection, from what `lower_norm` gave."""
     attention = f"{name}/attention"
     if block.mapping is None:

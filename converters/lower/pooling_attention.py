@@ -84,9 +84,7 @@ def lower_pooling_attention(
         project("key"),
         f"{name}/key",
         factor=1 / math.sqrt(depth),
-        last=partial(
-            right_operand, least=least_key(writer, query, positions, name=scores_name)
-        ),
+        last=partial(right_operand, least=least_key(writer, query, positions, name=scores_name)),
     )
     scores = placed_scores(writer, query, key, positions, heads, name=scores_name)
     probabilities = log2_softmax(writer, scores, 3, name=f"{name}/softmax")
