@@ -65,7 +65,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     metavar="SIZE",
     default=SIZE_NAMES[0],
     show_default=True,
-    help=f"Size of the network: {', '.join(SIZE_NAMES)}.",
+    help=f"Size of the network: {', '.join(SIZE_NAMES)}, or a TOML file with a size of your own.",
 )
 @click.option(
     "--out",
@@ -96,9 +96,8 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option(
     "--softmax",
     type=click.Choice(SOFTMAXES),
-    default=SOFTMAXES[0],
-    show_default=True,
-    help="Softmax in the forward pass: the 4-bit codes that the device computes, or float.",
+    help="Softmax in the forward pass: the 4-bit codes that the device computes, or float  "
+    "[default: the variant's: log2 from v1 on, float before]",
 )
 @click.option(
     "--validation",

@@ -74,6 +74,12 @@ PARTS: Final[Mapping[Variant, Parts]] = {
 }
 """The variants in the order of the ablation: each line above is one step of it."""
 
+
+def title(variant: Variant) -> str:
+    """Return a variant's name as the paper writes it."""
+    return "MViTv2" if variant == "mvitv2" else f"QLViT {variant.upper()}"
+
+
 FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
     "v4": {},
     "v3": {"variant": "v3"},
