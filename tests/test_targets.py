@@ -21,7 +21,7 @@ def test_shares_are_drawn_from_the_larger_half_of_beta(alpha: float) -> None:
     beta = np.random.default_rng(0).beta(alpha, alpha, 20000)
     expected = np.sort(np.maximum(beta, 1 - beta))
     assert np.abs(shares - expected).max() < 0.02
-    assert 0.5 <= shares.min()
+    assert shares.min() >= 0.5
 
 
 def test_neighbours_are_mixed_and_an_odd_image_stays_as_it_is() -> None:

@@ -10,9 +10,10 @@ import mmap
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -54,7 +55,7 @@ class ImageStore:
             "auto": float("inf") if available is None else _SHARE * available,
         }[cache]
         self._folder = Path(tempfile.gettempdir()) if folder is None else folder
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._mapped: mmap.mmap | None = None
         self._lock = Lock()
 
@@ -74,13 +75,19 @@ class ImageStore:
         bare = replace(entry, image=_NOTHING, whole=_NOTHING)
         return lambda: replace(bare, image=image(), whole=whole())
 
+    def close(self) -> None:
+        """Give up what is not in memory: nothing of it may be asked for."""
+        if self._file is not None:
+            self._file.close()
+
     def _written(self, picture: Image) -> Callable[[], Image]:
         begin, shape = self.on_disk, picture.shape
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (lives on)
-            self._file.write(np.ascontiguousarray(picture).data)
-            self._file.flush()
+                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+            left = memoryview(np.ascontiguousarray(picture)).cast("B")
+            while left:
+                left = left[self._file.write(left) :]
         except OSError as error:
             raise DataError(
                 self._folder,
@@ -95,6 +102,6 @@ class ImageStore:
             if self._mapped is None:
                 assert self._file is not None  # something was written
                 self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._file.close()
+                self._file.close()  # mapped, it stays
         flat = np.frombuffer(self._mapped, np.uint8, int(np.prod(shape)), begin)
         return flat.reshape(shape)

@@ -95,7 +95,8 @@ def cache_images(
         try:
             ready = list(pool.map(prepare, images))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # the others would fail alike
+            pool.shutdown(cancel_futures=True)  # the others are not wanted any more
+            kept.close()
             raise
     return [found() for found in ready]
 

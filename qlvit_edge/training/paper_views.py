@@ -4,8 +4,8 @@ Rotation by up to ±15° that keeps the size, then one operation of an automatic
 strength drawn for each image (TrivialAugment, Müller and Hutter, ICCV 2021, without solarize,
 which inverts a stain, and without equalize), and mirroring. Every image has its own operation; the
 batch goes through all kinds at once: what moves pixels is one affine map, what mixes colours one
-matrix, what changes values one table of 256 entries. Between these, values are whole numbers as in an image
-file, and every sum is exact: an image's view does not depend on the batch it is in.
+matrix, what changes values one table of 256 entries. Between these, values are whole numbers as in
+an image file, and every sum is exact: an image's view does not depend on the batch it is in.
 """
 
 from __future__ import annotations
