@@ -16,6 +16,7 @@ from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import Number, white_level_option
 from qlvit_edge.cli.start_option import from_option, network_for, starting_run
+from qlvit_edge.cli.step_options import step_options, step_settings
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -116,6 +117,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Stop after N epochs without a better validation figure (0: never).",
 )
 @drawing_options
+@step_options
 @click.option(
     "--settle",
     type=Number(0, 1),
@@ -231,6 +233,7 @@ def _run_config(
             hold_out_draw=HOLD_OUT_DRAW if validation else None,
             validation=validation,
             **drawing_settings(folder, options),
+            **step_settings(options),
             **{name: options[name] for name in ("batch", "seed", "settle", "patience")},
         ),
         white_level=white_level(),
@@ -280,6 +283,7 @@ def _train(
                 *(run, out, folder, split, device, resume, listener),
                 tensorboard=tensorboard,
                 start=start,
+                cache=options["cache"],
             )
     except KeyboardInterrupt:
         if (out / LAST_FILE).exists():
