@@ -46,6 +46,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adaptation": LEAVES
     | IMAGES
     | {"calibration", "camera", "data", "evaluation", "fields", "model", "modelfile", "training"},
+    "quantised": LEAVES
+    | IMAGES
+    | {"calibration", "converters", "data", "inference", "integer", "model", "training"},
     "calibration": LEAVES
     | IMAGES
     | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}
