@@ -213,6 +213,20 @@ def reliability(
     return tuple(found), distance / len(chances) if len(chances) else None
 
 
+def expected_calibration_error(chances: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+    """Return the error of `reliability` alone.
+
+    Args:
+        chances: (N,) probabilities of the answers; N at least 1.
+        right: (N,) whether they were right.
+        bins: how many.
+    """
+    _, error = reliability(chances, right, bins)
+    if error is None:
+        raise ValueError("the calibration error of no answers")
+    return error
+
+
 def bootstrap_interval(
     groups: Sequence[Any],
     figure: Callable[[NDArray[np.int64]], float],
