@@ -21,12 +21,17 @@ from qlvit_edge.converters.lower.constants import (
 from qlvit_edge.converters.lower.kan import lower_kan
 from qlvit_edge.model.block import CLABlock
 from qlvit_edge.model.dynamic_conv import DynamicConv
+from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.mlp import MLP
 from qlvit_edge.model.quantisers import QAct
 
 
 def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor:
     """Norm → dynamic convolution → Qact → 1×1 → linear attention → residual → KAN or MLP."""
+    assert block.dynamic is not None
+    assert block.activation is not None
+    assert block.mapping is not None
+    assert isinstance(block.attention, LinearAttention)
     normal, rest = lower_norm(block.norm, writer, x, f"{name}/norm")
     mapped = lower_dynamic_conv(block.dynamic, rest, writer, normal, f"{name}/dynamic")
     activated = lower_activation(block.activation, writer, mapped, f"{name}/activation")

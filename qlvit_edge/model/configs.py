@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
@@ -10,16 +10,19 @@ from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.model.family import (
     CHANNELS,
     KAN_BASES,
-    NORMS,
-    SOFTMAXES,
+    PARTS,
     VARIANTS,
     Channels,
     KanBasis,
     NormKind,
+    Parts,
     SoftmaxForm,
     Variant,
 )
 from qlvit_edge.text import did_you_mean
+
+VARIANT_FIELDS = ("softmax", "norm", "kv_pool")
+"""Fields that a variant decides where a configuration does not."""
 
 
 class NetworkConfig(BaseModel):
@@ -27,25 +30,28 @@ class NetworkConfig(BaseModel):
 
     Attributes:
         size: name of the size (`paper`, `tiny`, `nano`).
-        variant: row of the paper's ablation table; V4 is the full network, V3 has an MLP
-            where V4 has the KAN.
+        variant: row of the paper's ablation table; what it is made of is in
+            `qlvit_edge.model.family.PARTS`. V4 is the full network.
         input_size: (height, width) of the input image in pixels.
         channels: 3 for RGB, 1 for grey images.
         classes: number of classes.
         stem_kernel: side of the square large-kernel convolution in pixels.
         stem_stride: its stride in pixels.
         widths: channels of the four stages.
-        depths: CLA blocks of the four stages.
+        depths: blocks of the four stages.
         heads: attention heads of the four stages; each divides its width.
         kv_pool: stride by which the keys and values of the four stages are pooled; 1 for not.
-        norm: BatchNorm, which folds away on the device, or LayerNorm over the channels.
+            If not given, the variant's.
+        norm: BatchNorm, which folds away on the device, or LayerNorm over the channels. If not
+            given, the variant's.
         dynamic_kernels: K of eq. 1-5.
-        mlp_ratio: hidden channels of V3's MLP over the width.
+        mlp_ratio: hidden channels of the MLP (up to V3) over the width.
         kan_rank: width r of the KAN bottleneck d -> r -> d.
         kan_basis: order of the B-spline basis: piecewise linear (1) or cubic (3).
         kan_intervals: intervals of the shared grid.
         kan_range: the grid spans [-kan_range, kan_range] in normalised units.
-        softmax: float, or the 4-bit log2 codes of eq. 6 with a straight-through gradient.
+        softmax: float, or the 4-bit log2 codes of eq. 6 with a straight-through gradient. If
+            not given, the variant's.
         activation_bits: b of the uniform activation quantiser, eq. 14-18.
     """
 
@@ -61,16 +67,25 @@ class NetworkConfig(BaseModel):
     widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
     heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
-    kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
-    norm: NormKind = NORMS[0]
+    kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    norm: NormKind
     dynamic_kernels: PositiveInt = 4
     mlp_ratio: PositiveInt = 4
     kan_rank: PositiveInt = 8
     kan_basis: KanBasis = KAN_BASES[0]
     kan_intervals: PositiveInt = 6
     kan_range: float = 3.0
-    softmax: SoftmaxForm = SOFTMAXES[0]
+    softmax: SoftmaxForm
     activation_bits: Literal[8] = 8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_variant_has_them(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        variant = given.get("variant")
+        parts = PARTS[variant if variant in VARIANTS else VARIANTS[0]]
+        return {**{name: getattr(parts, name) for name in VARIANT_FIELDS}, **given}
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> NetworkConfig:
@@ -90,18 +105,28 @@ class NetworkConfig(BaseModel):
             raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
         return self
 
+    @property
+    def parts(self) -> Parts:
+        """What the variant is made of."""
+        return PARTS[self.variant]
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the map that the stem makes."""
+        height, width = self.input_size
+        return height // self.stem_stride, width // self.stem_stride
+
+
+_SIZES: dict[str, dict[str, object]] = {
+    "paper": {"input_size": (224, 224), "widths": (96, 192, 384, 768), "depths": (1, 2, 5, 2)},
+    "tiny": {"input_size": (128, 128), "widths": (32, 64, 128, 256), "depths": (1, 2, 3, 1)},
+    "nano": {"input_size": (96, 96), "widths": (24, 48, 96, 192), "depths": (1, 1, 2, 1)},
+}
 
 SIZES: dict[str, NetworkConfig] = {
-    "paper": NetworkConfig(
-        size="paper", input_size=(224, 224), widths=(96, 192, 384, 768), depths=(1, 2, 5, 2)
-    ),
-    "tiny": NetworkConfig(
-        size="tiny", input_size=(128, 128), widths=(32, 64, 128, 256), depths=(1, 2, 3, 1)
-    ),
-    "nano": NetworkConfig(
-        size="nano", input_size=(96, 96), widths=(24, 48, 96, 192), depths=(1, 1, 2, 1)
-    ),
+    name: NetworkConfig.model_validate({"size": name, **fields}) for name, fields in _SIZES.items()
 }
+"""The named sizes, as V4."""
 
 
 def size_config(size: str, **changes: object) -> NetworkConfig:
@@ -114,7 +139,7 @@ def size_config(size: str, **changes: object) -> NetworkConfig:
         remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}"
         raise QLViTEdgeError(size, "is not a network size", remedy)
     try:
-        return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})
+        return NetworkConfig.model_validate({"size": size, **_SIZES[size], **changes})
     except ValidationError as error:
         finding = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         wanted = ", ".join(f"{name} {value}" for name, value in changes.items())

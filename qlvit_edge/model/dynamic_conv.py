@@ -43,9 +43,13 @@ class DynamicConv(nn.Module):
         self.register_buffer("temperature", torch.tensor(TEMPERATURE_START))
 
     def attention(self, pooled: Tensor) -> Tensor:
-        """Return π (B, K) of eq. 5 for the globally averaged map (B, C)."""
-        z = self.excite(torch.relu(self.squeeze(pooled)))
-        return softmax(z / self.temperature, 1, self.softmax_form)
+        """Return π (B, K) of eq. 5 for the globally averaged map (B, C).
+
+        In float32 also under autocast: a code of π that tips over halves or doubles a kernel.
+        """
+        with torch.autocast(pooled.device.type, enabled=False):
+            z = self.excite(torch.relu(self.squeeze(pooled.float())))
+            return softmax(z / self.temperature, 1, self.softmax_form)
 
     def forward(self, padded: Tensor) -> Tensor:
         """Map a padded (B, C, H+2, W+2) tensor to (B, C, H, W)."""

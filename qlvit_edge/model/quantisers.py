@@ -56,15 +56,18 @@ class UniformQuantiser(nn.Module):
     rare large values carry classes and must not be clipped. In evaluation the buffers are
     the range. They are part of the state dict, so they survive a checkpoint, and the
     converter uses them for this tensor.
+
+    Attributes:
+        enabled: whether values are rounded; if not, only the range is kept.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, enabled: bool = True) -> None:
         super().__init__()
         self.levels = 2**bits - 1
-        self.enabled = True
+        self.enabled = enabled
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
@@ -72,7 +75,8 @@ class UniformQuantiser(nn.Module):
         """Return ``x`` (any shape) rounded to the grid, gradient straight through."""
         if self.training:
             low, high = torch.aminmax(x.detach())
-            low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+            # The range is kept in float32 whatever the activations are in.
+            low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
             self.low.copy_(torch.minimum(low, torch.lerp(self.low, low, _RANGE_DECAY)))
             self.high.copy_(torch.maximum(high, torch.lerp(self.high, high, _RANGE_DECAY)))
         else:
@@ -89,11 +93,16 @@ class UniformQuantiser(nn.Module):
 
 
 class QAct(nn.Module):
-    """Qact: Hardswish followed by the uniform activation quantiser (section 3.2)."""
+    """Qact: Hardswish followed by the uniform activation quantiser (section 3.2).
+
+    Before V2 the quantiser only watches: the converter takes the range from it all the same.
+    Hardswish stands in every variant, MViTv2's MLP (GELU there) included: so no step of the
+    ablation changes two things, and the device has an operation for it.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.quantiser = UniformQuantiser(config.activation_bits)
+        self.quantiser = UniformQuantiser(config.activation_bits, config.parts.quantised)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to a tensor of any shape."""
