@@ -67,6 +67,7 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 test: $(PACKAGE_STAMP)  ## the tests that take seconds each, a file at a time on every core
 	@$(PYTEST) -m "not slow" --numprocesses logical --dist loadfile
 
+# A process per file, not one for many: some run odd models in the native runtime for minutes.
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
 	@if ! command -v chromium chromium-browser >/dev/null; then
 		sudo=$$(command -v sudo || true)
@@ -74,7 +75,11 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
 			chromium fonts-dejavu-core
 	fi
-	$(PYTEST) -m slow --numprocesses logical --dist loadfile
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside"
+	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | tr '\n' '\0' | \
+		env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 \
+		xargs -0 -n 1 -P "$$(nproc)" timeout --kill-after=10 1500 "$(BIN)/pytest" -q \
+		-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider -m slow
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
@@ -170,7 +175,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,explain,dev]"
 	rm -rf build
 	touch "$@"
 
