@@ -86,6 +86,7 @@ def train(
     task: Task,
     budget: Budget,
     seed: int,
+    device: torch.device = CPU,
     report: Callable[[float, int, float], None] = lambda share, images, loss: None,
 ) -> Trained:
     """Train a member on a task.
@@ -95,13 +96,14 @@ def train(
         task: what on.
         budget: how much it may cost.
         seed: of the weights and of everything random about the images.
+        device: where to train; the weights stay there.
         report: told the share of the budget, the images and the loss after every step.
 
     Raises:
         ValueError: the loss is no longer a number.
     """
     torch.manual_seed(seed)
-    network = member.make().train()
+    network = member.make().to(device).train()
     average = copy.deepcopy(network)
     moving = MovingAverage(average)
     optimiser = torch.optim.AdamW(
@@ -119,7 +121,9 @@ def train(
         set_temperature(network, temperature(spent))
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(member.rate, spent)
-        loss = nn.functional.cross_entropy(network(to_input(views, CPU)), torch.from_numpy(labels))
+        loss = nn.functional.cross_entropy(
+            network(to_input(views, device)), torch.from_numpy(labels).to(device)
+        )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
