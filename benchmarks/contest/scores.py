@@ -12,7 +12,7 @@ from torch import nn
 
 from contest.tasks import Questions
 from qlvit_edge.evaluation.metrics import bootstrap_interval
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 BATCH = 64
 ROUNDS = 1000
