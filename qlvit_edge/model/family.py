@@ -83,6 +83,10 @@ def title(variant: Variant) -> str:
 FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
     "v4": {},
     "v3": {"variant": "v3"},
+    "v2": {"variant": "v2"},
+    "v1": {"variant": "v1"},
+    "v0": {"variant": "v0"},
+    "mvitv2": {"variant": "mvitv2"},
     "layer norm": {"norm": "layer"},
     "pooled keys": {"kv_pool": (2, 2, 1, 1)},
     "cubic": {"kan_basis": "cubic"},
@@ -90,11 +94,3 @@ FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
 }
 """The default network and those that differ from it in one choice, as changes of a
 configuration (see :func:`qlvit_edge.model.configs.size_config`)."""
-
-POOLING_FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
-    "mvitv2": {"variant": "mvitv2"},
-    "v0": {"variant": "v0"},
-    "v1": {"variant": "v1"},
-    "v2": {"variant": "v2"},
-}
-"""The variants with pooling attention, likewise."""
