@@ -222,9 +222,7 @@ def test_probabilities_are_powers_of_two_from_v1_on() -> None:
         seen: list[torch.Tensor] = []
         attention = network.blocks[0].attention
         attention.value_norm.register_forward_hook(
-            lambda _module, _inputs, out: torch.zeros_like(out).index_fill_(
-                3, torch.tensor(0), 1.0
-            )
+            lambda _module, _inputs, out: torch.zeros_like(out).index_fill_(3, torch.tensor(0), 1.0)
         )
         attention.project.register_forward_hook(
             lambda _module, inputs, _out, seen=seen: seen.append(inputs[0])
