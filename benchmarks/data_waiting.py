@@ -63,11 +63,8 @@ def draw_cells(root: Path, count: int) -> Path:
 class Training:
     """Steps of one kind of augmentation, on batches as they are made or on ready ones."""
 
-    def __init__(
-        self, run: RunConfig, cached: list[CachedImage], device: torch.device, batches: int
-    ) -> None:
+    def __init__(self, run: RunConfig, cached: list[CachedImage], device: torch.device) -> None:
         self.run, self.cached, self.device = run, cached, device
-        self.batches = batches
         network = QLViT(run.network).to(device).train()
         self.state = TrainingState(network, network, torch.optim.AdamW(network.parameters()))
         self.augmentation = loop._augmentation(run, cached)
@@ -121,21 +118,19 @@ def main() -> None:
         chosen = images.images[::step]
         cached = cache_images(chosen, network.input_size, lambda: None, [], store)
         print(
-            f"{describe_machine()}; PyTorch {torch.__version__}, {torch.get_num_threads()} threads,"
+            f"{describe_machine().words}, PyTorch {torch.__version__}; {device}, "
+            f"{torch.get_num_threads()} threads, {background_threads()} in the background;"
         )
-        print(f"{device}, {background_threads()} in the background; {options.size}, batch "
-              f"{options.batch}, {len(cached)} images in {options.cache}")  # fmt: skip
-        print(
-            "| `--augment` | waiting for data | speed over that on ready batches |\n|---|---|---|"
-        )
+        print(f"{options.size}, batches of {options.batch}, {len(cached)} images in "
+              f"{options.cache}\n")  # fmt: skip
+        print("| `--augment` | waiting for data | speed over ready batches |")
+        print("|---|---|---|")
         for augment in AUGMENTS:
             run = _run(augment, network, images.classes, options)
-            training = Training(run, cached, device, options.batches)
-            waiting, speed = zip(
-                *(training.round(number + 1) for number in range(ROUNDS)), strict=True
-            )
-            print(f"| `{augment}` | {statistics.median(waiting):.1%} | "
-                  f"{statistics.median(speed):.2f} |", flush=True)  # fmt: skip
+            training = Training(run, cached, device)
+            rounds = [training.round(number + 1) for number in range(ROUNDS)]
+            waiting, speed = (statistics.median(column) for column in zip(*rounds, strict=True))
+            print(f"| `{augment}` | {waiting:.1%} | {speed:.2f} |", flush=True)
 
 
 def _run(
