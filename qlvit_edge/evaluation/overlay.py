@@ -19,6 +19,9 @@ from qlvit_edge.preprocess import resize
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
+CARD_SIDE = 320
+"""Of a picture on a page, in pixels."""
+
 MOST_SIDE = 1024
 """Of an overlay, in pixels; larger images are shown smaller."""
 
@@ -62,6 +65,8 @@ def spread(positions: Array, size: tuple[int, int], input_size: tuple[int, int])
 
 def _weights(side: int, count: int, fed: int) -> Array:
     """How much each of the positions counts at each pixel, (side, count)."""
+    if count == 1:  # it says nothing of where along this side
+        return np.ones((side, 1))
     pixels = (np.arange(side) + 0.5) * fed / side  # in pixels of the input, from its edge
     places = (pixels - 0.5) * count / fed
     away = np.minimum(np.abs(places[:, np.newaxis] - np.arange(count)), 1.0)
@@ -136,6 +141,20 @@ def side_by_side(pictures: list[Pixels], gap: int = 8) -> Pixels:
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, white)][:-1]
     return np.concatenate(parts, 1)
+
+
+def smaller(picture: Pixels) -> Pixels:
+    """Return (H, W, 3) uint8 with at most `CARD_SIDE` pixels on its longer side."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, CARD_SIDE / max(height, width))
+    return resize(picture, (max(1, round(height * factor)), max(1, round(width * factor))))
+
+
+def jpeg(picture: Pixels) -> bytes:
+    """Return (H, W, 3) uint8 RGB as a JPEG file, for a page."""
+    bgr = np.ascontiguousarray(picture[:, :, ::-1])
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return bytes(content)
 
 
 def png(picture: Pixels) -> bytes:

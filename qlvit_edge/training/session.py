@@ -218,7 +218,7 @@ def run_training(
         state = loop.train(
             run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
         )
-    return _finish(run, out, state.history, test, device)
+    return finish(run, out, state.history, test, device)
 
 
 def _started(
@@ -269,7 +269,7 @@ def _no_bar() -> None:
     """Listing images takes seconds: no bar."""
 
 
-def _finish(
+def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],
