@@ -26,7 +26,7 @@ from qlvit_edge.data.augment import (
 )
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.looks import Looks
-from qlvit_edge.data.sampling import draws_twice, order
+from qlvit_edge.data.sampling import draws_twice, order, part
 from qlvit_edge.fields.finder import BEYOND, crop, main_cell
 from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
 
@@ -190,6 +190,7 @@ def training_batches(
     balance: Balance = "none",
     count: int | None = None,
     augmentation: Standard | Looks | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
@@ -209,6 +210,8 @@ def training_batches(
         balance: what is drawn equally often.
         count: images of the epoch; None: as many as there are.
         augmentation: what varies ``cached``; None: `Standard`.
+        share: which part of every batch is yielded, and of how many, see
+            `qlvit_edge.data.sampling.part`; a short batch may leave none for it.
     """
     varied = augmentation or Standard(cached)
     chosen = order(cached, balance, count, np.random.default_rng([seed, epoch]))
@@ -217,6 +220,7 @@ def training_batches(
         indices = chosen[start : start + batch]
         if len(indices) == 1 and len(chosen) > 1:
             return
+        own = part(len(indices), *share)
         views = [
             varied.view(
                 int(index),
@@ -225,10 +229,11 @@ def training_batches(
                 np.random.default_rng([seed, epoch, int(index), *([place] if may_repeat else [])]),
                 vary_look=vary_look,
             )
-            for place, index in enumerate(indices, start)
+            for place, index in enumerate(indices[own], start + own.start)
         ]
-        labels = np.array([cached[index].label for index in indices])
-        yield in_channels(np.stack(views), channels), labels
+        labels = np.array([cached[index].label for index in indices[own]], np.int64)
+        stacked = np.stack(views) if views else np.empty((0, *size, 3), np.uint8)
+        yield in_channels(stacked, channels), labels
 
 
 def whole_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:

@@ -68,11 +68,15 @@ class UniformQuantiser(nn.Module):
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
+    def batch_range(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the range of a batch of any shape, widened to hold zero."""
+        low, high = torch.aminmax(x.detach())
+        return low.clamp(max=0.0), high.clamp(min=0.0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` (any shape) rounded to the grid, gradient straight through."""
         if self.training:
-            low, high = torch.aminmax(x.detach())
-            low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+            low, high = self.batch_range(x)
             self.low.copy_(torch.minimum(low, torch.lerp(self.low, low, _RANGE_DECAY)))
             self.high.copy_(torch.maximum(high, torch.lerp(self.high, high, _RANGE_DECAY)))
         else:

@@ -38,6 +38,7 @@ from qlvit_edge.training.checkpoint import (
     LAST_FILE,
     Checkpoint,
     RunConfig,
+    load_tensors,
     save_tensors,
 )
 from qlvit_edge.training.schedule import (
@@ -48,6 +49,7 @@ from qlvit_edge.training.schedule import (
 )
 from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
+from qlvit_edge.training.workers import ALONE, Workers
 
 EVALUATION_BATCH = 128
 GRADIENT_CLIP = 2.0
@@ -75,6 +77,7 @@ def train(
     report: Callable[[Progress], None],
     epoch_done: Callable[[Row, int], None] = lambda row, best: None,
     start: Checkpoint | None = None,
+    workers: Workers = ALONE,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
@@ -93,6 +96,7 @@ def train(
         epoch_done: told the epoch's row of the history once it is on the disk, and the best
             epoch so far.
         start: the run whose weights it starts from.
+        workers: the processes that train together; files are the leader's.
 
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run, or the
@@ -107,34 +111,55 @@ def train(
     moving = MovingAverage(average)
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
     state = TrainingState(network, average, optimiser)
-    if resume and (folder / LAST_FILE).exists():  # killed in its first epoch: begin again
-        state.restore(folder / LAST_FILE, run)
-        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
-    trainer = _EpochTrainer(run, cached, device, report)
+    if resume:
+        _restore(state, folder, run, workers)
+    workers.join(network)
+    trainer = _EpochTrainer(run, cached, device, report, workers)
     while not has_stopped(state.history, run.training):
         row = trainer.train(state, moving)
         if validation:
-            row |= _validate(average, validation, run, device)
+            row |= _validate(average, validation, run, device, workers)
         state.history.append(row)
         state.epoch += 1
         best = best_epoch(state.history)
-        if best == state.epoch:
-            header = {"format": FORMAT, "epoch": state.epoch}
-            save_tensors(folder / BEST_FILE, dict(average.state_dict()), header)
-        state.save(folder / LAST_FILE, run)
-        write_text(folder / METRICS_FILE, _as_csv(state.history))
-        epoch_done(row, best)
+        if workers.leads:
+            _write(state, folder, run, best)
+            epoch_done(row, best)
     return state
 
 
+def _restore(state: TrainingState, folder: Path, run: RunConfig, workers: Workers) -> None:
+    """Go on from a folder's last state; one that was killed in its first epoch begins again."""
+    path = folder / LAST_FILE
+    saved = workers.from_leader(lambda: load_tensors(path) if path.exists() else None)
+    if saved is None:
+        return
+    state.restore(*saved, path, run)
+    if workers.leads:
+        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
+
+
+def _write(state: TrainingState, folder: Path, run: RunConfig, best: int) -> None:
+    """Write an epoch's files; each is whole whenever the process is killed."""
+    if best == state.epoch:
+        header = {"format": FORMAT, "epoch": state.epoch}
+        save_tensors(folder / BEST_FILE, dict(state.average.state_dict()), header)
+    state.save(folder / LAST_FILE, run)
+    write_text(folder / METRICS_FILE, _as_csv(state.history))
+
+
 def _validate(
-    average: nn.Module, validation: Sequence[LabelledImage], run: RunConfig, device: torch.device
+    average: nn.Module,
+    validation: Sequence[LabelledImage],
+    run: RunConfig,
+    device: torch.device,
+    workers: Workers,
 ) -> Row:
     """Return the averaged network's accuracy; in a balanced run also the mean recall.
 
     It is the mean over the classes, or over the classes of each microscope, as they are drawn.
     """
-    labels, logits = predict(average, validation, run.network, device)
+    labels, logits = predict(average, validation, run.network, device, whole_view, workers)
     right = logits.argmax(1) == labels
     row = {"validation_accuracy": float(right.mean())}
     if run.training.balance != "none":
@@ -154,6 +179,7 @@ def predict(
     config: NetworkConfig,
     device: torch.device,
     view: View = whole_view,
+    workers: Workers = ALONE,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Classify images; returns labels (N,) and logits (N, classes).
 
@@ -163,14 +189,18 @@ def predict(
         config: the network's input size and channels.
         device: where the network is.
         view: what it is shown of an image: all of it, or the crop of its cell.
+        workers: the processes that share the images and all get all answers.
     """
-    labels: list[NDArray[np.int64]] = []
-    logits: list[NDArray[np.float32]] = []
-    batches = evaluation_batches(images, config.input_size, EVALUATION_BATCH, view, config.channels)
-    for views, batch_labels in batches:
-        logits.append(network(to_input(views, device)).float().cpu().numpy())
-        labels.append(batch_labels)
-    return np.concatenate(labels), np.concatenate(logits)
+    logits = np.zeros((len(images), config.classes), np.float32)
+    # Whole batches are shared out: an image's logits depend on their size in the last bits.
+    starts = range(0, len(images), EVALUATION_BATCH)[workers.rank :: workers.size]
+    own = [image for start in starts for image in images[start : start + EVALUATION_BATCH]]
+    batches = evaluation_batches(own, config.input_size, EVALUATION_BATCH, view, config.channels)
+    for start, (views, _) in zip(starts, batches, strict=True):
+        found = network(to_input(views, device)).float().cpu().numpy()
+        logits[start : start + len(found)] = found
+    labels = np.array([image.label for image in images], np.int64)
+    return labels, workers.gathered(logits)
 
 
 def to_input(views: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -187,11 +217,13 @@ class _EpochTrainer:
         cached: Sequence[CachedImage],
         device: torch.device,
         report: Callable[[Progress], None],
+        workers: Workers,
     ) -> None:
         self.run = run
         self.cached = cached
         self.device = device
         self.report = report
+        self.workers = workers
         self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
         self.augmentation = _augmentation(run, cached)
         self.weights: Tensor | None = None
@@ -222,6 +254,7 @@ class _EpochTrainer:
             balance=training.balance,
             count=training.images_per_epoch,
             augmentation=self.augmentation,
+            share=self.workers.share,
         )
         for index, (views, labels) in enumerate(batches):
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
@@ -231,7 +264,9 @@ class _EpochTrainer:
             is_fresh = start == 0 and self.run.started_from is None
             set_temperature(state.network, temperature(progress) if is_fresh else 1.0)
             images = to_input(views, self.device)
-            loss, right = _step(state, rate, images, torch.from_numpy(labels), self.weights)
+            loss, right = _step(
+                state, rate, images, torch.from_numpy(labels), self.weights, self.workers
+            )
             if not math.isfinite(loss):
                 raise CheckpointError(
                     f"epoch {state.epoch + 1}",
@@ -239,11 +274,12 @@ class _EpochTrainer:
                     "train again with a lower --rate",
                 )
             moving.update(state.network, state.epoch * self.steps + index)
-            seen += len(labels)
-            loss_sum += loss * len(labels)
+            (count,) = self.workers.totals(len(labels))
+            seen += count
+            loss_sum += loss * count
             correct += right
             speed = seen / (time.monotonic() - began)
-            self.report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
+            self.report(Progress(state.epoch, loss_sum / seen, correct / seen, count, speed))
         return {
             "epoch": state.epoch + 1,
             "loss": loss_sum / seen,
@@ -271,19 +307,29 @@ def class_weights(labels: Sequence[int], classes: int) -> Tensor:
 
 
 def _step(
-    state: TrainingState, rate: float, images: Tensor, labels: Tensor, weights: Tensor | None = None
+    state: TrainingState,
+    rate: float,
+    images: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    workers: Workers = ALONE,
 ) -> tuple[float, int]:
-    """Take one optimiser step; returns the mean loss and the number of right answers."""
+    """Take one optimiser step; returns the mean loss and the number of right answers.
+
+    ``images`` and ``labels`` are this process's part of a batch; what is returned is the batch's.
+    """
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     labels = labels.to(images.device)
-    logits = state.network(images)
+    logits = workers.forward(state.network, images)
     loss = nn.functional.cross_entropy(logits, labels, weights)
+    mass = float(len(labels) if weights is None else weights[labels].sum())
     state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    workers.share_of(loss, mass).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_CLIP)
     state.optimiser.step()
-    return float(loss.detach()), int((logits.argmax(1) == labels).sum())
+    (right,) = workers.totals(int((logits.argmax(1) == labels).sum()))
+    return workers.mean(float(loss.detach()), mass), right
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from qlvit_edge.data.loader import (
     cache_images,
     cell_view,
     check_images,
+    whole_view,
 )
 from qlvit_edge.data.split import Split, require_fit, select
 from qlvit_edge.data.training_images import (
@@ -48,6 +49,7 @@ from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
+from qlvit_edge.training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def run_training(
     *,
     tensorboard: bool = False,
     start: Checkpoint | None = None,
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -176,6 +179,7 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
+        workers: the processes that train together; the leader alone writes.
 
     Raises:
         DataError: the split does not fit the folder, or an image does not decode, or ``start``
@@ -191,6 +195,32 @@ def run_training(
     if start is not None:
         test = _started(run, start, test, listener)
     cached = _prepare(run, training, [*validation, *test], listener)
+    if workers.leads:
+        _describe(run, out, split, [*training, *validation], resume, start)
+    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
+    with _events(out, resume, tensorboard and workers.leads) as write:
+
+        def epoch_done(row: Row, best: int) -> None:
+            write(row)
+            listener.epoch_done(row, best)
+
+        state = loop.train(
+            *(run, out, cached, validation, device, resume, listener.batch_done, epoch_done),
+            start=start,
+            workers=workers,
+        )
+    return _finish(run, out, state.history, test, device, workers)
+
+
+def _describe(
+    run: RunConfig,
+    out: Path,
+    split: Split,
+    side: Sequence[LabelledImage],
+    resume: bool,
+    start: Checkpoint | None,
+) -> None:
+    """Write what is known before training; ``side`` is the split's training side."""
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
         write_run_config(out, run)
@@ -198,20 +228,8 @@ def run_training(
         write_run_config(out, run)
     listed = read_training_images(out)
     if listed is None or listed.split_fingerprint != split.fingerprint:
-        side = [*training, *validation]
         listed = list_training_images(side, split.fingerprint, _no_bar)
         write_training_images(out, with_what_it_saw(listed, start))
-    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
-    with _events(out, resume, tensorboard) as write:
-
-        def epoch_done(row: Row, best: int) -> None:
-            write(row)
-            listener.epoch_done(row, best)
-
-        state = loop.train(
-            run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
-        )
-    return _finish(run, out, state.history, test, device)
 
 
 def _started(
@@ -267,14 +285,15 @@ def _finish(
     history: list[Row],
     test: Sequence[LabelledImage],
     device: torch.device,
+    workers: Workers,
 ) -> Outcome:
     """Evaluate the best weights on the test side, whole and as crops; write figures."""
-    tensors, header = load_tensors(out / BEST_FILE)
+    tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    labels, logits = loop.predict(network, test, run.network, device)
-    _, crop_logits = loop.predict(network, test, run.network, device, cell_view)
+    labels, logits = loop.predict(network, test, run.network, device, whole_view, workers)
+    _, crop_logits = loop.predict(network, test, run.network, device, cell_view, workers)
     confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     best = header["epoch"]
     validated = "validation_accuracy" in history[best - 1]
@@ -291,6 +310,7 @@ def _finish(
         "best_epoch": outcome.best_epoch,
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
+        "processes": workers.size,
         "device": str(device),
         "test_images": outcome.test_images,
         "split_fingerprint": run.split_fingerprint,
@@ -300,7 +320,8 @@ def _finish(
         "classes": run.classes,
         "history": history,
     }
-    write_json(out / "metrics.json", summary)
-    plots.plot_curves(history, out / "curves.png", best=best)
-    plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+    if workers.leads:
+        write_json(out / "metrics.json", summary)
+        plots.plot_curves(history, out / "curves.png", best=best)
+        plots.plot_confusion(confusion, run.classes, out / "confusion.png")
     return outcome
