@@ -11,6 +11,7 @@ import click
 
 from qlvit_edge.cli.streams import unmute
 from qlvit_edge.errors import DataError, QLViTEdgeError
+from qlvit_edge.launch import launch
 
 if TYPE_CHECKING:
     import torch
@@ -37,11 +38,11 @@ def joined_processes(
 
     try:
         with together(device, lambda: kept() or "run the command again") as workers:
-            if workers.size > batch:
+            if workers.size > 1 and 2 * workers.size > batch:
                 raise DataError(
                     "--batch",
                     f"{batch} images are too few for {workers.size} processes",
-                    "choose a larger batch, or start fewer processes",
+                    f"choose {2 * workers.size} or more, or start fewer processes",
                 )
             yield workers
     except KeyboardInterrupt:
@@ -64,3 +65,17 @@ def going_on(out: Path) -> str:
     except QLViTEdgeError:
         return ""
     return f"{out} keeps {kept} of {epochs} epochs; go on with the same command and --resume"
+
+
+def require_one_process(option: str) -> None:
+    """Refuse an option that several processes do not share the work of.
+
+    Raises:
+        click.UsageError: this is one of several.
+    """
+    found = launch()
+    if found is not None:
+        raise click.UsageError(
+            f"{option} does not go with torchrun, which started {found.size} processes; leave it "
+            "out, or start `qlvit-edge train` once"
+        )

@@ -54,19 +54,6 @@ def draws_twice(balance: Balance, count: int | None, total: int) -> bool:
     return balance in ("sampling", "domains") or (count is not None and count > total)
 
 
-def part(count: int, rank: int, of: int) -> slice:
-    """Return which of a batch's images one of several processes takes.
-
-    Together they take every image once, in order, none more than one image more than another.
-
-    Args:
-        count: images of the batch.
-        rank: of the process, from 0.
-        of: processes.
-    """
-    return slice(count * rank // of, count * (rank + 1) // of)
-
-
 def class_chances(images: Sequence[Drawn]) -> NDArray[np.float64]:
     """Return each image's chance (images,), such that every class has the same."""
     labels = np.array([entry.label for entry in images])

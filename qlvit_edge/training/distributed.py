@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from qlvit_edge.errors import WorkerLostError
 from qlvit_edge.launch import Launch, launch
+from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.peers import Peers
 from qlvit_edge.training.synchronised import synchronise
 from qlvit_edge.training.workers import ALONE, Workers
@@ -128,16 +129,22 @@ class ProcessGroup(Workers):
         synchronise(network, self)
         self._parallel = _parallel(network)
 
-    def forward(self, network: nn.Module, images: Tensor) -> Tensor:
+    def network(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """See `Workers`; without an image the network sees a grey one, which counts nowhere."""
+        assert isinstance(network, QLViT)
         assert self._parallel is not None
-        self.is_idle = len(images) == 0
-        if not self.is_idle:
-            logits: Tensor = self._parallel(images)
-            return logits
-        shown = self._parallel(images.new_full((1, *images.shape[1:]), 128))
-        self._nothing = shown.sum() * 0
-        return images.new_empty(0, shown.shape[1])
+        parallel, shape = self._parallel, (network.config.channels, *network.config.input_size)
+
+        def logits(images: Tensor) -> Tensor:
+            self.is_idle = len(images) == 0
+            if not self.is_idle:
+                found: Tensor = parallel(images)
+                return found
+            shown: Tensor = parallel(images.new_full((1, *shape), 128))
+            self._nothing = shown.sum() * 0
+            return shown.detach()[:0]
+
+        return logits
 
     def share_of(self, loss: Tensor, mass: float) -> Tensor:
         """See `Workers`; the processes' gradients are averaged, so each counts `size` times."""

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from qlvit_edge.choices import Cache
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.loader import (
     CachedImage,
     cache_images,
@@ -32,6 +34,7 @@ from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
 from qlvit_edge.text import counted, plain
 from qlvit_edge.training import loop
+from qlvit_edge.training.acceleration import Acceleration
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
@@ -47,6 +50,7 @@ from qlvit_edge.training.checkpoint import (
 from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
 from qlvit_edge.training.workers import ALONE, Workers
@@ -162,6 +166,7 @@ def run_training(
     *,
     tensorboard: bool = False,
     start: Checkpoint | None = None,
+    cache: Cache = "memory",
     workers: Workers = ALONE,
 ) -> Outcome:
     """Train and write everything the run folder holds.
@@ -179,6 +184,7 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
+        cache: where decoded images are kept; a file of theirs lies in ``out``, where that is.
         workers: the processes that train together; the leader alone writes.
 
     Raises:
@@ -186,6 +192,7 @@ def run_training(
             was trained on the whole test side.
         CheckpointError: ``resume`` does not fit, or the loss is no longer a number.
     """
+    Acceleration(run.training, device)  # refused before an image is decoded
     require_fit(split, folder)
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
@@ -194,7 +201,8 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    cached = _prepare(run, training, [*validation, *test], listener)
+    store = ImageStore(cache, out if out.is_dir() else None)
+    cached = _prepare(run, training, [*validation, *test], listener, store)
     if workers.leads:
         _describe(run, out, split, [*training, *validation], resume, start)
     listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
@@ -209,7 +217,7 @@ def run_training(
             start=start,
             workers=workers,
         )
-    return _finish(run, out, state.history, test, device, workers)
+    return finish(run, out, state.history, test, device, workers)
 
 
 def _describe(
@@ -264,11 +272,12 @@ def _prepare(
     training: Sequence[LabelledImage],
     others: Sequence[LabelledImage],
     listener: Listener,
+    store: ImageStore,
 ) -> list[CachedImage]:
     """Decode the training images, check the others, say what is unusual about them."""
     kinds: list[str] = []
     with listener.preparing(len(training) + len(others)) as advance:
-        cached = cache_images(training, run.network.input_size, advance, kinds)
+        cached = cache_images(training, run.network.input_size, advance, kinds, store)
         check_images(others, advance, kinds)
     if kinds:
         listener.noted(note_on(Counter(kinds)))
@@ -279,21 +288,21 @@ def _no_bar() -> None:
     """Listing images takes seconds: no bar."""
 
 
-def _finish(
+def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],
     test: Sequence[LabelledImage],
     device: torch.device,
-    workers: Workers,
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Evaluate the best weights on the test side, whole and as crops; write figures."""
     tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    labels, logits = loop.predict(network, test, run.network, device, whole_view, workers)
-    _, crop_logits = loop.predict(network, test, run.network, device, cell_view, workers)
+    labels, logits = predict(network, test, run.network, device, whole_view, workers)
+    _, crop_logits = predict(network, test, run.network, device, cell_view, workers)
     confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     best = header["epoch"]
     validated = "validation_accuracy" in history[best - 1]

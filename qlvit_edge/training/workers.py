@@ -39,17 +39,15 @@ class Workers:
         return self.rank, self.size
 
     def join(self, network: nn.Module) -> None:
-        """Make a network the common one: from here on `forward` runs all its training."""
+        """Make a network the common one; all training of it goes through `network`."""
 
-    def forward(self, network: nn.Module, images: Tensor) -> Tensor:
-        """Return the logits of this process's part of a batch; call `share_of` next.
+    def network(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """Return what gives logits of this process's part of a batch; call `share_of` next.
 
         Args:
             network: the one that was joined.
-            images: (B, channels, H, W); B may be 0 where there are several processes.
         """
-        logits: Tensor = network(images)
-        return logits
+        return network
 
     def share_of(self, loss: Tensor, mass: float) -> Tensor:
         """Return what to differentiate for the gradient of the mean over the whole batch.
