@@ -74,9 +74,9 @@ def command(
 
     `train` writes it at its end; this makes it again, or on other images. On the page: training
     curves, accuracy and the rest by class with intervals, confusion, ROC, reliability with the
-    temperature, the most confident mistakes, and maps of where the network found the class: of
-    the float network, of the run's integer file where there is one, and Grad-CAM where captum is
-    installed.
+    temperature, the most confident mistakes, and maps of where the network found the class: by
+    Grad-CAM where captum is installed, else the float network's class map, and beside it the class
+    map of the run's integer file where there is one.
 
     \b
     Example:
@@ -185,12 +185,13 @@ def _panels(checkpoint: Checkpoint, trained: Trained) -> Iterator[Panels]:
     grad_cam = GradCam(checkpoint) if has_captum and trained.device.type == "cpu" else None
     file = model_in(checkpoint.folder)
     mapper = None if file is None else ClassMapper(file)
-    if grad_cam is None and mapper is None:
+    if mapper is None and grad_cam is None:
         yield trained.panel
         return
     with Sources(trained.name, mapper, grad_cam) as sources:
 
         def panels(pixels: Pixels, label: str) -> Sequence[Panel]:
-            return [*trained.panel(pixels, label), *sources.panels(pixels, label, cut=False)]
+            found = sources.panels(pixels, label, cut=False)
+            return found if grad_cam is not None else [*found, *trained.panel(pixels, label)]
 
         yield panels

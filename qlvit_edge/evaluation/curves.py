@@ -47,7 +47,8 @@ def curves(
     low, high = _extent(values, percent=percent)
     axes = Axes(drawing, (58, 34, 370, 270), across, (low, high))
     whole = [value for value in ticks(*across, 8) if value == round(value)]
-    axes.grid(whole, ticks(low, high, 5), percent=percent)
+    axes.grid(whole, [])
+    axes.grid([], ticks(low, high, 5), percent=percent)
     axes.names("epoch", "")
     if best is not None:
         place = axes.x(best)

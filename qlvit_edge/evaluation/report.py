@@ -54,7 +54,7 @@ tr:last-child td { border-bottom: 0; }
   font-variant-numeric: tabular-nums; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
 .strips { display: grid; gap: 1.2rem .9rem; margin-bottom: .4rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
 .strip > div { display: flex; gap: .4rem; } .strip span { flex: 1 1 0; min-width: 0; }
 .strip span small { display: block; color: var(--soft); font-size: .75rem; text-align: center; }
 figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: contain;

@@ -21,7 +21,7 @@ _HOW = (
 def render(found: RunReport) -> str:
     """Return the page for a run."""
     shown = found.views[0]
-    images = counted(len(found.images), "test image")
+    images = counted(len(found.images), "image")
     return report.page(
         f"Run {found.name}",
         f"The float network on {images}, shown as {VIEWS[shown.view]} and as "
@@ -45,8 +45,16 @@ def _tiles(found: RunReport) -> str:
     view = found.views[0]
     quality, macro = view.quality, view.quality.macro
     entries = [
-        (percent(quality.accuracy), f"accuracy, {_interval(quality.accuracy_interval_95)}", ""),
-        (percent(macro.recall), f"macro recall, {_interval(macro.recall_interval_95)}", ""),
+        (
+            percent(quality.accuracy),
+            f"accuracy (micro), {_interval(quality.accuracy_interval_95)}",
+            "",
+        ),
+        (
+            percent(macro.recall),
+            f"accuracy (macro: mean recall), {_interval(macro.recall_interval_95)}",
+            "",
+        ),
         (percent(macro.f1), "macro F1", ""),
         (quality_page.area(macro.auc), "macro AUC, one class against the rest", ""),
         (percent(view.calibration_error, 1), "calibration error", ""),

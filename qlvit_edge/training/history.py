@@ -57,6 +57,6 @@ def recorded_history(folder: Path) -> History:
         raise CheckpointError(path, str(why), "restore it, or delete it") from None
     facts = []
     if found.seconds is not None:
-        where = "" if found.device is None else f" on {found.device}"
+        where = "" if found.device is None else f" on {found.device.upper()}"
         facts.append(("time of training", f"{found.seconds / 60:.0f} minutes{where}"))
     return History(tuple(found.history), found.best_epoch, tuple(facts))
