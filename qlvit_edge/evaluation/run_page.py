@@ -44,17 +44,11 @@ def render(found: RunReport) -> str:
 def _tiles(found: RunReport) -> str:
     view = found.views[0]
     quality, macro = view.quality, view.quality.macro
+    micro = _interval(quality.accuracy_interval_95)
+    by_class = _interval(macro.recall_interval_95)
     entries = [
-        (
-            percent(quality.accuracy),
-            f"accuracy (micro), {_interval(quality.accuracy_interval_95)}",
-            "",
-        ),
-        (
-            percent(macro.recall),
-            f"accuracy (macro: mean recall), {_interval(macro.recall_interval_95)}",
-            "",
-        ),
+        (percent(quality.accuracy), f"accuracy (micro), {micro}", ""),
+        (percent(macro.recall), f"macro accuracy (mean recall), {by_class}", ""),
         (percent(macro.f1), "macro F1", ""),
         (quality_page.area(macro.auc), "macro AUC, one class against the rest", ""),
         (percent(view.calibration_error, 1), "calibration error", ""),
