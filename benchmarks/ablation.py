@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=12000, help="of each training")
     parser.add_argument("--minutes", type=float, default=10, help="of processor time at most")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     parser.add_argument("--side", type=int, help="of the input  [default: the size's]")
     parser.add_argument("--most", type=int, default=0, help="training images per class  [all]")
     parser.add_argument("--scored", type=int, default=0, help="test images per class  [all]")
@@ -124,7 +125,7 @@ def compare(options: argparse.Namespace) -> None:
     configs = {name: member.config for name, member in members.items()}
     costs = {name: count_cost(config) for name, config in configs.items() if config is not None}
     budget = Budget(options.images, options.minutes, options.batch)
-    runs = Runs(options.out, budget)
+    runs = Runs(options.out, budget, options.device)
     tasks = [
         of_split(path.stem, folder, load_split(path), side, options.most, options.scored)
         for path in options.split

@@ -122,6 +122,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=0, help="of each training  [no limit]")
     parser.add_argument("--minutes", type=float, default=10, help="of processor time of each")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     parser.add_argument("--side", type=int, help="of the input  [default: the size's]")
     parser.add_argument("--most", type=int, default=0, help="training images per class  [all]")
     parser.add_argument("--scored", type=int, default=0, help="of a fold, per class  [all]")
@@ -157,7 +158,7 @@ def compare(options: argparse.Namespace) -> str:
     side = options.side or (SIZES[size].input_size[0] if size in SIZES else 96)
     member = ours(options.member, side, len(classes))
     budget = Budget(options.images, options.minutes, options.batch)
-    runs = Runs(options.out, budget)
+    runs = Runs(options.out, budget, options.device)
     seeds: dict[int, dict[str, Any]] = {}
     text = ""
     for seed in map(int, options.seeds.split(",")):

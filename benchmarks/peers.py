@@ -87,6 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=0, help="of each training  [no limit]")
     parser.add_argument("--minutes", type=float, default=5, help="of processor time of each")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
     parser.add_argument("--side", type=int, default=64, help="of the input, in pixels")
     parser.add_argument("--most", type=int, default=400, help="training images per class")
     parser.add_argument("--scored", type=int, default=100, help="test images per class")
@@ -107,7 +108,7 @@ class Comparison:
         """Begin without rows."""
         self._options = options
         self._budget = Budget(options.images, options.minutes, options.batch)
-        self._runs = Runs(options.out, self._budget)
+        self._runs = Runs(options.out, self._budget, options.device)
         self._files = options.out / "files"
         self._files.mkdir(exist_ok=True)
         self.rows: list[dict[str, Any]] = []

@@ -39,7 +39,7 @@ from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import Checkpoint
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96

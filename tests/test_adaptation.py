@@ -26,7 +26,7 @@ from qlvit_edge.adaptation.without_labels import Step, best_of, steps_without_la
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import cached
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 
 def silent() -> None:

@@ -50,7 +50,8 @@ def test_table_shows_the_numbers_of_the_json(capsys: pytest.CaptureFixture[str])
 
 def test_unknown_size_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
     line = refused(capfd, "cost", "huge")
-    assert line == "error: huge: is not a network size; choose one of paper, tiny, nano\n"
+    remedy = "choose one of paper, tiny, nano, or name a TOML file"
+    assert line == f"error: huge: is not a network size; {remedy}\n"
 
 
 def test_v3_costs_what_the_paper_counted(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,8 @@ def test_training_sees_the_images_of_its_budget_and_learns(data: Path) -> None:
     member = ours(SMALL, SIDE, 4)
     shares: list[float] = []
     trained = train(
-        member, task, Budget(320, 0, 16), 0, lambda share, images, loss: shares.append(share)
+        *(member, task, Budget(320, 0, 16), 0),
+        report=lambda share, images, loss: shares.append(share),
     )
     assert trained.images == 320
     assert shares == sorted(shares)

@@ -24,8 +24,9 @@ from contest.tasks import Task
 from qlvit_edge.data.loader import CachedImage, Standard, training_batches
 from qlvit_edge.data.looks import Looks
 from qlvit_edge.model.dynamic_conv import set_temperature
-from qlvit_edge.training.loop import GRADIENT_CLIP, to_input
+from qlvit_edge.training.loop import GRADIENT_CLIP
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+from qlvit_edge.training.varying import to_input
 
 CPU = torch.device("cpu")
 DECAY = 0.05
@@ -86,6 +87,7 @@ def train(
     task: Task,
     budget: Budget,
     seed: int,
+    device: torch.device = CPU,
     report: Callable[[float, int, float], None] = lambda share, images, loss: None,
 ) -> Trained:
     """Train a member on a task.
@@ -95,13 +97,14 @@ def train(
         task: what on.
         budget: how much it may cost.
         seed: of the weights and of everything random about the images.
+        device: where to train; the weights stay there.
         report: told the share of the budget, the images and the loss after every step.
 
     Raises:
         ValueError: the loss is no longer a number.
     """
     torch.manual_seed(seed)
-    network = member.make().train()
+    network = member.make().to(device).train()
     average = copy.deepcopy(network)
     moving = MovingAverage(average)
     optimiser = torch.optim.AdamW(
@@ -119,7 +122,9 @@ def train(
         set_temperature(network, temperature(spent))
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(member.rate, spent)
-        loss = nn.functional.cross_entropy(network(to_input(views, CPU)), torch.from_numpy(labels))
+        loss = nn.functional.cross_entropy(
+            network(to_input(views, device)), torch.from_numpy(labels).to(device)
+        )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)

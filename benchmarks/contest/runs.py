@@ -16,6 +16,7 @@ from contest.scores import answers, judge
 from contest.tasks import Task
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, write_json
+from qlvit_edge.training.session import choose_device
 
 
 class Lines:
@@ -40,9 +41,18 @@ class Runs:
         out: the folder.
     """
 
-    def __init__(self, out: Path, budget: Budget) -> None:
-        """Find finished runs in ``out``, train others on ``budget``."""
-        self.out, self._budget = out, budget
+    def __init__(self, out: Path, budget: Budget, device: str) -> None:
+        """Find finished runs in ``out``, train others on ``budget``.
+
+        Args:
+            out: the folder.
+            budget: of each run.
+            device: ``auto``, ``cpu`` or ``cuda``.
+
+        Raises:
+            DeviceError: ``cuda`` was asked for and there is none.
+        """
+        self.out, self._budget, self._device = out, budget, choose_device(device)
         out.mkdir(parents=True, exist_ok=True)
 
     def result(self, member: Member, task: Task, seed: int) -> dict[str, Any]:
@@ -67,8 +77,11 @@ class Runs:
                 )
             return found
         title = f"{member.name}, {task.name}, seed {seed}"
-        trained = train(member, task, self._budget, seed, Lines(title))
-        asked = {kind: (one, answers(trained.network, one)) for kind, one in task.questions.items()}
+        trained = train(member, task, self._budget, seed, self._device, Lines(title))
+        asked = {
+            kind: (one, answers(trained.network, one, self._device))
+            for kind, one in task.questions.items()
+        }
         found = {
             "effort": effort,
             "member": member.name,
@@ -84,7 +97,7 @@ class Runs:
             },
         }
         with atomic_path(self._path(member, task.name, seed, "safetensors")) as temporary:
-            save_file(trained.network.state_dict(), temporary)
+            save_file({k: t.cpu() for k, t in trained.network.state_dict().items()}, temporary)
         write_json(path, found)
         scores = ", ".join(f"{kind} {one['macro']:.1%}" for kind, one in found["scores"].items())
         print(f"{title}: {trained.images} images; macro {scores}", file=sys.stderr, flush=True)

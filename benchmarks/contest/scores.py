@@ -12,20 +12,20 @@ from torch import nn
 
 from contest.tasks import Questions
 from qlvit_edge.evaluation.metrics import bootstrap_interval
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 BATCH = 64
 ROUNDS = 1000
 
 
 @torch.no_grad()
-def answers(network: nn.Module, questions: Questions) -> NDArray[np.int64]:
-    """Return the classes (N,) that a network in evaluation mode answers."""
+def answers(network: nn.Module, questions: Questions, device: torch.device) -> NDArray[np.int64]:
+    """Return the classes (N,) that a network in evaluation mode, on ``device``, answers."""
     parts = [
-        network(to_input(questions.views[start : start + BATCH], torch.device("cpu"))).argmax(1)
+        network(to_input(questions.views[start : start + BATCH], device)).argmax(1)
         for start in range(0, len(questions.views), BATCH)
     ]
-    return np.asarray(torch.cat(parts).numpy(), np.int64)
+    return np.asarray(torch.cat(parts).cpu().numpy(), np.int64)
 
 
 def judge(answered: NDArray[np.int64], questions: Questions) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def spread(positions: Array, size: tuple[int, int], input_size: tuple[int, int])
 
 def _weights(side: int, count: int, fed: int) -> Array:
     """How much each of the positions counts at each pixel, (side, count)."""
+    if count == 1:  # it says nothing of where along this side
+        return np.ones((side, 1))
     pixels = (np.arange(side) + 0.5) * fed / side  # in pixels of the input, from its edge
     places = (pixels - 0.5) * count / fed
     away = np.minimum(np.abs(places[:, np.newaxis] - np.arange(count)), 1.0)

@@ -67,7 +67,10 @@ class ClassMaps:
         Raises:
             ValueError: the model knows no such class.
         """
-        return self.maps[self.labels.index(label or self.classification.label)]
+        label = self.classification.label if label is None else label
+        if label not in self.labels:
+            raise ValueError(f"{label!r} is none of the classes {', '.join(self.labels)}")
+        return self.maps[self.labels.index(label)]
 
 
 class ClassMapper(Closing):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.model.family import (
@@ -19,7 +20,15 @@ from qlvit_edge.model.family import (
     SoftmaxForm,
     Variant,
 )
+from qlvit_edge.model.size_file import is_size_file, read_size
 from qlvit_edge.text import did_you_mean
+
+MAX_PARAMETERS = 10**9
+"""A slip in a file is not to fill the memory; the paper's size has 25 million at most."""
+
+Count = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+Stages = tuple[Count, Count, Count, Count]
 
 VARIANT_FIELDS = ("softmax", "norm", "kv_pool")
 """Fields that a variant decides where a configuration does not."""
@@ -29,7 +38,7 @@ class NetworkConfig(BaseModel):
     """The shape of one QLViT network.
 
     Attributes:
-        size: name of the size (`paper`, `tiny`, `nano`).
+        size: name of the size (`paper`, `tiny`, `nano`, or a user's own).
         variant: row of the paper's ablation table; what it is made of is in
             `qlvit_edge.model.family.PARTS`. V4 is the full network.
         input_size: (height, width) of the input image in pixels.
@@ -59,22 +68,22 @@ class NetworkConfig(BaseModel):
 
     size: str
     variant: Variant = VARIANTS[0]
-    input_size: tuple[PositiveInt, PositiveInt]
+    input_size: tuple[Width, Width]
     channels: Channels = CHANNELS[0]
-    classes: PositiveInt = 4
-    stem_kernel: PositiveInt = 7
-    stem_stride: PositiveInt = 4
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
-    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
-    heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
-    kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+    classes: Width = 4
+    stem_kernel: Count = 7
+    stem_stride: Count = 4
+    widths: tuple[Width, Width, Width, Width]
+    depths: Stages
+    heads: Stages = (1, 2, 4, 8)
+    kv_pool: Stages
     norm: NormKind
-    dynamic_kernels: PositiveInt = 4
-    mlp_ratio: PositiveInt = 4
-    kan_rank: PositiveInt = 8
+    dynamic_kernels: Count = 4
+    mlp_ratio: Count = 4
+    kan_rank: Width = 8
     kan_basis: KanBasis = KAN_BASES[0]
-    kan_intervals: PositiveInt = 6
-    kan_range: float = 3.0
+    kan_intervals: Count = 6
+    kan_range: Annotated[float, Field(gt=0, le=100)] = 3.0
     softmax: SoftmaxForm
     activation_bits: Literal[8] = 8
 
@@ -95,12 +104,17 @@ class NetworkConfig(BaseModel):
         normed += [self.kan_rank] if self.variant == "v4" else []
         if self.norm == "layer" and min(normed) < 2:
             raise ValueError("LayerNorm needs two channels or more, in a head and in a KAN's rank")
+        if self.stem_kernel % 2 == 0:
+            raise ValueError(f"the stem's kernel has a centre: an odd side, not {self.stem_kernel}")
         height, width = self.input_size
         multiple = self.stem_stride * 8
         if height % multiple or width % multiple:
             raise ValueError(
                 f"the input sides must be multiples of {multiple}, not {height}x{width}"
             )
+        weights = sum(d * w * w for d, w in zip(self.depths, self.widths, strict=True))
+        if weights * (6 + 2 * self.mlp_ratio) > MAX_PARAMETERS:
+            raise ValueError("more than a thousand million parameters: fewer or narrower blocks")
         if self.kan_basis == "linear" and self.kan_intervals % 2:
             raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
         return self
@@ -117,7 +131,7 @@ class NetworkConfig(BaseModel):
         return height // self.stem_stride, width // self.stem_stride
 
 
-_SIZES: dict[str, dict[str, object]] = {
+_SIZES: dict[str, dict[str, Any]] = {
     "paper": {"input_size": (224, 224), "widths": (96, 192, 384, 768), "depths": (1, 2, 5, 2)},
     "tiny": {"input_size": (128, 128), "widths": (32, 64, 128, 256), "depths": (1, 2, 3, 1)},
     "nano": {"input_size": (96, 96), "widths": (24, 48, 96, 192), "depths": (1, 1, 2, 1)},
@@ -130,19 +144,27 @@ SIZES: dict[str, NetworkConfig] = {
 
 
 def size_config(size: str, **changes: object) -> NetworkConfig:
-    """Return the configuration of a named size, with some fields changed.
+    """Return the configuration of a size, with some fields changed.
+
+    Args:
+        size: a name of `SIZES`, or a TOML file (see `qlvit_edge.model.size_file`).
+        changes: fields of the configuration.
 
     Raises:
-        QLViTEdgeError: there is no such size, or it cannot be changed so.
+        QLViTEdgeError: there is no such size, its file is wrong, or it cannot be changed so.
     """
-    if size not in SIZES:
-        remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}"
+    if is_size_file(size):
+        name, fields = read_size(Path(size), _SIZES, NetworkConfig)
+    elif size in _SIZES:
+        name, fields = size, _SIZES[size]
+    else:
+        remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}, or name a TOML file"
         raise QLViTEdgeError(size, "is not a network size", remedy)
     try:
-        return NetworkConfig.model_validate({"size": size, **_SIZES[size], **changes})
+        return NetworkConfig.model_validate({"size": name, **fields, **changes})
     except ValidationError as error:
         finding = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         wanted = ", ".join(f"{name} {value}" for name, value in changes.items())
         raise QLViTEdgeError(
-            f"network {size}", f"cannot be built: {finding}", f"change one of {wanted}"
+            f"network {name}", f"cannot be built: {finding}", f"change one of {wanted}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ class DynamicConv(nn.Module):
 
         In float32 also under autocast: a code of π that tips over halves or doubles a kernel.
         """
-        with torch.autocast(pooled.device.type, enabled=False):
+        with _full_precision(pooled.device):
             z = self.excite(torch.relu(self.squeeze(pooled.float())))
             return softmax(z / self.temperature, 1, self.softmax_form)
 
@@ -64,6 +65,11 @@ class DynamicConv(nn.Module):
             groups=batch * channels,
         )
         return mixed.reshape(batch, channels, height - 2, width - 2)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return autocast switched off; the meta device, on which networks are counted, has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def set_temperature(network: nn.Module, temperature: float) -> None:

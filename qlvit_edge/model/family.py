@@ -74,9 +74,19 @@ PARTS: Final[Mapping[Variant, Parts]] = {
 }
 """The variants in the order of the ablation: each line above is one step of it."""
 
+
+def title(variant: Variant) -> str:
+    """Return a variant's name as the paper writes it."""
+    return "MViTv2" if variant == "mvitv2" else f"QLViT {variant.upper()}"
+
+
 FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
     "v4": {},
     "v3": {"variant": "v3"},
+    "v2": {"variant": "v2"},
+    "v1": {"variant": "v1"},
+    "v0": {"variant": "v0"},
+    "mvitv2": {"variant": "mvitv2"},
     "layer norm": {"norm": "layer"},
     "pooled keys": {"kv_pool": (2, 2, 1, 1)},
     "cubic": {"kan_basis": "cubic"},
@@ -84,11 +94,3 @@ FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
 }
 """The default network and those that differ from it in one choice, as changes of a
 configuration (see :func:`qlvit_edge.model.configs.size_config`)."""
-
-POOLING_FAMILY: Final[Mapping[str, Mapping[str, object]]] = {
-    "mvitv2": {"variant": "mvitv2"},
-    "v0": {"variant": "v0"},
-    "v1": {"variant": "v1"},
-    "v2": {"variant": "v2"},
-}
-"""The variants with pooling attention, likewise."""

@@ -15,6 +15,9 @@ from qlvit_edge.model.configs import NetworkConfig
 
 _RANGE_DECAY = 1e-3
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
+# Makes `torch.round`, ties to even, round ties away from zero. A quotient of two float32 is a tie
+# of at most 9 bits or differs from it by 2^-33 of its value; doubles are good for 2^-52.
+_TIES_AWAY = 1 + 2.0**-45
 CODE_BITS = 4
 
 
@@ -88,8 +91,9 @@ class UniformQuantiser(nn.Module):
         scale = ((high - low) / self.levels).float().double()
         scale = torch.where(scale >= _SMALLEST_SCALE, scale, torch.ones_like(scale))
         zero_point = round_ties_away(-low / scale).clamp(0, self.levels)
-        code = (round_ties_away(x.detach().double() / scale) + zero_point).clamp(0, self.levels)
-        return straight_through(((code - zero_point) * scale).to(x.dtype), x)
+        steps = x.detach().double() * (_TIES_AWAY / scale)
+        steps.round_().clamp_(-zero_point, self.levels - zero_point)
+        return straight_through(steps.mul_(scale).to(x.dtype), x)
 
 
 class QAct(nn.Module):

@@ -36,6 +36,7 @@ from qlvit_edge.preprocess import decode, preprocess
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import RunConfig
 from qlvit_edge.training.grad_cam import class_maps
+from qlvit_edge.training.varying import to_input
 
 REPORT_PAGE, REPORT_JSON = "report.html", "report.json"
 
@@ -88,7 +89,7 @@ class Trained:
         """Return the class map of the float network; see `Panels`."""
         config = self.run.network
         fed = preprocess(pixels, config.input_size, config.channels)[None]
-        maps = class_maps(self.network, loop.to_input(fed, self.device))[0]
+        maps = class_maps(self.network, to_input(fed, self.device))[0]
         chances = torch.from_numpy(maps.mean((1, 2))).softmax(0)
         best = int(chances.argmax())
         return [
