@@ -25,7 +25,7 @@ _NOT_KNOWN: Mapping[Kind, tuple[str, ...]] = {
         "said by either data set.",
     ),
     "hep2": (
-        "**Your microscope**: nothing here was measured on it; all images are of one.",
+        "**Your microscope**: nothing here was measured on it; all images are of one laboratory.",
         "**Patterns of no class** (cytoplasmic and mixed patterns, dividing cells, artefacts): "
         "some are noticed, some are not. A serum often has two patterns; one answer names one.",
         "**Specimens**: sources are runs of consecutive file numbers within a class, which stand "
