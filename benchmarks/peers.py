@@ -4,7 +4,7 @@
     .venv-peers/bin/python benchmarks/peers.py --data DIR --out DIR --python TENSORFLOW_PYTHON
         --cache ARM64_CACHE [--minutes 5] [--side 64] [--seeds 0] [--member "nano kv_pool=2,2,1,1"]
         [--peers resnet18,regnet,mobilenetv2,vit,swin,convnext] [--tasks microscopes,paper]
-        [--stages train,files,count,time]
+        [--stages train,files,count,time] [--write docs/peers.md]
 
 DIR of ``--data`` holds ``wbc-kaggle``, ``pbc`` and ``aml``. Every network is trained twice from
 random weights on the same budget, with the same views and schedule: on the paper's split of
@@ -36,6 +36,7 @@ from contest.members import Member, ours
 from contest.pages import CPUS, accuracy_table, cost_table, plot
 from contest.runs import Runs
 from contest.tasks import Task, of_microscopes, of_split
+from side_by_side import put
 
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split, stratified_split
@@ -97,6 +98,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default=STAGES)
     parser.add_argument("--python", type=Path, help="Python with onnx2tf and TensorFlow")
     parser.add_argument("--cache", type=Path, help="of `make cortex`")
+    parser.add_argument("--write", type=Path, help="page to put tables and plots into")
     return parser.parse_args()
 
 
@@ -242,7 +244,14 @@ def compare(options: argparse.Namespace) -> None:
             comparison.count(row, member)
     if "time" in stages:
         comparison.time()
-    print((options.out / "peers.md").read_text(encoding="utf-8"))
+    text = (options.out / "peers.md").read_text(encoding="utf-8")
+    print(text)
+    if options.write:
+        put(options.write, text, "peers")
+        for short in CPUS.values():
+            name = f"peers-{short.lower()}.svg"
+            drawing = (options.out / name).read_text(encoding="utf-8")
+            write_text(options.write.parent / "pictures" / name, drawing)
 
 
 def main() -> None:

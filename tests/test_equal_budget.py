@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -267,6 +268,7 @@ def test_the_front_is_what_nothing_beats_and_the_plot_names_all() -> None:
     assert points["good"] == (2e6, 0.6)
     assert front(points) == {"cheap", "good", "dear"}
     drawing = plot(rows, "cortex-a72")
+    assert ElementTree.fromstring(drawing).tag == "{http://www.w3.org/2000/svg}svg"
     assert drawing.count("<circle") == 4
     assert "dear &amp; bad" in drawing
     table = "\n".join(cost_table(rows))
