@@ -21,7 +21,8 @@ from qlvit_edge.errors import ConversionError
 
 Stride = int | tuple[int, int]
 
-_LARGEST_GAIN = 128.0
+LARGEST_GAIN = 128.0
+"""Steps of an output that one step of an accumulator may be; XNNPACK refuses a file from 256 on."""
 
 
 def conv(
@@ -65,6 +66,7 @@ def depthwise(
     relu: bool = False,
     name: str,
     fixed_range: Range | None = None,
+    symmetric: bool = False,
 ) -> Tensor:
     """Convolve every channel with its own kernel, without padding; see :func:`pad`.
 
@@ -77,10 +79,13 @@ def depthwise(
         relu: clip the result at 0 from below.
         name: name of the result.
         fixed_range: range known without calibration.
+        symmetric: give the result zero point 0.
     """
     values = np.asanyarray(weight, np.float64)[None]
     constants = weights(writer, x, values, bias, 3, name)
-    return _convolution(DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range)
+    return _convolution(
+        DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range, symmetric
+    )
 
 
 def _convolution(
@@ -92,12 +97,16 @@ def _convolution(
     relu: bool,
     name: str,
     fixed_range: Range | None,
+    symmetric: bool = False,
 ) -> Tensor:
+    quantisation = convolved(
+        writer, x, constants[0], name, fixed_range, relu=relu, symmetric=symmetric
+    )
     return writer.emit(
         kind(
             inputs=(x, *constants),
             name=name,
-            quantisation=convolved(writer, x, constants[0], name, fixed_range, relu=relu),
+            quantisation=quantisation,
             stride=_pair(stride),
             activation="RELU" if relu else "NONE",
         )
@@ -210,6 +219,7 @@ def convolved(
     fixed_range: Range | None = None,
     *,
     relu: bool = False,
+    symmetric: bool = False,
 ) -> Quantisation | None:
     """Return the quantisation of a convolution's output.
 
@@ -217,10 +227,10 @@ def convolved(
     as of a channel that calibration saw next to silent: its steps are made larger.
     """
     extent = (0.0, fixed_range[1]) if relu and fixed_range else fixed_range
-    wanted = writer.numerics.activation(name, extent)
+    wanted = writer.numerics.activation(name, extent, symmetric=symmetric)
     if wanted is None or weight.quantisation is None or fixed_range is not None:
         return wanted
-    smallest = x.scale * max(weight.quantisation.scale) / _LARGEST_GAIN
+    smallest = x.scale * max(weight.quantisation.scale) / LARGEST_GAIN
     return replace(wanted, scale=(max(wanted.scale[0], smallest),))
 
 

@@ -29,9 +29,11 @@ from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.state import FineTuningState, best_row
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.training.checkpoint import LAST_FILE, RunConfig
-from qlvit_edge.training.loop import METRICS_FILE, Progress, class_weights, to_input
+from qlvit_edge.training.loop import METRICS_FILE, Progress
 from qlvit_edge.training.schedule import MovingAverage
 from qlvit_edge.training.state import Row
+from qlvit_edge.training.targets import class_weights
+from qlvit_edge.training.varying import to_input
 
 GRADIENT_CLIP = 2.0
 TEACHER_SHARE = 0.5
