@@ -72,6 +72,7 @@ def train_quantised(options: Mapping[str, Any]) -> None:
     from qlvit_edge.cli.train_display import display
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
+    from qlvit_edge.errors import CheckpointError
     from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.quantised.session import quantised_run, run_quantised
     from qlvit_edge.training.checkpoint import SPLIT_FILE, load_checkpoint
@@ -82,6 +83,12 @@ def train_quantised(options: Mapping[str, Any]) -> None:
         raise click.UsageError("--quantise needs the run that is trained on: --from RUN")
     start = load_checkpoint(resolve_run(options["from_run"]))
     white_level_of(start.run)
+    if start.run.adapted_from is not None and None in (options["data"], options["split_path"]):
+        raise CheckpointError(
+            options["from_run"],
+            "was fitted to another microscope than its data are from",
+            "name labelled cells of that one with --data and --split",
+        )
     calibration = calibration_of(start)
     data: Path = options["data"] or Path(start.run.data)
     folder = scan(data)

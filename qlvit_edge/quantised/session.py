@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -27,8 +28,10 @@ from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.state import best_row
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.reading import read_json
+from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
+    BUNDLED_CROPS,
     CALIBRATION_FILE,
     FORMAT,
     RUN_FILE,
@@ -128,6 +131,11 @@ def quantised_run(
             "earlier_cycles": (),
             "patience": 0,
             "images_per_epoch": images_per_epoch,
+            "mixup": 0.0,
+            "label_smoothing": 0.0,
+            "precision": "float32",
+            "compiled": False,
+            "channels_last": False,
         }
     )
     content = calibration.model_dump_json()
@@ -188,7 +196,11 @@ def run_quantised(
             out, "holds a run with other options", "resume with the options of that run"
         )
     require_fit(split, folder)
-    training, judged = _sides(run, folder, split, listener)
+    training, held = _sides(run, folder, split)
+    judged = held or training[:: max(1, len(training) // JUDGED)]
+    if not held:
+        images = counted(len(judged), "training image")
+        listener.noted(f"the run held no images out: epochs are judged by {images}")
     test = _unseen_test(start, select(folder, split.test), listener)
     kinds: list[str] = []
     with listener.preparing(len(training) + len(test)) as advance:
@@ -198,6 +210,9 @@ def run_quantised(
         listener.noted(note_on(Counter(kinds)))
     write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
     write_run_config(out, run)
+    golden = out / run.golden_images
+    if run.golden_images != BUNDLED_CROPS and not golden.exists():
+        shutil.copytree(start.folder / run.golden_images, golden)
     listed = list_training_images([*training, *judged], split.fingerprint, lambda: None)
     write_training_images(out, with_what_it_saw(listed, start))
     assert run.quantised is not None
@@ -215,7 +230,7 @@ def run_quantised(
         listener.epoch_done,
     )
     sourced = [with_source(image, split) for image in test]
-    finish(run, out, state.history[1:], folder, sourced, judged, device)
+    finish(run, out, state.history[1:], folder, sourced, held, device)
     found = _compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
     assert isinstance(summary, dict)
@@ -224,21 +239,14 @@ def run_quantised(
 
 
 def _sides(
-    run: RunConfig, folder: ImageFolder, split: Split, listener: Listener
+    run: RunConfig, folder: ImageFolder, split: Split
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Return the images trained on, and those an epoch is chosen by: what the run held out."""
-    every = select(folder, split.train)
-    training = run.training
+    """Return the images trained on, and those that the float run held out."""
+    every, training = select(folder, split.train), run.training
     held: list[LabelledImage] = []
     if training.validation and training.hold_out_draw is not None:
         every, held = hold_out(every, split, training.validation, training.seed)
-    every = [with_source(image, split) for image in every]
-    if not held:
-        held = every[:: max(1, len(every) // JUDGED)]
-        listener.noted(
-            f"the run held no images out: epochs are judged by {len(held)} of its training images"
-        )
-    return every, held
+    return [with_source(image, split) for image in every], held
 
 
 def _unseen_test(
@@ -249,7 +257,8 @@ def _unseen_test(
         listener.noted(f"{start.folder.name} lists no training images")
         return list(test)
     if len(left) < len(test):
-        listener.noted(f"{len(test) - len(left)} test images left out: it was trained on them")
+        known = counted(len(test) - len(left), "test image")
+        listener.noted(f"{known} left out: {start.folder.name} was trained on them")
     return left
 
 
