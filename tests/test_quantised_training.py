@@ -66,7 +66,7 @@ def trained(place: Path) -> Path:
     """The run after two epochs as integers, whichever came out best."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "best_row", lambda history: len(history) - 1)
-        patch.setattr("qlvit_edge.quantised.session.best_row", lambda history: len(history) - 1)
+        patch.setattr("qlvit_edge.quantised.outcome.best_row", lambda history: len(history) - 1)
         assert run_command(*arguments(place, place / "out", "--epochs", 2)) == 0
     return place / "out"
 
@@ -132,7 +132,7 @@ def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
     place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "best_row", lambda history: len(history) - 1)
-    monkeypatch.setattr("qlvit_edge.quantised.session.best_row", lambda history: len(history) - 1)
+    monkeypatch.setattr("qlvit_edge.quantised.outcome.best_row", lambda history: len(history) - 1)
     real, out = loop.integer_answers, tmp_path / "out"
     calls: list[int] = []
 

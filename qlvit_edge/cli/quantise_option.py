@@ -15,7 +15,7 @@ from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
-    from qlvit_edge.quantised.session import Integers
+    from qlvit_edge.quantised.outcome import Integers
 
 DEFAULT_EPOCHS: Final = 3
 DEFAULT_RATE: Final = 2e-4
