@@ -25,6 +25,22 @@ COLOURS: Final = (
 )
 UNCERTAIN: Final = "#5A5A5A"
 
+HEAT: Final = (
+    "#440154",
+    "#482878",
+    "#3E4A89",
+    "#31688E",
+    "#26828E",
+    "#1F9E89",
+    "#35B779",
+    "#6DCD59",
+    "#B4DE2C",
+    "#FDE725",
+)
+"""From least to most in steps of equal perceived lightness: every ninth part of "viridis" (van der
+Walt and Smith 2015, CC0). Read in grey too and with every kind of colour blindness; its bright
+half is far from the pinks and purples of stained cells."""
+
 
 def colour(number: int) -> str:
     """Return the colour of a class by its number among the labels, as ``"#RRGGBB"``."""

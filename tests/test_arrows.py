@@ -46,10 +46,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adaptation": LEAVES
     | IMAGES
     | {"calibration", "camera", "data", "evaluation", "fields", "model", "modelfile", "training"},
+    "quantised": LEAVES
+    | IMAGES
+    | {"calibration", "converters", "data", "inference", "integer", "model", "training"},
     "calibration": LEAVES
     | IMAGES
-    | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}
-    | {"model", "modelfile", "training"},
+    | {"bundled", "converters", "data", "evaluation", "fields", "guard", "inference", "integer"}
+    | {"measuring", "model", "modelfile", "training"},
 }
 """What each package of `qlvit_edge` may import besides itself; `cli` may import all of them."""
 

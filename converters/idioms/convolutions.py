@@ -51,7 +51,7 @@ def conv(
     Returns:
         (1, (H - kh) // stride + 1, (W - kw) // stride + 1, O).
     """
-    values = np.asarray(weight, np.float64)
+    values = np.asanyarray(weight, np.float64)
     constants = weights(writer, x, values, bias, 0, name)
     return _convolution(Conv2D, writer, x, constants, stride, relu, name, fixed_range)
 
@@ -81,7 +81,7 @@ def depthwise(
         fixed_range: range known without calibration.
         symmetric: give the result zero point 0.
     """
-    values = np.asarray(weight, np.float64)[None]
+    values = np.asanyarray(weight, np.float64)[None]
     constants = weights(writer, x, values, bias, 3, name)
     return _convolution(
         DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range, symmetric
@@ -127,7 +127,7 @@ def dense(
 
     Written as a 1×1 convolution: every kernel set takes that per output channel.
     """
-    values = np.asarray(weight, np.float64)[:, None, None, :]
+    values = np.asanyarray(weight, np.float64)[:, None, None, :]
     return conv(writer, x, values, bias, relu=relu, name=name, fixed_range=fixed_range)
 
 
@@ -203,7 +203,7 @@ def weights(
         ConversionError: another number of biases than of channels.
     """
     channels = weight.shape[axis]
-    offset = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
+    offset = np.zeros(channels) if bias is None else np.asanyarray(bias, np.float64)
     if offset.shape != (channels,):
         raise ConversionError(
             name, f"bias {offset.shape} for {channels} channels", "give one per channel"

@@ -114,15 +114,21 @@ class _WithWeights(Operation):
 
     def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
-        x, weight, bias = self.inputs
+        x, _, bias = self.inputs
         if x.dtype != "int8":
             return self.reference(*arrays)
-        if weight.quantisation is None or bias.data is None:
-            raise self.refuse("weights or bias not constant", "give quantised constants")
+        if bias.data is None:
+            raise self.refuse("bias not constant", "give a quantised constant")
         products = self.accumulate(*arrays)
         if products.dtype == np.float64:  # may leave int32, and wraps there
             products = products.astype(np.int64)
-        total = products.astype(np.int32) + bias.data
+        return self.xnnpack_biased(products.astype(np.int32) + bias.data)
+
+    def xnnpack_biased(self, total: NDArray[np.int32]) -> Array:
+        """Bring an accumulator (…, O) that has its bias to int8, as XNNPACK does."""
+        x, weight, _ = self.inputs
+        if weight.quantisation is None:
+            raise self.refuse("weights without scales", "quantise them")
         factors = xnnpack.channel_factors(x.scale, weight.quantisation.scale, self.output.scale)
         return xnnpack.requantise(total, factors, self.output.zero_point, self.lowest())
 

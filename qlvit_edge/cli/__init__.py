@@ -24,6 +24,7 @@ from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.text import plain
 
 COMMANDS = {
+    "models": "List the trained models that have a name.",
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
     "cost": "Count parameters and multiply-accumulates of a network size.",
@@ -36,6 +37,7 @@ COMMANDS = {
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
     "predict": "Classify image files and list the answers.",
+    "explain": "Show where in images a network finds a class.",
     "run": "Find and classify cells in a camera's frames.",
 }
 

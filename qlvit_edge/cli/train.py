@@ -15,7 +15,13 @@ from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.quantise_option import (
+    quantise_option,
+    require_data_and_split,
+    train_quantised,
+)
 from qlvit_edge.cli.start_option import from_option, network_for, starting_run
+from qlvit_edge.cli.step_options import step_options, step_settings
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -49,15 +55,14 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of images, one folder per class, or a manifest that `data merge` wrote.",
+    help="Folder of images, one folder per class, or a manifest that `data merge` wrote  "
+    "[required; with --quantise: what RUN was trained on]",
 )
 @click.option(
     "--split",
     "split_path",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Split file that `data split` wrote.",
+    help="Split file that `data split` wrote  [required; with --quantise: that of RUN]",
 )
 @click.option(
     "--model",
@@ -92,6 +97,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Peak learning rate.",
 )  # fmt: skip
 @from_option
+@quantise_option
 @network_options
 @click.option(
     "--softmax",
@@ -116,6 +122,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Stop after N epochs without a better validation figure (0: never).",
 )
 @drawing_options
+@step_options
 @click.option(
     "--settle",
     type=Number(0, 1),
@@ -177,8 +184,13 @@ def command(**options: Any) -> None:
       qlvit-edge train ... --unknown-cells "basophils,blasts" --stain "May-Grünwald-Giemsa"
       qlvit-edge train ... --resume --epochs 40
       qlvit-edge train ... --from runs/wbc --rate 0.0005 --epochs 8
+      qlvit-edge train --quantise --from runs/wbc --out runs/wbc-int8
     """
     require("train", "torch", "safetensors", "matplotlib")
+    if options["quantise"] is not None:
+        train_quantised(options)
+        return
+    require_data_and_split(options)
     if options["tensorboard"]:
         require("tensorboard", "tensorboard")
     if options["patience"] and not options["validation"]:
@@ -231,6 +243,7 @@ def _run_config(
             hold_out_draw=HOLD_OUT_DRAW if validation else None,
             validation=validation,
             **drawing_settings(folder, options),
+            **step_settings(options),
             **{name: options[name] for name in ("batch", "seed", "settle", "patience")},
         ),
         white_level=white_level(),
@@ -280,6 +293,7 @@ def _train(
                 *(run, out, folder, split, device, resume, listener),
                 tensorboard=tensorboard,
                 start=start,
+                cache=options["cache"],
             )
     except KeyboardInterrupt:
         if (out / LAST_FILE).exists():

@@ -61,6 +61,7 @@ class Classification:
         judgement: what the file's guard found; None of a file without one.
         features: the int8 features (width,) that the answer was made of; None of a file that
             does not give them (before format 3).
+        logits: the model's output (classes,) as it gives it, int8 in files of ours.
     """
 
     label: str
@@ -70,6 +71,7 @@ class Classification:
     reason: str | None = None
     judgement: Judgement | None = field(default=None, repr=False, compare=False)
     features: NDArray[np.int8] | None = field(default=None, repr=False, compare=False)
+    logits: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
 
 class Classifier(Closing):
@@ -273,6 +275,7 @@ class Classifier(Closing):
             reason=reason or None,
             judgement=judgement,
             features=outputs[1].reshape(-1) if len(outputs) > 1 else None,
+            logits=outputs[0].reshape(-1),
         )
 
     def restart(self) -> None:

@@ -6,6 +6,7 @@ runtime cuts it into the same partitions, which is checked, so that the same ker
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.inference.native import load_native, plan, run_native
+from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.metadata import pack
 from qlvit_edge.modelfile.reader import read_document
 
@@ -24,13 +26,37 @@ def with_all_outputs(model: bytes) -> bytes:
     Raises:
         ModelFileError: the file is no TFLite model, or has more subgraphs than one.
     """
+    (graph,) = _one_graph(model).subgraphs
+    return _with_outputs(model, [made for operator in graph.operators for made in operator.outputs])
+
+
+def with_output(model: bytes, tensor: int) -> bytes:
+    """Return a model file of one subgraph with its answer and one more tensor as outputs.
+
+    Args:
+        model: the file.
+        tensor: the number of a tensor that an operator makes.
+
+    Raises:
+        ModelFileError: the file is no TFLite model, or has more subgraphs than one.
+    """
+    (graph,) = _one_graph(model).subgraphs
+    return _with_outputs(model, [graph.outputs[0], tensor])
+
+
+def _one_graph(model: bytes) -> Document:
+    document = read_document(model)
+    if len(document.subgraphs) != 1:
+        raise ModelFileError("model", "it has more than one subgraph", "give a plain network")
+    return document
+
+
+def _with_outputs(model: bytes, tensors: Sequence[int]) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
-    if len(read_document(model).subgraphs) != 1:
-        raise ModelFileError("model", "it has more than one subgraph", "give a plain network")
     tree: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
     (graph,) = tree.subgraphs
-    graph.outputs = np.concatenate([operator.outputs for operator in graph.operators])
+    graph.outputs = np.array(tensors, np.int32)
     tree.signatureDefs = None
     tree.metadata = None  # describes what the twin lacks, an archive of labels for one
     return pack(tree)

@@ -117,14 +117,8 @@ class Pipeline:
             whole = Cell(0, 0, width, height, 0.0)
             return (ClassifiedCell(whole, self._classify(frame.image)),)
         with self.times.measure("find"):
-            if is_grey(frame.image) and not (self._one_camera and self._found):
-                raise DataError(
-                    frame.source,
-                    "a grey picture of a stained smear, in which white cells cannot be told "
-                    "from red ones",
-                    "use a colour camera, or classify whole pictures (run: --find none; predict: "
-                    "without --find-cells)",
-                )
+            if not (self._one_camera and self._found):
+                require_colour(frame.image, frame.source)
             cells = find_cells(frame.image, cell_size=self._cell_size)
             self._found |= bool(cells)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
@@ -138,6 +132,21 @@ class Pipeline:
         if cell is None or not cell.cut or not self._classifier.judges:
             return answer
         return of_a_part(answer)
+
+
+def require_colour(image: NDArray[np.uint8], source: str) -> None:
+    """Refuse an image in which white cells cannot be found.
+
+    Raises:
+        DataError: it is grey.
+    """
+    if is_grey(image):
+        raise DataError(
+            source,
+            "a grey picture of a stained smear, in which white cells cannot be told from red ones",
+            "use a colour camera, or classify whole pictures (run: --find none; predict: without "
+            "--find-cells)",
+        )
 
 
 def of_a_part(answer: Classification) -> Classification:

@@ -60,7 +60,12 @@ class Prediction:
     kinds: tuple[str, ...] = field(default=())
 
 
-def image_files(named: Iterable[Path], note: Callable[[str], None]) -> list[Path]:
+def image_files(
+    named: Iterable[Path],
+    note: Callable[[str], None],
+    *,
+    as_model: str = "write --model {}",
+) -> list[Path]:
     """Return the named files, and the images in and below the named folders, each once.
 
     Folders below them that cannot be listed are returned too: they are no answer either.
@@ -68,6 +73,7 @@ def image_files(named: Iterable[Path], note: Callable[[str], None]) -> list[Path
     Args:
         named: files and folders.
         note: called with what is passed over, and its remedy.
+        as_model: how the command is told a model, `{}` standing for its path.
 
     Raises:
         DataError: a name is neither a file nor a folder, or is that of a model.
@@ -81,7 +87,7 @@ def image_files(named: Iterable[Path], note: Callable[[str], None]) -> list[Path
             for line in notes_on(inside.passed_over):
                 note(line)
         elif path.suffix.lower() in _MODEL_SUFFIXES:
-            raise DataError(path, "is a model, not an image", f"write --model {path}")
+            raise DataError(path, "is a model, not an image", as_model.format(path))
         elif not path.exists():
             raise DataError(path, "no such file or folder", "name images or folders of images")
         else:

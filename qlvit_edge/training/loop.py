@@ -17,11 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from qlvit_edge.data.ahead import background_threads
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.data.loader import (
+    Augmentation,
     CachedImage,
     Standard,
+    Unvaried,
     View,
+    drawn_batches,
     evaluation_batches,
     training_batches,
     whole_view,
@@ -32,6 +36,7 @@ from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.training.acceleration import PLAIN, Acceleration, compiling, lay_out
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     FORMAT,
@@ -48,6 +53,8 @@ from qlvit_edge.training.schedule import (
 )
 from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
+from qlvit_edge.training.targets import UNWEIGHED, Mixture, Objective, class_weights
+from qlvit_edge.training.varying import Varying, to_input
 
 EVALUATION_BATCH = 128
 GRADIENT_CLIP = 2.0
@@ -56,13 +63,23 @@ METRICS_FILE = "metrics.csv"
 
 @dataclass
 class Progress:
-    """What the progress display is told after each batch."""
+    """What the progress display is told after each batch.
+
+    Attributes:
+        epoch: from 0.
+        loss: mean of the epoch so far.
+        accuracy: the same.
+        images: of the batch.
+        images_per_second: of the epoch so far.
+        waiting: share of its time in which the next batch was not ready.
+    """
 
     epoch: int
     loss: float
     accuracy: float
     images: int
     images_per_second: float
+    waiting: float = 0.0
 
 
 def train(
@@ -103,14 +120,17 @@ def train(
     if start is not None:
         take_over(network, run.classes, start)
     network = network.to(device)
+    acceleration = Acceleration(run.training, device)
+    acceleration.prepare(network)
     average = copy.deepcopy(network)
-    moving = MovingAverage(average)
+    moving = MovingAverage(average, run.training.average_decay)
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
     state = TrainingState(network, average, optimiser)
     if resume and (folder / LAST_FILE).exists():  # killed in its first epoch: begin again
         state.restore(folder / LAST_FILE, run)
+        lay_out(optimiser)
         write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
-    trainer = _EpochTrainer(run, cached, device, report)
+    trainer = _EpochTrainer(run, cached, device, report, acceleration)
     while not has_stopped(state.history, run.training):
         row = trainer.train(state, moving)
         if validation:
@@ -173,11 +193,6 @@ def predict(
     return np.concatenate(labels), np.concatenate(logits)
 
 
-def to_input(views: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Turn (B, H, W, C) uint8 into the network's (B, C, H, W) float input, values 0…255."""
-    return torch.from_numpy(views).to(device).permute(0, 3, 1, 2).float().contiguous()
-
-
 class _EpochTrainer:
     """Trains one epoch at a time; holds what is the same in all of them."""
 
@@ -187,17 +202,19 @@ class _EpochTrainer:
         cached: Sequence[CachedImage],
         device: torch.device,
         report: Callable[[Progress], None],
+        acceleration: Acceleration,
     ) -> None:
         self.run = run
         self.cached = cached
         self.device = device
         self.report = report
+        self.acceleration = acceleration
         self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
         self.augmentation = _augmentation(run, cached)
-        self.weights: Tensor | None = None
+        weights: Tensor | None = None
         if run.training.balance == "loss":
-            self.weights = class_weights([entry.label for entry in cached], len(run.classes))
-            self.weights = self.weights.to(device)
+            weights = class_weights([entry.label for entry in cached], len(run.classes)).to(device)
+        self.objective = Objective(weights, run.training.label_smoothing)
 
     def train(self, state: TrainingState, moving: MovingAverage) -> Row:
         """Train one epoch; returns its row of the history.
@@ -222,16 +239,27 @@ class _EpochTrainer:
             balance=training.balance,
             count=training.images_per_epoch,
             augmentation=self.augmentation,
+            threads=background_threads(),
         )
-        for index, (views, labels) in enumerate(batches):
+        drawn = drawn_batches(
+            *(self.cached, training.batch, training.seed, state.epoch),
+            *(training.balance, training.images_per_epoch),
+        )
+        varying = Varying(self.run, self.device, vary_look=not settling)
+        for index, (images, labels, mixture) in enumerate(varying.varied(batches, drawn)):
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
-            cycle = restarted_rate if start else learning_rate
-            rate = cycle(training.peak_rate, progress)
+            rate = (
+                restarted_rate(training.peak_rate, progress)
+                if start
+                else learning_rate(training.peak_rate, progress, training.warm_up)
+            )
             # A network that was trained has seen the fall of τ.
             is_fresh = start == 0 and self.run.started_from is None
             set_temperature(state.network, temperature(progress) if is_fresh else 1.0)
-            images = to_input(views, self.device)
-            loss, right = _step(state, rate, images, torch.from_numpy(labels), self.weights)
+            loss, right = _step(
+                *(state, rate, images, labels, self.objective, mixture),
+                *(training.gradient_clip, self.acceleration),
+            )
             if not math.isfinite(loss):
                 raise CheckpointError(
                     f"epoch {state.epoch + 1}",
@@ -242,8 +270,13 @@ class _EpochTrainer:
             seen += len(labels)
             loss_sum += loss * len(labels)
             correct += right
-            speed = seen / (time.monotonic() - began)
-            self.report(Progress(state.epoch, loss_sum / seen, correct / seen, len(labels), speed))
+            took = time.monotonic() - began
+            self.report(
+                Progress(
+                    *(state.epoch, loss_sum / seen, correct / seen, len(labels), seen / took),
+                    waiting=varying.waited / took,
+                )
+            )
         return {
             "epoch": state.epoch + 1,
             "loss": loss_sum / seen,
@@ -253,35 +286,37 @@ class _EpochTrainer:
         }
 
 
-def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Standard | Looks:
-    if run.training.augment == "standard":
-        return Standard(cached)
-    return Looks(cached, run.training.augment_shares)
-
-
-def class_weights(labels: Sequence[int], classes: int) -> Tensor:
-    """Return weights (classes,) of the loss: images / (classes · images of the class).
-
-    Their mean over the images is 1; a class without images has 0.
-    """
-    counts = torch.bincount(torch.tensor(labels), minlength=classes).double()
-    present = int((counts > 0).sum())
-    weights = len(labels) / (present * counts.clamp(min=1))
-    return torch.where(counts > 0, weights, 0.0).float()
+def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Augmentation:
+    match run.training.augment:
+        case "standard":
+            return Standard(cached)
+        case "microscopes":
+            return Looks(cached, run.training.augment_shares)
+        case "paper":
+            return Unvaried(cached)
 
 
 def _step(
-    state: TrainingState, rate: float, images: Tensor, labels: Tensor, weights: Tensor | None = None
+    state: TrainingState,
+    rate: float,
+    images: Tensor,
+    labels: Tensor,
+    objective: Objective = UNWEIGHED,
+    mixture: Mixture | None = None,
+    gradient_clip: float = GRADIENT_CLIP,
+    acceleration: Acceleration = PLAIN,
 ) -> tuple[float, int]:
     """Take one optimiser step; returns the mean loss and the number of right answers."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     labels = labels.to(images.device)
-    logits = state.network(images)
-    loss = nn.functional.cross_entropy(logits, labels, weights)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(state.network.parameters(), GRADIENT_CLIP)
+    with compiling():
+        logits = acceleration.logits(state.network, images)
+        loss = objective.loss(logits, labels, mixture)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+    if gradient_clip:
+        nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
     state.optimiser.step()
     return float(loss.detach()), int((logits.argmax(1) == labels).sum())
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from qlvit_edge.choices import Cache
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.loader import (
     CachedImage,
     cache_images,
@@ -31,6 +33,7 @@ from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
 from qlvit_edge.text import counted, plain
 from qlvit_edge.training import loop
+from qlvit_edge.training.acceleration import Acceleration
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
@@ -160,6 +163,7 @@ def run_training(
     *,
     tensorboard: bool = False,
     start: Checkpoint | None = None,
+    cache: Cache = "memory",
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -176,12 +180,14 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
+        cache: where decoded images are kept; a file of theirs lies in ``out``.
 
     Raises:
         DataError: the split does not fit the folder, or an image does not decode, or ``start``
             was trained on the whole test side.
         CheckpointError: ``resume`` does not fit, or the loss is no longer a number.
     """
+    Acceleration(run.training, device)  # refused before an image is decoded
     require_fit(split, folder)
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
@@ -190,7 +196,8 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    cached = _prepare(run, training, [*validation, *test], listener)
+    store = ImageStore(cache, out)
+    cached = _prepare(run, training, [*validation, *test], listener, store)
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
         write_run_config(out, run)
@@ -211,7 +218,7 @@ def run_training(
         state = loop.train(
             run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
         )
-    return _finish(run, out, state.history, test, device)
+    return finish(run, out, state.history, test, device)
 
 
 def _started(
@@ -246,11 +253,12 @@ def _prepare(
     training: Sequence[LabelledImage],
     others: Sequence[LabelledImage],
     listener: Listener,
+    store: ImageStore,
 ) -> list[CachedImage]:
     """Decode the training images, check the others, say what is unusual about them."""
     kinds: list[str] = []
     with listener.preparing(len(training) + len(others)) as advance:
-        cached = cache_images(training, run.network.input_size, advance, kinds)
+        cached = cache_images(training, run.network.input_size, advance, kinds, store)
         check_images(others, advance, kinds)
     if kinds:
         listener.noted(note_on(Counter(kinds)))
@@ -261,7 +269,7 @@ def _no_bar() -> None:
     """Listing images takes seconds: no bar."""
 
 
-def _finish(
+def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],

@@ -18,7 +18,7 @@ from qlvit_edge.model.family import KAN_BASES, NORMS, VARIANTS
 from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 _SEEN = 3  # views that the ranges come from
 _LEAST = 2.0**-6  # width of a constant tensor's range
