@@ -15,6 +15,7 @@ from qlvit_edge.converters.lower.checkpoint import float_graph
 from qlvit_edge.model.configs import SIZES, size_config
 from qlvit_edge.model.cost import count_cost
 from qlvit_edge.model.family import FAMILY
+from qlvit_edge.model.pooling_attention import PoolingAttention
 from qlvit_edge.model.qlvit import QLViT
 
 
@@ -128,8 +129,8 @@ def test_counts_are_those_of_the_operations_that_are_written(size: str, member: 
     """The lowered graph counts by itself: attention with its pooled heads, MLP and head."""
     config = size_config(size, **FAMILY[member])
     parts = count_cost(config).parts
-    graph = float_graph(QLViT(config).eval(), "counted")
-    places = {t.name: t.shape[-1] for t in graph.tensors() if t.name.endswith("/places")}
+    network = QLViT(config).eval()
+    graph = float_graph(network, "counted")
 
     def written(place: str) -> int:
         counts = 0
@@ -138,12 +139,16 @@ def test_counts_are_those_of_the_operations_that_are_written(size: str, member: 
             # One product per value is a norm's scale, which `cost` leaves out.
             if place in operation.name and operation.macs() > values:
                 counts += operation.macs()
-            if place in operation.name and operation.name.endswith("/scores"):
-                # Channels that only say which row and column a key is of.
-                counts -= values * places[f"{operation.name}/places"]
         return counts
 
-    assert parts[f"{config.parts.attention} attention"].macs == written("/attention/")
+    [attention] = (name for name in parts if name.endswith(" attention"))
+    # Keys tell queries their row and column in further channels, ones and zeros.
+    told = 0
+    for module in network.modules():
+        if isinstance(module, PoolingAttention):
+            (q_rows, rows), (q_columns, columns) = module.rows.shape, module.columns.shape
+            told += module.heads * q_rows * q_columns * rows * columns * (rows + columns)
+    assert parts[attention].macs + told == written("/attention/")
     assert parts["MLP"].macs == written("/mlp")
     assert parts["head"].macs == written("head/logits")
 
