@@ -43,7 +43,7 @@ from qlvit_edge.training.checkpoint import (
 )
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
-from qlvit_edge.training.loop import predict
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row
@@ -211,7 +211,8 @@ def run_quantised(
         keep,
         listener.epoch_done,
     )
-    finish(run, out, state.history[1:], test, device)
+    sourced = [with_source(image, split) for image in test]
+    finish(run, out, state.history[1:], folder, sourced, judged, device)
     found = _compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
     assert isinstance(summary, dict)
