@@ -30,10 +30,10 @@ from qlvit_edge.training.acceleration import Acceleration
 from qlvit_edge.training.checkpoint import (
     LAST_FILE,
     RunConfig,
-    TrainingSettings,
     load_tensors,
     read_run_config,
 )
+from qlvit_edge.training.settings import TrainingSettings
 from qlvit_edge.training.state import TrainingState
 
 CPU = torch.device("cpu")
