@@ -200,7 +200,7 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    store = ImageStore(cache, out if out.is_dir() else None)
+    store = ImageStore(cache, out if out.is_dir() else None, workers.size)
     cached = _prepare(run, training, [*validation, *test], listener, store)
     if workers.leads:
         _describe(run, out, split, [*training, *validation], resume, start)
