@@ -154,9 +154,11 @@ class RunConfig(BaseModel):
 
 
 def _undescribed(run: RunConfig) -> dict[str, Any]:
-    """What decides training, but for the number of epochs."""
-    fields = run.model_dump(exclude=set(DESCRIPTION_FIELDS))
+    """What decides training, but for the number of epochs; where things lie does not."""
+    fields = run.model_dump(exclude={*DESCRIPTION_FIELDS, "data"})
     del fields["training"]["epochs"], fields["training"]["earlier_cycles"]
+    if run.started_from is not None:
+        fields["started_from"] = run.started_from.sha256
     return fields
 
 
