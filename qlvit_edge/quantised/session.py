@@ -211,7 +211,10 @@ def run_quantised(
         keep,
         listener.epoch_done,
     )
-    finish(run, out, state.history[1:], test, device)
+    trained_on = {image.relative for image in training}
+    held_out = [image for image in judged if image.relative not in trained_on]
+    test = [with_source(image, split) for image in test]
+    finish(run, out, state.history[1:], folder, test, held_out, device)
     found = _compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
     assert isinstance(summary, dict)
