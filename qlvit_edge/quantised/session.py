@@ -43,7 +43,7 @@ from qlvit_edge.training.checkpoint import (
 )
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
-from qlvit_edge.training.loop import predict
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row

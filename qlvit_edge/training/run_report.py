@@ -33,10 +33,11 @@ from qlvit_edge.evaluation.validation_text import ONE_SOURCE
 from qlvit_edge.files import json_text, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import decode, preprocess
-from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import RunConfig
 from qlvit_edge.training.grad_cam import class_maps
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.varying import to_input
+from qlvit_edge.training.workers import ALONE, Workers
 
 REPORT_PAGE, REPORT_JSON = "report.html", "report.json"
 
@@ -56,6 +57,7 @@ class Trained:
         history: one row per epoch; empty where it is not known.
         best_epoch: whose weights these are; None where that is not known.
         facts: further ones: name and finding.
+        workers: the processes that share the images and all get all answers.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Trained:
     history: Sequence[Mapping[str, float]] = ()
     best_epoch: int | None = None
     facts: Sequence[tuple[str, str]] = ()
+    workers: Workers = ALONE
 
     def outputs(self, view: ViewName, images: Sequence[LabelledImage]) -> Outputs:
         """Show images (at least one) to the network.
@@ -73,7 +76,9 @@ class Trained:
             DataError: an image does not decode.
         """
         shown = whole_view if view == "whole_image" else cell_view
-        _, logits = loop.predict(self.network, images, self.run.network, self.device, shown)
+        _, logits = predict(
+            self.network, images, self.run.network, self.device, shown, self.workers
+        )
         return Outputs(view, logits.astype(float))
 
     def temperature(self, held_out: Sequence[LabelledImage]) -> Temperature:

@@ -52,6 +52,7 @@ from qlvit_edge.training.listener import Listener
 from qlvit_edge.training.run_report import Trained, make_report, write_report
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
+from qlvit_edge.training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,7 @@ def run_training(
     tensorboard: bool = False,
     start: Checkpoint | None = None,
     cache: Cache = "memory",
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -181,7 +183,8 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
-        cache: where decoded images are kept; a file of theirs lies in ``out``.
+        cache: where decoded images are kept; a file of theirs lies in ``out``, where that is.
+        workers: the processes that train together; the leader alone writes.
 
     Raises:
         DataError: the split does not fit the folder, or an image does not decode, or ``start``
@@ -197,8 +200,35 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    store = ImageStore(cache, out)
+    store = ImageStore(cache, out if out.is_dir() else None)
     cached = _prepare(run, training, [*validation, *test], listener, store)
+    if workers.leads:
+        _describe(run, out, split, [*training, *validation], resume, start)
+    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
+    with _events(out, resume, tensorboard and workers.leads) as write:
+
+        def epoch_done(row: Row, best: int) -> None:
+            write(row)
+            listener.epoch_done(row, best)
+
+        state = loop.train(
+            *(run, out, cached, validation, device, resume, listener.batch_done, epoch_done),
+            start=start,
+            workers=workers,
+        )
+    test = [with_source(image, split) for image in test]
+    return finish(run, out, state.history, folder, test, validation, device, workers)
+
+
+def _describe(
+    run: RunConfig,
+    out: Path,
+    split: Split,
+    side: Sequence[LabelledImage],
+    resume: bool,
+    start: Checkpoint | None,
+) -> None:
+    """Write what is known before training; ``side`` is the split's training side."""
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
         write_run_config(out, run)
@@ -206,21 +236,8 @@ def run_training(
         write_run_config(out, run)
     listed = read_training_images(out)
     if listed is None or listed.split_fingerprint != split.fingerprint:
-        side = [*training, *validation]
         listed = list_training_images(side, split.fingerprint, _no_bar)
         write_training_images(out, with_what_it_saw(listed, start))
-    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
-    with _events(out, resume, tensorboard) as write:
-
-        def epoch_done(row: Row, best: int) -> None:
-            write(row)
-            listener.epoch_done(row, best)
-
-        state = loop.train(
-            run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
-        )
-    test = [with_source(image, split) for image in test]
-    return finish(run, out, state.history, folder, test, validation, device)
 
 
 def _started(
@@ -279,14 +296,15 @@ def finish(
     test: Sequence[LabelledImage],
     validation: Sequence[LabelledImage],
     device: torch.device,
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Evaluate the best weights on the test side, whole and as crops; write figures and report."""
-    tensors, header = load_tensors(out / BEST_FILE)
+    tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
     best = header["epoch"]
-    trained = Trained(out.resolve().name, run, network, device, history, best)
+    trained = Trained(out.resolve().name, run, network, device, history, best, workers=workers)
     outputs = [trained.outputs(view, test) for view in VIEWS]
     logits, crop_logits = (each.logits for each in outputs)
     labels = np.array([image.label for image in test])
@@ -305,6 +323,7 @@ def finish(
         "best_epoch": outcome.best_epoch,
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
+        "processes": workers.size,
         "device": str(device),
         "test_images": outcome.test_images,
         "split_fingerprint": run.split_fingerprint,
@@ -314,9 +333,10 @@ def finish(
         "classes": run.classes,
         "history": history,
     }
-    write_json(out / "metrics.json", summary)
-    plots.plot_curves(history, out / "curves.png", best=best)
-    plots.plot_confusion(confusion, run.classes, out / "confusion.png")
     temperature = trained.temperature(validation)
-    write_report(out, make_report(trained, folder, test, temperature, outputs))
+    if workers.leads:
+        write_json(out / "metrics.json", summary)
+        plots.plot_curves(history, out / "curves.png", best=best)
+        plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+        write_report(out, make_report(trained, folder, test, temperature, outputs))
     return outcome
