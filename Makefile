@@ -30,8 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf onnx2tf-env lint bench fuzz arm64 record nightly \
-	cortex clean
+.PHONY: help env wheel demo test test-slow test-onnx2tf onnx2tf-env peers-env lint bench fuzz arm64 record \
+	nightly cortex clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,7 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 test: $(PACKAGE_STAMP)  ## the tests that take seconds each, a file at a time on every core
 	@$(PYTEST) -m "not slow" --numprocesses logical --dist loadfile
 
+# A process per file, not one for many: some run odd models in the native runtime for minutes.
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
 	@if ! command -v chromium chromium-browser >/dev/null; then
 		sudo=$$(command -v sudo || true)
@@ -74,7 +75,11 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
 			chromium fonts-dejavu-core
 	fi
-	$(PYTEST) -m slow --numprocesses logical --dist loadfile
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside"
+	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | tr '\n' '\0' | \
+		env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 \
+		xargs -0 -n 1 -P "$$(nproc)" timeout --kill-after=10 1500 "$(BIN)/pytest" -q \
+		-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider -m slow
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
@@ -88,6 +93,16 @@ onnx2tf-env: .venv-onnx2tf/.done  ## make .venv-onnx2tf, what `convert --route o
 .venv-onnx2tf/.done: requirements/onnx2tf.txt
 	@"$(PYTHON)" -m venv --clear .venv-onnx2tf
 	.venv-onnx2tf/bin/pip install --quiet --disable-pip-version-check -r requirements/onnx2tf.txt
+	touch "$@"
+
+# The packages of .venv are seen from .venv-peers: torch is there once.
+peers-env: .venv-peers/.done  ## make .venv-peers, with the networks that `benchmarks/peers.py` trains
+
+.venv-peers/.done: requirements/peers.txt | $(PACKAGE_STAMP)
+	@"$(PYTHON)" -m venv --clear .venv-peers
+	own=$$(.venv-peers/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	"$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' >"$$own/ours.pth"
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r requirements/peers.txt
 	touch "$@"
 
 test-onnx2tf: $(PACKAGE_STAMP) .venv-onnx2tf/.done  ## the stock path for real: onnx2tf and TensorFlow
@@ -145,7 +160,7 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	.venv-nightly/bin/python benchmarks/nightly.py
 
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)

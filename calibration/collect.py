@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.calibration.file import Calibration, TensorCalibration
+from qlvit_edge.calibration.file import Calibration, TensorCalibration, keep_trained
 from qlvit_edge.calibration.observers import (
     AnchorObserver,
     ObserverName,
@@ -72,7 +72,8 @@ def calibrate(
     Raises:
         DataError: an image does not decode.
         ConversionError: the network cannot be lowered.
-        CalibrationError: a tensor is infinite or not a number on an image.
+        CalibrationError: a tensor is infinite or not a number on an image; or the run was trained
+            as integers and has lost its ranges.
     """
     return with_errors(checkpoint, observe(checkpoint, images, advance), observer)
 
@@ -114,7 +115,9 @@ def observe(
         anchors={name: weigher.anchor() for name, weigher in anchors.items()},
         anchor_errors={name: weigher.errors.tolist() for name, weigher in anchors.items()},
     )
-    return Observation(calibration, interpreter, images[:: _stride(images)])
+    return Observation(
+        keep_trained(calibration, checkpoint), interpreter, images[:: _stride(images)]
+    )
 
 
 def with_errors(

@@ -14,7 +14,8 @@ from qlvit_edge.reading import UnreadableFileError, read_json
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 FORMAT: Final = 2
-_READ: Final = (1, FORMAT)
+TRAINED_FORMAT: Final = 3  # has ranges that were trained, which earlier versions do not know
+_READ: Final = (1, FORMAT, TRAINED_FORMAT)
 
 
 class TensorCalibration(BaseModel):
@@ -63,11 +64,13 @@ class Calibration(BaseModel):
         anchor_errors: by softmax, the squared error of every anchor from 0 on; empty in a file
             of format 1.
         agreement: share of the error images with equal top-1 class in float and integers.
+        trained: ranges that training as integers left, by tensor name; they go before those of
+            the observer.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: Literal[1, 2] = FORMAT
+    format: Literal[1, 2, 3] = FORMAT
     checkpoint_sha256: str
     observer: ObserverName
     images: dict[str, str]
@@ -78,6 +81,15 @@ class Calibration(BaseModel):
     anchors: dict[str, int]
     anchor_errors: dict[str, list[float]] = {}
     agreement: float | None = None
+    trained: dict[str, Range] = {}
+
+    @field_validator("trained")
+    @classmethod
+    def _trained_in_order(cls, found: dict[str, Range]) -> dict[str, Range]:
+        for name, (low, high) in found.items():
+            if low > high:
+                raise ValueError(f"{name}: range from {low:g} to {high:g}")
+        return found
 
     @model_validator(mode="after")
     def _has_the_chosen_ranges(self) -> Calibration:
@@ -88,7 +100,7 @@ class Calibration(BaseModel):
 
     def ranges(self) -> dict[str, Range]:
         """Return the chosen range of every tensor."""
-        return {name: getattr(tensor, self.observer) for name, tensor in self.tensors.items()}
+        return {name: self.range(name) for name in self.tensors}
 
     def errors(self) -> dict[str, float]:
         """Return the signal to noise ratio (dB) of every tensor that has one, in their order."""
@@ -100,6 +112,8 @@ class Calibration(BaseModel):
 
     def range(self, name: str) -> Range:
         """See :class:`~qlvit_edge.converters.idioms.scales.Scales`, which this is."""
+        if name in self.trained:
+            return self.trained[name]
         tensor = look_up(self.tensors, name, NO_RANGE)
         chosen: Range = getattr(tensor, self.observer)
         return chosen
@@ -107,6 +121,38 @@ class Calibration(BaseModel):
     def anchor(self, name: str) -> int:
         """See :class:`~qlvit_edge.converters.idioms.scales.Scales`."""
         return look_up(self.anchors, name, NO_ANCHOR)
+
+
+def keep_trained(found: Calibration, checkpoint: Checkpoint) -> Calibration:
+    """Give a calibration what training as integers left in the run folder, if it did.
+
+    Its ranges and anchors stay: the weights were trained with them.
+
+    Args:
+        found: what observers say of the run.
+        checkpoint: the run.
+
+    Raises:
+        CalibrationError: the run was trained as integers, and its calibration file is missing or
+            damaged.
+    """
+    if checkpoint.run.quantised is None:
+        return found
+    path = checkpoint.folder / CALIBRATION_FILE
+    if not path.exists():
+        raise CalibrationError(
+            path,
+            "is missing, and with it the ranges that this run was trained with",
+            "restore it, or train the run again",
+        )
+    earlier = load_calibration(path, checkpoint.sha256)
+    return found.model_copy(
+        update={
+            "format": earlier.format,
+            "trained": earlier.trained,
+            "anchors": earlier.anchors,
+        }
+    )
 
 
 def calibration_of(checkpoint: Checkpoint) -> Calibration:

@@ -12,17 +12,13 @@ import numpy as np
 
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.guard_answers import Answer, IntegerNetwork
-from qlvit_edge.calibration.guard_fit import (
-    Layout,
-    best_temperature,
-    expected_calibration_error,
-    lay_out,
-    powers,
-)
+from qlvit_edge.calibration.guard_fit import Layout, lay_out
 from qlvit_edge.calibration.guard_limits import Judged, set_limits
 from qlvit_edge.calibration.quality import Quality, find_quality, views_of
 from qlvit_edge.data.labelled import NO_CLASS, LabelledImage
 from qlvit_edge.errors import CalibrationError
+from qlvit_edge.evaluation.metrics import expected_calibration_error
+from qlvit_edge.evaluation.temperature import best_temperature
 from qlvit_edge.fields.appearance import APPEARANCE
 from qlvit_edge.files import sha256, write_text
 from qlvit_edge.guard.judge import Judge
@@ -35,6 +31,7 @@ from qlvit_edge.modelfile.guard import (
     GuardFile,
     Measure,
     load_guard,
+    powers,
 )
 from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
@@ -116,7 +113,7 @@ def fit_guard(
     layout = lay_out(known)
     labels = np.array([answer.label for answer in unseen])
     logits = np.stack([answer.logits for answer in unseen]).astype(np.float64) * network.logit_scale
-    temperature = best_temperature(logits, labels)
+    temperature = network.temperature_near(best_temperature(logits, labels))
     measures = quality.measures
     open_guard = _assemble(
         network, layout, temperature, measures, _everything(layout, measures), 0.0, _NOTHING

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.one_arithmetic import one_arithmetic
+from qlvit_edge.converters.rewrites.temperature import divide_logits
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.augment import Image
 from qlvit_edge.data.labelled import LabelledImage
@@ -69,11 +70,16 @@ class IntegerNetwork:
         network = checkpoint.run.network
         graph = one_arithmetic(integer_graph(checkpoint, calibration, "fast")).graph
         self._size, self._channels = network.input_size, network.channels
-        self._interpreter = Interpreter(write_tflite(graph))
+        self._graph, self._interpreter = graph, Interpreter(write_tflite(graph))
         logits, features = self._interpreter.outputs
         self.logit_scale = logits.scale
         self.feature_scale, self.feature_zero_point = features.scale, features.zero_point
         self.width = features.shape[-1]
+
+    def temperature_near(self, temperature: float) -> float:
+        """Return the temperature by which `convert` will divide where this one is asked for."""
+        divided = divide_logits(self._graph, temperature)
+        return self.logit_scale / divided.outputs[0].scale
 
     def answers(self, images: Sequence[LabelledImage], advance: Callable[[], None]) -> list[Answer]:
         """Show every image whole and as the crop that `run` would make of it.

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.description import describe
+from qlvit_edge.converters.description import describe, require_guard_of
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.idioms.numerics import Int8
@@ -25,6 +25,7 @@ from qlvit_edge.converters.one_arithmetic import one_arithmetic
 from qlvit_edge.converters.proof import accuracy, audit, equality
 from qlvit_edge.converters.proof_images import ProofImages
 from qlvit_edge.converters.report import EqualityReport, OneArithmeticReport, ProofReport
+from qlvit_edge.converters.rewrites.temperature import divide_logits
 from qlvit_edge.converters.safe_products import require_safe_products
 from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.data.choose import evenly
@@ -33,12 +34,12 @@ from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.arithmetic import runtime_version
 from qlvit_edge.integer.log2_softmax import Form
-from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.guard import GUARD_FILE, Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms, embed
 from qlvit_edge.preprocess import decode_noting, preprocess
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import Checkpoint
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 # Small enough for its maps to stay in a core's cache: half the time of a batch of 64.
 _FLOAT_BATCH_PIXELS = 16 * 96 * 96
@@ -121,7 +122,8 @@ def convert(
         progress: makes a progress bar from a description and a total.
         target: the arithmetic, in the operators of its device.
         graph: to be written instead of what it lowers to: with layers in int16.
-        guard: that the file judges its answers by; None for a file without one.
+        guard: that the file judges its answers by; None for a file without one. Its temperature
+            goes into the scale of the logits.
 
     Raises:
         ConversionError: a module cannot be lowered, or the file is not what it should be.
@@ -130,7 +132,12 @@ def convert(
     """
     began = time.monotonic()
     tried = one_arithmetic(graph or integer_graph(checkpoint, scales, softmax, target))
-    graph = tried.graph
+    graph, temperature = tried.graph, None
+    if guard is not None:
+        require_guard_of(graph, guard, checkpoint.folder / GUARD_FILE)
+        temperature = guard.temperature
+        graph = divide_logits(graph, temperature)
+        guard = guard.of_divided_logits(graph.outputs[0].scale)
     require_safe_products(graph)
     bare = write_tflite(graph)
     audit.audit(bare)
@@ -143,7 +150,7 @@ def convert(
     golden = golden_pairs(checkpoint, graph, guard)
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
     metadata = describe(
-        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard
+        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard, temperature
     )
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.

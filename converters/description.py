@@ -13,7 +13,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.modelfile.ends import is_of
 from qlvit_edge.modelfile.golden_pair import GoldenPair
-from qlvit_edge.modelfile.guard import GUARD_FILE, Guard
+from qlvit_edge.modelfile.guard import Guard
 from qlvit_edge.modelfile.metadata import ModelMetadata, TriedForms
 from qlvit_edge.preprocess import recipe
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint, RunConfig
@@ -28,6 +28,7 @@ def describe(
     golden: list[GoldenPair],
     forms: TriedForms,
     guard: Guard | None,
+    temperature: float | None,
 ) -> ModelMetadata:
     """Return the metadata of a file.
 
@@ -40,19 +41,16 @@ def describe(
         golden: pairs of images and outputs.
         forms: that the arithmetic is one on all processors.
         guard: that the file judges its answers by; None for a file without one.
-
-    Raises:
-        ConversionError: the guard was found on logits or features of other scales.
+        temperature: by which the scale of its logits was divided; None without a guard.
     """
     run = checkpoint.run
     calibration = sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes())
-    if guard is not None:
-        _require_fit(guard, graph, checkpoint.folder / GUARD_FILE)
     return ModelMetadata(
         name=checkpoint.folder.resolve().name or "model",
         labels=run.classes,
         features=graph.outputs[1].shape[-1],
         guard=guard,
+        temperature=temperature,
         input_size=run.network.input_size,
         colour="RGB" if run.network.channels == 3 else "grey",
         preprocessing=recipe(run.network.channels),
@@ -85,8 +83,17 @@ def _training_data(run: RunConfig) -> str:
     return data if run.adapted_from is None else f"{data}; {run.adapted_from.words}"
 
 
-def _require_fit(guard: Guard, graph: Graph, path: Path) -> None:
-    """Refuse a guard that was found on other logits or features than the graph gives."""
+def require_guard_of(graph: Graph, guard: Guard, path: Path) -> None:
+    """Refuse a guard that was found on other logits or features than a graph gives.
+
+    Args:
+        graph: as lowered: its logits are not divided by the guard's temperature.
+        guard: of a run.
+        path: where it is from.
+
+    Raises:
+        ConversionError: their scales or their number differ.
+    """
     logits, features = graph.outputs
     fits = features.shape[-1] == guard.features and is_of(
         features.scale, features.zero_point, guard.feature_scale, guard.feature_zero_point

@@ -60,7 +60,7 @@ def int16_candidates(graph: Graph) -> dict[str, tuple[str, ...]]:
 
     def is_read(name: str) -> bool:
         return any(
-            isinstance(reader, _COMPUTES) or (isinstance(reader, _MOVES) and is_read(reader.name))
+            _computes(reader) or (isinstance(reader, _MOVES) and is_read(reader.name))
             for reader in readers.get(name, ())
         )
 
@@ -68,7 +68,7 @@ def int16_candidates(graph: Graph) -> dict[str, tuple[str, ...]]:
     for operation in graph.operations:
         output = operation.output
         layer = layer_of(operation.name)
-        fits = isinstance(operation, _COMPUTES) and _is_int8(output) and layer != "head"
+        fits = _computes(operation) and _is_int8(output) and layer != "head"
         if fits and not _clips(operation) and is_read(operation.name):
             found.setdefault(layer, []).append(operation.name)
     return {layer: tuple(names) for layer, names in found.items()}
@@ -101,6 +101,13 @@ def _is_int8(tensor: Tensor) -> bool:
     return tensor.dtype == "int8" and tensor.quantisation is not None
 
 
+def _computes(operation: Operation) -> bool:
+    """Whether an operation has an int16 form: not if ±127 is where it must clip."""
+    if isinstance(operation, Conv2D | DepthwiseConv2D):
+        return operation.activation != "RELU_N1_TO_1"
+    return isinstance(operation, _COMPUTES)
+
+
 def _clips(operation: Operation) -> bool:
     """Whether int8 itself may be what clips negative values: its lowest one stands for 0."""
     if isinstance(operation, Conv2D | DepthwiseConv2D) and operation.activation == "RELU":
@@ -126,7 +133,7 @@ class _Rewriter:
         for operation in self.graph.operations:
             self.was[operation.name] = operation.quantisation
             reads_wide = any(t.name in self.int16_first for t in operation.inputs)
-            if operation.name in self.chosen or (reads_wide and isinstance(operation, _COMPUTES)):
+            if operation.name in self.chosen or (reads_wide and _computes(operation)):
                 self.compute(operation)
             elif reads_wide and isinstance(operation, _MOVES) and not isinstance(operation, PadV2):
                 x, *constants = operation.inputs

@@ -47,9 +47,17 @@ BALANCES: Final[tuple[Balance, ...]] = get_args(Balance)
 
 """How training makes up for classes, and microscopes, of unequal size."""
 
-Augment = Literal["standard", "microscopes"]
+Augment = Literal["standard", "microscopes", "paper"]
 AUGMENTS: Final[tuple[Augment, ...]] = get_args(Augment)
-"""How training varies its images: for their own microscope, or for others too."""
+"""How training varies its images: for their own microscope, for others too, as the paper does."""
+
+Cache = Literal["auto", "memory", "disk"]
+CACHES: Final[tuple[Cache, ...]] = get_args(Cache)
+"""Where decoded training images are kept."""
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+"""In which numbers training computes the network; weights are float32 with either."""
 
 AugmentPart = Literal[
     "look",

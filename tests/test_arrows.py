@@ -12,7 +12,7 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"reading", "statistics", "text", "version"}
+LEAVES |= {"launch", "reading", "statistics", "text", "tomlfile", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
     **dict.fromkeys(LEAVES, LEAVES),
     **dict.fromkeys(IMAGES, LEAVES | IMAGES),
-    "model": {"errors", "integer", "text"},
+    "model": {"errors", "integer", "text", "tomlfile"},
     "data": LEAVES | IMAGES | {"fields"},
     "evaluation": LEAVES
     | IMAGES
@@ -46,10 +46,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "adaptation": LEAVES
     | IMAGES
     | {"calibration", "camera", "data", "evaluation", "fields", "model", "modelfile", "training"},
+    "quantised": LEAVES
+    | IMAGES
+    | {"calibration", "converters", "data", "inference", "integer", "model", "training"},
     "calibration": LEAVES
     | IMAGES
-    | {"bundled", "converters", "data", "fields", "guard", "inference", "integer", "measuring"}
-    | {"model", "modelfile", "training"},
+    | {"bundled", "converters", "data", "evaluation", "fields", "guard", "inference", "integer"}
+    | {"measuring", "model", "modelfile", "training"},
 }
 """What each package of `qlvit_edge` may import besides itself; `cli` may import all of them."""
 

@@ -20,12 +20,13 @@ from tiny_guard import LEVELS, TinyNetwork, answers, guarded_file, noisy, tiny_g
 from tiny_metadata import plain_image
 
 from qlvit_edge.calibration.guard import fit_guard, judge_all
-from qlvit_edge.calibration.guard_fit import best_temperature, expected_calibration_error
 from qlvit_edge.calibration.guard_limits import set_limits
 from qlvit_edge.calibration.quality import Quality
 from qlvit_edge.choices import VERDICTS, Verdict
 from qlvit_edge.errors import CalibrationError, ModelFileError
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding, risk_coverage
+from qlvit_edge.evaluation.metrics import expected_calibration_error
+from qlvit_edge.evaluation.temperature import best_temperature
 from qlvit_edge.files import write_text
 from qlvit_edge.guard.judge import Judge, Places
 from qlvit_edge.guard.statement import CELLS_NEEDED, RunStatement

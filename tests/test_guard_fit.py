@@ -73,7 +73,12 @@ def test_calibrate_fits_what_convert_embeds(
     with Classifier(out) as classifier:
         assert classifier.judges
         assert classifier.golden_pairs_hold()
+        carried = classifier.metadata
     guard = json.loads((run / "guard.json").read_text())
+    assert carried.guard is not None
+    assert (carried.temperature, carried.guard.temperature) == (guard["guard"]["temperature"], 1)
+    divided = guard["guard"]["logit_scale"] / guard["guard"]["temperature"]
+    assert carried.guard.logit_scale == pytest.approx(divided, rel=1e-9)
     guard["calibration_sha256"] = "0" * 64
     (run / "guard.json").write_text(json.dumps(guard))
     assert "another calibration" in refused(capfd, *convert)
@@ -83,3 +88,4 @@ def test_calibrate_fits_what_convert_embeds(
     assert "no guard" in capfd.readouterr().out
     with Classifier(out) as classifier:
         assert not classifier.judges
+        assert classifier.metadata.temperature is None

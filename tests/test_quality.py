@@ -20,7 +20,6 @@ from tiny_metadata import plain_image
 
 from qlvit_edge.calibration import degradations
 from qlvit_edge.calibration.degradations import DEGRADATIONS
-from qlvit_edge.calibration.guard_fit import powers
 from qlvit_edge.calibration.quality import LEAST_IMAGES, View, find_quality, never_rising
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding
@@ -42,6 +41,7 @@ from qlvit_edge.modelfile.guard import (
     Measure,
     Space,
     Table,
+    powers,
 )
 
 Image = NDArray[np.uint8]

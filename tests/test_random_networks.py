@@ -29,7 +29,7 @@ from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 SEEDS = st.integers(0, 2**31)
 FORMS: st.SearchStrategy[Form] = st.sampled_from(["fast", "exact"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,9 +20,16 @@ from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower import lower
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.converters.ops.activation import Exp, Logistic
-from qlvit_edge.converters.ops.convolution import Conv2D, DepthwiseConv2D
+from qlvit_edge.converters.ops.convolution import (
+    UNIT_QUANTISATION,
+    Clip,
+    Conv2D,
+    DepthwiseConv2D,
+)
 from qlvit_edge.converters.ops.elementwise import Maximum, Mul, Sub
 from qlvit_edge.converters.ops.matmul import BatchMatMul
+from qlvit_edge.converters.ops.requantise import Requantize
+from qlvit_edge.converters.ops.shape import Reshape
 from qlvit_edge.converters.reference import run_reference
 from qlvit_edge.converters.safe_products import StoredBounds, require_safe_products
 from qlvit_edge.errors import ConversionError
@@ -63,6 +72,53 @@ def test_a_symmetric_product_of_signed_values_is_not() -> None:
     right = Mul(inputs=(x, w), name="b", quantisation=quantised(0.01, 0))
     with pytest.raises(ConversionError, match="operand b can hold -128"):
         require_safe_products(product_with(right.output, right))
+
+
+def keys(clip: Clip) -> DepthwiseConv2D:
+    x = activation("x", (1, 8, 4, 2), 0.05, 3)
+    weights = constant("w", np.full((1, 1, 1, 2), 127, np.int8), Quantisation((0.1,) * 2, 0, 3))
+    bias = Tensor("b", (2,), "int32", Quantisation((0.005,) * 2, 0, 0), np.zeros(2, np.int32))
+    return DepthwiseConv2D(
+        inputs=(x, weights, bias),
+        name="keys",
+        quantisation=UNIT_QUANTISATION,
+        activation=clip,
+    )
+
+
+def test_signed_keys_are_safe_where_they_are_clipped() -> None:
+    ends: dict[Clip, int] = {"RELU_N1_TO_1": -127, "NONE": -128}
+    for clip, least in ends.items():
+        made = keys(clip)
+        shape = constant("shape", np.array([1, 8, 8], np.int32))
+        same = Reshape(inputs=(made.output, shape), name="k", quantisation=UNIT_QUANTISATION)
+        graph = product_with(same.output, made, same)
+        assert StoredBounds(graph).of(same.output)[0] == least
+        if least == -127:
+            assert require_safe_products(graph) == 1
+        else:
+            with pytest.raises(ConversionError, match="operand k can hold -128"):
+                require_safe_products(graph)
+        lowest = np.full((1, 8, 4, 2), -128, np.int8)
+        graph = Graph("keys", made.inputs[:1], (made.output,), (made,))
+        assert run_reference(graph, {"x": lowest})["keys"].min() == least
+
+
+def test_clipping_at_another_scale_is_refused() -> None:
+    with pytest.raises(ConversionError, match="-1 … 1 is clipped at another scale"):
+        replace(keys("RELU_N1_TO_1"), quantisation=quantised(1 / 126, 0))
+
+
+def test_bounds_go_through_a_change_of_type() -> None:
+    """What is wide between two narrow tensors keeps what it was made of."""
+    made = keys("RELU_N1_TO_1")
+    wide = Requantize(inputs=(made.output,), name="wide", quantisation=quantised(1 / 127 / 128, 0))
+    two = constant("two", np.full((1, 1, 1, 1), 127 * 128, np.int16), quantised(2 / 127 / 128, 0))
+    larger = Mul(inputs=(wide.output, two), name="larger", quantisation=quantised(1e-4, 0))
+    narrow = Requantize(inputs=(larger.output,), name="narrow", quantisation=quantised(2 / 127, 0))
+    bounds = StoredBounds(Graph("g", made.inputs[:1], (), (made, wide, larger, narrow)))
+    assert bounds.of(wide.output) == (-127 * 128, 127 * 128)
+    assert bounds.of(narrow.output) == (-127, 127)
 
 
 def test_what_is_a_function_of_one_tensor_is_tabulated() -> None:

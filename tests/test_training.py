@@ -211,6 +211,7 @@ def test_on_a_terminal_the_bar_stands_for_the_log(cells: Path, split: Path, tmp_
     os.close(ours)
     assert child.wait(60) == 0
     assert b"training" in shown
+    assert re.search(rb"accuracy \d+\.\d%  \d+ images/s", shown)
     assert b"epoch 1/3: loss" not in shown
     assert re.search(rb"validation \d+\.\d% \(best in epoch [123]\)", shown)
 

@@ -32,8 +32,13 @@ from qlvit_edge.model.family import FAMILY
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
 
+SMALLER = {"input_size": (32, 64)}
+OVER_KEYS: dict[str, Mapping[str, Any]] = {
+    name: {**FAMILY[name], **SMALLER} for name in ("mvitv2", "v0", "v1", "v2")
+}
 MEMBERS: dict[str, Mapping[str, Any]] = {
     **{name: changes for name, changes in FAMILY.items() if changes},
+    **OVER_KEYS,
     "cubic odd grid": {"kan_basis": "cubic", "kan_intervals": 5, "kan_range": 2.5},
     "layer norm, cubic": {"norm": "layer", "kan_basis": "cubic"},
     "pooled": {"kv_pool": (4, 2, 2, 1)},
@@ -48,6 +53,11 @@ MEMBERS: dict[str, Mapping[str, Any]] = {
         "mlp_ratio": 2,
     },
 }
+# The operations of these two are those of mvitv2 and v1, and a convolution.
+EVERY = [
+    pytest.param(member, marks=pytest.mark.slow) if member in ("v0", "v2") else member
+    for member in MEMBERS
+]
 
 
 def views(config: NetworkConfig, count: int) -> NDArray[np.uint8]:
@@ -94,7 +104,7 @@ def calibrated(member: str) -> CalibratedScales:
     return CalibratedScales(ranges, anchors, observed)
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", EVERY)
 def test_the_float_graph_computes_what_the_network_computes(member: str) -> None:
     network = settled_network(small_config(softmax="float", **MEMBERS[member]))
     for module in network.modules():
@@ -111,7 +121,7 @@ def test_the_float_graph_computes_what_the_network_computes(member: str) -> None
 
 @pytest.mark.parametrize("arithmetic", ["xnnpack", "reference"])
 @pytest.mark.parametrize("form", ["fast", "exact"])
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", EVERY)
 def test_every_tensor_of_the_file_equals_the_integer_specification(
     member: str, form: Form, arithmetic: Specification
 ) -> None:
@@ -124,9 +134,13 @@ def test_every_tensor_of_the_file_equals_the_integer_specification(
 
 
 @pytest.mark.parametrize("form", ["fast", "exact"])
-@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("member", EVERY)
 def test_integers_follow_the_float_twin(member: str, form: Form) -> None:
-    """Random weights are harsher than trained ones: classes barely differ."""
+    """Random weights are harsher than trained ones: classes barely differ.
+
+    More so where a softmax over few keys is in powers of two: a score that is off by little
+    doubles or halves what one of them weighs.
+    """
     network = settled(member)
     known = calibrated(member)
     graph = known.lowered(network, form)
@@ -138,7 +152,8 @@ def test_integers_follow_the_float_twin(member: str, form: Form) -> None:
         error = tensors[name].real(got[name]) - exact
         return float(np.sqrt(np.mean(error**2) / np.mean(exact**2)))
 
-    assert max(relative(f"block{index}/out") for index in range(4)) < 0.08
+    bound = 0.2 if member in OVER_KEYS else 0.08
+    assert max(relative(f"block{index}/out") for index in range(4)) < bound
     norms = [name for name in tensors if name.endswith("/norm")]
-    assert all(relative(name) < 0.1 for name in norms)
+    assert all(relative(name) < max(bound, 0.1) for name in norms)
     assert bool(norms) == (network.config.norm == "layer")

@@ -21,7 +21,8 @@ from qlvit_edge.errors import ConversionError
 
 Stride = int | tuple[int, int]
 
-_LARGEST_GAIN = 128.0
+LARGEST_GAIN = 128.0
+"""Steps of an output that one step of an accumulator may be; XNNPACK refuses a file from 256 on."""
 
 
 def conv(
@@ -50,7 +51,7 @@ def conv(
     Returns:
         (1, (H - kh) // stride + 1, (W - kw) // stride + 1, O).
     """
-    values = np.asarray(weight, np.float64)
+    values = np.asanyarray(weight, np.float64)
     constants = weights(writer, x, values, bias, 0, name)
     return _convolution(Conv2D, writer, x, constants, stride, relu, name, fixed_range)
 
@@ -65,6 +66,7 @@ def depthwise(
     relu: bool = False,
     name: str,
     fixed_range: Range | None = None,
+    symmetric: bool = False,
 ) -> Tensor:
     """Convolve every channel with its own kernel, without padding; see :func:`pad`.
 
@@ -77,10 +79,13 @@ def depthwise(
         relu: clip the result at 0 from below.
         name: name of the result.
         fixed_range: range known without calibration.
+        symmetric: give the result zero point 0.
     """
-    values = np.asarray(weight, np.float64)[None]
+    values = np.asanyarray(weight, np.float64)[None]
     constants = weights(writer, x, values, bias, 3, name)
-    return _convolution(DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range)
+    return _convolution(
+        DepthwiseConv2D, writer, x, constants, stride, relu, name, fixed_range, symmetric
+    )
 
 
 def _convolution(
@@ -92,12 +97,16 @@ def _convolution(
     relu: bool,
     name: str,
     fixed_range: Range | None,
+    symmetric: bool = False,
 ) -> Tensor:
+    quantisation = convolved(
+        writer, x, constants[0], name, fixed_range, relu=relu, symmetric=symmetric
+    )
     return writer.emit(
         kind(
             inputs=(x, *constants),
             name=name,
-            quantisation=convolved(writer, x, constants[0], name, fixed_range, relu=relu),
+            quantisation=quantisation,
             stride=_pair(stride),
             activation="RELU" if relu else "NONE",
         )
@@ -118,7 +127,7 @@ def dense(
 
     Written as a 1×1 convolution: every kernel set takes that per output channel.
     """
-    values = np.asarray(weight, np.float64)[:, None, None, :]
+    values = np.asanyarray(weight, np.float64)[:, None, None, :]
     return conv(writer, x, values, bias, relu=relu, name=name, fixed_range=fixed_range)
 
 
@@ -194,7 +203,7 @@ def weights(
         ConversionError: another number of biases than of channels.
     """
     channels = weight.shape[axis]
-    offset = np.zeros(channels) if bias is None else np.asarray(bias, np.float64)
+    offset = np.zeros(channels) if bias is None else np.asanyarray(bias, np.float64)
     if offset.shape != (channels,):
         raise ConversionError(
             name, f"bias {offset.shape} for {channels} channels", "give one per channel"
@@ -210,6 +219,7 @@ def convolved(
     fixed_range: Range | None = None,
     *,
     relu: bool = False,
+    symmetric: bool = False,
 ) -> Quantisation | None:
     """Return the quantisation of a convolution's output.
 
@@ -217,10 +227,10 @@ def convolved(
     as of a channel that calibration saw next to silent: its steps are made larger.
     """
     extent = (0.0, fixed_range[1]) if relu and fixed_range else fixed_range
-    wanted = writer.numerics.activation(name, extent)
+    wanted = writer.numerics.activation(name, extent, symmetric=symmetric)
     if wanted is None or weight.quantisation is None or fixed_range is not None:
         return wanted
-    smallest = x.scale * max(weight.quantisation.scale) / _LARGEST_GAIN
+    smallest = x.scale * max(weight.quantisation.scale) / LARGEST_GAIN
     return replace(wanted, scale=(max(wanted.scale[0], smallest),))
 
 

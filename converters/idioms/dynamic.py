@@ -64,7 +64,7 @@ def dynamic_depthwise(
     Raises:
         ConversionError: one kernel, for the Edge TPU.
     """
-    each, offsets = np.asarray(kernels, np.float64), np.asarray(biases, np.float64)
+    each, offsets = np.asanyarray(kernels, np.float64), np.asanyarray(biases, np.float64)
     match writer.numerics:
         case Float():
             return _one_by_one(writer, x, probabilities, each, offsets, name)

@@ -67,12 +67,12 @@ def kan_layer(
     Raises:
         ConversionError: for a grid that is not even.
     """
-    grid, values = np.asarray(knots, np.float64), np.asarray(weight, np.float64)
+    grid, values = np.asarray(knots, np.float64), np.asanyarray(weight, np.float64)
     steps = np.diff(grid)
     if len(grid) < 2 or not np.allclose(steps, steps[0]) or steps[0] <= 0:
         raise ConversionError(name, f"knots {grid}", "the KAN basis needs an even grid")
-    factor = np.asarray(scale, np.float64) / steps[0]
-    offset = (np.asarray(shift, np.float64) - grid[0]) / steps[0]
+    factor = np.asanyarray(scale, np.float64) / steps[0]
+    offset = (np.asanyarray(shift, np.float64) - grid[0]) / steps[0]
     position = grid_position(writer, x, factor, offset, len(steps), f"{name}/position")
     match writer.numerics:
         case EdgeTpu():
@@ -100,8 +100,8 @@ def grid_position(
     `x` itself where that is what it is. Integers saturate at both ends of the grid.
     """
     channels = (x.shape[3],)
-    factor = np.broadcast_to(np.asarray(scale, np.float64), channels)
-    offset = np.broadcast_to(np.asarray(shift, np.float64), channels)
+    factor = np.broadcast_to(np.asanyarray(scale, np.float64), channels)
+    offset = np.broadcast_to(np.asanyarray(shift, np.float64), channels)
     if np.all(factor == 1) and np.all(offset == 0):
         return x
     extent = (0.0, float(intervals))

@@ -63,8 +63,8 @@ def cubic_kan_layer(
         (1, H, W, O).
     """
     position = grid_position(writer, x, scale, shift, intervals, f"{name}/position")
-    values, linear = np.asarray(weight, np.float64), np.asarray(base, np.float64)
-    constant = np.zeros(len(linear)) if bias is None else np.asarray(bias, np.float64)
+    values, linear = np.asanyarray(weight, np.float64), np.asanyarray(base, np.float64)
+    constant = np.zeros(len(linear)) if bias is None else np.asanyarray(bias, np.float64)
     match writer.numerics:
         case Float():
             zero = _scalar(f"{name}/0", 0.0)

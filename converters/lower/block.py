@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from qlvit_edge.converters.graph import Tensor
 from qlvit_edge.converters.idioms.activations import hard_swish
 from qlvit_edge.converters.idioms.arithmetic import add, mean_hw
-from qlvit_edge.converters.idioms.convolutions import conv, dense, max_pool_3x3_s2, pad
+from qlvit_edge.converters.idioms.convolutions import (
+    conv,
+    dense,
+    depthwise,
+    max_pool_3x3_s2,
+    pad,
+)
 from qlvit_edge.converters.idioms.dynamic import dynamic_depthwise
 from qlvit_edge.converters.idioms.softmax import log2_softmax
 from qlvit_edge.converters.idioms.writer import Writer
@@ -19,20 +27,18 @@ from qlvit_edge.converters.lower.constants import (
     trained_range,
 )
 from qlvit_edge.converters.lower.kan import lower_kan
+from qlvit_edge.converters.lower.pooling_attention import lower_pooling_attention
 from qlvit_edge.model.block import CLABlock
 from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.mlp import MLP
+from qlvit_edge.model.pooling_attention import PoolingAttention
 from qlvit_edge.model.quantisers import QAct
 
 
 def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor:
-    """Norm → dynamic convolution → Qact → 1×1 → linear attention → residual → KAN or MLP."""
+    """Norm → convolution → Qact → 1×1 → attention → residual → KAN or MLP."""
     normal, rest = lower_norm(block.norm, writer, x, f"{name}/norm")
-    mapped = lower_dynamic_conv(block.dynamic, rest, writer, normal, f"{name}/dynamic")
-    activated = lower_activation(block.activation, writer, mapped, f"{name}/activation")
-    attended = lower_attention(
-        block.attention, block.mapping, writer, activated, f"{name}/attention"
-    )
+    attended = _lower_attended(block, rest, writer, normal, name)
     if block.skip is not None:
         weight, bias = after_affine(block.skip, rest)
         x = conv(writer, normal, weight[:, None, None, :], bias, name=f"{name}/skip")
@@ -44,6 +50,39 @@ def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor
     if block.kan is not None:
         x = add(writer, x, lower_kan(block.kan, writer, x, f"{name}/kan"), name=f"{name}/out")
     return x
+
+
+def _lower_attended(block: CLABlock, norm: Affine, writer: Writer, x: Tensor, name: str) -> Tensor:
+    """The branch to the attention's projection, from what `lower_norm` gave."""
+    attention = f"{name}/attention"
+    if block.mapping is None:
+        assert isinstance(block.attention, PoolingAttention)
+        return lower_pooling_attention(block.attention, norm, writer, x, attention)
+    if block.dynamic is not None:
+        mapped = lower_dynamic_conv(block.dynamic, norm, writer, x, f"{name}/dynamic")
+    else:
+        assert block.convolution is not None
+        mapped = lower_local_conv(block.convolution, norm, writer, x, f"{name}/convolution")
+    assert block.activation is not None
+    x = lower_activation(block.activation, writer, mapped, f"{name}/activation")
+    if isinstance(block.attention, PoolingAttention):
+        return lower_pooling_attention(block.attention, block.mapping, writer, x, attention)
+    return lower_attention(block.attention, block.mapping, writer, x, attention)
+
+
+def lower_local_conv(
+    convolution: nn.Conv2d, norm: Affine, writer: Writer, x: Tensor, name: str
+) -> Tensor:
+    """V0's depthwise 3×3; the norm before it folds as into a dynamic convolution."""
+    scale, shift = norm
+    kernel = real(convolution.weight)[:, 0]  # (C, 3, 3)
+    return depthwise(
+        writer,
+        pad(writer, x, 1, 1, 1, 1, name=f"{name}/padded"),
+        (kernel * scale[:, None, None]).transpose(1, 2, 0),
+        real(convolution.bias) + shift * kernel.sum((1, 2)),
+        name=name,
+    )
 
 
 def lower_dynamic_conv(

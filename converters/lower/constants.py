@@ -10,6 +10,7 @@ from torch import nn
 from qlvit_edge.converters.graph import Tensor
 from qlvit_edge.converters.idioms.layer_norm import standardise
 from qlvit_edge.converters.idioms.writer import Writer
+from qlvit_edge.converters.lower.traced import Traced, is_traced
 from qlvit_edge.model.norms import ChannelNorm, Norm
 from qlvit_edge.model.quantisers import UniformQuantiser
 
@@ -19,8 +20,10 @@ Affine = tuple[Array, Array]
 
 
 def real(tensor: torch.Tensor | None) -> Array:
-    """Return a tensor as float64 NumPy."""
+    """Return a tensor as float64 NumPy; with its derivative where that is asked for."""
     assert tensor is not None
+    if is_traced(tensor):
+        return Traced.of(tensor.double())
     return np.asarray(tensor.detach().cpu().double().numpy())
 
 

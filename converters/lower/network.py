@@ -19,8 +19,9 @@ from qlvit_edge.model.kan import KAN, CubicKANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.mlp import MLP
 from qlvit_edge.model.norms import ChannelNorm
+from qlvit_edge.model.pooling_attention import PoolingAttention
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
-from qlvit_edge.model.quantisers import QAct, UniformQuantiser, quantised_weight
+from qlvit_edge.model.quantisers import QAct, UniformQuantiser
 from qlvit_edge.model.stem import Stem
 
 # Modules that lowering knows, with the plain layers inside them.
@@ -30,6 +31,7 @@ _LOWERED: tuple[type[nn.Module], ...] = (
     CLABlock,
     DynamicConv,
     LinearAttention,
+    PoolingAttention,
     KAN,
     LinearKANLayer,
     CubicKANLayer,
@@ -122,6 +124,6 @@ def lower_head(head: QuantisedHead, writer: Writer, x: Tensor, name: str) -> tup
         name=f"{name}/features",
         fixed_range=trained_range(head.quantiser),
     )
-    weight = real(quantised_weight(head.linear.weight))
+    weight = real(head.weight())
     logits = dense(writer, features, weight, real(head.linear.bias), name=f"{name}/logits")
     return logits, features

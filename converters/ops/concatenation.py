@@ -46,7 +46,9 @@ class Concatenation(Operation):
         return tuple(shape)
 
     def reference(self, *arrays: Array) -> Array:
-        return np.concatenate(arrays, axis=self.axis)
+        batch = max(map(len, arrays))  # constants have a batch of one
+        whole = (np.broadcast_to(x, (batch, *x.shape[1:])) for x in arrays)
+        return np.concatenate(list(whole), axis=self.axis)
 
     def encoding(self) -> Encoding:
         return Encoding(

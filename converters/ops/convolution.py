@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
+from qlvit_edge.converters.graph import Array, Encoding, Operation, Quantisation, Stored
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.requantise import require_symmetric
 from qlvit_edge.integer import xnnpack
@@ -27,9 +27,12 @@ from qlvit_edge.integer.requantise import (
 from qlvit_edge.integer.xnnpack import Form
 
 Activation = Literal["NONE", "RELU"]
-ACTIVATION_CODE = {"NONE": 0, "RELU": 1}
+Clip = Literal[Activation, "RELU_N1_TO_1"]
+ACTIVATION_CODE = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2}
 Padding = Literal["SAME", "VALID"]
 PADDING_CODE = {"SAME": 0, "VALID": 1}
+UNIT_QUANTISATION = Quantisation((1 / 127,), 0)
+"""Of what RELU_N1_TO_1 clips."""
 _LARGEST_DYNAMIC = 2048  # 32-bit sums that the builtin depthwise kernel holds at once
 
 
@@ -38,12 +41,13 @@ class _WithWeights(Operation):
     """What both have in common: inputs (x, weight, bias), one scale per output channel.
 
     Attributes:
-        activation: fused; RELU clips at the output's zero point.
+        activation: fused; RELU clips at the output's zero point, RELU_N1_TO_1 at -127 and 127,
+            which stand for -1 and 1.
         stride: rows, columns.
         padding: SAME pads with real zeros as TFLite does, the odd one at bottom and right.
     """
 
-    activation: Activation = "NONE"
+    activation: Clip = "NONE"
     stride: tuple[int, int] = (1, 1)
     padding: Padding = "VALID"
 
@@ -61,6 +65,18 @@ class _WithWeights(Operation):
             raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
         if x.dtype == "int16":
             require_symmetric(self)
+        if self.activation == "RELU_N1_TO_1" and (
+            x.dtype != "int8" or self.quantisation != UNIT_QUANTISATION
+        ):
+            raise self.refuse("-1 … 1 is clipped at another scale", "use 1/127, zero point 0")
+
+    def lowest(self) -> int:
+        """Return the least stored value that type and fused activation let through."""
+        if self.activation == "RELU_N1_TO_1":
+            return -127
+        if self.activation == "RELU":
+            return self.output.zero_point
+        return int(np.iinfo(self.output.dtype).min)
 
     def extent(self) -> tuple[int, int]:
         """Return the rows and columns that one output sees."""
@@ -98,23 +114,26 @@ class _WithWeights(Operation):
 
     def xnnpack(self, *arrays: Array, form: Form = "x86") -> Array:
         del form
-        x, weight, bias = self.inputs
+        x, _, bias = self.inputs
         if x.dtype != "int8":
             return self.reference(*arrays)
-        if weight.quantisation is None or bias.data is None:
-            raise self.refuse("weights or bias not constant", "give quantised constants")
+        if bias.data is None:
+            raise self.refuse("bias not constant", "give a quantised constant")
         products = self.accumulate(*arrays)
         if products.dtype == np.float64:  # may leave int32, and wraps there
             products = products.astype(np.int64)
-        total = products.astype(np.int32) + bias.data
+        return self.xnnpack_biased(products.astype(np.int32) + bias.data)
+
+    def xnnpack_biased(self, total: NDArray[np.int32]) -> Array:
+        """Bring an accumulator (…, O) that has its bias to int8, as XNNPACK does."""
+        x, weight, _ = self.inputs
+        if weight.quantisation is None:
+            raise self.refuse("weights without scales", "quantise them")
         factors = xnnpack.channel_factors(x.scale, weight.quantisation.scale, self.output.scale)
-        zero_point = self.output.zero_point
-        low = zero_point if self.activation == "RELU" else -128
-        return xnnpack.requantise(total, factors, zero_point, low)
+        return xnnpack.requantise(total, factors, self.output.zero_point, self.lowest())
 
     def stored_range(self, *ranges: Stored) -> Stored:
-        low, high = super().stored_range(*ranges)
-        return (self.output.zero_point if self.activation == "RELU" else low), high
+        return self.lowest(), super().stored_range(*ranges)[1]
 
     def finish(self, accumulator: Array) -> Array:
         """Add the bias and bring the accumulator (…, O) to the output's type."""
@@ -139,8 +158,7 @@ class _WithWeights(Operation):
         if self.output.dtype == "int16":
             scaled = multiply_64_by_quantized_multiplier(total, multiplier, shift)
             return saturate_16(np.maximum(scaled, 0) if self.activation == "RELU" else scaled)
-        low = zero_point if self.activation == "RELU" else -128
-        return requantise(total, multiplier, shift, zero_point, low)
+        return requantise(total, multiplier, shift, zero_point, self.lowest())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

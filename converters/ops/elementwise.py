@@ -52,10 +52,11 @@ class _Binary(Operation):
         return self.inputs[0].zero_point, self.inputs[1].zero_point, self.output.zero_point
 
     def stored_range(self, *ranges: Stored) -> Stored:
-        if self.output.dtype != "int8":
+        if self.output.quantisation is None:
             return super().stored_range(*ranges)
         # Monotonic in either operand: extremes are at the ends of both.
-        left, right = (np.array(ends, np.int8) for ends in zip(*product(*ranges), strict=True))
+        dtype = self.output.dtype
+        left, right = (np.array(ends, dtype) for ends in zip(*product(*ranges), strict=True))
         values = self.xnnpack(left, right)
         return int(values.min()), int(values.max())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qlvit_edge.converters.graph import Array, DType, Encoding, Operation
+from qlvit_edge.converters.graph import Array, DType, Encoding, Operation, Stored
 from qlvit_edge.integer.requantise import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
@@ -42,6 +42,10 @@ class Requantize(Operation):
         if self.output.dtype == "int8":
             return requantise(centred, *factor, self.output.zero_point)
         return saturate_16(multiply_by_quantized_multiplier(centred, *factor))
+
+    def stored_range(self, *ranges: Stored) -> Stored:
+        low, high = self.reference(np.array(ranges[0], self.inputs[0].dtype)).tolist()
+        return low, high
 
     def encoding(self) -> Encoding:
         return Encoding("QUANTIZE", 2, "QuantizeOptions")

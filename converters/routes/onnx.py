@@ -17,12 +17,12 @@ from typing import Any
 
 import onnx
 import torch
+from torch import Tensor, nn
 from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from qlvit_edge.converters.routes.export_modules import export_copy
 from qlvit_edge.converters.routes.ort import INPUT, OUTPUT
 from qlvit_edge.errors import ConversionError
-from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.modelfile.metadata import ModelMetadata
 from qlvit_edge.preprocess import recipe
 from qlvit_edge.training.checkpoint import Checkpoint
@@ -45,9 +45,10 @@ def export_onnx(
         ConversionError: an operator of the network has no ONNX form, or the checker finds
             something.
     """
-    model = onnx.load_from_string(
-        _trace(export_copy(checkpoint.network, unpadded_pooling=unpadded_pooling))
-    )
+    config = checkpoint.run.network
+    image = torch.zeros(1, config.channels, *config.input_size)
+    network = export_copy(checkpoint.network, unpadded_pooling=unpadded_pooling)
+    model = onnx.load_from_string(trace(network, image))
     _drop_straight_through(model.graph)
     if with_metadata:
         onnx.helper.set_model_props(model, _properties(checkpoint))
@@ -63,9 +64,12 @@ def export_onnx(
     return content
 
 
-def _trace(network: QLViT) -> bytes:
-    config = network.config
-    image = torch.zeros(1, config.channels, *config.input_size)
+def trace(network: nn.Module, image: Tensor) -> bytes:
+    """Return any network, traced on one image (1, channels, H, W), as the exporter writes it.
+
+    Raises:
+        ConversionError: an operator of the network has no ONNX form.
+    """
     register_custom_op_symbolic(_SYMBOLIC, _exp2, OPSET)
     try:
         with (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +85,32 @@ def calibration_views(
 def make_files(
     checkpoint: Checkpoint, python: Path, views: NDArray[np.uint8], log: Path
 ) -> dict[str, RouteFile]:
-    """Let onnx2tf and TensorFlow make the files, in a folder that is gone afterwards.
+    """Let onnx2tf and TensorFlow make the files of a checkpoint, see `files_of_onnx`."""
+    network = export_onnx(checkpoint, unpadded_pooling=True, with_metadata=False)
+    return files_of_onnx(network, python, views, log)
+
+
+def files_of_onnx(
+    network: bytes,
+    python: Path,
+    views: NDArray[np.uint8],
+    log: Path,
+    formats: Sequence[str] = tuple(BOUNDS),
+) -> dict[str, RouteFile]:
+    """Let onnx2tf and TensorFlow make files, in a folder that is gone afterwards.
 
     Args:
-        checkpoint: the trained network.
+        network: the ONNX file.
         python: of the other environment, see `environment.find_python`.
         views: (N, H, W, channels) uint8 images for the full-integer file's ranges.
         log: where what they print is kept if they fail.
+        formats: some of `BOUNDS`.
 
     Raises:
         ConversionError: they failed or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="qlvit-edge-onnx2tf-") as name:
         folder = Path(name)
-        network = export_onnx(checkpoint, unpadded_pooling=True, with_metadata=False)
         (folder / "network.onnx").write_bytes(network)
         np.save(folder / "calibration.npy", views.astype(np.float32))
         # onnx2tf wants sample images for its layout check and would fetch them from the
@@ -107,6 +119,7 @@ def make_files(
         np.save(folder / "calibration_image_sample_data_20x128x128x3_float32.npy", sample)
         own_log = folder / "log"
         arguments = [onnx2tf_worker.__file__, "network.onnx", "calibration.npy"]
+        arguments += [] if tuple(formats) == tuple(BOUNDS) else formats
         try:
             code = run_limited(python, arguments, folder, own_log, TIME_LIMIT)
             finding = f"onnx2tf failed (exit code {code})"
@@ -114,7 +127,7 @@ def make_files(
             code, finding = 1, f"onnx2tf did not end within {TIME_LIMIT:.0f} s"
         try:
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            made = {name: _route_file(folder, name, result["formats"][name]) for name in BOUNDS}
+            made = {name: _route_file(folder, name, result["formats"][name]) for name in formats}
         except (OSError, ValueError, KeyError, TypeError):
             code, made = code or 1, {}
         if code:

@@ -1,6 +1,6 @@
 """Run by the onnx2tf environment's Python, never imported: ONNX → SavedModel → .tflite files.
 
-    python onnx2tf_worker.py network.onnx calibration.npy
+    python onnx2tf_worker.py network.onnx calibration.npy [FORMAT...]
 
 in a working folder of its own. It leaves one file a format and `result.json`. The two steps
 are taken apart on purpose: told to quantise, onnx2tf 1.29 pads max-pools with zeros and feeds
@@ -21,7 +21,7 @@ from typing import Any
 FORMATS = ("float32", "float16", "dynamic-range", "full-integer")
 
 
-def main(network: str, calibration: str) -> None:
+def main(network: str, calibration: str, *formats: str) -> None:
     """Convert; a format that TensorFlow cannot make gets its error in `result.json`."""
     import numpy as np
     import onnx2tf
@@ -45,7 +45,7 @@ def main(network: str, calibration: str) -> None:
             yield [image[np.newaxis]]
 
     results: dict[str, dict[str, object]] = {}
-    for name in FORMATS:
+    for name in formats or FORMATS:
         began = time.monotonic()
         converter = tf.lite.TFLiteConverter.from_saved_model("saved")
         if name != "float32":

@@ -53,7 +53,7 @@ def runner(kind: Kind, path: Path) -> Callable[[NDArray[np.uint8]], Any]:
     import torch
 
     from qlvit_edge.training.checkpoint import load_checkpoint
-    from qlvit_edge.training.loop import to_input
+    from qlvit_edge.training.varying import to_input
 
     torch.set_num_threads(1)
     network, device = load_checkpoint(path).network, torch.device("cpu")

@@ -22,7 +22,7 @@ from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import load
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.checkpoint import Checkpoint
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 _BATCH = 16
 

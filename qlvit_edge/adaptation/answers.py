@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import quantised_weight
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 _BATCH = 128
 _CPU = torch.device("cpu")

@@ -70,4 +70,4 @@ def fine_tuned(
             torch.cat([targets[drawn], other_targets[more]]),
         )
 
-    return optimised(network, batch, Schedule(STEPS, RATE, "all"), advance)
+    return optimised(network, batch, Schedule(STEPS, RATE), advance)

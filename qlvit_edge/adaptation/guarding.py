@@ -13,9 +13,8 @@ from typing import Final
 
 from qlvit_edge.calibration.file import Calibration
 from qlvit_edge.calibration.guard import guard_of, make_guard, too_few
-from qlvit_edge.calibration.guard_fit import powers
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.modelfile.guard import Guard
+from qlvit_edge.modelfile.guard import Guard, powers
 from qlvit_edge.training.checkpoint import CALIBRATION_FILE, Checkpoint
 
 OWN_ANSWERS: Final = (

@@ -19,7 +19,7 @@ from qlvit_edge.adaptation.answers import features_of
 from qlvit_edge.adaptation.self_training import Varied
 from qlvit_edge.data.loader import CachedImage
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 VIEWS: Final = 8
 """Varied views of each labelled cell that the head is fitted to."""

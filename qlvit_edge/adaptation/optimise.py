@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import GRADIENT_CLIP, to_input
-
-Part = Literal["norms", "late", "all"]
-"""What is trained: gains and offsets of the norms with the head, besides the last blocks, all."""
+from qlvit_edge.training.loop import GRADIENT_CLIP
+from qlvit_edge.training.varying import to_input
 
 WEIGHT_DECAY: Final = 0.05
-LATE_BLOCKS: Final = 2
 _DECAY: Final = 0.98
-_NORMS = (nn.modules.batchnorm._BatchNorm, ChannelNorm)
 
 
 @dataclass(frozen=True)
@@ -39,13 +34,11 @@ class Schedule:
     Attributes:
         steps: of the optimiser.
         rate: highest learning rate; it warms up in the first tenth and falls in a cosine to zero.
-        part: what is trained.
         train_head: whether the head's linear layer is trained too.
     """
 
     steps: int
     rate: float
-    part: Part
     train_head: bool = True
 
 
@@ -114,16 +107,9 @@ def _rate(schedule: Schedule, step: int) -> float:
 
 
 def _parameters(network: QLViT, schedule: Schedule) -> list[nn.Parameter]:
-    """Return what a schedule trains, each once."""
-    head = network.head.linear
-    if schedule.part == "all":
-        found: Iterable[nn.Parameter] = network.parameters()
-    else:
-        parts: list[nn.Module] = [m for m in network.modules() if isinstance(m, _NORMS)]
-        if schedule.part == "late":
-            parts += list(network.blocks)[-LATE_BLOCKS:]
-        parts.append(head)
-        found = (p for part in parts for p in part.parameters())
-    heads = {id(parameter) for parameter in head.parameters()}
-    unique = {id(p): p for p in found if schedule.train_head or id(p) not in heads}
-    return list(unique.values())
+    """Return what a schedule trains."""
+    parameters = list(network.parameters())
+    if schedule.train_head:
+        return parameters
+    head = {id(parameter) for parameter in network.head.linear.parameters()}
+    return [parameter for parameter in parameters if id(parameter) not in head]

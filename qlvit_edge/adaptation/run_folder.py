@@ -185,7 +185,8 @@ def _umask() -> int:
 def _write_weights(folder: Path, checkpoint: Checkpoint, network: QLViT, recorded: Adapted) -> None:
     """Write the weights, the run's description, and what it takes from the run before."""
     run = checkpoint.run
-    write_run_config(folder, run.model_copy(update={"adapted_from": recorded}))
+    # Ranges of training as integers belong to the weights before.
+    write_run_config(folder, run.model_copy(update={"adapted_from": recorded, "quantised": None}))
     save_tensors(folder / BEST_FILE, dict(network.state_dict()), {"format": FORMAT, "epoch": 0})
     shutil.copyfile(checkpoint.folder / SPLIT_FILE, folder / SPLIT_FILE)
     listed = read_training_images(checkpoint.folder)

@@ -114,7 +114,7 @@ def self_trained(
             drawn = rng.choice(len(cells), BATCH, p=chances)
             return looks.views(drawn, rng), targets[drawn]
 
-        schedule = Schedule(STEPS, RATE, "all", train_head=False)
+        schedule = Schedule(STEPS, RATE, train_head=False)
         student = optimised(student, batch, schedule, advance)
     return student
 

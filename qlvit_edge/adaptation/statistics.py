@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 BATCH: Final = 256
 """Cells that are normalised together; of fewer than some 30, the spread says little."""

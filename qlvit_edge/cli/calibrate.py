@@ -139,6 +139,10 @@ def command(
             "was fitted to another microscope than its data are from",
             "name a folder of that one's cells with --data",
         )
+    if comparing and checkpoint.run.quantised is not None:
+        raise CheckpointError(
+            run, "was trained with its ranges", "compare observers on the run it was trained from"
+        )
     splits = [load_split(folder / SPLIT_FILE)]
     recorded = Path(checkpoint.run.data)
     elsewhere = files_elsewhere(data, recorded, splits[0])

@@ -45,40 +45,33 @@ _OPTIONS: dict[str, Callable[[Command], Command]] = {
     "variant": click.option(
         "--variant",
         type=click.Choice(VARIANTS),
-        default=VARIANTS[0],
-        show_default=True,
-        help="Of the network: v4 has a KAN where v3 has an MLP.",
+        help="Row of the ablation, from MViTv2 to the full network  [default: v4, or as the "
+        "size's file says]",
     ),
     "norm": click.option(
         "--norm",
         type=click.Choice(NORMS),
-        default=NORMS[0],
-        show_default=True,
-        help="Normalisation: BatchNorm costs nothing on the device, LayerNorm some time.",
+        help="Normalisation: BatchNorm costs nothing on the device, LayerNorm some time  "
+        "[default: the variant's: batch for v3 and v4, layer before]",
     ),
     "kan_basis": click.option(
         "--kan",
         "kan_basis",
         type=click.Choice(KAN_BASES),
-        default=KAN_BASES[0],
-        show_default=True,
-        help="Basis of the KAN's univariate functions.",
+        help=f"Basis of the KAN's univariate functions  [default: {KAN_BASES[0]}]",
     ),
     "kv_pool": click.option(
         "--kv-pool",
         metavar="S,S,S,S",
         callback=_numbers(",", (4,), "2,2,1,1"),
-        default="1,1,1,1",
-        show_default=True,
-        help="Stride by which the four stages pool keys and values; 1 does not.",
+        help="Stride by which the four stages pool keys and values  [default: the variant's: "
+        "1,1,1,1 for v3 and v4, 4,2,1,1 before]",
     ),
     "channels": click.option(
         "--channels",
         type=click.Choice([str(count) for count in CHANNELS]),
-        default=str(CHANNELS[0]),
-        show_default=True,
-        callback=lambda _context, _option, count: int(count),
-        help="3 for colour, 1 for grey images.",
+        callback=lambda _context, _option, count: None if count is None else int(count),
+        help=f"3 for colour, 1 for grey images  [default: {CHANNELS[0]}]",
     ),
     "input_size": click.option(
         "--input-size",

@@ -52,7 +52,9 @@ def network_for(
     """
     from qlvit_edge.model.configs import size_config
 
-    asked = {"size": options["size"], "softmax": options["softmax"], **options["member"]}
+    asked = {"size": options["size"], **options["member"]}
+    if options["softmax"] is not None:
+        asked["softmax"] = options["softmax"]
     if start is None:
         size = asked.pop("size")
         return size_config(size, classes=classes, **asked)

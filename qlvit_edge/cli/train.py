@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,14 @@ from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
 from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.quantise_option import (
+    quantise_option,
+    require_data_and_split,
+    train_quantised,
+)
 from qlvit_edge.cli.start_option import from_option, network_for, starting_run
+from qlvit_edge.cli.step_options import step_options, step_settings
+from qlvit_edge.cli.train_processes import going_on, joined_processes, require_one_process
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder
     from qlvit_edge.data.split import Split
     from qlvit_edge.training.checkpoint import Checkpoint, RunConfig
+    from qlvit_edge.training.workers import Workers
 
 DEFAULT_EPOCHS = 24
 
@@ -49,15 +57,14 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Folder of images, one folder per class, or a manifest that `data merge` wrote.",
+    help="Folder of images, one folder per class, or a manifest that `data merge` wrote  "
+    "[required; with --quantise: what RUN was trained on]",
 )
 @click.option(
     "--split",
     "split_path",
     type=click.Path(path_type=Path),
-    required=True,
-    help="Split file that `data split` wrote.",
+    help="Split file that `data split` wrote  [required; with --quantise: that of RUN]",
 )
 @click.option(
     "--model",
@@ -65,7 +72,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     metavar="SIZE",
     default=SIZE_NAMES[0],
     show_default=True,
-    help=f"Size of the network: {', '.join(SIZE_NAMES)}.",
+    help=f"Size of the network: {', '.join(SIZE_NAMES)}, or a TOML file with a size of your own.",
 )
 @click.option(
     "--out",
@@ -92,13 +99,13 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Peak learning rate.",
 )  # fmt: skip
 @from_option
+@quantise_option
 @network_options
 @click.option(
     "--softmax",
     type=click.Choice(SOFTMAXES),
-    default=SOFTMAXES[0],
-    show_default=True,
-    help="Softmax in the forward pass: the 4-bit codes that the device computes, or float.",
+    help="Softmax in the forward pass: the 4-bit codes that the device computes, or float  "
+    "[default: the variant's: log2 from v1 on, float before]",
 )
 @click.option(
     "--validation",
@@ -117,6 +124,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
     help="Stop after N epochs without a better validation figure (0: never).",
 )
 @drawing_options
+@step_options
 @click.option(
     "--settle",
     type=Number(0, 1),
@@ -178,30 +186,49 @@ def command(**options: Any) -> None:
       qlvit-edge train ... --unknown-cells "basophils,blasts" --stain "May-Grünwald-Giemsa"
       qlvit-edge train ... --resume --epochs 40
       qlvit-edge train ... --from runs/wbc --rate 0.0005 --epochs 8
+      qlvit-edge train --quantise --from runs/wbc --out runs/wbc-int8
+      torchrun --nproc-per-node 2 -m qlvit_edge train ...
     """
     require("train", "torch", "safetensors", "matplotlib")
+    if options["quantise"] is not None:
+        require_one_process("--quantise")
+        train_quantised(options)
+        return
+    require_data_and_split(options)
     if options["tensorboard"]:
         require("tensorboard", "tensorboard")
     if options["patience"] and not options["validation"]:
         raise click.UsageError("--patience needs validation images: --validation above 0")
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
-    from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.training.session import choose_device
 
-    start = starting_run(options["from_run"])
-    folder = scan(options["data"])
-    split = load_split(options["split_path"])
-    run = _run_config(folder, split, start, options)
+    if options["compiled"]:
+        require_one_process("--compile")
     device = choose_device(options["device"])
     out: Path = options["out"]
-    _continued(run, out, options)  # refused before anything is written
+    with joined_processes(device, options["batch"], lambda: going_on(out)) as workers:
+        start = starting_run(options["from_run"])
+        folder = scan(options["data"])
+        split = load_split(options["split_path"])
+        run = _run_config(folder, split, start, options)
+        # Refused before anything is written.
+        workers.from_leader(lambda: _continued(run, out, options))
+        with _held(out) if workers.leads else nullcontext():
+            run = workers.from_leader(lambda: _continued(run, out, options))
+            _train(run, folder, split, device, start, workers, options)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Make the run folder and keep others out of it; it goes if nothing was written."""
+    from qlvit_edge.files import ensure_writable, exclusive
+
     is_new = not out.exists()
     ensure_writable(out)
     try:
         with exclusive(out):
-            run = _continued(run, out, options)
-            _train(run, folder, split, device, start, options)
+            yield
     finally:
         if is_new:
             with suppress(OSError):
@@ -232,6 +259,7 @@ def _run_config(
             hold_out_draw=HOLD_OUT_DRAW if validation else None,
             validation=validation,
             **drawing_settings(folder, options),
+            **step_settings(options),
             **{name: options[name] for name in ("batch", "seed", "settle", "patience")},
         ),
         white_level=white_level(),
@@ -265,32 +293,23 @@ def _train(
     split: Split,
     device: torch.device,
     start: Checkpoint | None,
+    workers: Workers,
     options: Mapping[str, Any],
 ) -> None:
     """Train, show it, and say what came of it."""
     from qlvit_edge.cli.train_display import display
-    from qlvit_edge.training.checkpoint import LAST_FILE
     from qlvit_edge.training.session import run_training
-    from qlvit_edge.training.state import read_history
 
     out: Path = options["out"]
     resume, tensorboard = options["resume"], options["tensorboard"]
-    try:
-        with display() as listener:
-            found = run_training(
-                *(run, out, folder, split, device, resume, listener),
-                tensorboard=tensorboard,
-                start=start,
-            )
-    except KeyboardInterrupt:
-        if (out / LAST_FILE).exists():
-            kept = len(read_history(out / LAST_FILE))
-            click.echo(
-                f"{out} keeps {kept} of {run.training.epochs} epochs; go on with the same command "
-                "and --resume",
-                err=True,
-            )
-        raise
+    with display() as listener:
+        found = run_training(
+            *(run, out, folder, split, device, resume, listener),
+            tensorboard=tensorboard,
+            start=start,
+            cache=options["cache"],
+            workers=workers,
+        )
     if found.validation is not None:
         early = f", stopped early of {run.training.epochs}"
         click.echo(

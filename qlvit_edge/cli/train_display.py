@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from qlvit_edge.training.loop import Progress
     from qlvit_edge.training.state import Row
 
+_WORTH_SAYING = 0.05
+"""Share of the time that training waits for images."""
+
 
 @contextmanager
 def display() -> Iterator[Listener]:
@@ -101,6 +104,8 @@ class TrainingBar(_Shown):
             f"epoch {now.epoch + 1}/{self.epochs}  loss {now.loss:.3f}  "
             f"accuracy {now.accuracy:.1%}  {now.images_per_second:.0f} images/s"
         )
+        if now.waiting > _WORTH_SAYING:
+            figures += f" ({now.waiting:.0%} waiting for images)"
         self._done = max(self._done, now.epoch * self.images) + now.images
         self._bar.update(self._task, completed=self._done, figures=figures + self._validation)
 

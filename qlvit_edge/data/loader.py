@@ -11,11 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.choices import Balance
+from qlvit_edge.data.ahead import ahead
 from qlvit_edge.data.augment import (
     CROP_SIDES,
     WHOLE_ZOOM,
@@ -24,8 +27,9 @@ from qlvit_edge.data.augment import (
     geometry,
     stain_jitter,
 )
+from qlvit_edge.data.chance import Drawn
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.data.looks import Looks
+from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.sampling import draws_twice, order
 from qlvit_edge.fields.finder import BEYOND, crop, main_cell
 from qlvit_edge.preprocess import decode, decode_noting, in_channels, preprocess, resize
@@ -66,6 +70,7 @@ def cache_images(
     size: tuple[int, int],
     advance: Callable[[], None],
     kinds: list[str],
+    store: ImageStore | None = None,
 ) -> list[CachedImage]:
     """Decode training images and find their cells, on all cores.
 
@@ -74,18 +79,26 @@ def cache_images(
         size: (height, width) of the network's input.
         advance: called once per image, for a progress bar.
         kinds: gets a word for each unusual image, see `qlvit_edge.preprocess.unusual`.
+        store: where they are kept; None: in memory.
 
     Raises:
-        DataError: an image does not decode.
+        DataError: an image does not decode, or the store's disk is full.
     """
+    kept = store or ImageStore()
 
-    def prepare(entry: LabelledImage) -> CachedImage:
-        found = cached(decode_noting(entry.path, kinds), size, entry)
+    def prepare(entry: LabelledImage) -> Callable[[], CachedImage]:
+        found = kept.keep(cached(decode_noting(entry.path, kinds), size, entry))
         advance()
         return found
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(prepare, images))
+        try:
+            ready = list(pool.map(prepare, images))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # the others are not wanted any more
+            kept.close()
+            raise
+    return [found() for found in ready]
 
 
 def cached(image: Image, size: tuple[int, int], entry: LabelledImage) -> CachedImage:
@@ -164,6 +177,15 @@ def augmented(
     return view
 
 
+class Augmentation(Protocol):
+    """What makes a view of an image; may be called in several threads."""
+
+    def view(
+        self, index: int, size: tuple[int, int], rng: np.random.Generator, *, vary_look: bool
+    ) -> Image:
+        """Return one view of the image of that index."""
+
+
 class Standard:
     """Varies images as their own microscope may show them, see `augmented`."""
 
@@ -178,6 +200,37 @@ class Standard:
         return augmented(self.images[index], size, rng, vary_look=vary_look)
 
 
+class Unvaried:
+    """Shows the whole images a little larger than the input, to be varied as tensors later."""
+
+    def __init__(self, images: Sequence[CachedImage]) -> None:
+        """Show ``images``."""
+        self.images = images
+
+    def view(
+        self, index: int, size: tuple[int, int], rng: np.random.Generator, *, vary_look: bool
+    ) -> Image:
+        """Return the whole image of that index, 1.25 times ``size``."""
+        return self.images[index].whole
+
+
+def drawn_batches(
+    cached: Sequence[CachedImage],
+    batch: int,
+    seed: int,
+    epoch: int,
+    balance: Balance = "none",
+    count: int | None = None,
+) -> Iterator[Drawn]:
+    """Yield which images the batches of an epoch show; arguments as of `training_batches`."""
+    chosen = order(cached, balance, count, np.random.default_rng([seed, epoch]))
+    for start in range(0, len(chosen), batch):
+        indices = chosen[start : start + batch]
+        if len(indices) == 1 and len(chosen) > 1:
+            return
+        yield Drawn(seed, epoch, indices, np.arange(start, start + len(indices)))
+
+
 def training_batches(
     cached: Sequence[CachedImage],
     size: tuple[int, int],
@@ -189,7 +242,9 @@ def training_batches(
     vary_look: bool = True,
     balance: Balance = "none",
     count: int | None = None,
-    augmentation: Standard | Looks | None = None,
+    augmentation: Augmentation | None = None,
+    threads: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
@@ -209,26 +264,29 @@ def training_batches(
         balance: what is drawn equally often.
         count: images of the epoch; None: as many as there are.
         augmentation: what varies ``cached``; None: `Standard`.
+        threads: that prepare the next batches in the background, see `qlvit_edge.data.ahead`.
+        share: which part of every batch is yielded, and of how many, see `Drawn.part`.
     """
     varied = augmentation or Standard(cached)
-    chosen = order(cached, balance, count, np.random.default_rng([seed, epoch]))
+    # Drawn twice, an image is varied twice.
     may_repeat = draws_twice(balance, count, len(cached))
-    for start in range(0, len(chosen), batch):
-        indices = chosen[start : start + batch]
-        if len(indices) == 1 and len(chosen) > 1:
-            return
+
+    def made(drawn: Drawn) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         views = [
             varied.view(
-                int(index),
+                index,
                 size,
-                # Drawn twice, an image is varied twice.
-                np.random.default_rng([seed, epoch, int(index), *([place] if may_repeat else [])]),
+                np.random.default_rng([seed, epoch, index, *([place] if may_repeat else [])]),
                 vary_look=vary_look,
             )
-            for place, index in enumerate(indices, start)
+            for index, place in zip(drawn.images.tolist(), drawn.places.tolist(), strict=True)
         ]
-        labels = np.array([cached[index].label for index in indices])
-        yield in_channels(np.stack(views), channels), labels
+        labels = np.array([cached[index].label for index in drawn.images], np.int64)
+        stacked = np.stack(views) if views else np.empty((0, *size, 3), np.uint8)
+        return in_channels(stacked, channels), labels
+
+    batches = drawn_batches(cached, batch, seed, epoch, balance, count)
+    yield from ahead((partial(made, drawn.part(*share)) for drawn in batches), threads)
 
 
 def whole_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:

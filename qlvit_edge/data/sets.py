@@ -16,7 +16,6 @@ What the fields mean is told in docs/sets.md.
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -26,17 +25,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from qlvit_edge.data.manifest import Name, require_name
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefolder import nfc
-from qlvit_edge.reading import UnreadableFileError, read_regular
-from qlvit_edge.text import did_you_mean, plain
+from qlvit_edge.text import plain
+from qlvit_edge.tomlfile import first_mistake, hyphenated, read_toml
 
-_MAX_BYTES = 16 * 1024 * 1024
 _REMEDY = "correct it; docs/sets.md explains the fields"
 
 Relative = Annotated[str, Field(min_length=1, max_length=4096)]
-
-
-def _hyphenated(name: str) -> str:
-    return name.replace("_", "-")
 
 
 class FolderPlan(BaseModel):
@@ -57,7 +51,7 @@ class FolderPlan(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=_hyphenated, populate_by_name=True
+        extra="forbid", frozen=True, alias_generator=hyphenated, populate_by_name=True
     )
 
     path: Relative
@@ -87,7 +81,7 @@ class FolderPlan(BaseModel):
             for field in ("copies_per_source", "same_source", "test_sources"):
                 if getattr(self, field):
                     raise ValueError(
-                        f"{_hyphenated(field)} needs groups, groups-from-name or blocks"
+                        f"{hyphenated(field)} needs groups, groups-from-name or blocks"
                     )
         joined = [source for group in self.same_source for source in group]
         if len(set(joined)) < len(joined):
@@ -152,33 +146,12 @@ def read_sets(path: Path) -> Sets:
     Raises:
         DataError: missing, not TOML, a field that does not exist, or one that contradicts another.
     """
+    fields = read_toml(path, DataError, _REMEDY)
     try:
-        fields = tomllib.loads(read_regular(path, _MAX_BYTES).decode("utf-8-sig"))
         return Sets.model_validate(fields)
-    except FileNotFoundError as error:
-        raise DataError(path, "cannot be read (no such file)", "name a TOML file") from error
-    except UnreadableFileError as error:
-        raise DataError(path, str(error), "name a TOML file") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DataError(path, f"not valid TOML in UTF-8 ({error})", _REMEDY) from error
     except ValidationError as error:
-        raise DataError(path, _said_of(error), _REMEDY) from error
+        raise DataError(path, first_mistake(error, _fields_at), _REMEDY) from error
 
 
-def _said_of(error: ValidationError) -> str:
-    """Say where the first mistake is, counting folders from 1.
-
-    A field that does not exist goes before others: the one missing is often that one, mistyped.
-    """
-    mistakes = error.errors(include_url=False, include_input=False)
-    first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
-    parts = [str(part + 1) if isinstance(part, int) else str(part) for part in first["loc"]]
-    where = plain(" ".join(parts))
-    if first["type"] == "extra_forbidden":
-        known = [_hyphenated(name) for name in FolderPlan.model_fields]
-        guess = did_you_mean(parts[-1], known if len(parts) > 1 else ["folder"])
-        return f"{where}: there is no such field{guess}"
-    if first["type"] == "missing":
-        return f"{where}: is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {plain(message)}" if where else plain(message)
+def _fields_at(place: tuple[str, ...]) -> list[str]:
+    return list(FolderPlan.model_fields) if place else ["folder"]

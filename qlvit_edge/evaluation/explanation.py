@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.evaluation import report
 from qlvit_edge.evaluation.overlay import (
     Pixels,
+    jpeg,
     overlay,
     png,
     shown_size,
     side_by_side,
+    smaller,
 )
 from qlvit_edge.evaluation.validation_text import RESEARCH_ONLY
 from qlvit_edge.palette import HEAT
@@ -25,7 +26,6 @@ from qlvit_edge.preprocess import resize
 MOST_ON_PAGE = 200
 """Entries on the page, so that a browser opens it; pictures and JSON hold all."""
 
-_CARD_SIDE = 320
 _HOW = (
     "Bright and yellow: what speaks most for the class, in this image. Clear: what speaks least "
     "for it. The line runs at half of the way. A map says where the network looked, not whether "
@@ -148,17 +148,8 @@ def picture(pixels: Pixels, panels: Sequence[Panel]) -> bytes:
 
 def cards(pixels: Pixels, panels: Sequence[Panel]) -> tuple[bytes, ...]:
     """Return small JPEGs of an image and of each map over it."""
-    height, width = pixels.shape[:2]
-    factor = min(1.0, _CARD_SIDE / max(height, width))
-    size = max(1, round(height * factor)), max(1, round(width * factor))
-    small = resize(pixels, size)
-    return tuple(map(_jpeg, (small, *(panel.drawn(small) for panel in panels))))
-
-
-def _jpeg(pixels: Pixels) -> bytes:
-    bgr = np.ascontiguousarray(pixels[:, :, ::-1])
-    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return bytes(content)
+    small = smaller(pixels)
+    return tuple(map(jpeg, (small, *(panel.drawn(small) for panel in panels))))
 
 
 def page(name: str, entries: Sequence[Entry], sources: str) -> str:

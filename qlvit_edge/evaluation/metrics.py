@@ -6,12 +6,15 @@ is 0, except that the AUC of a class without positives or negatives does not exi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_ROUNDS_AT_ONCE = 50
+"""Of a bootstrap: a matrix of these by images is held in memory."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,33 @@ def auc(positive: ArrayLike, scores: ArrayLike) -> float:
     last = np.cumsum(counts)
     ranks = (last - (counts - 1) / 2)[inverse]
     return float((ranks[own].sum() - ours * (ours + 1) / 2) / (ours * others))
+
+
+def weighted_aucs(
+    positive: ArrayLike, scores: ArrayLike, weights: ArrayLike
+) -> NDArray[np.float64]:
+    """Return `auc` of images that count several times or not at all, for many draws at once.
+
+    Args:
+        positive: (N,) bool, the class's own images.
+        scores: (N,) its score for every image.
+        weights: (draws, N) how often each image counts.
+
+    Returns:
+        (draws,) areas; NaN where one side has no image.
+    """
+    own = np.asarray(positive, bool)
+    order = np.argsort(np.asarray(scores, np.float64), kind="stable")
+    values = np.asarray(scores, np.float64)[order]
+    begins = np.append(0, np.flatnonzero(np.diff(values)) + 1)  # of runs of equal scores
+    drawn = np.asarray(weights, np.float64)[:, order]
+    ours = np.add.reduceat(drawn * own[order], begins, axis=1)
+    others = np.add.reduceat(drawn * ~own[order], begins, axis=1)
+    below = np.cumsum(others, axis=1) - others / 2
+    pairs = ours.sum(1) * others.sum(1)
+    won = (ours * below).sum(1)
+    areas = np.divide(won, pairs, out=np.full(len(drawn), np.nan), where=pairs > 0)
+    return np.asarray(areas)
 
 
 def one_vs_rest_auc(truth: ArrayLike, scores: ArrayLike) -> list[float]:
@@ -213,6 +243,20 @@ def reliability(
     return tuple(found), distance / len(chances) if len(chances) else None
 
 
+def expected_calibration_error(chances: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+    """Return the error of `reliability` alone.
+
+    Args:
+        chances: (N,) probabilities of the answers; N at least 1.
+        right: (N,) whether they were right.
+        bins: how many.
+    """
+    _, error = reliability(chances, right, bins)
+    if error is None:
+        raise ValueError("the calibration error of no answers")
+    return error
+
+
 def bootstrap_interval(
     groups: Sequence[Any],
     figure: Callable[[NDArray[np.int64]], float],
@@ -238,26 +282,55 @@ def bootstrap_interval(
     Raises:
         ValueError: there are no images.
     """
+    images = np.arange(len(groups))
+    figures = [
+        figure(np.repeat(images, row))
+        for weights in bootstrap_weights(groups, domains=domains, rounds=rounds, seed=seed)
+        for row in weights
+    ]
+    return middle(figures, confidence)
+
+
+def bootstrap_weights(
+    groups: Sequence[Any],
+    *,
+    domains: Sequence[str] | None = None,
+    rounds: int = 1000,
+    seed: int = 0,
+) -> Iterator[NDArray[np.int64]]:
+    """Yield how often each image is drawn, (rounds, N), some rounds at a time.
+
+    See `bootstrap_interval`, of which these are the draws.
+
+    Raises:
+        ValueError: there are no images.
+    """
     if not len(groups):
         raise ValueError("there is nothing to draw from")
-    members: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(str(group), []).append(index)
-    strata: dict[str, list[NDArray[np.int64]]] = {}
-    for _, member in sorted(members.items()):
-        domain = "" if domains is None else domains[member[0]]
-        strata.setdefault(domain, []).append(np.array(member, np.int64))
+    names, group_of = np.unique(np.array([str(group) for group in groups]), return_inverse=True)
+    strata: dict[str, list[int]] = {}
+    for number, first in enumerate(np.unique(group_of, return_index=True)[1]):
+        strata.setdefault("" if domains is None else domains[first], []).append(number)
+    members = [np.array(own) for own in strata.values()]
     generator = np.random.default_rng(seed)
-    figures = []
-    for _ in range(rounds):
-        drawn = [
-            arrays[number]
-            for arrays in strata.values()
-            for number in generator.integers(len(arrays), size=len(arrays))
-        ]
-        figures.append(figure(np.concatenate(drawn)))
+    for start in range(0, rounds, _ROUNDS_AT_ONCE):
+        counts = np.zeros((min(_ROUNDS_AT_ONCE, rounds - start), len(names)), np.int64)
+        for row in counts:
+            for own in members:
+                drawn = generator.integers(len(own), size=len(own))
+                row[own] = np.bincount(drawn, minlength=len(own))
+        yield counts[:, group_of]
+
+
+def middle(figures: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the limits of the middle part of some figures; those that are NaN do not count.
+
+    Args:
+        figures: (N,); at least one of them is a number.
+        confidence: share of the figures inside the limits.
+    """
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(figures, [tail, 1 - tail])
+    low, high = np.nanquantile(np.asarray(figures, np.float64), [tail, 1 - tail])
     return float(low), float(high)
 
 

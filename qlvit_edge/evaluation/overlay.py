@@ -19,6 +19,9 @@ from qlvit_edge.preprocess import resize
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
+CARD_SIDE = 320
+"""Of a picture on a page, in pixels."""
+
 MOST_SIDE = 1024
 """Of an overlay, in pixels; larger images are shown smaller."""
 
@@ -138,6 +141,20 @@ def side_by_side(pictures: list[Pixels], gap: int = 8) -> Pixels:
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, white)][:-1]
     return np.asarray(np.concatenate(parts, 1), np.uint8)
+
+
+def smaller(picture: Pixels) -> Pixels:
+    """Return (H, W, 3) uint8 with at most `CARD_SIDE` pixels on its longer side."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, CARD_SIDE / max(height, width))
+    return resize(picture, (max(1, round(height * factor)), max(1, round(width * factor))))
+
+
+def jpeg(picture: Pixels) -> bytes:
+    """Return (H, W, 3) uint8 RGB as a JPEG file, for a page."""
+    bgr = np.ascontiguousarray(picture[:, :, ::-1])
+    _, content = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return bytes(content)
 
 
 def png(picture: Pixels) -> bytes:

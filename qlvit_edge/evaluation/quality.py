@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ class ClassQuality:
         f1: harmonic mean of the two.
         auc: area under the curve of the class against the rest; None where one of the two
             has no images.
+        auc_interval_95: its 95 % interval; None likewise.
     """
 
     images: int
@@ -33,6 +35,7 @@ class ClassQuality:
     precision: float
     f1: float
     auc: float | None
+    auc_interval_95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class MacroQuality:
         precision: mean precision.
         f1: mean F1.
         auc: mean area; None where no class has one.
+        auc_interval_95: its 95 % interval, of draws in which a class has one; None likewise.
     """
 
     recall: float
@@ -52,6 +56,7 @@ class MacroQuality:
     precision: float
     f1: float
     auc: float | None
+    auc_interval_95: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class Quality:
         accuracy: share of right answers.
         accuracy_interval_95: its 95 % interval, by the bootstrap.
         interval_drawn_over: how many of what the bootstrap draws from, in words.
+        sources: how many these are.
         macro: means over the classes.
         classes: by class.
         confusion: true classes against answers.
@@ -107,6 +113,7 @@ class Quality:
     accuracy: float
     accuracy_interval_95: tuple[float, float]
     interval_drawn_over: str
+    sources: int
     macro: MacroQuality
     classes: dict[str, ClassQuality]
     confusion: Confusion
@@ -182,26 +189,29 @@ def measure_quality(
         grouped: whether sources are more than single images.
         domains: N microscopes; "" where nobody said.
     """
-    count = len(classes)
+    count, drawn_from = len(classes), len(set(sources))
     # One more column than classes: images in which no cell was found.
     matrix = metrics.confusion_matrix(truth, predicted, count + 1)
     scores = metrics.per_class(matrix)[:count]
     areas = metrics.one_vs_rest_auc(truth, probabilities)
     present = [score for score, row in zip(scores, matrix, strict=False) if row.any()]
     mean = metrics.macro(present)
-    recalls = _Recalls(truth, (truth == predicted).astype(np.float64), sources, domains)
+    answered = _Answered(truth, truth == predicted, sources, domains, probabilities)
+    intervals = answered.intervals()
     known = [area for area in areas if not math.isnan(area)]
     lost = bool(matrix[:, count].any())
     return Quality(
         accuracy=metrics.accuracy(matrix),
-        accuracy_interval_95=recalls.interval(recalls.accuracy),
-        interval_drawn_over=f"{len(set(sources))} {'sources' if grouped else 'images'}",
+        accuracy_interval_95=intervals.accuracy,
+        interval_drawn_over=counted(drawn_from, "source" if grouped else "image"),
+        sources=drawn_from,
         macro=MacroQuality(
             recall=mean.recall,
-            recall_interval_95=recalls.interval(recalls.macro),
+            recall_interval_95=intervals.macro_recall,
             precision=mean.precision,
             f1=mean.f1,
             auc=float(np.mean(known)) if known else None,
+            auc_interval_95=intervals.macro_auc,
         ),
         classes={
             name: ClassQuality(
@@ -210,6 +220,7 @@ def measure_quality(
                 precision=scores[index].precision,
                 f1=scores[index].f1,
                 auc=None if math.isnan(areas[index]) else areas[index],
+                auc_interval_95=intervals.aucs[index],
             )
             for index, name in enumerate(classes)
         },
@@ -218,38 +229,61 @@ def measure_quality(
             columns=(*classes, NO_CELL) if lost else tuple(classes),
             counts=matrix[:count, : count + lost].tolist(),
         ),
-        domains=recalls.by_domain(),
+        domains=answered.by_domain(),
     )
 
 
 @dataclass(frozen=True)
-class _Recalls:
-    """Right answers, and what they are drawn over.
+class _Intervals:
+    """95 % intervals from the same draws; None of an area that no draw has."""
+
+    accuracy: tuple[float, float]
+    macro_recall: tuple[float, float]
+    macro_auc: tuple[float, float] | None
+    aucs: tuple[tuple[float, float] | None, ...]
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """Answers, and what they are drawn over.
 
     Attributes:
         truth: (N,) true classes.
-        right: (N,) 1 for a right answer, 0 for a wrong one.
+        right: (N,) whether each is right.
         sources: N names.
         domains: N microscopes.
+        probabilities: (N, classes); of no class where areas are not asked for.
     """
 
     truth: NDArray[np.int64]
-    right: NDArray[np.float64]
+    right: NDArray[np.bool_]
     sources: Sequence[str]
     domains: Sequence[str]
+    probabilities: NDArray[np.float64]
 
-    def accuracy(self, drawn: NDArray[np.int64]) -> float:
-        """Of the images of these numbers."""
-        return float(self.right[drawn].mean())
-
-    def macro(self, drawn: NDArray[np.int64]) -> float:
-        """Mean recall of their classes."""
-        truth, hits = self.truth[drawn], self.right[drawn]
-        return float(np.mean([hits[truth == label].mean() for label in set(truth)]))
-
-    def interval(self, figure: Callable[[NDArray[np.int64]], float]) -> tuple[float, float]:
-        """Return the 95 % interval of a figure."""
-        return metrics.bootstrap_interval(self.sources, figure, domains=self.domains)
+    def intervals(self) -> _Intervals:
+        """Draw sources again and again."""
+        own = self.truth == np.arange(self.truth.max() + 1)[:, None]  # (classes, N)
+        own = own[own.any(1)]
+        accuracies, recalls, areas = [], [], []
+        for weights in metrics.bootstrap_weights(self.sources, domains=self.domains):
+            drawn = weights.astype(np.float64)
+            hits = drawn * self.right
+            accuracies.append(hits.sum(1) / drawn.sum(1))
+            recalls.append(_mean_of_shares(hits @ own.T, drawn @ own.T))
+            found = [
+                metrics.weighted_aucs(self.truth == label, scores, drawn)
+                for label, scores in enumerate(self.probabilities.T)
+            ]
+            areas.append(np.array(found).reshape(-1, len(drawn)))
+        of_classes = np.concatenate(areas, axis=1)
+        has = ~np.isnan(of_classes)
+        return _Intervals(
+            accuracy=metrics.middle(np.concatenate(accuracies)),
+            macro_recall=metrics.middle(np.concatenate(recalls)),
+            macro_auc=_middle(_mean_of_shares(np.where(has, of_classes, 0).T, has.T)),
+            aucs=tuple(map(_middle, of_classes)),
+        )
 
     def by_domain(self) -> dict[str, DomainQuality]:
         """Return the quality on each microscope; none if nobody said which they are."""
@@ -257,14 +291,26 @@ class _Recalls:
 
     def _of(self, domain: str) -> DomainQuality:
         own = np.array([index for index, name in enumerate(self.domains) if name == domain])
+        truth, right = self.truth[own], self.right[own]
         sources = [self.sources[index] for index in own]
-        part = _Recalls(self.truth[own], self.right[own], sources, [domain] * len(own))
-        every = np.arange(len(own))
+        part = _Answered(truth, right, sources, [domain] * len(own), np.zeros((len(own), 0)))
+        intervals = part.intervals()
         return DomainQuality(
             images=len(own),
             sources=len(set(sources)),
-            accuracy=part.accuracy(every),
-            accuracy_interval_95=part.interval(part.accuracy),
-            macro_recall=part.macro(every),
-            macro_recall_interval_95=part.interval(part.macro),
+            accuracy=float(right.mean()),
+            accuracy_interval_95=intervals.accuracy,
+            macro_recall=float(np.mean([right[truth == label].mean() for label in set(truth)])),
+            macro_recall_interval_95=intervals.macro_recall,
         )
+
+
+def _mean_of_shares(parts: NDArray[np.float64], wholes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean (draws,) of parts / wholes (draws, classes) where a whole is not 0."""
+    shares = np.divide(parts, wholes, out=np.zeros(parts.shape), where=wholes > 0)
+    there = (wholes > 0).sum(1)
+    return np.where(there > 0, shares.sum(1) / np.maximum(there, 1), np.nan)
+
+
+def _middle(figures: NDArray[np.float64]) -> tuple[float, float] | None:
+    return None if np.isnan(figures).all() else metrics.middle(figures)

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from qlvit_edge.evaluation import figures, report
+from qlvit_edge.evaluation import figures, quality_page, report
 from qlvit_edge.evaluation.answers import Answer, Answers, View, model_picture
-from qlvit_edge.evaluation.quality import Quality
+from qlvit_edge.evaluation.overlay import jpeg, smaller
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     ModelFacts,
@@ -27,11 +26,10 @@ from qlvit_edge.evaluation.validation_text import (
     verdict_sentences,
     wrong_answers,
 )
-from qlvit_edge.preprocess import decode, resize
+from qlvit_edge.preprocess import decode
 from qlvit_edge.text import counted
 
 MISTAKES_SHOWN = 12
-_CARD_SIDE = 160
 _MOODS = {"passed": "good", "failed": "bad", "reduced proof": "less"}
 
 
@@ -122,43 +120,14 @@ def _compared(found: Measurement) -> str:
 
 def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
     """One view: scores by class, curves, what the threshold lets through."""
-    quality, labels = view.quality, list(view.quality.classes)
-    header = ["class", "images", "recall", "precision", "F1", "AUC"]
-    rows = [
-        [
-            name,
-            str(own.images),
-            *(
-                percent(share if own.images else None)
-                for share in (own.recall, own.precision, own.f1)
-            ),
-            _area(own.auc),
-        ]
-        for name, own in quality.classes.items()
-    ]
-    macro = quality.macro
-    rows.append(
-        [
-            "mean over classes",
-            str(view.images),
-            *(percent(share) for share in (macro.recall, macro.precision, macro.f1)),
-            _area(macro.auc),
-        ]
-    )
-    truth = [answer.image.label for answer in answers.known]
+    quality = view.quality
+    truth = np.array([answer.image.label for answer in answers.known])
     scores = np.array([answer.probabilities for answer in answers.known])
-    counts = np.array(quality.confusion.counts, np.int64)
-    low, high = (percent(value) for value in quality.accuracy_interval_95)
     blocks = [
-        report.table(header, rows),
-        report.paragraph(
-            f"Accuracy lies between {low} and {high} in 95 % of 1000 draws over "
-            f"{quality.interval_drawn_over}."
-        ),
+        *quality_page.scores(quality, view.images),
         report.drawings(
             [
-                figures.confusion(counts, labels, quality.confusion.columns),
-                figures.roc(truth, scores, labels),
+                *quality_page.drawings(quality, truth, scores),
                 figures.reliability(view.reliability, view.calibration_error),
                 figures.risk_coverage(view.guarding.risk_coverage, _accepted_share(view)),
             ]
@@ -169,27 +138,10 @@ def _view(view: ViewFacts, answers: Answers, unknown: dict[str, int]) -> str:
     if view.without_cell:
         images = counted(view.without_cell, "image")
         blocks.insert(1, report.paragraph(f"No cell was found in {images}: counted as wrong."))
-    if quality.domains:
-        blocks.insert(1, _domains(quality))
     if unknown:
         blocks.append(_strangers(view))
     shown = view.input.partition(",")[0]
     return report.section(f"Accuracy by class: {shown}", *blocks)
-
-
-def _domains(quality: Quality) -> str:
-    rows = [
-        [
-            name,
-            f"{own.images:,}",
-            percent(own.macro_recall),
-            " to ".join(percent(end, 1) for end in own.macro_recall_interval_95),
-            percent(own.accuracy),
-        ]
-        for name, own in quality.domains.items()
-    ]
-    header = ["microscope", "images", "macro recall", "95 % interval", "accuracy"]
-    return report.table(header, rows)
 
 
 def _accepted_share(view: ViewFacts) -> float:
@@ -206,10 +158,6 @@ def _strangers(view: ViewFacts) -> str:
         for folder, (images, accepted) in view.acceptance.unknown_by_folder.items()
     ]
     return report.table(["unknown class", "images", "accepted", "share"], rows)
-
-
-def _area(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _mistakes(found: Measurement, answers: Answers) -> str:
@@ -238,11 +186,7 @@ def _card(answer: Answer, view: View) -> bytes:
     image = decode(answer.image.path)
     picture = model_picture(image, view)
     picture = image if picture is None else picture
-    scale = min(1.0, 2 * _CARD_SIDE / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale)))
-    small = np.ascontiguousarray(resize(picture, size)[:, :, ::-1])
-    _, content = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return content.tobytes()
+    return jpeg(smaller(picture))
 
 
 def _speed(validation: ValidationReport, answers: Sequence[Answers]) -> str:

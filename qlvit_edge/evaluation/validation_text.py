@@ -9,7 +9,7 @@ from qlvit_edge.evaluation.answers import Answer, Answers
 from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
-from qlvit_edge.evaluation.quality import Quality
+from qlvit_edge.evaluation.quality import MacroQuality, Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
     Mistake,
@@ -23,6 +23,10 @@ from qlvit_edge.text import counted
 NO_GUARD = (
     "The file has no guard: an answer is accepted by its probability alone, whatever cell or "
     "microscope it is of."
+)
+ONE_SOURCE = (
+    "All images are of one source: an interval from draws over sources says nothing here, since "
+    "other sources may be quite different."
 )
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 
@@ -142,6 +146,8 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
             "independent and are then too narrow: say which belong together with --groups or "
             "--groups-from-name."
         )
+    if found.quality.sources == 1 and found.data.images > 1:
+        yield ONE_SOURCE
     for name, finding in found.data.damaged.items():
         yield f"Left out: {name} ({finding})."
     if found.statement is None:
@@ -263,6 +269,13 @@ def verdict_sentences(found: Guarding) -> list[str]:
     return said
 
 
+def _area(macro: MacroQuality) -> str:
+    if macro.auc is None or macro.auc_interval_95 is None:
+        return ""
+    low, high = macro.auc_interval_95
+    return f", AUC {macro.auc:.4f} ({low:.3f} … {high:.3f})"
+
+
 def lines(report: ValidationReport) -> list[str]:
     """Return the report for a terminal; the verdict comes first."""
     found, verdict = report.found, report.verdict
@@ -279,7 +292,7 @@ def lines(report: ValidationReport) -> list[str]:
             f"macro      recall {percent(macro.recall)} "
             f"({' … '.join(percent(end, 1) for end in macro.recall_interval_95)}), "
             f"precision {percent(macro.precision)}, "
-            f"F1 {percent(macro.f1)}",
+            f"F1 {percent(macro.f1)}{_area(macro)}",
         ]
         if number == 0:
             said += [

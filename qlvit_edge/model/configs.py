@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.model.family import (
     CHANNELS,
     KAN_BASES,
-    NORMS,
-    SOFTMAXES,
+    PARTS,
     VARIANTS,
     Channels,
     KanBasis,
     NormKind,
+    Parts,
     SoftmaxForm,
     Variant,
 )
+from qlvit_edge.model.size_file import is_size_file, read_size
 from qlvit_edge.text import did_you_mean
+
+MAX_PARAMETERS = 10**9
+"""A slip in a file is not to fill the memory; the paper's size has 25 million at most."""
+
+Count = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+Stages = tuple[Count, Count, Count, Count]
+
+VARIANT_FIELDS = ("softmax", "norm", "kv_pool")
+"""Fields that a variant decides where a configuration does not."""
 
 
 class NetworkConfig(BaseModel):
     """The shape of one QLViT network.
 
     Attributes:
-        size: name of the size (`paper`, `tiny`, `nano`).
-        variant: row of the paper's ablation table; V4 is the full network, V3 has an MLP
-            where V4 has the KAN.
+        size: name of the size (`paper`, `tiny`, `nano`, or a user's own).
+        variant: row of the paper's ablation table; what it is made of is in
+            `qlvit_edge.model.family.PARTS`. V4 is the full network.
         input_size: (height, width) of the input image in pixels.
         channels: 3 for RGB, 1 for grey images.
         classes: number of classes.
         stem_kernel: side of the square large-kernel convolution in pixels.
         stem_stride: its stride in pixels.
         widths: channels of the four stages.
-        depths: CLA blocks of the four stages.
+        depths: blocks of the four stages.
         heads: attention heads of the four stages; each divides its width.
         kv_pool: stride by which the keys and values of the four stages are pooled; 1 for not.
-        norm: BatchNorm, which folds away on the device, or LayerNorm over the channels.
+            If not given, the variant's.
+        norm: BatchNorm, which folds away on the device, or LayerNorm over the channels. If not
+            given, the variant's.
         dynamic_kernels: K of eq. 1-5.
-        mlp_ratio: hidden channels of V3's MLP over the width.
+        mlp_ratio: hidden channels of the MLP (up to V3) over the width.
         kan_rank: width r of the KAN bottleneck d -> r -> d.
         kan_basis: order of the B-spline basis: piecewise linear (1) or cubic (3).
         kan_intervals: intervals of the shared grid.
         kan_range: the grid spans [-kan_range, kan_range] in normalised units.
-        softmax: float, or the 4-bit log2 codes of eq. 6 with a straight-through gradient.
+        softmax: float, or the 4-bit log2 codes of eq. 6 with a straight-through gradient. If
+            not given, the variant's.
         activation_bits: b of the uniform activation quantiser, eq. 14-18.
     """
 
@@ -53,24 +68,33 @@ class NetworkConfig(BaseModel):
 
     size: str
     variant: Variant = VARIANTS[0]
-    input_size: tuple[PositiveInt, PositiveInt]
+    input_size: tuple[Width, Width]
     channels: Channels = CHANNELS[0]
-    classes: PositiveInt = 4
-    stem_kernel: PositiveInt = 7
-    stem_stride: PositiveInt = 4
-    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
-    depths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
-    heads: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 4, 8)
-    kv_pool: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 1, 1, 1)
-    norm: NormKind = NORMS[0]
-    dynamic_kernels: PositiveInt = 4
-    mlp_ratio: PositiveInt = 4
-    kan_rank: PositiveInt = 8
+    classes: Width = 4
+    stem_kernel: Count = 7
+    stem_stride: Count = 4
+    widths: tuple[Width, Width, Width, Width]
+    depths: Stages
+    heads: Stages = (1, 2, 4, 8)
+    kv_pool: Stages
+    norm: NormKind
+    dynamic_kernels: Count = 4
+    mlp_ratio: Count = 4
+    kan_rank: Width = 8
     kan_basis: KanBasis = KAN_BASES[0]
-    kan_intervals: PositiveInt = 6
-    kan_range: float = 3.0
-    softmax: SoftmaxForm = SOFTMAXES[0]
+    kan_intervals: Count = 6
+    kan_range: Annotated[float, Field(gt=0, le=100)] = 3.0
+    softmax: SoftmaxForm
     activation_bits: Literal[8] = 8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_variant_has_them(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        variant = given.get("variant")
+        parts = PARTS[variant if variant in VARIANTS else VARIANTS[0]]
+        return {**{name: getattr(parts, name) for name in VARIANT_FIELDS}, **given}
 
     @model_validator(mode="after")
     def _shapes_fit(self) -> NetworkConfig:
@@ -80,44 +104,67 @@ class NetworkConfig(BaseModel):
         normed += [self.kan_rank] if self.variant == "v4" else []
         if self.norm == "layer" and min(normed) < 2:
             raise ValueError("LayerNorm needs two channels or more, in a head and in a KAN's rank")
+        if self.stem_kernel % 2 == 0:
+            raise ValueError(f"the stem's kernel has a centre: an odd side, not {self.stem_kernel}")
         height, width = self.input_size
         multiple = self.stem_stride * 8
         if height % multiple or width % multiple:
             raise ValueError(
                 f"the input sides must be multiples of {multiple}, not {height}x{width}"
             )
+        weights = sum(d * w * w for d, w in zip(self.depths, self.widths, strict=True))
+        if weights * (6 + 2 * self.mlp_ratio) > MAX_PARAMETERS:
+            raise ValueError("more than a thousand million parameters: fewer or narrower blocks")
         if self.kan_basis == "linear" and self.kan_intervals % 2:
             raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
         return self
 
+    @property
+    def parts(self) -> Parts:
+        """What the variant is made of."""
+        return PARTS[self.variant]
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Height and width of the map that the stem makes."""
+        height, width = self.input_size
+        return height // self.stem_stride, width // self.stem_stride
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "paper": {"input_size": (224, 224), "widths": (96, 192, 384, 768), "depths": (1, 2, 5, 2)},
+    "tiny": {"input_size": (128, 128), "widths": (32, 64, 128, 256), "depths": (1, 2, 3, 1)},
+    "nano": {"input_size": (96, 96), "widths": (24, 48, 96, 192), "depths": (1, 1, 2, 1)},
+}
 
 SIZES: dict[str, NetworkConfig] = {
-    "paper": NetworkConfig(
-        size="paper", input_size=(224, 224), widths=(96, 192, 384, 768), depths=(1, 2, 5, 2)
-    ),
-    "tiny": NetworkConfig(
-        size="tiny", input_size=(128, 128), widths=(32, 64, 128, 256), depths=(1, 2, 3, 1)
-    ),
-    "nano": NetworkConfig(
-        size="nano", input_size=(96, 96), widths=(24, 48, 96, 192), depths=(1, 1, 2, 1)
-    ),
+    name: NetworkConfig.model_validate({"size": name, **fields}) for name, fields in _SIZES.items()
 }
+"""The named sizes, as V4."""
 
 
 def size_config(size: str, **changes: object) -> NetworkConfig:
-    """Return the configuration of a named size, with some fields changed.
+    """Return the configuration of a size, with some fields changed.
+
+    Args:
+        size: a name of `SIZES`, or a TOML file (see `qlvit_edge.model.size_file`).
+        changes: fields of the configuration.
 
     Raises:
-        QLViTEdgeError: there is no such size, or it cannot be changed so.
+        QLViTEdgeError: there is no such size, its file is wrong, or it cannot be changed so.
     """
-    if size not in SIZES:
-        remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}"
+    if is_size_file(size):
+        name, fields = read_size(Path(size), _SIZES, NetworkConfig)
+    elif size in _SIZES:
+        name, fields = size, _SIZES[size]
+    else:
+        remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}, or name a TOML file"
         raise QLViTEdgeError(size, "is not a network size", remedy)
     try:
-        return NetworkConfig.model_validate({**SIZES[size].model_dump(), **changes})
+        return NetworkConfig.model_validate({"size": name, **fields, **changes})
     except ValidationError as error:
         finding = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         wanted = ", ".join(f"{name} {value}" for name, value in changes.items())
         raise QLViTEdgeError(
-            f"network {size}", f"cannot be built: {finding}", f"change one of {wanted}"
+            f"network {name}", f"cannot be built: {finding}", f"change one of {wanted}"
         ) from error

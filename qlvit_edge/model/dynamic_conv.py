@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +44,13 @@ class DynamicConv(nn.Module):
         self.register_buffer("temperature", torch.tensor(TEMPERATURE_START))
 
     def attention(self, pooled: Tensor) -> Tensor:
-        """Return π (B, K) of eq. 5 for the globally averaged map (B, C)."""
-        z = self.excite(torch.relu(self.squeeze(pooled)))
-        return softmax(z / self.temperature, 1, self.softmax_form)
+        """Return π (B, K) of eq. 5 for the globally averaged map (B, C).
+
+        In float32 also under autocast: a code of π that tips over halves or doubles a kernel.
+        """
+        with _full_precision(pooled.device):
+            z = self.excite(torch.relu(self.squeeze(pooled.float())))
+            return softmax(z / self.temperature, 1, self.softmax_form)
 
     def forward(self, padded: Tensor) -> Tensor:
         """Map a padded (B, C, H+2, W+2) tensor to (B, C, H, W)."""
@@ -60,6 +65,11 @@ class DynamicConv(nn.Module):
             groups=batch * channels,
         )
         return mixed.reshape(batch, channels, height - 2, width - 2)
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return autocast switched off; the meta device, on which networks are counted, has none."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def set_temperature(network: nn.Module, temperature: float) -> None:

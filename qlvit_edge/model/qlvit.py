@@ -13,20 +13,28 @@ from qlvit_edge.model.stem import Stem
 
 
 class QuantisedHead(nn.Module):
-    """Global average → norm → linear layer with the uniform quantiser of section 3.3."""
+    """Global average → norm → linear layer with the uniform quantiser of section 3.3.
 
-    def __init__(self, width: int, classes: int, bits: int, norm: NormKind) -> None:
+    Before V2 neither features nor weights are rounded; the quantiser keeps the range.
+    """
+
+    def __init__(
+        self, width: int, classes: int, bits: int, norm: NormKind, quantised: bool = True
+    ) -> None:
         super().__init__()
         self.norm = make_vector_norm(norm, width)
-        self.quantiser = UniformQuantiser(bits)
+        self.quantised = quantised
+        self.quantiser = UniformQuantiser(bits, quantised)
         self.linear = nn.Linear(width, classes)
+
+    def weight(self) -> Tensor:
+        """Return the linear layer's weight (classes, width) as the forward pass takes it."""
+        return quantised_weight(self.linear.weight) if self.quantised else self.linear.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to logits (B, classes)."""
         features = self.quantiser(self.norm(x.mean((2, 3))))
-        return nn.functional.linear(
-            features, quantised_weight(self.linear.weight), self.linear.bias
-        )
+        return nn.functional.linear(features, self.weight(), self.linear.bias)
 
 
 class QLViT(nn.Module):
@@ -41,15 +49,20 @@ class QLViT(nn.Module):
         self.stem = Stem(config.channels, config.widths[0], config.stem_kernel, config.stem_stride)
         blocks: list[CLABlock] = []
         width_in = config.widths[0]
+        map_size = config.map_size
         for stage, (width, depth, heads, kv_stride) in enumerate(
             zip(config.widths, config.depths, config.heads, config.kv_pool, strict=True)
         ):
             for index in range(depth):
                 stride = 2 if stage > 0 and index == 0 else 1
-                blocks.append(CLABlock(width_in, width, heads, stride, kv_stride, config))
+                blocks.append(CLABlock(width_in, width, heads, stride, kv_stride, config, map_size))
                 width_in = width
+                map_size = map_size[0] // stride, map_size[1] // stride
         self.blocks = nn.ModuleList(blocks)
-        self.head = QuantisedHead(width_in, config.classes, config.activation_bits, config.norm)
+        self.head = QuantisedHead(
+            *(width_in, config.classes, config.activation_bits, config.norm),
+            quantised=config.parts.quantised,
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify images (B, channels, H, W), 0…255; returns logits (B, classes)."""

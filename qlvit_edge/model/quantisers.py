@@ -15,6 +15,9 @@ from qlvit_edge.model.configs import NetworkConfig
 
 _RANGE_DECAY = 1e-3
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
+# Makes `torch.round`, ties to even, round ties away from zero. A quotient of two float32 is a tie
+# of at most 9 bits or differs from it by 2^-33 of its value; doubles are good for 2^-52.
+_TIES_AWAY = 1 + 2.0**-45
 CODE_BITS = 4
 
 
@@ -56,23 +59,31 @@ class UniformQuantiser(nn.Module):
     rare large values carry classes and must not be clipped. In evaluation the buffers are
     the range. They are part of the state dict, so they survive a checkpoint, and the
     converter uses them for this tensor.
+
+    Attributes:
+        enabled: whether values are rounded; if not, only the range is kept.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, enabled: bool = True) -> None:
         super().__init__()
         self.levels = 2**bits - 1
-        self.enabled = True
+        self.enabled = enabled
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
+
+    def batch_range(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the range of a batch of any shape, widened to hold zero."""
+        low, high = torch.aminmax(x.detach())
+        # The range is kept in float32 whatever the activations are in.
+        return low.float().clamp(max=0.0), high.float().clamp(min=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` (any shape) rounded to the grid, gradient straight through."""
         if self.training:
-            low, high = torch.aminmax(x.detach())
-            low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+            low, high = self.batch_range(x)
             self.low.copy_(torch.minimum(low, torch.lerp(self.low, low, _RANGE_DECAY)))
             self.high.copy_(torch.maximum(high, torch.lerp(self.high, high, _RANGE_DECAY)))
         else:
@@ -84,16 +95,22 @@ class UniformQuantiser(nn.Module):
         scale = ((high - low) / self.levels).float().double()
         scale = torch.where(scale >= _SMALLEST_SCALE, scale, torch.ones_like(scale))
         zero_point = round_ties_away(-low / scale).clamp(0, self.levels)
-        code = (round_ties_away(x.detach().double() / scale) + zero_point).clamp(0, self.levels)
-        return straight_through(((code - zero_point) * scale).to(x.dtype), x)
+        steps = x.detach().double() * (_TIES_AWAY / scale)
+        steps.round_().clamp_(-zero_point, self.levels - zero_point)
+        return straight_through(steps.mul_(scale).to(x.dtype), x)
 
 
 class QAct(nn.Module):
-    """Qact: Hardswish followed by the uniform activation quantiser (section 3.2)."""
+    """Qact: Hardswish followed by the uniform activation quantiser (section 3.2).
+
+    Before V2 the quantiser only watches: the converter takes the range from it all the same.
+    Hardswish stands in every variant, MViTv2's MLP (GELU there) included: so no step of the
+    ablation changes two things, and the device has an operation for it.
+    """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.quantiser = UniformQuantiser(config.activation_bits)
+        self.quantiser = UniformQuantiser(config.activation_bits, config.parts.quantised)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to a tensor of any shape."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import CalibrationError
@@ -222,14 +223,32 @@ class Guard(_Strict):
             raise ValueError(f"fewer than {self.neighbours} prototypes")
         if np.abs(self.prototypes.array()).max() > LARGEST:
             raise ValueError("a prototype lies too far out")
-        steps = np.arange(256) * (self.logit_scale / self.temperature)
-        if np.abs(np.array(self.powers) - 2.0**30 * np.exp(-steps)).max() > _ROUNDING:
+        exact = _exact_powers(self.temperature, self.logit_scale)
+        if np.abs(np.array(self.powers) - exact).max() > _ROUNDING:
             raise ValueError("the powers are not those of the temperature")
         if any(cluster.group >= len(self.groups) for cluster in self.clusters):
             raise ValueError("a cluster is of no group")
         if any(len(group.bounds) != len(self.measures) for group in self.groups):
             raise ValueError("a group has not one pair of bounds per measure")
         return self
+
+    def of_divided_logits(self, scale: float) -> Guard:
+        """Return the guard of the same logits where their own scale carries the temperature.
+
+        Nothing is left to divide by. Powers are rounded anew, so the smallest probability is
+        lowered by a millionth: what just reached it still does.
+
+        Args:
+            scale: real value of one step of a logit, divided by the temperature.
+        """
+        return self.model_copy(
+            update={
+                "logit_scale": scale,
+                "temperature": 1.0,
+                "powers": powers(1.0, scale),
+                "probability": self.probability * (1 - 1e-6),
+            }
+        )
 
     def require_fit(self, features: int | None, classes: int) -> None:
         """Refuse to judge a model of other outputs.
@@ -245,6 +264,20 @@ class Guard(_Strict):
             raise ValueError(f"the guard is for {self.features} features, the file has {features}")
         if any(cluster.label >= classes for cluster in self.clusters):
             raise ValueError("the guard has cells of a class that the file does not know")
+
+
+def powers(temperature: float, scale: float) -> list[int]:
+    """Return a `Guard`'s powers.
+
+    Args:
+        temperature: by which logits are divided.
+        scale: real value of one step of a logit.
+    """
+    return [int(value) for value in np.rint(_exact_powers(temperature, scale))]
+
+
+def _exact_powers(temperature: float, scale: float) -> NDArray[np.float64]:
+    return np.asarray(2.0**30 * np.exp(-np.arange(256) * (scale / temperature)))
 
 
 class GuardFile(_Strict):

@@ -39,7 +39,7 @@ MAX_METADATA_BYTES = 16 * 1024 * 1024
 IMAGING_FIELDS = ("stain", "camera", "objective")
 """What is said of the slides and the microscope, where somebody did."""
 MOST_FEATURES = 65536
-_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard")
+_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard", "temperature")
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Described = Annotated[str, Field(min_length=1, max_length=200)]
@@ -84,6 +84,9 @@ class ModelMetadata(_Strict):
         features: how many features the second output holds, int8; None before format 3 (the
             field is then left out of the file).
         guard: what the file judges its answers by; None (and left out) where it has no guard.
+        temperature: by which the scale of the logits was divided, so that a softmax of them
+            gives calibrated probabilities and nothing else divides; None (and left out) where
+            that was not done: the guard then divides, or without one nobody does.
         input_size: height and width of the input in pixels.
         colour: what the input's channels are, ``"RGB"`` (three) or ``"grey"`` (one).
         preprocessing: name of the recipe from decoded image to input bytes.
@@ -111,6 +114,7 @@ class ModelMetadata(_Strict):
     labels: list[str] = Field(min_length=2, max_length=1000)
     features: Annotated[int, Field(ge=1, le=MOST_FEATURES)] | None = None
     guard: Guard | None = None
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     input_size: tuple[_Side, _Side]
     colour: Literal["RGB", "grey"] = "RGB"
     preprocessing: str
@@ -153,6 +157,8 @@ class ModelMetadata(_Strict):
             raise ValueError("features are of format 3, which must have them")
         if self.guard is not None:
             self.guard.require_fit(self.features, len(self.labels))
+            if self.temperature is not None and self.guard.temperature != 1:
+                raise ValueError("logits would be divided by a temperature twice")
         for pair in self.golden:
             if pair.format_version != self.format_version:
                 raise ValueError("a golden pair is of another format")

@@ -10,7 +10,8 @@
     metrics.csv/.json   one row per epoch; final figures
     tensorboard/        the same rows for TensorBoard, with --tensorboard
     curves.png, confusion.png
-    calibration.json    written by `qlvit-edge calibrate`
+    report.html, .json  how it does on its test images, for people and for programs
+    calibration.json    written by `qlvit-edge calibrate`, and by `train --quantise`
     cells/              of a run of `qlvit-edge adapt`: a sample of the cells it was fitted to
 
 Weights are safetensors, never pickle.
@@ -33,7 +34,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from qlvit_edge.choices import Augment, AugmentPart, Balance
+from qlvit_edge.choices import (
+    Augment,
+    AugmentPart,
+    Balance,
+    IntegerSoftmax,
+    ObserverName,
+    Precision,
+)
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_text
 from qlvit_edge.model.configs import NetworkConfig
@@ -80,6 +88,14 @@ class TrainingSettings(BaseModel):
         augment_shares: of views that a part of `qlvit_edge.data.looks` is applied to, where it
             is not the share that stands there.
         images_per_epoch: None: as many as there are.
+        mixup: α of the Beta(α, α) that images are mixed by; 0: not mixed.
+        label_smoothing: share of every label that is spread evenly over all classes.
+        warm_up: share of the first cycle in which the rate rises.
+        gradient_clip: largest norm of a step's gradient; 0: any.
+        average_decay: of the moving average of the weights, per step.
+        precision: in which the network is computed in training.
+        compiled: whether it is compiled for that.
+        channels_last: whether its maps lie with their channels last in memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,6 +116,14 @@ class TrainingSettings(BaseModel):
         default_factory=dict
     )
     images_per_epoch: int | None = Field(default=None, ge=1)
+    mixup: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    warm_up: float = Field(default=0.15, ge=0, lt=1)
+    gradient_clip: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    precision: Precision = "float32"
+    compiled: bool = False
+    channels_last: bool = False
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:
@@ -130,6 +154,22 @@ class StartedFrom(BaseModel):
         return f"{self.name} ({self.sha256[:12]})"
 
 
+class Quantised(BaseModel):
+    """How a run was trained on as integers; see `qlvit_edge.quantised`.
+
+    Attributes:
+        form: of the integer softmax that it was trained with.
+        observer: whose ranges it began with.
+        calibration_sha256: of the calibration file that they stand in.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: IntegerSoftmax
+    observer: ObserverName
+    calibration_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
 class RunConfig(BaseModel):
     """Everything needed to rebuild the network and find its data again, and what it is for.
 
@@ -149,6 +189,8 @@ class RunConfig(BaseModel):
         objective: of the microscope.
         started_from: the run whose weights it started from; None: from random ones.
         adapted_from: how it was fitted to another microscope; None where it was not.
+        quantised: how it was trained on as integers, from the run in ``started_from``; None where
+            it was trained as floats.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,6 +209,7 @@ class RunConfig(BaseModel):
     objective: Described | None = None
     started_from: StartedFrom | None = None
     adapted_from: Adapted | None = None
+    quantised: Quantised | None = None
 
     def continues(self, earlier: RunConfig, epoch: int) -> bool:
         """Tell whether a run with these settings may go on from where an earlier one stands.

@@ -23,11 +23,11 @@ RESTART_SHARE = 0.5
 _COPIED = ("temperature", "quantiser.low", "quantiser.high")
 
 
-def learning_rate(peak: float, progress: float) -> float:
+def learning_rate(peak: float, progress: float, warm_up: float = WARM_UP) -> float:
     """One cycle: linear warm-up, then a cosine to zero; ``progress`` runs from 0 to 1."""
-    if progress < WARM_UP:
-        return peak * (0.05 + 0.95 * progress / WARM_UP)
-    return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    if progress < warm_up:
+        return peak * (0.05 + 0.95 * progress / warm_up)
+    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
 
 
 def restarted_rate(peak: float, progress: float) -> float:
@@ -48,14 +48,15 @@ class MovingAverage:
     would clip); so are integers.
     """
 
-    def __init__(self, average: nn.Module) -> None:
-        """Average into ``average``, a copy of the network that is trained."""
+    def __init__(self, average: nn.Module, decay: float = AVERAGE_DECAY) -> None:
+        """Average into ``average``, a copy of the network that is trained; ``decay`` per step."""
+        self.decay = decay
         self.average = average.eval().requires_grad_(False)
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards ``network``; early steps weigh more, so that the start is forgotten."""
-        decay = min(AVERAGE_DECAY, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step))
         source = network.state_dict()
         averaged: list[Tensor] = []
         current: list[Tensor] = []

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from qlvit_edge.choices import Cache
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
+from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.loader import (
     CachedImage,
     cache_images,
-    cell_view,
     check_images,
 )
 from qlvit_edge.data.split import Split, require_fit, select
@@ -26,11 +27,13 @@ from qlvit_edge.data.training_images import (
 )
 from qlvit_edge.errors import CheckpointError, DeviceError
 from qlvit_edge.evaluation import metrics, plots
+from qlvit_edge.evaluation.run_report import VIEWS
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
 from qlvit_edge.text import counted, plain
 from qlvit_edge.training import loop
+from qlvit_edge.training.acceleration import Acceleration
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
@@ -46,8 +49,10 @@ from qlvit_edge.training.checkpoint import (
 from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.run_report import Trained, make_report, write_report
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
+from qlvit_edge.training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,8 @@ def run_training(
     *,
     tensorboard: bool = False,
     start: Checkpoint | None = None,
+    cache: Cache = "memory",
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -176,12 +183,15 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
+        cache: where decoded images are kept; a file of theirs lies in ``out``, where that is.
+        workers: the processes that train together; the leader alone writes.
 
     Raises:
         DataError: the split does not fit the folder, or an image does not decode, or ``start``
             was trained on the whole test side.
         CheckpointError: ``resume`` does not fit, or the loss is no longer a number.
     """
+    Acceleration(run.training, device)  # refused before an image is decoded
     require_fit(split, folder)
     training, validation = hold_out(
         select(folder, split.train), split, run.training.validation, run.training.seed
@@ -190,7 +200,35 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    cached = _prepare(run, training, [*validation, *test], listener)
+    store = ImageStore(cache, out if out.is_dir() else None)
+    cached = _prepare(run, training, [*validation, *test], listener, store)
+    if workers.leads:
+        _describe(run, out, split, [*training, *validation], resume, start)
+    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
+    with _events(out, resume, tensorboard and workers.leads) as write:
+
+        def epoch_done(row: Row, best: int) -> None:
+            write(row)
+            listener.epoch_done(row, best)
+
+        state = loop.train(
+            *(run, out, cached, validation, device, resume, listener.batch_done, epoch_done),
+            start=start,
+            workers=workers,
+        )
+    test = [with_source(image, split) for image in test]
+    return finish(run, out, state.history, folder, test, validation, device, workers)
+
+
+def _describe(
+    run: RunConfig,
+    out: Path,
+    split: Split,
+    side: Sequence[LabelledImage],
+    resume: bool,
+    start: Checkpoint | None,
+) -> None:
+    """Write what is known before training; ``side`` is the split's training side."""
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
         write_run_config(out, run)
@@ -198,20 +236,8 @@ def run_training(
         write_run_config(out, run)
     listed = read_training_images(out)
     if listed is None or listed.split_fingerprint != split.fingerprint:
-        side = [*training, *validation]
         listed = list_training_images(side, split.fingerprint, _no_bar)
         write_training_images(out, with_what_it_saw(listed, start))
-    listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
-    with _events(out, resume, tensorboard) as write:
-
-        def epoch_done(row: Row, best: int) -> None:
-            write(row)
-            listener.epoch_done(row, best)
-
-        state = loop.train(
-            run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
-        )
-    return _finish(run, out, state.history, test, device)
 
 
 def _started(
@@ -246,11 +272,12 @@ def _prepare(
     training: Sequence[LabelledImage],
     others: Sequence[LabelledImage],
     listener: Listener,
+    store: ImageStore,
 ) -> list[CachedImage]:
     """Decode the training images, check the others, say what is unusual about them."""
     kinds: list[str] = []
     with listener.preparing(len(training) + len(others)) as advance:
-        cached = cache_images(training, run.network.input_size, advance, kinds)
+        cached = cache_images(training, run.network.input_size, advance, kinds, store)
         check_images(others, advance, kinds)
     if kinds:
         listener.noted(note_on(Counter(kinds)))
@@ -261,22 +288,27 @@ def _no_bar() -> None:
     """Listing images takes seconds: no bar."""
 
 
-def _finish(
+def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],
+    folder: ImageFolder,
     test: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
     device: torch.device,
+    workers: Workers = ALONE,
 ) -> Outcome:
-    """Evaluate the best weights on the test side, whole and as crops; write figures."""
-    tensors, header = load_tensors(out / BEST_FILE)
+    """Evaluate the best weights on the test side, whole and as crops; write figures and report."""
+    tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    labels, logits = loop.predict(network, test, run.network, device)
-    _, crop_logits = loop.predict(network, test, run.network, device, cell_view)
-    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     best = header["epoch"]
+    trained = Trained(out.resolve().name, run, network, device, history, best, workers=workers)
+    outputs = [trained.outputs(view, test) for view in VIEWS]
+    logits, crop_logits = (each.logits for each in outputs)
+    labels = np.array([image.label for image in test])
+    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     validated = "validation_accuracy" in history[best - 1]
     outcome = Outcome(
         epochs=len(history),
@@ -291,6 +323,7 @@ def _finish(
         "best_epoch": outcome.best_epoch,
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
+        "processes": workers.size,
         "device": str(device),
         "test_images": outcome.test_images,
         "split_fingerprint": run.split_fingerprint,
@@ -300,7 +333,10 @@ def _finish(
         "classes": run.classes,
         "history": history,
     }
-    write_json(out / "metrics.json", summary)
-    plots.plot_curves(history, out / "curves.png", best=best)
-    plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+    temperature = trained.temperature(validation)
+    if workers.leads:
+        write_json(out / "metrics.json", summary)
+        plots.plot_curves(history, out / "curves.png", best=best)
+        plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+        write_report(out, make_report(trained, folder, test, temperature, outputs))
     return outcome

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from qlvit_edge.data.folder import LabelledImage
+from qlvit_edge.data.relabel import numbers_of
 from qlvit_edge.data.training_images import TrainingImages, read_training_images, trained_on
 from qlvit_edge.errors import DataError
 from qlvit_edge.model.qlvit import QLViT
@@ -23,15 +24,14 @@ def started_from(start: Checkpoint) -> StartedFrom:
 def kept_rows(classes: Sequence[str], start: Checkpoint) -> dict[int, int]:
     """Return the outputs of classes that the run has: output here → output there.
 
-    Names are compared without regard to capitals.
+    Names are compared without regard to capitals, spaces and marks.
 
     Args:
         classes: of the new network, in the order of its outputs.
         start: the run.
     """
-    known = {name.casefold(): row for row, name in enumerate(start.run.classes)}
-    rows = {row: known.get(name.casefold()) for row, name in enumerate(classes)}
-    return {row: earlier for row, earlier in rows.items() if earlier is not None}
+    rows = numbers_of(classes, start.run.classes)
+    return {row: earlier for row, earlier in enumerate(rows) if earlier is not None}
 
 
 @torch.no_grad()

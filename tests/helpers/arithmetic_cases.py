@@ -16,6 +16,7 @@ from drawing import (
     Draw,
     inputs_of,
     powers,
+    values,
     words,
 )
 from hypothesis import strategies as st
@@ -24,6 +25,8 @@ from one_operation import Case, activation, constant, int32_tensor, quantised
 from qlvit_edge.converters.graph import Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.activation import Elu, Exp, HardSwish, Logistic
 from qlvit_edge.converters.ops.convolution import (
+    UNIT_QUANTISATION,
+    Clip,
     Conv2D,
     DepthwiseConv2D,
     DynamicDepthwiseConv2D,
@@ -64,6 +67,14 @@ def _constants(
     )
 
 
+def _end(draw: Draw, scale: float) -> tuple[Clip, Quantisation]:
+    """Draw a fused activation and the output's quantisation."""
+    activation: Clip = draw(st.sampled_from(["NONE", "RELU", "RELU_N1_TO_1"]))
+    if activation == "RELU_N1_TO_1":
+        return activation, UNIT_QUANTISATION
+    return activation, quantised(scale, draw(ZERO_POINT))
+
+
 @st.composite
 def conv_2d(draw: Draw) -> Case:
     groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
@@ -76,13 +87,14 @@ def conv_2d(draw: Draw) -> Case:
     width = columns + draw(st.integers(0, 5))
     x = activation("x", (1, height, width, groups * read), draw(SCALE), draw(ZERO_POINT))
     weight, bias, scale = _constants(draw, (outputs, rows, columns, read), 0, x, draw(FACTOR))
+    clip, quantisation = _end(draw, scale)
     operation = Conv2D(
         inputs=(x, weight, bias),
         name="y",
-        quantisation=quantised(scale, draw(ZERO_POINT)),
+        quantisation=quantisation,
         stride=stride,
         padding=draw(PADDING),
-        activation=draw(st.sampled_from(["NONE", "RELU"])),
+        activation=clip,
         dilation=dilation,
     )
     return Case(operation, inputs_of(draw, x))
@@ -97,13 +109,14 @@ def depthwise_conv_2d(draw: Draw) -> Case:
     shape = (1, rows, columns, channels * multiplier)
     weight, bias, scale = _constants(draw, shape, 3, x, draw(FACTOR))
     side = draw(st.integers(1, 3))
+    clip, quantisation = _end(draw, scale)
     operation = DepthwiseConv2D(
         inputs=(x, weight, bias),
         name="y",
-        quantisation=quantised(scale, draw(ZERO_POINT)),
+        quantisation=quantisation,
         stride=(side, side),
         padding=draw(PADDING),
-        activation=draw(st.sampled_from(["NONE", "RELU"])),
+        activation=clip,
     )
     return Case(operation, inputs_of(draw, x))
 
@@ -257,6 +270,8 @@ def batch_matmul(draw: Draw) -> Case:
     shape_b = (columns, inner) if adjoint_b else (inner, columns)
     a = activation("a", (1, *leading, *shape_a), draw(SCALE), draw(ZERO_POINT))
     b = activation("b", (1, *leading, *shape_b), draw(SCALE), 0)
+    if draw(st.booleans()):
+        b = constant("b", np.maximum(values(draw, b.shape), -127), b.quantisation)
     operation = BatchMatMul(
         inputs=(a, b),
         name="y",
@@ -264,7 +279,7 @@ def batch_matmul(draw: Draw) -> Case:
         adjoint_a=adjoint_a,
         adjoint_b=adjoint_b,
     )
-    return Case(operation, inputs_of(draw, a, b))
+    return Case(operation, inputs_of(draw, *(t for t in (a, b) if t.data is None)))
 
 
 @st.composite

@@ -91,10 +91,13 @@ def concatenation(draw: Draw) -> Case:
         activation(f"x{i}", (*shape[:axis], side, *shape[axis + 1 :]), scale, zero_point)
         for i, side in enumerate(sides)
     ]
+    given = inputs_of(draw, *parts)
+    if len(parts) > 1 and draw(st.booleans()):
+        parts[-1] = constant("c", given.pop(parts[-1].name)[:1], parts[0].quantisation)
     operation = Concatenation(
         inputs=tuple(parts), name="y", quantisation=parts[0].quantisation, axis=axis
     )
-    return Case(operation, inputs_of(draw, *parts))
+    return Case(operation, given)
 
 
 @st.composite

@@ -14,11 +14,11 @@ from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.integer.log2_softmax import LARGEST_ANCHOR
 from qlvit_edge.model.configs import NetworkConfig
-from qlvit_edge.model.family import KAN_BASES, NORMS
+from qlvit_edge.model.family import KAN_BASES, NORMS, VARIANTS
 from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 _SEEN = 3  # views that the ranges come from
 _LEAST = 2.0**-6  # width of a constant tensor's range
@@ -35,7 +35,7 @@ def configs(draw: st.DrawFn) -> NetworkConfig:
     sides = st.integers(1, 3 if stride == 4 else 4).map(lambda count: 8 * stride * count)
     return NetworkConfig(
         size="random",
-        variant=draw(st.sampled_from(["v4", "v4", "v3"])),
+        variant=draw(st.sampled_from([*VARIANTS, "v4", "v4"])),
         input_size=(draw(sides), draw(sides)),
         channels=draw(st.sampled_from([1, 3])),
         classes=draw(st.integers(2, 7)),

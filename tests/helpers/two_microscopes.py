@@ -17,7 +17,7 @@ from qlvit_edge.data.split import select
 from qlvit_edge.data.training_images import list_training_images, write_training_images
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.checkpoint import BEST_FILE, FORMAT, save_tensors
-from qlvit_edge.training.loop import to_input
+from qlvit_edge.training.varying import to_input
 
 Pictures = NDArray[np.uint8]
 
