@@ -46,7 +46,7 @@ def test_a_class_map_is_grad_cam_but_for_a_constant_and_a_factor(run: Checkpoint
         grad_cam.explain(image, "BASOPHIL")
 
 
-@pytest.mark.parametrize("member", FAMILY)
+@pytest.mark.parametrize("member", ["v4", "mvitv2", "grey"])
 def test_the_means_of_class_maps_are_the_logits_of_each_image(member: str) -> None:
     config = small_config(**FAMILY[member])
     network = settled_network(config)
