@@ -16,7 +16,7 @@ from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.state import best_row
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.training.checkpoint import Checkpoint, RunConfig, load_checkpoint
-from qlvit_edge.training.loop import predict
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.state import Row
 
 

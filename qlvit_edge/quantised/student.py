@@ -118,4 +118,4 @@ def _are_ends(trained: Tensor, extent: tuple[float, float]) -> bool:
     """
     low, high = trained.detach().tolist()
     width = extent[1] - extent[0]
-    return max(abs(low - extent[0]), abs(high - extent[1])) < 0.01 * width
+    return bool(max(abs(low - extent[0]), abs(high - extent[1])) < 0.01 * width)
