@@ -103,7 +103,7 @@ class Traced(np.ndarray[Any, np.dtype[np.float64]]):
         """As of an array."""
         return self.transpose()
 
-    def sum(self, axis: int | tuple[int, ...] | None = None, **options: Any) -> Traced:
+    def sum(self, axis: int | tuple[int, ...] | None = None, **options: Any) -> Traced:  # type: ignore[override]
         """As of an array."""
         if options:
             raise _refusal(f"sum with {', '.join(options)}")
