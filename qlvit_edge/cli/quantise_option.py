@@ -76,6 +76,7 @@ def train_quantised(options: Mapping[str, Any]) -> None:
     from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.quantised.session import quantised_run, run_quantised
     from qlvit_edge.training.checkpoint import SPLIT_FILE, load_checkpoint
+    from qlvit_edge.training.places import data_folder
     from qlvit_edge.training.session import choose_device
 
     _require_own_options()
@@ -90,8 +91,7 @@ def train_quantised(options: Mapping[str, Any]) -> None:
             "name labelled cells of that one with --data and --split",
         )
     calibration = calibration_of(start)
-    data: Path = options["data"] or Path(start.run.data)
-    folder = scan(data)
+    folder = scan(data_folder(start.run, options["data"]))
     split = load_split(options["split_path"] or start.folder / SPLIT_FILE)
     run = quantised_run(
         start,

@@ -107,6 +107,11 @@ def _slice(operation: Slice, inputs: list[Tensor]) -> Tensor:
     return inputs[0][(slice(None), *box)]
 
 
+def _concatenation(operation: Concatenation, inputs: list[Tensor]) -> Tensor:
+    batch = max(map(len, inputs))  # constants have a batch of one
+    return torch.cat([x.expand(batch, *x.shape[1:]) for x in inputs], operation.axis)
+
+
 def _matmul(operation: BatchMatMul, inputs: list[Tensor]) -> Tensor:
     left, right = inputs
     left = left.mT if operation.adjoint_a else left
@@ -135,7 +140,7 @@ _MEANINGS: Final[dict[type[Operation], Meaning]] = {
     Reshape: _reshape,
     Transpose: lambda operation, x: x[0].permute(operation.constant()[0]),
     Slice: _slice,
-    Concatenation: lambda operation, x: torch.cat(x, operation.axis),
+    Concatenation: _concatenation,
     MaxPool2D: _max_pool,
     BatchMatMul: _matmul,
     Mean: lambda operation, x: x[0].mean(operation.axes, keepdim=True),

@@ -44,6 +44,7 @@ from qlvit_edge.training.checkpoint import (
 )
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.places import with_places_of
 from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
 
@@ -157,7 +158,7 @@ def run_quantised(
             f"has the classes {', '.join(run.classes)}, {folder.root} others",
             "fine-tune on images of the same classes",
         )
-    if resume and (out / RUN_FILE).exists() and read_run_config(out) != run:
+    if resume and (out / RUN_FILE).exists() and with_places_of(read_run_config(out), run) != run:
         raise CheckpointError(
             out, "holds a run with other options", "resume with the options of that run"
         )

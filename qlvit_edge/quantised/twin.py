@@ -64,11 +64,19 @@ class _Followed(Float):
         name: str,
     ) -> tuple[graphs.Tensor, graphs.Tensor]:
         """See `Float`."""
-        for part, values in (("weight", weight), ("bias", bias)):
-            expression = derivative_of(values)
-            if expression is not None:
-                self.expressions[f"{name}/{part}"] = expression
+        self._follow(weight, f"{name}/weight")
+        self._follow(bias, f"{name}/bias")
         return super().weights(x, np.asarray(weight), np.asarray(bias), axis, name)
+
+    def matrices(self, values: NDArray[np.float64], name: str) -> graphs.Tensor:
+        """See `Float`."""
+        self._follow(values, name)
+        return super().matrices(np.asarray(values), name)
+
+    def _follow(self, values: NDArray[np.float64], name: str) -> None:
+        expression = derivative_of(values)
+        if expression is not None:
+            self.expressions[name] = expression
 
 
 def followed_graph(
