@@ -15,7 +15,8 @@
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
-        └── InferenceLostError 2  the process that runs the model is lost
+        ├── InferenceLostError 2  the process that runs the model is lost
+        └── WorkerLostError   2  one of the processes that train together is lost
 
 A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
 terminal would obey in it is escaped here, whichever file, library or name it comes from.
@@ -117,3 +118,7 @@ class CameraStalledError(DeviceError):
 
 class InferenceLostError(DeviceError):
     """The process that runs the model crashed, took too much or did not answer; see `restart`."""
+
+
+class WorkerLostError(DeviceError):
+    """One of several processes that train together ended, or does not answer."""

@@ -31,7 +31,7 @@ from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.quantised.meanings import meaning
 from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.student import Student, held_values
-from qlvit_edge.quantised.twin import _StraightThrough, followed_graph, run_twin
+from qlvit_edge.quantised.twin import followed_graph, run_twin, straight_through
 
 FORMS: st.SearchStrategy[Form] = st.sampled_from(["fast", "exact"])
 
@@ -124,7 +124,7 @@ def test_what_is_beyond_a_range_moves_its_end_and_nothing_else() -> None:
     value = torch.tensor([-2.0, -1.0, 0.104, 1.55, 3.0], requires_grad=True)
     held = torch.tensor([-1.0, -1.0, 0.10, 1.55, 1.55])
     ends = torch.tensor([-1.0, 1.55], dtype=torch.float64, requires_grad=True)
-    out = _StraightThrough.apply(value, held, ends)
+    out = straight_through(value, held, ends)
     assert torch.equal(out, held)
     out.backward(torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]))
     assert value.grad is not None

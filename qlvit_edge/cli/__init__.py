@@ -21,12 +21,14 @@ from qlvit_edge.cli.streams import outlets
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.credentials import masked
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.launch import is_follower, launch
 from qlvit_edge.text import plain
 
 COMMANDS = {
     "models": "List the trained models that have a name.",
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
+    "report": "Write one page on how a trained run does.",
     "cost": "Count parameters and multiply-accumulates of a network size.",
     "adapt": "Fit a trained network to another microscope.",
     "calibrate": "Find the integer ranges of a trained network.",
@@ -110,12 +112,18 @@ def cli(debug: bool) -> None:
       qlvit-edge validate wbc.tflite --data cells/ --split split.json --out report/
       qlvit-edge run wbc.tflite --camera picamera2 --out results.sqlite
     """
+    command = click.get_current_context().invoked_subcommand
+    if launch() is not None and command != "train":
+        raise click.UsageError(
+            f"torchrun: `{command}` is not shared out over processes, only `train` is; start it "
+            "once, as `qlvit-edge`"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit the process with the documented code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    with outlets() as out:
+    with outlets(muted=is_follower()) as out:
         code = _run(arguments)
         out.flush()
         if out.lost is not None:

@@ -111,7 +111,7 @@ def command(
     require("convert", "torch", "safetensors", "matplotlib")
     from typing import cast
 
-    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.bundled import is_named, resolve_run
     from qlvit_edge.calibration.collect import calibrate, observe
     from qlvit_edge.calibration.compare import compare
     from qlvit_edge.calibration.evaluation_images import evaluation_images
@@ -124,14 +124,14 @@ def command(
     from qlvit_edge.evaluation import plots
     from qlvit_edge.files import ensure_writable, write_text
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, load_checkpoint
+    from qlvit_edge.training.places import data_folder
 
     if as_json and not comparing:
         raise click.UsageError("--json belongs to --compare")
-    if is_bundled(run):
-        raise CheckpointError(
-            run, "is bundled and stays as it is", "calibrate a copy of its folder"
-        )
     folder = resolve_run(run)
+    if is_named(run):
+        finding = "is a model that others use by its name and stays as it is"
+        raise CheckpointError(run, finding, f"copy {folder} and calibrate the copy")
     checkpoint = load_checkpoint(folder)
     white_level_of(checkpoint.run)
     if data is None and checkpoint.run.adapted_from is not None:
@@ -149,7 +149,7 @@ def command(
     elsewhere = files_elsewhere(data, recorded, splits[0])
     if split_path is not None:
         splits.append(load_split(split_path))
-    scanned = scan(data or recorded)
+    scanned = scan(data_folder(checkpoint.run, data))
     images, refused = choose_images(scanned, splits, count, elsewhere)
     if refused and not as_json:
         images_left = counted(refused, "image")

@@ -63,6 +63,7 @@ class Outlet(io.TextIOBase):
         lost: the first error of a write, other than a reader that went away.
         styled: the same stream for text that was escaped already and carries colours of ours;
             see `qlvit_edge.cli.console`.
+        is_muted: writes nothing: of several processes that do one thing, another one speaks.
     """
 
     def __init__(self, stream: TextIO, owner: Outlet | None = None) -> None:
@@ -70,6 +71,7 @@ class Outlet(io.TextIOBase):
         self._owner = owner or self
         self._dead = False
         self.lost: OSError | None = None
+        self.is_muted = False
         self.styled = self if owner else Outlet(stream, self)
         if owner is None and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
@@ -85,7 +87,7 @@ class Outlet(io.TextIOBase):
             raise TypeError("text is written here, not bytes")
         if self._owner is self:
             text = _shown(text)
-        if not self._owner._dead:
+        if not self._owner._dead and not self._owner.is_muted:
             try:
                 self._stream.write(text)
             except OSError as error:
@@ -116,7 +118,7 @@ class Outlet(io.TextIOBase):
 
     def isatty(self) -> bool:
         """Whether a person looks at it."""
-        return self._stream.isatty()
+        return self._stream.isatty() and not self._owner.is_muted
 
     def fileno(self) -> int:
         """That of the stream."""
@@ -128,8 +130,11 @@ class Outlet(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def outlets() -> Iterator[Outlet]:
+def outlets(*, muted: bool = False) -> Iterator[Outlet]:
     """Put outlets in place of `sys.stdout` and `sys.stderr` for this block.
+
+    Args:
+        muted: they write nothing, until `unmute`.
 
     Yields:
         That of standard output, to be flushed and asked for what was lost.
@@ -138,6 +143,7 @@ def outlets() -> Iterator[Outlet]:
     before = sys.stdout, sys.stderr
     errors = [stream.errors if isinstance(stream, io.TextIOWrapper) else None for stream in before]
     out, err = map(Outlet, before)
+    out.is_muted = err.is_muted = muted
     sys.stdout, sys.stderr = out, err
     try:
         yield out
@@ -148,6 +154,13 @@ def outlets() -> Iterator[Outlet]:
         for stream, handler in zip(before, errors, strict=True):
             if handler is not None and isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors=handler)
+
+
+def unmute() -> None:
+    """Let a process speak whose outlets were muted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, Outlet):
+            stream.is_muted = False
 
 
 def _open_closed_descriptors() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from qlvit_edge.cli.quantise_option import (
 )
 from qlvit_edge.cli.start_option import from_option, network_for, starting_run
 from qlvit_edge.cli.step_options import step_options, step_settings
+from qlvit_edge.cli.train_processes import going_on, joined_processes, require_one_process
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder
     from qlvit_edge.data.split import Split
     from qlvit_edge.training.checkpoint import Checkpoint, RunConfig
+    from qlvit_edge.training.workers import Workers
 
 DEFAULT_EPOCHS = 24
 
@@ -185,9 +187,11 @@ def command(**options: Any) -> None:
       qlvit-edge train ... --resume --epochs 40
       qlvit-edge train ... --from runs/wbc --rate 0.0005 --epochs 8
       qlvit-edge train --quantise --from runs/wbc --out runs/wbc-int8
+      torchrun --nproc-per-node 2 -m qlvit_edge train ...
     """
     require("train", "torch", "safetensors", "matplotlib")
     if options["quantise"] is not None:
+        require_one_process("--quantise")
         train_quantised(options)
         return
     require_data_and_split(options)
@@ -197,22 +201,34 @@ def command(**options: Any) -> None:
         raise click.UsageError("--patience needs validation images: --validation above 0")
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
-    from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.training.session import choose_device
 
-    start = starting_run(options["from_run"])
-    folder = scan(options["data"])
-    split = load_split(options["split_path"])
-    run = _run_config(folder, split, start, options)
+    if options["compiled"]:
+        require_one_process("--compile")
     device = choose_device(options["device"])
     out: Path = options["out"]
-    _continued(run, out, options)  # refused before anything is written
+    with joined_processes(device, options["batch"], lambda: going_on(out)) as workers:
+        start = starting_run(options["from_run"])
+        folder = scan(options["data"])
+        split = load_split(options["split_path"])
+        run = _run_config(folder, split, start, options)
+        # Refused before anything is written.
+        workers.from_leader(lambda: _continued(run, out, options))
+        with _held(out) if workers.leads else nullcontext():
+            run = workers.from_leader(lambda: _continued(run, out, options))
+            _train(run, folder, split, device, start, workers, options)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Make the run folder and keep others out of it; it goes if nothing was written."""
+    from qlvit_edge.files import ensure_writable, exclusive
+
     is_new = not out.exists()
     ensure_writable(out)
     try:
         with exclusive(out):
-            run = _continued(run, out, options)
-            _train(run, folder, split, device, start, options)
+            yield
     finally:
         if is_new:
             with suppress(OSError):
@@ -224,7 +240,8 @@ def _run_config(
 ) -> RunConfig:
     """What a run with these options is, if it is a new one."""
     from qlvit_edge.preprocess import white_level
-    from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig, TrainingSettings
+    from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig
+    from qlvit_edge.training.settings import TrainingSettings
     from qlvit_edge.training.start import started_from
 
     for name in options["unknown_cells"]:
@@ -277,33 +294,23 @@ def _train(
     split: Split,
     device: torch.device,
     start: Checkpoint | None,
+    workers: Workers,
     options: Mapping[str, Any],
 ) -> None:
     """Train, show it, and say what came of it."""
     from qlvit_edge.cli.train_display import display
-    from qlvit_edge.training.checkpoint import LAST_FILE
     from qlvit_edge.training.session import run_training
-    from qlvit_edge.training.state import read_history
 
     out: Path = options["out"]
     resume, tensorboard = options["resume"], options["tensorboard"]
-    try:
-        with display() as listener:
-            found = run_training(
-                *(run, out, folder, split, device, resume, listener),
-                tensorboard=tensorboard,
-                start=start,
-                cache=options["cache"],
-            )
-    except KeyboardInterrupt:
-        if (out / LAST_FILE).exists():
-            kept = len(read_history(out / LAST_FILE))
-            click.echo(
-                f"{out} keeps {kept} of {run.training.epochs} epochs; go on with the same command "
-                "and --resume",
-                err=True,
-            )
-        raise
+    with display() as listener:
+        found = run_training(
+            *(run, out, folder, split, device, resume, listener),
+            tensorboard=tensorboard,
+            start=start,
+            cache=options["cache"],
+            workers=workers,
+        )
     if found.validation is not None:
         early = f", stopped early of {run.training.epochs}"
         click.echo(

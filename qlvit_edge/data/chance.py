@@ -8,7 +8,7 @@ and a batch's are computed at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,20 @@ class Drawn:
     epoch: int
     images: NDArray[np.int64]
     places: NDArray[np.int64]
+
+    def part(self, rank: int, of: int) -> Drawn:
+        """Return what one of several processes takes of the batch; there may be nothing for it.
+
+        Together they take every image once, in order, and an even number each (but the last), so
+        that neighbours stay together: mixup mixes them.
+
+        Args:
+            rank: of the process, from 0.
+            of: processes.
+        """
+        pairs = (len(self.images) + 1) // 2
+        own = slice(2 * (pairs * rank // of), 2 * (pairs * (rank + 1) // of))
+        return replace(self, images=self.images[own], places=self.places[own])
 
     def uniform(self, purpose: int, count: int) -> NDArray[np.float64]:
         """Return numbers (B, count), even in [0, 1).

@@ -244,6 +244,7 @@ def training_batches(
     count: int | None = None,
     augmentation: Augmentation | None = None,
     threads: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield shuffled batches of one epoch: images (B, h, w, channels) uint8 and labels (B,).
 
@@ -264,6 +265,7 @@ def training_batches(
         count: images of the epoch; None: as many as there are.
         augmentation: what varies ``cached``; None: `Standard`.
         threads: that prepare the next batches in the background, see `qlvit_edge.data.ahead`.
+        share: which part of every batch is yielded, and of how many, see `Drawn.part`.
     """
     varied = augmentation or Standard(cached)
     # Drawn twice, an image is varied twice.
@@ -279,11 +281,12 @@ def training_batches(
             )
             for index, place in zip(drawn.images.tolist(), drawn.places.tolist(), strict=True)
         ]
-        labels = np.array([cached[index].label for index in drawn.images])
-        return in_channels(np.stack(views), channels), labels
+        labels = np.array([cached[index].label for index in drawn.images], np.int64)
+        stacked = np.stack(views) if views else np.empty((0, *size, 3), np.uint8)
+        return in_channels(stacked, channels), labels
 
     batches = drawn_batches(cached, batch, seed, epoch, balance, count)
-    yield from ahead((partial(made, drawn) for drawn in batches), threads)
+    yield from ahead((partial(made, drawn.part(*share)) for drawn in batches), threads)
 
 
 def whole_view(image: Image, size: tuple[int, int], channels: int = 3) -> Image:

@@ -74,12 +74,16 @@ class UniformQuantiser(nn.Module):
         self.register_buffer("low", torch.zeros(()))
         self.register_buffer("high", torch.zeros(()))
 
+    def batch_range(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the range of a batch of any shape, widened to hold zero."""
+        low, high = torch.aminmax(x.detach())
+        # The range is kept in float32 whatever the activations are in.
+        return low.float().clamp(max=0.0), high.float().clamp(min=0.0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` (any shape) rounded to the grid, gradient straight through."""
         if self.training:
-            low, high = torch.aminmax(x.detach())
-            # The range is kept in float32 whatever the activations are in.
-            low, high = low.float().clamp(max=0.0), high.float().clamp(min=0.0)
+            low, high = self.batch_range(x)
             self.low.copy_(torch.minimum(low, torch.lerp(self.low, low, _RANGE_DECAY)))
             self.high.copy_(torch.maximum(high, torch.lerp(self.high, high, _RANGE_DECAY)))
         else:

@@ -50,7 +50,8 @@ def _conv(operation: Conv2D, inputs: list[Tensor]) -> Tensor:
         return _activated(operation, functional.linear(x, weight[:, 0, 0], bias))
     if columns == 1 and rows * operation.dilation == x.shape[1] and read == x.shape[3]:
         # Maps above each other: one position of each is one matrix product.
-        beside = x.unflatten(1, (rows, operation.dilation)).permute(0, 2, 3, 1, 4).flatten(3)
+        apart = x.reshape(len(x), rows, operation.dilation, *x.shape[2:])
+        beside = apart.permute(0, 2, 3, 1, 4).flatten(3)
         flat = weight[:, :, 0].flatten(1)
         return _activated(operation, functional.linear(beside, flat, bias))
     made = functional.conv2d(

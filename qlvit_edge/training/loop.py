@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qlvit_edge.data.ahead import background_threads
@@ -24,16 +23,13 @@ from qlvit_edge.data.loader import (
     CachedImage,
     Standard,
     Unvaried,
-    View,
     drawn_batches,
-    evaluation_batches,
     training_batches,
     whole_view,
 )
 from qlvit_edge.data.looks import Looks
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
-from qlvit_edge.model.configs import NetworkConfig
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training.acceleration import PLAIN, Acceleration, compiling, lay_out
@@ -43,8 +39,10 @@ from qlvit_edge.training.checkpoint import (
     LAST_FILE,
     Checkpoint,
     RunConfig,
+    load_tensors,
     save_tensors,
 )
+from qlvit_edge.training.prediction import predict
 from qlvit_edge.training.schedule import (
     MovingAverage,
     learning_rate,
@@ -54,9 +52,9 @@ from qlvit_edge.training.schedule import (
 from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
 from qlvit_edge.training.targets import UNWEIGHED, Mixture, Objective, class_weights
-from qlvit_edge.training.varying import Varying, to_input
+from qlvit_edge.training.varying import Varying
+from qlvit_edge.training.workers import ALONE, Workers
 
-EVALUATION_BATCH = 128
 GRADIENT_CLIP = 2.0
 METRICS_FILE = "metrics.csv"
 
@@ -92,6 +90,7 @@ def train(
     report: Callable[[Progress], None],
     epoch_done: Callable[[Row, int], None] = lambda row, best: None,
     start: Checkpoint | None = None,
+    workers: Workers = ALONE,
 ) -> TrainingState:
     """Train a network and leave `best.safetensors`, `last.safetensors` and `metrics.csv`.
 
@@ -110,6 +109,7 @@ def train(
         epoch_done: told the epoch's row of the history once it is on the disk, and the best
             epoch so far.
         start: the run whose weights it starts from.
+        workers: the processes that train together; files are the leader's.
 
     Raises:
         CheckpointError: ``resume`` and the folder's last state does not fit this run, or the
@@ -126,35 +126,56 @@ def train(
     moving = MovingAverage(average, run.training.average_decay)
     optimiser = torch.optim.AdamW(_parameter_groups(network, run.training.weight_decay))
     state = TrainingState(network, average, optimiser)
-    if resume and (folder / LAST_FILE).exists():  # killed in its first epoch: begin again
-        state.restore(folder / LAST_FILE, run)
-        lay_out(optimiser)
-        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
-    trainer = _EpochTrainer(run, cached, device, report, acceleration)
+    if resume:
+        _restore(state, folder, run, workers)
+    workers.join(network)
+    trainer = _EpochTrainer(run, cached, device, report, acceleration, workers)
     while not has_stopped(state.history, run.training):
         row = trainer.train(state, moving)
         if validation:
-            row |= _validate(average, validation, run, device)
+            row |= _validate(average, validation, run, device, workers)
         state.history.append(row)
         state.epoch += 1
         best = best_epoch(state.history)
-        if best == state.epoch:
-            header = {"format": FORMAT, "epoch": state.epoch}
-            save_tensors(folder / BEST_FILE, dict(average.state_dict()), header)
-        state.save(folder / LAST_FILE, run)
-        write_text(folder / METRICS_FILE, _as_csv(state.history))
-        epoch_done(row, best)
+        if workers.leads:
+            _write(state, folder, run, best)
+            epoch_done(row, best)
     return state
 
 
+def _restore(state: TrainingState, folder: Path, run: RunConfig, workers: Workers) -> None:
+    """Go on from a folder's last state; one that was killed in its first epoch begins again."""
+    path = folder / LAST_FILE
+    saved = workers.from_leader(lambda: load_tensors(path) if path.exists() else None)
+    if saved is None:
+        return
+    state.restore(*saved, path, run)
+    lay_out(state.optimiser)
+    if workers.leads:
+        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
+
+
+def _write(state: TrainingState, folder: Path, run: RunConfig, best: int) -> None:
+    """Write an epoch's files; each is whole whenever the process is killed."""
+    if best == state.epoch:
+        header = {"format": FORMAT, "epoch": state.epoch}
+        save_tensors(folder / BEST_FILE, dict(state.average.state_dict()), header)
+    state.save(folder / LAST_FILE, run)
+    write_text(folder / METRICS_FILE, _as_csv(state.history))
+
+
 def _validate(
-    average: nn.Module, validation: Sequence[LabelledImage], run: RunConfig, device: torch.device
+    average: nn.Module,
+    validation: Sequence[LabelledImage],
+    run: RunConfig,
+    device: torch.device,
+    workers: Workers,
 ) -> Row:
     """Return the averaged network's accuracy; in a balanced run also the mean recall.
 
     It is the mean over the classes, or over the classes of each microscope, as they are drawn.
     """
-    labels, logits = predict(average, validation, run.network, device)
+    labels, logits = predict(average, validation, run.network, device, whole_view, workers)
     right = logits.argmax(1) == labels
     row = {"validation_accuracy": float(right.mean())}
     if run.training.balance != "none":
@@ -167,32 +188,6 @@ def _validate(
     return row
 
 
-@torch.no_grad()
-def predict(
-    network: nn.Module,
-    images: Sequence[LabelledImage],
-    config: NetworkConfig,
-    device: torch.device,
-    view: View = whole_view,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Classify images; returns labels (N,) and logits (N, classes).
-
-    Args:
-        network: a network in evaluation mode.
-        images: the images.
-        config: the network's input size and channels.
-        device: where the network is.
-        view: what it is shown of an image: all of it, or the crop of its cell.
-    """
-    labels: list[NDArray[np.int64]] = []
-    logits: list[NDArray[np.float32]] = []
-    batches = evaluation_batches(images, config.input_size, EVALUATION_BATCH, view, config.channels)
-    for views, batch_labels in batches:
-        logits.append(network(to_input(views, device)).float().cpu().numpy())
-        labels.append(batch_labels)
-    return np.concatenate(labels), np.concatenate(logits)
-
-
 class _EpochTrainer:
     """Trains one epoch at a time; holds what is the same in all of them."""
 
@@ -203,14 +198,16 @@ class _EpochTrainer:
         device: torch.device,
         report: Callable[[Progress], None],
         acceleration: Acceleration,
+        workers: Workers,
     ) -> None:
         self.run = run
         self.cached = cached
         self.device = device
         self.report = report
         self.acceleration = acceleration
+        self.workers = workers
         self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
-        self.augmentation = _augmentation(run, cached)
+        self.augmentation = augmentation_of(run, cached)
         weights: Tensor | None = None
         if run.training.balance == "loss":
             weights = class_weights([entry.label for entry in cached], len(run.classes)).to(device)
@@ -240,13 +237,15 @@ class _EpochTrainer:
             count=training.images_per_epoch,
             augmentation=self.augmentation,
             threads=background_threads(),
+            share=self.workers.share,
         )
         drawn = drawn_batches(
             *(self.cached, training.batch, training.seed, state.epoch),
             *(training.balance, training.images_per_epoch),
         )
+        own = (whole.part(*self.workers.share) for whole in drawn)
         varying = Varying(self.run, self.device, vary_look=not settling)
-        for index, (images, labels, mixture) in enumerate(varying.varied(batches, drawn)):
+        for index, (images, labels, mixture) in enumerate(varying.varied(batches, own)):
             progress = ((state.epoch - start) * self.steps + index) / ((end - start) * self.steps)
             rate = (
                 restarted_rate(training.peak_rate, progress)
@@ -258,7 +257,7 @@ class _EpochTrainer:
             set_temperature(state.network, temperature(progress) if is_fresh else 1.0)
             loss, right = _step(
                 *(state, rate, images, labels, self.objective, mixture),
-                *(training.gradient_clip, self.acceleration),
+                *(training.gradient_clip, self.acceleration, self.workers),
             )
             if not math.isfinite(loss):
                 raise CheckpointError(
@@ -267,13 +266,14 @@ class _EpochTrainer:
                     "train again with a lower --rate",
                 )
             moving.update(state.network, state.epoch * self.steps + index)
-            seen += len(labels)
-            loss_sum += loss * len(labels)
+            (count,) = self.workers.totals(len(labels))
+            seen += count
+            loss_sum += loss * count
             correct += right
             took = time.monotonic() - began
             self.report(
                 Progress(
-                    *(state.epoch, loss_sum / seen, correct / seen, len(labels), seen / took),
+                    *(state.epoch, loss_sum / seen, correct / seen, count, seen / took),
                     waiting=varying.waited / took,
                 )
             )
@@ -286,7 +286,8 @@ class _EpochTrainer:
         }
 
 
-def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Augmentation:
+def augmentation_of(run: RunConfig, cached: Sequence[CachedImage]) -> Augmentation:
+    """Return what varies the images of a run before they are tensors."""
     match run.training.augment:
         case "standard":
             return Standard(cached)
@@ -305,20 +306,26 @@ def _step(
     mixture: Mixture | None = None,
     gradient_clip: float = GRADIENT_CLIP,
     acceleration: Acceleration = PLAIN,
+    workers: Workers = ALONE,
 ) -> tuple[float, int]:
-    """Take one optimiser step; returns the mean loss and the number of right answers."""
+    """Take one optimiser step; returns the mean loss and the number of right answers.
+
+    ``images`` and ``labels`` are this process's part of a batch; what is returned is the batch's.
+    """
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     labels = labels.to(images.device)
     with compiling():
-        logits = acceleration.logits(state.network, images)
+        logits = acceleration.logits(workers.network(state.network), images)
         loss = objective.loss(logits, labels, mixture)
+        mass = objective.mass(labels, logits.shape[1], mixture) if workers.size > 1 else 1.0
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        workers.share_of(loss, mass).backward()  # type: ignore[no-untyped-call]
     if gradient_clip:
         nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
     state.optimiser.step()
-    return float(loss.detach()), int((logits.argmax(1) == labels).sum())
+    (right,) = workers.totals(int((logits.argmax(1) == labels).sum()))
+    return workers.mean(float(loss.detach()), mass), right
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,7 +17,6 @@ from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.loader import (
     CachedImage,
     cache_images,
-    cell_view,
     check_images,
 )
 from qlvit_edge.data.split import Split, require_fit, select
@@ -28,6 +27,7 @@ from qlvit_edge.data.training_images import (
 )
 from qlvit_edge.errors import CheckpointError, DeviceError
 from qlvit_edge.evaluation import metrics, plots
+from qlvit_edge.evaluation.run_report import VIEWS
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
@@ -49,8 +49,11 @@ from qlvit_edge.training.checkpoint import (
 from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.places import require_trained_images, with_places_of
+from qlvit_edge.training.run_report import Trained, make_report, write_report
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
+from qlvit_edge.training.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def continued(run: RunConfig, out: Path, epochs: int | None) -> RunConfig:
         ends = (*there.earlier_cycles, ended, epochs)
     settings = run.training.model_copy(update={"epochs": ends[-1], "earlier_cycles": ends[:-1]})
     asked = run.model_copy(update={"training": settings, "golden_images": recorded.golden_images})
-    before = recorded.model_copy(
+    before = with_places_of(recorded, run).model_copy(
         update={
             "training": there.model_copy(
                 update={"epochs": settings.epochs, "earlier_cycles": settings.earlier_cycles}
@@ -164,6 +167,7 @@ def run_training(
     tensorboard: bool = False,
     start: Checkpoint | None = None,
     cache: Cache = "memory",
+    workers: Workers = ALONE,
 ) -> Outcome:
     """Train and write everything the run folder holds.
 
@@ -180,7 +184,8 @@ def run_training(
         tensorboard: write event files too.
         start: the run whose weights it starts from, as ``run`` records it. Test images that it
             was trained on are left out.
-        cache: where decoded images are kept; a file of theirs lies in ``out``.
+        cache: where decoded images are kept; a file of theirs lies in ``out``, where that is.
+        workers: the processes that train together; the leader alone writes.
 
     Raises:
         DataError: the split does not fit the folder, or an image does not decode, or ``start``
@@ -196,29 +201,46 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    store = ImageStore(cache, out)
+    store = ImageStore(cache, out if out.is_dir() else None, workers.size)
     cached = _prepare(run, training, [*validation, *test], listener, store)
-    if not (resume and (out / RUN_FILE).exists()):
-        write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
-        write_run_config(out, run)
-    elif read_run_config(out) != run:
-        write_run_config(out, run)
-    listed = read_training_images(out)
-    if listed is None or listed.split_fingerprint != split.fingerprint:
-        side = [*training, *validation]
-        listed = list_training_images(side, split.fingerprint, _no_bar)
-        write_training_images(out, with_what_it_saw(listed, start))
+    if workers.leads:
+        _describe(run, out, split, [*training, *validation], resume, start)
     listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
-    with _events(out, resume, tensorboard) as write:
+    with _events(out, resume, tensorboard and workers.leads) as write:
 
         def epoch_done(row: Row, best: int) -> None:
             write(row)
             listener.epoch_done(row, best)
 
         state = loop.train(
-            run, out, cached, validation, device, resume, listener.batch_done, epoch_done, start
+            *(run, out, cached, validation, device, resume, listener.batch_done, epoch_done),
+            start=start,
+            workers=workers,
         )
-    return finish(run, out, state.history, test, device)
+    test = [with_source(image, split) for image in test]
+    return finish(run, out, state.history, folder, test, validation, device, workers)
+
+
+def _describe(
+    run: RunConfig,
+    out: Path,
+    split: Split,
+    side: Sequence[LabelledImage],
+    resume: bool,
+    start: Checkpoint | None,
+) -> None:
+    """Write what is known before training; ``side`` is the split's training side."""
+    listed = read_training_images(out)
+    if not (resume and (out / RUN_FILE).exists()):
+        write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
+        write_run_config(out, run)
+    elif (recorded := read_run_config(out)) != run:
+        if listed is not None and recorded.data != run.data:
+            require_trained_images(side, listed, Path(run.data))
+        write_run_config(out, run)
+    if listed is None or listed.split_fingerprint != split.fingerprint:
+        listed = list_training_images(side, split.fingerprint, _no_bar)
+        write_training_images(out, with_what_it_saw(listed, start))
 
 
 def _started(
@@ -273,18 +295,23 @@ def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],
+    folder: ImageFolder,
     test: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
     device: torch.device,
+    workers: Workers = ALONE,
 ) -> Outcome:
-    """Evaluate the best weights on the test side, whole and as crops; write figures."""
-    tensors, header = load_tensors(out / BEST_FILE)
+    """Evaluate the best weights on the test side, whole and as crops; write figures and report."""
+    tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    labels, logits = loop.predict(network, test, run.network, device)
-    _, crop_logits = loop.predict(network, test, run.network, device, cell_view)
-    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     best = header["epoch"]
+    trained = Trained(out.resolve().name, run, network, device, history, best, workers=workers)
+    outputs = [trained.outputs(view, test) for view in VIEWS]
+    logits, crop_logits = (each.logits for each in outputs)
+    labels = np.array([image.label for image in test])
+    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     validated = "validation_accuracy" in history[best - 1]
     outcome = Outcome(
         epochs=len(history),
@@ -299,6 +326,7 @@ def finish(
         "best_epoch": outcome.best_epoch,
         "seconds": round(sum(row["seconds"] for row in history), 1),
         "threads": torch.get_num_threads(),
+        "processes": workers.size,
         "device": str(device),
         "test_images": outcome.test_images,
         "split_fingerprint": run.split_fingerprint,
@@ -308,7 +336,10 @@ def finish(
         "classes": run.classes,
         "history": history,
     }
-    write_json(out / "metrics.json", summary)
-    plots.plot_curves(history, out / "curves.png", best=best)
-    plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+    temperature = trained.temperature(validation)
+    if workers.leads:
+        write_json(out / "metrics.json", summary)
+        plots.plot_curves(history, out / "curves.png", best=best)
+        plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+        write_report(out, make_report(trained, folder, test, temperature, outputs))
     return outcome

@@ -17,11 +17,11 @@ from qlvit_edge.training.checkpoint import (
     DESCRIPTION_FIELDS,
     FORMAT,
     RunConfig,
-    TrainingSettings,
     load_tensors,
     load_weights,
     save_tensors,
 )
+from qlvit_edge.training.settings import TrainingSettings
 
 Row = dict[str, float]
 """One epoch of the history: its number, loss, accuracies, learning rate and seconds."""
@@ -51,13 +51,20 @@ class TrainingState:
         }
         save_tensors(path, tensors, header)
 
-    def restore(self, path: Path, run: RunConfig) -> None:
-        """Continue from a file that `save` wrote for a run that ``run`` continues.
+    def restore(
+        self, tensors: dict[str, Tensor], header: dict[str, Any], path: Path, run: RunConfig
+    ) -> None:
+        """Continue from what `load_tensors` read of a file that `save` wrote.
+
+        Args:
+            tensors: of the file.
+            header: of the file.
+            path: its name.
+            run: continues the run that it was written for.
 
         Raises:
-            CheckpointError: missing, damaged or from a run with other settings.
+            CheckpointError: it is damaged or from a run with other settings.
         """
-        tensors, header = load_tensors(path)
         if not run.continues(_settings(header, path), header["epoch"]):
             raise CheckpointError(
                 path,

@@ -58,6 +58,9 @@ class Varying:
             views, labels = next(coming)
             self.waited += time.monotonic() - began
             images = to_input(views, self._device)
+            if len(labels) == 0:  # of a short batch this process has nothing
+                yield images, torch.from_numpy(labels), None
+                continue
             if self._run.training.augment == "paper":
                 channels = self._run.network.channels
                 variation = drawn_variation(those, channels, vary_look=self._vary_look)
