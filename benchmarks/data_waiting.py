@@ -68,7 +68,7 @@ class Training:
         self.run, self.cached, self.device = run, cached, device
         network = QLViT(run.network).to(device).train()
         self.state = TrainingState(network, network, torch.optim.AdamW(network.parameters()))
-        self.augmentation = loop._augmentation(run, cached)
+        self.augmentation = loop.augmentation_of(run, cached)
         self.ready = list(self._made(0)[0])
         self._steps(self.ready[:2])
 

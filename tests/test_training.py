@@ -140,6 +140,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
     assert files_below(whole_run) == {
         *("run.json", "split.json", "best.safetensors", "last.safetensors"),
         *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
+        *("report.html", "report.json"),
         "training_images.json",
     }
     assert read_run_config(whole_run).unknown_cells == ["basophils", "blasts"]

@@ -227,7 +227,7 @@ def test_threads_give_the_batches_that_one_thread_gives(
     augment: str, cached: list[CachedImage]
 ) -> None:
     run = config(augment=augment)
-    varied = loop._augmentation(run, cached)
+    varied = loop.augmentation_of(run, cached)
     alone, together = (
         list(training_batches(cached, (64, 64), 3, 0, 0, augmentation=varied, threads=threads))
         for threads in (0, 3)

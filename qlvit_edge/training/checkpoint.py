@@ -84,7 +84,8 @@ class Quantised(BaseModel):
     Attributes:
         form: of the integer softmax that it was trained with.
         observer: whose ranges it began with.
-        calibration_sha256: of the calibration file that they stand in.
+        calibration_sha256: of the calibration that they stand in.
+        draw: number of the order and the changes of its images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +93,7 @@ class Quantised(BaseModel):
     form: IntegerSoftmax
     observer: ObserverName
     calibration_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    draw: int = 0
 
 
 class RunConfig(BaseModel):
@@ -152,9 +154,11 @@ class RunConfig(BaseModel):
 
 
 def _undescribed(run: RunConfig) -> dict[str, Any]:
-    """What decides training, but for the number of epochs."""
-    fields = run.model_dump(exclude=set(DESCRIPTION_FIELDS))
+    """What decides training, but for the number of epochs; where things lie does not."""
+    fields = run.model_dump(exclude={*DESCRIPTION_FIELDS, "data"})
     del fields["training"]["epochs"], fields["training"]["earlier_cycles"]
+    if run.started_from is not None:
+        fields["started_from"] = run.started_from.sha256
     return fields
 
 
