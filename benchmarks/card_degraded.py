@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from card_rows import Row, answered
 
@@ -24,15 +24,20 @@ STRENGTHS: Mapping[str, float] = {
 }
 """Of each degradation the strength that a card shows."""
 
+WITHOUT_COLOUR = ("defocus", "noise", "less light", "more light")
+"""What can befall a grey image."""
+
 IMAGES = 200
 UNCHANGED = "as they are"
 
 
 def degraded(
-    classifier: Classifier, images: Sequence[tuple[LabelledImage, Row]]
+    classifier: Classifier,
+    images: Sequence[tuple[LabelledImage, Row]],
+    names: Collection[str] = STRENGTHS,
 ) -> dict[str, list[Row]]:
     """Return rows of evenly chosen images, as they are and by degradation, shown whole."""
-    ways = {way.name: way for way in DEGRADATIONS if way.name in STRENGTHS}
+    ways = {way.name: way for way in DEGRADATIONS if way.name in names}
     words = {n: f"{n}, {STRENGTHS[n]:g} {way.unit}" for n, way in ways.items()}
     found: dict[str, list[Row]] = {UNCHANGED: [], **{said: [] for said in words.values()}}
     for index in evenly(len(images), IMAGES):

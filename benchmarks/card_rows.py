@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,13 +68,15 @@ def answered(classifier: Classifier, row: Row, picture: NDArray[np.uint8] | None
 
 
 def ask(
-    classifier: Classifier, images: Iterable[tuple[LabelledImage, Row]]
+    classifier: Classifier,
+    images: Iterable[tuple[LabelledImage, Row]],
+    views: Sequence[View] = tuple(View),
 ) -> dict[View, list[Row]]:
-    """Show every image whole and as the finder's crop."""
-    rows: dict[View, list[Row]] = {view: [] for view in View}
+    """Show every image whole and as the finder's crop, or in some of these views."""
+    rows: dict[View, list[Row]] = {view: [] for view in views}
     for image, row in images:
         pixels = decode(image.path)
-        for view in View:
+        for view in views:
             rows[view].append(answered(classifier, row, model_picture(pixels, view)))
     return rows
 
@@ -85,15 +87,17 @@ def known_class(kind: str, labels: Iterable[str], names: Mapping[str, str]) -> s
 
 
 def held_out(
-    folder: ImageFolder, split: Split, labels: Iterable[str]
+    folder: ImageFolder, split: Split, labels: Iterable[str], model: str
 ) -> dict[str, list[tuple[LabelledImage, Row]]]:
     """Return the test side by microscope: that of the image, or what its source begins with.
 
-    Left out is what any bundled model was trained on: some began from the weights of another.
+    Left out is what the model or any bundled one was trained on: some began from the weights of
+    another.
     """
     found: dict[str, list[tuple[LabelledImage, Row]]] = {}
     side = select(folder, split.test)
-    lists = [read_training_images(bundled.FOLDER / name) for name in bundled.names()]
+    names = {*bundled.names(), model}
+    lists = [read_training_images(bundled.folder_of(name)) for name in sorted(names)]
     seen = {name for known in lists if known for name in trained_on(side, known, lambda: None)}
     for image in side:
         if image.relative in seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from card_figures import Interval, Known, Unknown
 
@@ -11,6 +12,28 @@ from qlvit_edge.modelfile.guard import Guard
 
 BEGIN, END = "<!-- figures: by benchmarks/cards.py -->\n", "<!-- end of the figures -->\n"
 Places = Mapping[str, Mapping[View, Known]]
+
+Kind = Literal["blood", "hep2"]
+
+_NOT_KNOWN: Mapping[Kind, tuple[str, ...]] = {
+    "blood": (
+        "**Your microscope**: nothing here was measured on it. A guard that was made on two "
+        "microscopes can be blind on a third, and its thresholds are those of the two.",
+        "**Cells of no class** (plasma cells, atypical lymphocytes, smudge cells, parasites, "
+        "artefacts): some are noticed, some are not.",
+        "**Patients**: sources are photographs and slides; how many patients they are of is not "
+        "said by either data set.",
+    ),
+    "hep2": (
+        "**Your microscope**: nothing here was measured on it; all images are of one laboratory.",
+        "**Patterns of no class** (cytoplasmic and mixed patterns, dividing cells, artefacts): "
+        "some are noticed, some are not. A serum often has two patterns; one answer names one.",
+        "**Specimens**: sources are runs of consecutive file numbers within a class, which stand "
+        "for specimens; how many these are of is not said by the data set.",
+        "**Fields**: the cells were cut out by others. The finder of this package looks for "
+        "stained white cells and finds none here.",
+    ),
+}
 
 BLASTS = ("myeloblast", "monoblast", "promyelocyte-bilobed")
 
@@ -40,14 +63,18 @@ def accuracy(places: Places) -> Iterator[str]:
     """Macro recall by place and view, whatever the verdict."""
     yield "Macro recall, whatever the verdict; 95 % intervals by bootstrap over sources:\n\n"
     rows = []
+    header = ["images", "whole image"]
+    if any(View.CROPS in views for views in places.values()):
+        header.append("crop by the finder, as in `run`")
     for place, views in places.items():
-        whole, crops = views[View.WHOLE], views[View.CROPS]
-        lost = f"; no cell found in {crops.without_cell}" if crops.without_cell else ""
+        whole = views[View.WHOLE]
         size = f"{whole.images} images of {whole.sources} sources, {len(whole.recalls)} classes"
-        rows.append(
-            [f"{place}: {size}", interval(whole.macro_recall), interval(crops.macro_recall) + lost]
-        )
-    yield from table(["images", "whole image", "crop by the finder, as in `run`"], rows)
+        row = [f"{place}: {size}", interval(whole.macro_recall)]
+        if (crops := views.get(View.CROPS)) is not None:
+            lost = f"; no cell found in {crops.without_cell}" if crops.without_cell else ""
+            row.append(interval(crops.macro_recall) + lost)
+        rows.append(row)
+    yield from table(header, rows)
 
 
 def verdicts(places: Places, view: View) -> Iterator[str]:
@@ -135,9 +162,9 @@ def guard(found: Guard | None) -> Iterator[str]:
     )
 
 
-def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
+def not_known(unknown: Mapping[str, Unknown], kind: Kind) -> Iterator[str]:
     """The sentences that every card ends with."""
-    shown = [unknown[kind] for kind in BLASTS if kind in unknown]
+    shown = [unknown[name] for name in BLASTS if name in unknown]
     yield "### What is not known\n\n"
     if shown:
         taken, total = sum(u.accepted for u in shown), sum(u.images for u in shown)
@@ -145,24 +172,21 @@ def not_known(unknown: Mapping[str, Unknown]) -> Iterator[str]:
             f"- **Blasts** ({', '.join(BLASTS)}): {taken} of {total} were accepted as normal "
             "cells. No figure here bounds how many of a patient's blasts would be.\n"
         )
-    yield (
-        "- **Your microscope**: nothing here was measured on it. A guard that was made on two "
-        "microscopes can be blind on a third, and its thresholds are those of the two.\n"
-        "- **Cells of no class** (plasma cells, atypical lymphocytes, smudge cells, parasites, "
-        "artefacts): some are noticed, some are not.\n"
-        "- **Patients**: sources are photographs and slides; how many patients they are of is not "
-        "said by either data set.\n"
-    )
+    yield from (f"- {sentence}\n" for sentence in _NOT_KNOWN[kind])
 
 
 def figures(
-    places: Places, unknown: Mapping[str, Unknown], copies: Mapping[str, Known], extra: str = ""
+    places: Places,
+    unknown: Mapping[str, Unknown],
+    copies: Mapping[str, Known],
+    extra: str = "",
+    kind: Kind = "blood",
 ) -> str:
     """Return the whole section; `extra` is Markdown to put before what is not known."""
     view = View.WHOLE
     parts = [accuracy(places), verdicts(places, view), risk(places, view), classes(places, view)]
     text = "".join(line for part in (*parts, degraded(copies), strangers(unknown)) for line in part)
-    return text + extra + "".join(not_known(unknown))
+    return text + extra + "".join(not_known(unknown, kind))
 
 
 def inserted(card: str, section: str) -> str:

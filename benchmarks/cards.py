@@ -1,4 +1,4 @@
-"""The figures of the bundled models' cards, made again.
+"""The figures of the cards of the models that have a name, made again.
 
     python benchmarks/cards.py blood-nano --data blood.json --untrained aml=AML --out cards
 
@@ -7,8 +7,10 @@ microscope. ``--untrained`` is a set that nothing was trained on or tuned to, su
 AML-Cytomorphology_LMU: cells of the model's classes, and others that it does not know, such as
 blasts. May be given several times. ``--fields`` are annotated fields
 (`images`, `labels`), from which single red cells are cut. Every image is shown whole and as the
-finder's crop, to `Classifier` as anyone would. Leaves ``--out``/MODEL.json and prints Markdown;
-``--also`` adds what other benchmarks measured, ``--write`` puts all of it into the card.
+finder's crop, to `Classifier` as anyone would. Of ``--kind hep2``, whose cells others have cut
+out of grey pictures, images are shown whole alone, and degraded only as grey ones can be. Leaves
+``--out``/MODEL.json and prints Markdown; ``--also`` adds what other benchmarks measured,
+``--write`` puts all of it into the card.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from card_degraded import degraded
+from card_degraded import STRENGTHS, WITHOUT_COLOUR, degraded
 from card_figures import Known, Unknown, as_json, known, unknown
 from card_rows import Row, answered, ask, held_out, noise, red_cells, strangers
-from card_text import figures, guard, inserted
+from card_text import Kind, figures, guard, inserted
 
 from qlvit_edge import Classifier, bundled
 from qlvit_edge.data.folder import LabelledImage, scan
@@ -74,8 +76,8 @@ def image_sets(
     }
     if data is None:
         return strange, {}
-    split = load_split(bundled.FOLDER / model / "split.json")
-    sides = held_out(scan(data), split, labels)
+    split = load_split(bundled.folder_of(model) / "split.json")
+    sides = held_out(scan(data), split, labels, model)
     return strange, {f"{name or data.name}, held-out sources": own for name, own in sides.items()}
 
 
@@ -95,9 +97,13 @@ def measure(model: str, options: argparse.Namespace) -> Measured:
     """Ask one model about everything."""
     with Classifier(model) as classifier:
         strange, own = image_sets(model, classifier.labels, options.data, options.untrained)
-        rows = {place: ask(classifier, images) for place, images in {**strange, **own}.items()}
+        views, ways = tuple(View), tuple(STRENGTHS)
+        if options.kind == "hep2":
+            views, ways = (View.WHOLE,), WITHOUT_COLOUR
+        places = {**strange, **own}
+        rows = {place: ask(classifier, images, views) for place, images in places.items()}
         others = pictures(classifier, options.fields)
-        copies = degraded(classifier, [entry for images in own.values() for entry in images])
+        copies = degraded(classifier, [entry for images in own.values() for entry in images], ways)
     shown_whole = [row for views in rows.values() for row in views[View.WHOLE]]
     return Measured(
         guard=classifier.metadata.guard,
@@ -112,7 +118,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", nargs="+", help="names of bundled models")
+    parser.add_argument("models", nargs="+", help="names of models")
+    parser.add_argument("--kind", choices=get_args(Kind), default="blood", help="what they know")
     parser.add_argument("--data", type=Path, help="what the models were trained on")
     parser.add_argument(
         "--untrained", metavar="NAME=FOLDER", action="append", default=[], help="another microscope"
@@ -132,11 +139,16 @@ def main() -> int:
         found = measure(model, options)
         write_json(options.out / f"{model}.json", found.as_dict())
         section = figures(
-            found.places, found.unknown, found.degraded, "".join(guard(found.guard)) + also
+            found.places,
+            found.unknown,
+            found.degraded,
+            "".join(guard(found.guard)) + also,
+            options.kind,
         )
         print(f"# {model}\n\n{section}")
         if options.write:
-            card = CARDS / model / "MODEL_CARD.md"
+            folder = CARDS / model if bundled.is_bundled(model) else bundled.folder_of(model)
+            card = folder / "MODEL_CARD.md"
             write_text(card, inserted(card.read_text(encoding="utf-8"), section))
     return 0
 

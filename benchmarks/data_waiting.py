@@ -5,9 +5,9 @@
 
 Each kind of augmentation trains for some batches as `train` does: views are prepared in background
 threads, and what is varied as tensors is varied on the device. Waiting is the share of the time in
-which the next batch was not ready. The speed is that in images per second over that of the same
-steps on batches that lie ready in the device's memory: what preparing costs in all, waiting and
-work taken from the same cores. The two are taken in turns; the table shows medians of the rounds.
+which the next batch was not ready. The other columns compare with the same steps on batches that
+lie ready in the device's memory, in turns: images per second, and the processor's time of the whole
+process, which other programs on the machine disturb less. The table shows medians of the rounds.
 Without --data the images are cells drawn by the program, of the size that blood cells are cut to.
 """
 
@@ -63,11 +63,8 @@ def draw_cells(root: Path, count: int) -> Path:
 class Training:
     """Steps of one kind of augmentation, on batches as they are made or on ready ones."""
 
-    def __init__(
-        self, run: RunConfig, cached: list[CachedImage], device: torch.device, batches: int
-    ) -> None:
+    def __init__(self, run: RunConfig, cached: list[CachedImage], device: torch.device) -> None:
         self.run, self.cached, self.device = run, cached, device
-        self.batches = batches
         network = QLViT(run.network).to(device).train()
         self.state = TrainingState(network, network, torch.optim.AdamW(network.parameters()))
         self.augmentation = loop._augmentation(run, cached)
@@ -87,17 +84,18 @@ class Training:
         varying = Varying(self.run, self.device, vary_look=True)
         return varying.varied(views, drawn), varying
 
-    def _steps(self, batches: Iterable[Ready]) -> float:
-        began = time.monotonic()
+    def _steps(self, batches: Iterable[Ready]) -> tuple[float, float]:
+        began, worked = time.monotonic(), time.process_time()
         for images, labels, _ in batches:
             loop._step(self.state, 1e-4, images, labels)
-        return time.monotonic() - began
+        return time.monotonic() - began, time.process_time() - worked
 
-    def round(self, number: int) -> tuple[float, float]:
-        """Return the share of waiting, and the speed over that with ready batches."""
+    def round(self, number: int) -> tuple[float, float, float]:
+        """Return the share of waiting, and speed and work over those with ready batches."""
         batches, varying = self._made(number)
-        took = self._steps(batches)
-        return varying.waited / took, self._steps(self.ready) / took
+        took, work = self._steps(batches)
+        ready, ready_work = self._steps(self.ready)
+        return varying.waited / took, ready / took, work / ready_work
 
 
 def main() -> None:
@@ -121,21 +119,20 @@ def main() -> None:
         chosen = images.images[::step]
         cached = cache_images(chosen, network.input_size, lambda: None, [], store)
         print(
-            f"{describe_machine()}; PyTorch {torch.__version__}, {torch.get_num_threads()} threads,"
+            f"{describe_machine().words}, PyTorch {torch.__version__}; {device}, "
+            f"{torch.get_num_threads()} threads, {background_threads()} in the background;"
         )
-        print(f"{device}, {background_threads()} in the background; {options.size}, batch "
-              f"{options.batch}, {len(cached)} images in {options.cache}")  # fmt: skip
-        print(
-            "| `--augment` | waiting for data | speed over that on ready batches |\n|---|---|---|"
-        )
+        print(f"{options.size}, batches of {options.batch}, {len(cached)} images in "
+              f"{options.cache}\n")  # fmt: skip
+        print("| `--augment` | waiting for data | speed | processor time |")
+        print("|---|---|---|---|")
         for augment in AUGMENTS:
             run = _run(augment, network, images.classes, options)
-            training = Training(run, cached, device, options.batches)
-            waiting, speed = zip(
-                *(training.round(number + 1) for number in range(ROUNDS)), strict=True
-            )
-            print(f"| `{augment}` | {statistics.median(waiting):.1%} | "
-                  f"{statistics.median(speed):.2f} |", flush=True)  # fmt: skip
+            training = Training(run, cached, device)
+            rounds = [training.round(number + 1) for number in range(ROUNDS)]
+            waiting, *ratios = (statistics.median(column) for column in zip(*rounds, strict=True))
+            figures = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+            print(f"| `{augment}` | {waiting:.1%} | {figures} |", flush=True)
 
 
 def _run(

@@ -3,7 +3,8 @@
     make peers-env onnx2tf-env
     .venv-peers/bin/python benchmarks/peers.py --data DIR --out DIR --python TENSORFLOW_PYTHON
         --cache ARM64_CACHE [--minutes 5] [--side 64] [--seeds 0] [--member "nano kv_pool=2,2,1,1"]
-        [--peers resnet18,regnet,mobilenetv2,vit,swin,convnext] [--stages train,files,count,time]
+        [--peers resnet18,regnet,mobilenetv2,vit,swin,convnext] [--tasks microscopes,paper]
+        [--stages train,files,count,time] [--write docs/peers.md]
 
 DIR of ``--data`` holds ``wbc-kaggle``, ``pbc`` and ``aml``. Every network is trained twice from
 random weights on the same budget, with the same views and schedule: on the paper's split of
@@ -35,6 +36,7 @@ from contest.members import Member, ours
 from contest.pages import CPUS, accuracy_table, cost_table, plot
 from contest.runs import Runs
 from contest.tasks import Task, of_microscopes, of_split
+from side_by_side import put
 
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split, stratified_split
@@ -42,6 +44,7 @@ from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.files import write_json, write_text
 
 MEMBERS = ("nano", "tiny", "nano variant=mvitv2")
+TASKS = "microscopes,paper"
 STAGES = "train,files,count,time"
 ROUNDS = 15
 """In which the float files take turns."""
@@ -64,13 +67,13 @@ def members(options: argparse.Namespace) -> list[Callable[[int], Member]]:
 
 
 def tasks(options: argparse.Namespace) -> list[Task]:
-    """Decode the images of the two tasks."""
-    folder = scan(options.data / "wbc-kaggle")
-    split = load_split(options.split) if options.split else stratified_split(folder, 0.2, 0)
-    return [
-        of_microscopes(options.data, options.side, options.most, options.scored),
-        of_split("paper", folder, split, options.side, options.most, options.scored),
-    ]
+    """Read the images of the tasks; the one whose networks are converted is the first."""
+    found = [of_microscopes(options.data, options.side, options.most, options.scored)]
+    if "paper" in options.tasks.split(","):
+        folder = scan(options.data / "wbc-kaggle")
+        split = load_split(options.split) if options.split else stratified_split(folder, 0.2, 0)
+        found.append(of_split("paper", folder, split, options.side, options.most, options.scored))
+    return found
 
 
 def arguments() -> argparse.Namespace:
@@ -91,9 +94,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=64, help="of the input, in pixels")
     parser.add_argument("--most", type=int, default=400, help="training images per class")
     parser.add_argument("--scored", type=int, default=100, help="test images per class")
+    parser.add_argument("--tasks", default=TASKS, help="paper may be left out")
     parser.add_argument("--stages", default=STAGES)
     parser.add_argument("--python", type=Path, help="Python with onnx2tf and TensorFlow")
     parser.add_argument("--cache", type=Path, help="of `make cortex`")
+    parser.add_argument("--write", type=Path, help="page to put tables and plots into")
     return parser.parse_args()
 
 
@@ -239,7 +244,14 @@ def compare(options: argparse.Namespace) -> None:
             comparison.count(row, member)
     if "time" in stages:
         comparison.time()
-    print((options.out / "peers.md").read_text(encoding="utf-8"))
+    text = (options.out / "peers.md").read_text(encoding="utf-8")
+    print(text)
+    if options.write:
+        put(options.write, text, "peers")
+        for short in CPUS.values():
+            name = f"peers-{short.lower()}.svg"
+            drawing = (options.out / name).read_text(encoding="utf-8")
+            write_text(options.write.parent / "pictures" / name, drawing)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ WORKSTATION = (
     "scipy",
     "imagecodecs",
     "tifffile",
+    "captum",
 )
 
 DEVICE_PACKAGES = (
@@ -50,6 +51,11 @@ DEVICE_MODULES = (
     "cli.predict",
     "cli.validate",
     "cli.inspect",
+    "cli.explain",
+    "cli.models",
+    "evaluation.explanation",
+    "evaluation.named_models",
+    "evaluation.overlay",
 )
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -110,6 +116,8 @@ def test_help_and_version_work(base: BaseEnvironment) -> None:
         "benchmark",
         "validate",
         "predict",
+        "explain",
+        "models",
         "run",
     ],
 )
@@ -160,6 +168,24 @@ def test_predict_works(base: BaseEnvironment) -> None:
     assert all(row["label"] and row["verdict"] for row in rows)
 
 
+def test_explain_works_on_a_models_own_integers(base: BaseEnvironment, tmp_path: Path) -> None:
+    crop = sorted(next(base.python.parents[1].rglob("bundled/crops/neutrophil")).iterdir())[0]
+    done = base.run("explain", "blood-nano", crop, "--out", tmp_path / "maps")
+    assert done.returncode == 0, done.stderr
+    assert "note: no Grad-CAM of the checkpoint: qlvit-edge explain: needs torch" in done.stderr
+    (entry,) = json.loads((tmp_path / "maps" / "explanations.json").read_text())["images"]
+    assert [answer["method"] for answer in entry["answers"]] == ["class map"]
+    assert (tmp_path / "maps" / entry["picture"]).stat().st_size > 1000
+
+
+def test_models_are_listed(base: BaseEnvironment) -> None:
+    done = base.run("models", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {"blood-nano", "blood-tiny"} <= {model["name"] for model in json.loads(done.stdout)}
+    assert "parameters" in base.run("models", "show", "blood-nano").stdout
+    assert "QLVIT_EDGE_MODELS" in base.run("models", "list").stdout  # installed from no checkout
+
+
 def test_data_check_works(base: BaseEnvironment) -> None:
     crops = next(base.python.parents[1].rglob("bundled/crops"))
     done = base.run("data", "check", crops)
@@ -176,6 +202,7 @@ def test_data_check_works(base: BaseEnvironment) -> None:
         ("convert", ["convert", "{d}", "--out", "{o}"]),
         ("onnx", ["compare", "{d}"]),
         ("plots", ["benchmark", "{m}", "--plot", "{o}"]),
+        ("explain", ["explain", "{d}", "{m}", "--out", "{o}"]),
     ],
 )
 def test_other_commands_name_the_extra_they_need(

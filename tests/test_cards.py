@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """The modules of the benchmark, by the last word of their names."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    return {name: importlib.import_module(f"card_{name}") for name in ("rows", "figures", "text")}
+    names = ("rows", "figures", "text", "degraded")
+    return {name: importlib.import_module(f"card_{name}") for name in names}
 
 
 def test_known_cells_are_counted_by_class_and_verdict(card: dict[str, ModuleType]) -> None:
@@ -81,6 +82,26 @@ def test_a_model_is_shown_whole_images_and_folders_find_their_class(
     assert whole.recalls == {"GREEN": (2, 2), "RED": (2, 2)}
     assert card["figures"].unknown(rows[View.WHOLE])["blast"].accepted_as == {"BLUE": 2}
     assert all(not row.label for row in rows[View.CROPS])  # plain images hold no cell
+
+
+def test_cells_that_others_cut_out_are_shown_whole_and_degraded_without_colour(
+    tmp_path: Path, card: dict[str, ModuleType]
+) -> None:
+    (tmp_path / "Red").mkdir()
+    cv2.imwrite(str(tmp_path / "Red" / "0.png"), plain_image("RED")[:, :, ::-1])
+    with Classifier(tiny_file(tmp_path / "m.tflite")) as classifier:
+        images = card["rows"].strangers(scan(tmp_path), classifier.labels)
+        rows = card["rows"].ask(classifier, images, (View.WHOLE,))
+        ways = card["degraded"].degraded(classifier, images, card["degraded"].WITHOUT_COLOUR)
+    assert set(rows) == {View.WHOLE}
+    assert [way.partition(",")[0] for way in ways] == [
+        "as they are", "defocus", "noise", "less light", "more light",
+    ]  # fmt: skip
+    places = {"here": {View.WHOLE: card["figures"].known(rows[View.WHOLE])}}
+    section = card["text"].figures(places, {}, {}, "", "hep2")
+    assert "| images | whole image |\n" in section
+    assert "consecutive file numbers" in section
+    assert "smudge cells" not in section
 
 
 def test_red_cells_are_cut_around_their_boxes(tmp_path: Path, card: dict[str, ModuleType]) -> None:

@@ -17,7 +17,7 @@ MADE_BY_THE_BUILD = {"PKG-INFO", "setup.cfg"}
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is tracked, with a stray file that is not, and what `make wheel` left."""
+    """A copy of what is tracked, with a stray file and a model, and what `make wheel` left."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
         pytest.skip("not a git checkout: nothing says which files are tracked")
@@ -27,6 +27,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     (folder / "notes.txt").write_text("mine")
+    (folder / "models" / "large").mkdir(parents=True)
+    (folder / "models" / "large" / "large.tflite").write_bytes(bytes(1000))
     environment = ["-o", ".venv/.package", f"VENV={sys.prefix}"]
     done = subprocess.run(
         ["make", "--silent", *environment, "wheel"], cwd=folder, capture_output=True, check=False
@@ -40,7 +42,7 @@ def test_the_source_distribution_holds_what_is_tracked(checkout: Path) -> None:
     with tarfile.open(archive) as opened:
         names = {m.name.partition("/")[2] for m in opened.getmembers() if m.isfile()}
     made = {name for name in names if ".egg-info/" in name} | MADE_BY_THE_BUILD
-    left = {"dist", "notes.txt"}
+    left = {"dist", "notes.txt", "models"}  # weights are of the repository alone
     tracked = {
         path.relative_to(checkout).as_posix()
         for path in checkout.rglob("*")

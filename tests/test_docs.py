@@ -199,7 +199,8 @@ def test_commands_are_read_as_a_shell_reads_them() -> None:
 
 @each_page
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    tops = "qlvit_edge|converters|calibration|benchmarks|tests|firmware_scripts|docs|requirements"
+    tops = "qlvit_edge|converters|calibration|benchmarks|tests|firmware_scripts|docs|models"
+    tops += "|requirements"
     path = re.compile(rf"(?:{tops})/[\w./{{}},-]*")
     named = [(line, word) for line, span in code_spans(text_of(page)) for word in span.split()]
     missing = [

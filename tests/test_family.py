@@ -204,7 +204,7 @@ def test_activations_are_rounded_from_v2_on_and_their_range_is_kept_before(varia
     x = images(network.config)
     activation = network.blocks[0].activation
     seen: list[torch.Tensor] = []
-    activation.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    activation.register_forward_hook(lambda _module, _inputs, out: seen.append(out.detach()))
     network(x)
     quantiser = activation.quantiser
     assert float(quantiser.low) == pytest.approx(float(seen[0].min()), abs=0.02)
@@ -225,15 +225,15 @@ def test_probabilities_are_powers_of_two_from_v1_on() -> None:
             lambda _module, _inputs, out: torch.zeros_like(out).index_fill_(3, torch.tensor(0), 1.0)
         )
         attention.project.register_forward_hook(
-            lambda _module, inputs, _out, seen=seen: seen.append(inputs[0])
+            lambda _module, inputs, _out, seen=seen: seen.append(inputs[0].detach())
         )
         queries: list[torch.Tensor] = []
         attention.pool_norm.register_forward_hook(
-            lambda _module, _inputs, out, queries=queries: queries.append(out)
+            lambda _module, _inputs, out, queries=queries: queries.append(out.detach())
         )
         network(images(network.config, 1))
         # Values are 1 in the first column of keys (4×4 of them): sums of four probabilities.
-        sums = (seen[0] - queries[0]).detach() * 2**15
+        sums = (seen[0] - queries[0]) * 2**15
         whole = bool(((sums - sums.round()).abs() < 0.05).all())
         assert whole == coded, variant
 

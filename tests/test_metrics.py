@@ -63,6 +63,23 @@ def test_figures_equal_sklearn(case: tuple[np.ndarray, np.ndarray, np.ndarray]) 
         np.testing.assert_allclose(true, expected_true)
 
 
+@settings(max_examples=40, deadline=None)
+@given(labelled())
+def test_area_of_a_draw_is_that_of_the_images_as_often_as_they_are_drawn(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    truth, _, scores = case
+    weights = np.random.default_rng(len(truth)).integers(0, 4, (5, len(truth)))
+    for label in range(CLASSES):
+        areas = metrics.weighted_aucs(truth == label, scores[:, label], weights)
+        for row, area in zip(weights, areas, strict=True):
+            own, values = np.repeat(truth == label, row), np.repeat(scores[:, label], row)
+            if own.all() or not own.any():
+                assert math.isnan(area)
+            else:
+                assert area == pytest.approx(sk.roc_auc_score(own, values))
+
+
 def test_labels_out_of_range_or_of_unequal_number_are_refused() -> None:
     with pytest.raises(ValueError, match="outside"):
         metrics.confusion_matrix([0, 4], [0, 0], 4)
@@ -92,6 +109,17 @@ def test_bootstrap_draws_groups_not_images() -> None:
     assert metrics.bootstrap_interval(range(100), figure) == by_image
     with pytest.raises(ValueError, match="nothing"):
         metrics.bootstrap_interval([], figure)
+
+
+def test_draws_hold_as_many_sources_of_each_microscope_as_there_are() -> None:
+    groups = ["b", "a", "b", "c", "c", "c"]
+    domains = ["x", "x", "x", "y", "y", "y"]
+    (weights,) = metrics.bootstrap_weights(groups, domains=domains, rounds=40)
+    assert weights.shape == (40, 6)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1]].sum(1) == 2).all()
+    assert (weights[:, 3:] == 1).all()
+    assert len(np.unique(weights[:, 0])) == 3
 
 
 def test_percentiles_are_numpys() -> None:

@@ -15,24 +15,22 @@ from qlvit_edge.converters.idioms.constants import (
     integers,
     stored,
 )
-from qlvit_edge.converters.idioms.convolutions import conv
 from qlvit_edge.converters.idioms.numerics import EdgeTpu, Float, Int8
 from qlvit_edge.converters.idioms.scales import Range
+from qlvit_edge.converters.idioms.staircase import staircase
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.activation import Elu, Exp, Floor, Log
 from qlvit_edge.converters.ops.elementwise import Add, Div, Maximum, Mul, RightShift, Sub
 from qlvit_edge.converters.ops.lookup import CastToInt32, Gather
 from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.reduction import ReduceMax, Sum
-from qlvit_edge.converters.ops.softmax import Softmax
 from qlvit_edge.errors import CalibrationError
 from qlvit_edge.integer import log2_softmax as integer
-from qlvit_edge.integer.fixed_softmax import OUTPUT_SCALE, OUTPUT_ZERO_POINT
 from qlvit_edge.integer.iexp import iexp_table
+from qlvit_edge.model.family import SoftmaxForm
 
 _CODE = Quantisation((integer.CODE_SCALE,), integer.CODE_ZERO_POINT)
 _IN_127 = Quantisation((1 / 127,), 0)
-_LEVELS = 8  # powers of two that SOFTMAX's steps can tell apart: 1 … 1/128
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,10 @@ def log2_softmax(writer: Writer, x: Tensor, axis: int, *, name: str) -> Probabil
     """
     match writer.numerics:
         case Float() as numerics:
-            return Probabilities(name, (_in_float(writer, numerics, x, axis, name),))
+            made = in_float(writer, numerics, x, axis, name, numerics.softmax)
+            return Probabilities(name, (made,))
         case EdgeTpu() if max(x.shape[:-1]) == 1 and axis == len(x.shape) - 1:
-            return Probabilities(name, (_staircase(writer, x, name),))
+            return Probabilities(name, (staircase(writer, x, name),))
         case Int8() as int8:
             return _by_codes(writer, int8, x, axis, name)
 
@@ -181,13 +180,16 @@ def steps(writer: Writer, probabilities: Probabilities) -> tuple[Tensor, float]:
 # -- float ----------------------------------------------------------------------------------
 
 
-def _in_float(writer: Writer, numerics: Float, x: Tensor, axis: int, name: str) -> Tensor:
+def in_float(
+    writer: Writer, numerics: Float, x: Tensor, axis: int, name: str, form: SoftmaxForm
+) -> Tensor:
+    """Write the softmax, in powers of two or plain."""
     axes = integers(f"{name}/axis", [axis])
     largest = writer.emit(ReduceMax(inputs=(x, axes), name=f"{name}/max"))
     below = writer.emit(Sub(inputs=(x, largest), name=f"{name}/shifted"))
     exponential = writer.emit(Exp(inputs=(below,), name=f"{name}/exp"))
     total = writer.emit(Sum(inputs=(exponential, axes), name=f"{name}/sum"))
-    if numerics.softmax == "float":
+    if form == "float":
         return writer.emit(Div(inputs=(exponential, total), name=name))
     log_total = writer.emit(Log(inputs=(total,), name=f"{name}/log_sum"))
     log = writer.emit(Sub(inputs=(below, log_total), name=f"{name}/log_exact"))
@@ -253,6 +255,19 @@ def _clipped(writer: Writer, code: Tensor, least: int, name: str) -> Tensor:
 
 def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: str) -> Tensor:
     """Write the operations of :func:`qlvit_edge.integer.log2_softmax.log2_codes`."""
+    return logarithms(writer, int8, x, axis, raised, _CODE, name)
+
+
+def logarithms(
+    writer: Writer,
+    int8: Int8,
+    x: Tensor,
+    axis: int,
+    raised: int,
+    held: Quantisation,
+    name: str,
+) -> Tensor:
+    """Write the operations of :func:`qlvit_edge.integer.log2_softmax.logarithms`."""
     count = x.shape[axis]
     axes = integers(f"{name}/axis", [axis])
     largest = writer.emit(
@@ -272,7 +287,7 @@ def _codes(writer: Writer, int8: Int8, x: Tensor, axis: int, raised: int, name: 
     logs = Quantisation((table.scale,), table.zero_point)
     values = stored(f"{name}/log_table", table.values, logs)
     log = writer.emit(Gather(inputs=(values, index), name=f"{name}/log_sum", quantisation=logs))
-    return writer.emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=_CODE))
+    return writer.emit(Sub(inputs=(below, log), name=f"{name}/log", quantisation=held))
 
 
 def _exponentials(
@@ -314,37 +329,3 @@ def _powers(writer: Writer, code: Tensor, anchor: int, name: str) -> Tensor:
 
 def _int8_like(name: str, value: int, quantisation: Quantisation, x: Tensor) -> Tensor:
     return stored(name, np.full((1,) * len(x.shape), value), quantisation)
-
-
-# -- Edge TPU -------------------------------------------------------------------------------
-
-
-def _staircase(writer: Writer, x: Tensor, name: str) -> Tensor:
-    """Make powers of two of its own SOFTMAX, which has steps of 1/256.
-
-    That is fine for a few probabilities, though those over tokens would all be zero. One
-    convolution tells which thresholds a probability is above (saturation makes steps of ramps),
-    a second adds up the rises.
-    """
-    quantisation = Quantisation((OUTPUT_SCALE,), OUTPUT_ZERO_POINT)
-    plain = writer.emit(Softmax(inputs=(x,), name=f"{name}/softmax", quantisation=quantisation))
-    count, width = x.shape[-1], 0.5 * OUTPUT_SCALE
-    # The threshold √2 below 2^-level, moved into the gap above the last step below it.
-    levels = np.arange(_LEVELS)
-    below = np.floor(2.0 ** (-levels - 0.5) / OUTPUT_SCALE) * OUTPUT_SCALE + width / 2
-    steps = conv(
-        writer,
-        plain,
-        np.tile(np.eye(count), (_LEVELS, 1))[:, None, None, :],
-        -np.repeat(below, count),
-        name=f"{name}/above",
-        fixed_range=(0.0, width),
-    )
-    rises = np.append(2.0 ** (-levels[:-1] - 1.0), 2.0 ** -levels[-1]) / width
-    return conv(
-        writer,
-        steps,
-        (np.eye(count)[:, None, :] * rises[:, None]).reshape(count, 1, 1, -1),
-        name=name,
-        fixed_range=(0.0, 255 * OUTPUT_SCALE),
-    )

@@ -19,6 +19,7 @@ from qlvit_edge.converters.idioms.attention import (
 from qlvit_edge.converters.idioms.convolutions import conv, depthwise
 from qlvit_edge.converters.idioms.layout import heads_to_map, map_to_heads
 from qlvit_edge.converters.idioms.numerics import EdgeTpu
+from qlvit_edge.converters.idioms.plain_softmax import plain_softmax
 from qlvit_edge.converters.idioms.softmax import log2_softmax
 from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.constants import Affine, after_affine, composition, linear, real
@@ -87,7 +88,9 @@ def lower_pooling_attention(
         last=partial(right_operand, least=least_key(writer, query, positions, name=scores_name)),
     )
     scores = placed_scores(writer, query, key, positions, heads, name=scores_name)
-    probabilities = log2_softmax(writer, scores, 3, name=f"{name}/softmax")
+    # Powers of two only where training had them: over few keys they would cost the others dearly.
+    softmax = log2_softmax if attention.softmax_form == "log2" else plain_softmax
+    probabilities = softmax(writer, scores, 3, name=f"{name}/softmax")
     value = lower_pool(
         attention.value_pool,
         attention.value_norm,

@@ -79,7 +79,7 @@ def _with_equal_integers(layer: Conv2D, temperature: float) -> Conv2D:
         tried = _scaled(layer, weights, output)
         different = 0
         for function, integers in zip(_ARITHMETICS, expected, strict=True):
-            different += np.count_nonzero(function(tried, sums) != integers)
+            different += int(np.count_nonzero(function(tried, sums) != integers))
             if different >= fewest:
                 break
         else:

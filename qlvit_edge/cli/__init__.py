@@ -28,6 +28,7 @@ COMMANDS = {
     "models": "List the trained models that have a name.",
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
+    "report": "Write one page on how a trained run does.",
     "cost": "Count parameters and multiply-accumulates of a network size.",
     "adapt": "Fit a trained network to another microscope.",
     "calibrate": "Find the integer ranges of a trained network.",

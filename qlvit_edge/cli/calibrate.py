@@ -111,7 +111,7 @@ def command(
     require("convert", "torch", "safetensors", "matplotlib")
     from typing import cast
 
-    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.bundled import is_named, resolve_run
     from qlvit_edge.calibration.collect import calibrate, observe
     from qlvit_edge.calibration.compare import compare
     from qlvit_edge.calibration.evaluation_images import evaluation_images
@@ -128,11 +128,10 @@ def command(
 
     if as_json and not comparing:
         raise click.UsageError("--json belongs to --compare")
-    if is_bundled(run):
-        raise CheckpointError(
-            run, "is bundled and stays as it is", "calibrate a copy of its folder"
-        )
     folder = resolve_run(run)
+    if is_named(run):
+        finding = "is a model that others use by its name and stays as it is"
+        raise CheckpointError(run, finding, f"copy {folder} and calibrate the copy")
     checkpoint = load_checkpoint(folder)
     white_level_of(checkpoint.run)
     if data is None and checkpoint.run.adapted_from is not None:

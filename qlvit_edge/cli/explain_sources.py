@@ -137,11 +137,11 @@ def _meant(named: str) -> tuple[Path | None, Path | None]:
     if not is_named(named) and not Path(named).is_dir():
         return None, resolve_model(named)
     folder = resolve_run(named)
-    model = _model_in(folder)
+    model = model_in(folder)
     return (folder if model is None or (folder / "run.json").is_file() else None), model
 
 
-def _model_in(folder: Path) -> Path | None:
+def model_in(folder: Path) -> Path | None:
     """The model file in a run folder that was made of its checkpoint."""
     from qlvit_edge.files import sha256
     from qlvit_edge.modelfile.metadata import read_metadata

@@ -32,7 +32,8 @@ quantise_option = click.option(
     type=click.Choice(INTEGER_SOFTMAXES),
     help="Train the calibrated run of --from on as the integers that it will be, with the form of "
     f"the softmax named here ({INTEGER_SOFTMAXES[0]} where none is). What is not said is as in "
-    f"that run, but for --epochs {DEFAULT_EPOCHS}, --rate {DEFAULT_RATE:g} and --batch {DEFAULT_BATCH}.",
+    f"that run, but for --epochs {DEFAULT_EPOCHS}, --rate {DEFAULT_RATE:g} and "
+    f"--batch {DEFAULT_BATCH}.",
 )
 
 

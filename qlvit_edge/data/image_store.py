@@ -85,7 +85,7 @@ class ImageStore:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
-            left = memoryview(np.ascontiguousarray(picture)).cast("B")
+            left = np.ascontiguousarray(picture).reshape(-1).data
             while left:
                 left = left[self._file.write(left) :]
         except OSError as error:

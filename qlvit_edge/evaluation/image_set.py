@@ -141,14 +141,23 @@ def gather(
             [model.path, *([] if split_file is None else [split_file])],
             None if split is None else select(folder, split.train),
         ),
-        given=_given_sources(folder, groups, groups_from_name),
+        given=given_sources(folder, groups, groups_from_name),
     )
 
 
-def _given_sources(
+def given_sources(
     folder: ImageFolder, groups: Path | None, expression: str | None
 ) -> Mapping[str, str]:
-    """Return name → source as the user says it; an image without one stands for itself."""
+    """Return name → source as the user says it; an image without one stands for itself.
+
+    Args:
+        folder: the images.
+        groups: CSV of sources (class,file,source,confident).
+        expression: regular expression that finds the source in a file's name.
+
+    Raises:
+        DataError: the file cannot be used, or names no image of the folder.
+    """
     if groups is None:
         return {} if expression is None else groups_from_names(folder, expression)
     sources = read_source_map(groups).sources

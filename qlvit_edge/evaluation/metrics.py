@@ -127,7 +127,8 @@ def weighted_aucs(
     below = np.cumsum(others, axis=1) - others / 2
     pairs = ours.sum(1) * others.sum(1)
     won = (ours * below).sum(1)
-    return np.divide(won, pairs, out=np.full(len(drawn), np.nan), where=pairs > 0)
+    areas = np.divide(won, pairs, out=np.full(len(drawn), np.nan), where=pairs > 0)
+    return np.asarray(areas)
 
 
 def one_vs_rest_auc(truth: ArrayLike, scores: ArrayLike) -> list[float]:

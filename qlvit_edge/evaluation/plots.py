@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.evaluation.curves import LOSS, SHARES, columns
 from qlvit_edge.files import atomic_path
 from qlvit_edge.palette import COLOURS
 
@@ -49,11 +50,9 @@ def plot_curves(
     """
     epochs = [row.get("epoch", number) for number, row in enumerate(history, start=1)]
     with _picture(path, (9, 3.4), columns=2) as axes:
-        pictures = (("Loss", ("loss",), 1.0), ("Accuracy", ("accuracy", "recall"), 100.0))
+        pictures = (("Loss", LOSS, 1.0), ("Accuracy", SHARES, 100.0))
         for axis, (title, words, factor) in zip(axes, pictures, strict=True):
-            keys = dict.fromkeys(
-                key for row in history for key in row if any(word in key for word in words)
-            )
+            keys = columns(history, words)
             for number, key in enumerate(keys):
                 values = [factor * row.get(key, float("nan")) for row in history]
                 few = len(history) < 25

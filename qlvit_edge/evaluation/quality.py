@@ -309,7 +309,7 @@ def _mean_of_shares(parts: NDArray[np.float64], wholes: NDArray[Any]) -> NDArray
     """Return the mean (draws,) of parts / wholes (draws, classes) where a whole is not 0."""
     shares = np.divide(parts, wholes, out=np.zeros(parts.shape), where=wholes > 0)
     there = (wholes > 0).sum(1)
-    return np.divide(shares.sum(1), there, out=np.full(len(parts), np.nan), where=there > 0)
+    return np.where(there > 0, shares.sum(1) / np.maximum(there, 1), np.nan)
 
 
 def _middle(figures: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -53,6 +53,10 @@ tr:last-child td { border-bottom: 0; }
 .drawings svg { width: 100%; height: auto; display: block; margin: 0 auto; font-family: inherit;
   font-variant-numeric: tabular-nums; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .8rem; }
+.strips { display: grid; gap: 1.2rem .9rem; margin-bottom: .4rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); }
+.strip > div { display: flex; gap: .4rem; } .strip span { flex: 1 1 0; min-width: 0; }
+.strip span small { display: block; color: var(--soft); font-size: .75rem; text-align: center; }
 figure { margin: 0; } figure img { width: 100%; aspect-ratio: 1; object-fit: contain;
   background: #eef1f4; border-radius: 6px; display: block; }
 figcaption { font-size: .85rem; margin-top: .3rem; overflow-wrap: anywhere; }
@@ -144,6 +148,25 @@ def cards(entries: Sequence[tuple[bytes, str, str]]) -> str:
         for content, line, small in entries
     )
     return f'<div class="cards">{figures}</div>'
+
+
+def strips(entries: Sequence[tuple[Sequence[tuple[bytes, str]], str, str]]) -> str:
+    """Return several JPEG pictures in a row, with two lines below each row.
+
+    Args:
+        entries: of each row its pictures with what each shows, a line, and a smaller line.
+    """
+    figures = "".join(
+        '<figure class="strip"><div>'
+        + "".join(
+            f'<span><img src="{_data_uri(content, "jpeg")}" alt="{escape(what)}, {escape(line)}">'
+            f"<small>{escape(what)}</small></span>"
+            for content, what in pictures
+        )
+        + f"</div><figcaption>{escape(line)}<small>{escape(small)}</small></figcaption></figure>"
+        for pictures, line, small in entries
+    )
+    return f'<div class="strips">{figures}</div>'
 
 
 def footer(text: str) -> str:

@@ -138,6 +138,22 @@ def log2_codes(
     Returns:
         int8, same shape; less `raised` and clipped to 0 … 15 they are the codes.
     """
+    return logarithms(x, scale, axis, form, raised, CODE_SCALE, CODE_ZERO_POINT)
+
+
+def logarithms(
+    x: NDArray[np.int8],
+    scale: float,
+    axis: int,
+    form: Form,
+    raised: int,
+    held_scale: float,
+    held_zero_point: int,
+) -> NDArray[np.int8]:
+    """Return ``ln softmax(x) + raised · ln 2`` in int8 of a scale and zero point.
+
+    The other arguments are those of `log2_codes`.
+    """
     count = x.shape[axis]
     below = x.astype(np.int32) - x.max(axis=axis, keepdims=True)
     shifted = np.clip(below + SHIFTED_ZERO_POINT, -128, 127).astype(np.int8)
@@ -153,7 +169,8 @@ def log2_codes(
     logs = log_table(smallest, count, raised)
     logarithm = logs.values[(total - np.int32(smallest)) >> logs.shift]
     parameters = add_parameters(
-        (scale, logs.scale, CODE_SCALE), (SHIFTED_ZERO_POINT, logs.zero_point, CODE_ZERO_POINT)
+        (scale, logs.scale, held_scale),
+        (SHIFTED_ZERO_POINT, logs.zero_point, held_zero_point),
     )
     return add_quantised(shifted, logarithm, parameters, sign=-1)
 

@@ -212,7 +212,8 @@ def run_quantised(
         keep,
         listener.epoch_done,
     )
-    finish(run, out, state.history[1:], test, device)
+    sourced = [with_source(image, split) for image in test]
+    finish(run, out, state.history[1:], folder, sourced, judged, device)
     found = _compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
     assert isinstance(summary, dict)

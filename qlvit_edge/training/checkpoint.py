@@ -10,6 +10,7 @@
     metrics.csv/.json   one row per epoch; final figures
     tensorboard/        the same rows for TensorBoard, with --tensorboard
     curves.png, confusion.png
+    report.html, .json  how it does on its test images, for people and for programs
     calibration.json    written by `qlvit-edge calibrate`, and by `train --quantise`
     cells/              of a run of `qlvit-edge adapt`: a sample of the cells it was fitted to
 

@@ -17,9 +17,7 @@ from qlvit_edge.data.image_store import ImageStore
 from qlvit_edge.data.loader import (
     CachedImage,
     cache_images,
-    cell_view,
     check_images,
-    whole_view,
 )
 from qlvit_edge.data.split import Split, require_fit, select
 from qlvit_edge.data.training_images import (
@@ -29,6 +27,7 @@ from qlvit_edge.data.training_images import (
 )
 from qlvit_edge.errors import CheckpointError, DeviceError
 from qlvit_edge.evaluation import metrics, plots
+from qlvit_edge.evaluation.run_report import VIEWS
 from qlvit_edge.files import write_json, write_text
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import note_on
@@ -51,7 +50,7 @@ from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
 from qlvit_edge.training.places import require_trained_images, with_places_of
-from qlvit_edge.training.prediction import predict
+from qlvit_edge.training.run_report import Trained, make_report, write_report
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
 from qlvit_edge.training.workers import ALONE, Workers
@@ -218,7 +217,8 @@ def run_training(
             start=start,
             workers=workers,
         )
-    return finish(run, out, state.history, test, device, workers)
+    test = [with_source(image, split) for image in test]
+    return finish(run, out, state.history, folder, test, validation, device, workers)
 
 
 def _describe(
@@ -295,19 +295,23 @@ def finish(
     run: RunConfig,
     out: Path,
     history: list[Row],
+    folder: ImageFolder,
     test: Sequence[LabelledImage],
+    validation: Sequence[LabelledImage],
     device: torch.device,
     workers: Workers = ALONE,
 ) -> Outcome:
-    """Evaluate the best weights on the test side, whole and as crops; write figures."""
+    """Evaluate the best weights on the test side, whole and as crops; write figures and report."""
     tensors, header = workers.from_leader(lambda: load_tensors(out / BEST_FILE))
     network = QLViT(run.network)
     load_weights(network, tensors, out / BEST_FILE)
     network = network.to(device).eval()
-    labels, logits = predict(network, test, run.network, device, whole_view, workers)
-    _, crop_logits = predict(network, test, run.network, device, cell_view, workers)
-    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     best = header["epoch"]
+    trained = Trained(out.resolve().name, run, network, device, history, best, workers=workers)
+    outputs = [trained.outputs(view, test) for view in VIEWS]
+    logits, crop_logits = (each.logits for each in outputs)
+    labels = np.array([image.label for image in test])
+    confusion = metrics.confusion_matrix(labels, logits.argmax(1), len(run.classes))
     validated = "validation_accuracy" in history[best - 1]
     outcome = Outcome(
         epochs=len(history),
@@ -332,8 +336,10 @@ def finish(
         "classes": run.classes,
         "history": history,
     }
+    temperature = trained.temperature(validation)
     if workers.leads:
         write_json(out / "metrics.json", summary)
         plots.plot_curves(history, out / "curves.png", best=best)
         plots.plot_confusion(confusion, run.classes, out / "confusion.png")
+        write_report(out, make_report(trained, folder, test, temperature, outputs))
     return outcome

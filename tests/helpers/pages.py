@@ -20,6 +20,7 @@ PAGES = sorted(
         ROOT / "README.md",
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "qlvit_edge" / "bundled").rglob("*.md"),
+        *(ROOT / "models").rglob("*.md"),
     ]
 )
 OMISSIONS = {"…", "...", "...."}

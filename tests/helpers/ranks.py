@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot  # noqa: F401  # once, before the forks
 import numpy as np
 import torch
 from small_run import cell_image, small_config
@@ -26,7 +27,7 @@ from qlvit_edge.data.chance import Drawn
 from qlvit_edge.model import configs
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training import loop
+from qlvit_edge.training import loop, session  # noqa: F401
 from qlvit_edge.training.acceleration import PLAIN
 from qlvit_edge.training.distributed import together
 from qlvit_edge.training.state import TrainingState
