@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot  # noqa: F401  # once, before the forks
 import numpy as np
 import torch
 from small_run import cell_image, small_config
@@ -27,7 +26,7 @@ from qlvit_edge.data.chance import Drawn
 from qlvit_edge.model import configs
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training import loop, session  # noqa: F401
+from qlvit_edge.training import loop, session
 from qlvit_edge.training.acceleration import PLAIN
 from qlvit_edge.training.distributed import together
 from qlvit_edge.training.state import TrainingState
@@ -216,9 +215,20 @@ def compute_in_double() -> None:
     torch.Tensor.float = torch.Tensor.double
 
 
+def draw_nothing() -> None:
+    """Leave out the pictures and the report: they take longer than the training."""
+    for module, names in (
+        (session.plots, ("plot_curves", "plot_confusion")),
+        (session, ("make_report", "write_report")),
+    ):
+        for name in names:
+            setattr(module, name, lambda *_, **__: None)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     compute_in_double()
+    draw_nothing()
     place = Path(sys.argv[1])
     if len(sys.argv) == 2:
         print(json.dumps(step_differences(place)))
