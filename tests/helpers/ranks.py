@@ -49,8 +49,8 @@ LAST_STEP = 8
 
 def _enter(rank: int, size: int, port: int) -> None:
     """Set what `torchrun` sets."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
-    os.environ.update(zip(names, map(str, (rank, size, rank, port)), strict=True))
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    os.environ.update(zip(names, map(str, (rank, size, rank, size, port)), strict=True))
     # The store is the parent's, as it is that of torchrun's agent: it outlives the processes.
     os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True")
 
