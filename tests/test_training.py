@@ -34,13 +34,13 @@ from qlvit_edge.training.checkpoint import (
     DESCRIPTION_FIELDS,
     LAST_FILE,
     RunConfig,
-    TrainingSettings,
     load_checkpoint,
     load_tensors,
     read_run_config,
     write_run_config,
 )
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+from qlvit_edge.training.settings import TrainingSettings
 
 EPOCHS = 3
 KILLED = Path(__file__).parent / "helpers" / "killed_training.py"
