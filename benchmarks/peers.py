@@ -46,6 +46,7 @@ from qlvit_edge.files import write_json, write_text
 MEMBERS = ("nano", "tiny", "nano variant=mvitv2")
 TASKS = "microscopes,paper"
 STAGES = "train,files,count,time"
+NOT_DEFAULT = "int8 file, answers of the kernels without XNNPACK"
 ROUNDS = 15
 """In which the float files take turns."""
 
@@ -156,7 +157,10 @@ class Comparison:
         if INTEGER in made.paths:
             path = made.paths[INTEGER]
             try:
-                known["integer"] = {"bytes": path.stat().st_size, "scores": asked(path, task)}
+                scores, refused = asked(path, task)
+                known["integer"] = {"bytes": path.stat().st_size, "scores": scores}
+                if refused:
+                    known["reasons"][NOT_DEFAULT] = refused
             except QLViTEdgeError as error:
                 known["reasons"]["int8 file"] = str(error)
         row.update(known)
@@ -171,7 +175,8 @@ class Comparison:
             known = json.loads(record.read_text(encoding="utf-8"))
             row.update({**known, "reasons": {**row["reasons"], **known["reasons"]}})
             return
-        forms = [(INTEGER, "int8")] if "integer" in row else []
+        runs = "integer" in row and NOT_DEFAULT not in row["reasons"]
+        forms = [(INTEGER, "int8")] if runs else []
         for form, shown in [*forms, (FLOAT, "float32")]:
             if form not in row.get("paths", {}):
                 continue

@@ -209,7 +209,8 @@ def test_our_network_becomes_two_files_that_answer(data: Path, tmp_path: Path) -
     torch.manual_seed(0)
     made = make(member, member.make().eval(), task, None, tmp_path)
     assert (made.route, set(made.paths), made.reasons) == (OUR_ROUTE, {FLOAT, INTEGER}, {})
-    assert asked(made.paths[INTEGER], task)["paper"]["images"] == 8
+    scores, refused = asked(made.paths[INTEGER], task)
+    assert (scores["paper"]["images"], refused) == (8, "")
     assert member.config is not None
     found, true = costs(member, SIDE), count_cost(member.config).true
     assert found["parameters"] == true.parameters

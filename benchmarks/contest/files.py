@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from contest.members import Member
 from contest.scores import judge
-from contest.tasks import Questions, Task
+from contest.tasks import Task
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.converters.lower.checkpoint import float_graph, integer_graph
 from qlvit_edge.converters.routes.onnx import export_onnx, trace
@@ -29,16 +29,20 @@ from qlvit_edge.converters.tflite import write_tflite
 from qlvit_edge.errors import ConversionError, QLViTEdgeError
 from qlvit_edge.files import write_bytes
 from qlvit_edge.inference.allowance import Allowance
+from qlvit_edge.inference.child import run_limited
 from qlvit_edge.inference.interpreter import Kernels
 from qlvit_edge.inference.worker import Case, Worker
 from qlvit_edge.measuring.benchmark import take_turns
 from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS
 from qlvit_edge.preprocess import load
-from qlvit_edge.training.checkpoint import Checkpoint, RunConfig, TrainingSettings
+from qlvit_edge.training.checkpoint import Checkpoint, RunConfig
+from qlvit_edge.training.settings import TrainingSettings
 
 FLOAT, INTEGER = "float32", "full-integer"
 COUNT = Path(__file__).parents[1] / "cortex" / "count.py"
 OUR_ROUTE, STOCK_ROUTE = "ours", "stock"
+_SECONDS = 1200.0
+_ALLOWANCE = Allowance(operators=ALLOWED_OPERATORS)
 
 
 @dataclass(frozen=True)
@@ -141,22 +145,33 @@ def _checkpoint(member: Member, network: Any, task: Task) -> Checkpoint:
     return Checkpoint(Path(member.key), run, network, "")
 
 
-def asked(path: Path, task: Task) -> dict[str, dict[str, Any]]:
-    """Return how a file answers the questions of a task.
+def asked(path: Path, task: Task) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return how a file answers the questions of a task, and why XNNPACK did not run it, if so.
+
+    A file that the default kernels refuse is asked on the runtime's own, without XNNPACK.
 
     Raises:
-        ModelFileError: it does not run.
+        ModelFileError: it does not run on those either.
     """
-    content = path.read_bytes()
-    return {
-        kind: judge(_answers(content, questions), questions)
-        for kind, questions in task.questions.items()
-    }
+    views = np.concatenate([one.views for one in task.questions.values()])
+    refused = ""
+    try:
+        logits = _logits(path, Kernels.AUTO, views)
+    except QLViTEdgeError as error:
+        logits, refused = _logits(path, Kernels.BUILTIN, views), str(error)
+    answers = np.asarray(logits.argmax(-1).reshape(len(views)), np.int64)
+    found, start = {}, 0
+    for kind, questions in task.questions.items():
+        end = start + len(questions.views)
+        found[kind] = judge(answers[start:end], questions)
+        start = end
+    return found, refused
 
 
-def _answers(content: bytes, questions: Questions) -> NDArray[np.int64]:
-    logits, _, _ = file_logits(content, Kernels.AUTO, questions.views)
-    return np.asarray(logits.argmax(-1).reshape(len(questions.views)), np.int64)
+def _logits(path: Path, kernels: Kernels, views: NDArray[np.uint8]) -> NDArray[Any]:
+    """Run a file in a process of its own: kernels may abort on what another converter wrote."""
+    logits, _, _ = run_limited(path, None, _SECONDS, file_logits, path.read_bytes(), kernels, views)
+    return logits
 
 
 def instructions(path: Path, cache: Path, folder: Path) -> dict[str, int]:
@@ -190,10 +205,9 @@ def times(paths: Mapping[str, Path], rounds: int) -> dict[str, tuple[float, floa
     Returns:
         By name the median in milliseconds, and the median ratio to the first.
     """
-    allowance = Allowance(operators=ALLOWED_OPERATORS)
     with ExitStack() as running:
         workers = [
-            running.enter_context(Worker(Case(name, path), allowance))
+            running.enter_context(Worker(Case(name, path), _ALLOWANCE))
             for name, path in paths.items()
         ]
         found, ratios = take_turns(workers, rounds, warmup=2)
