@@ -34,8 +34,9 @@ from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.model.configs import size_config
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training import loop
-from qlvit_edge.training.checkpoint import RunConfig, TrainingSettings
+from qlvit_edge.training.checkpoint import RunConfig
 from qlvit_edge.training.session import choose_device
+from qlvit_edge.training.settings import TrainingSettings
 from qlvit_edge.training.state import TrainingState
 from qlvit_edge.training.targets import Mixture
 from qlvit_edge.training.varying import Varying
@@ -67,7 +68,7 @@ class Training:
         self.run, self.cached, self.device = run, cached, device
         network = QLViT(run.network).to(device).train()
         self.state = TrainingState(network, network, torch.optim.AdamW(network.parameters()))
-        self.augmentation = loop._augmentation(run, cached)
+        self.augmentation = loop.augmentation_of(run, cached)
         self.ready = list(self._made(0)[0])
         self._steps(self.ready[:2])
 

@@ -27,10 +27,10 @@ from qlvit_edge.training.checkpoint import (
     SPLIT_FILE,
     Checkpoint,
     RunConfig,
-    TrainingSettings,
     save_tensors,
     write_run_config,
 )
+from qlvit_edge.training.settings import TrainingSettings
 
 CALIBRATION_IMAGES = 4
 GEMM_SIDE, GEMM_CHANNELS = 56, 512

@@ -21,6 +21,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.progress import Progress
 from qlvit_edge.training.adapted import CELLS_FOLDER
 from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint
+from qlvit_edge.training.places import data_folder
 
 
 @dataclass(frozen=True)
@@ -114,18 +115,13 @@ def proof_images(
     Raises:
         DataError: the data is not there, does not fit, or is all trained on.
     """
-    recorded = Path(checkpoint.run.data)
     if data is None and is_bundled:
         every = labelled_as(scan(bundled.CROPS), checkpoint.run.classes)
         crops = Sample(len(every), None, None, False, 0, True, bundled.CROPS.name)
         return ProofImages(every, crops)
     if data is None and split_path is None and checkpoint.run.adapted_from is not None:
         return _fitted_cells(checkpoint)
-    if data is None and not recorded.exists():
-        raise DataError(
-            recorded, "the data this run was trained on is not there", "name it with --data"
-        )
-    folder = scan(data or recorded)
+    folder = scan(data_folder(checkpoint.run, data))
     own = load_split(checkpoint.folder / SPLIT_FILE)
     split = load_split(split_path) if split_path is not None else own
     require_fit(split, folder)

@@ -88,7 +88,9 @@ def test_cells_that_others_cut_out_are_shown_whole_and_degraded_without_colour(
     tmp_path: Path, card: dict[str, ModuleType]
 ) -> None:
     (tmp_path / "Red").mkdir()
-    cv2.imwrite(str(tmp_path / "Red" / "0.png"), plain_image("RED")[:, :, ::-1])
+    for number in range(2):
+        image = plain_image("RED", level=180 + number)
+        cv2.imwrite(str(tmp_path / "Red" / f"{number}.png"), image[:, :, ::-1])
     with Classifier(tiny_file(tmp_path / "m.tflite")) as classifier:
         images = card["rows"].strangers(scan(tmp_path), classifier.labels)
         rows = card["rows"].ask(classifier, images, (View.WHOLE,))

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 from command import refused, run_command
+from pages import ROOT
 
 from qlvit_edge.converters.lower.checkpoint import float_graph
 from qlvit_edge.model.configs import SIZES, size_config
 from qlvit_edge.model.cost import count_cost
 from qlvit_edge.model.family import FAMILY
+from qlvit_edge.model.pooling_attention import PoolingAttention
 from qlvit_edge.model.qlvit import QLViT
 
 
@@ -127,8 +129,8 @@ def test_counts_are_those_of_the_operations_that_are_written(size: str, member: 
     """The lowered graph counts by itself: attention with its pooled heads, MLP and head."""
     config = size_config(size, **FAMILY[member])
     parts = count_cost(config).parts
-    graph = float_graph(QLViT(config).eval(), "counted")
-    places = {t.name: t.shape[-1] for t in graph.tensors() if t.name.endswith("/places")}
+    network = QLViT(config).eval()
+    graph = float_graph(network, "counted")
 
     def written(place: str) -> int:
         counts = 0
@@ -137,11 +139,46 @@ def test_counts_are_those_of_the_operations_that_are_written(size: str, member: 
             # One product per value is a norm's scale, which `cost` leaves out.
             if place in operation.name and operation.macs() > values:
                 counts += operation.macs()
-            if place in operation.name and operation.name.endswith("/scores"):
-                # Channels that only say which row and column a key is of.
-                counts -= values * places[f"{operation.name}/places"]
         return counts
 
-    assert parts[f"{config.parts.attention} attention"].macs == written("/attention/")
+    [attention] = (name for name in parts if name.endswith(" attention"))
+    # Keys tell queries their row and column in further channels, ones and zeros.
+    told = 0
+    for module in network.modules():
+        if isinstance(module, PoolingAttention):
+            (q_rows, rows), (q_columns, columns) = module.rows.shape, module.columns.shape
+            told += module.heads * q_rows * q_columns * rows * columns * (rows + columns)
+    assert parts[attention].macs + told == written("/attention/")
     assert parts["MLP"].macs == written("/mlp")
     assert parts["head"].macs == written("head/logits")
+
+
+def test_the_ablation_stands_beside_the_papers_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("cost", "paper", "--ablation") == 0
+    table = capsys.readouterr().out
+    for name, numbers in {
+        "MViTv2": ("23.33", "23.326", "23.407", "4.00", "3.973", "4.676"),
+        "QLViT V1": ("23.33", "25.108", "25.320", "4.00", "4.263", "5.018"),
+        "QLViT V4": ("9.07", "9.060", "9.702", "1.95", "1.933", "2.398"),
+    }.items():
+        [row] = (line for line in table.splitlines() if f" {name} " in line)
+        assert tuple(cell.strip() for cell in row.split("│")[2:-1]) == numbers
+        page = (ROOT / "docs" / "variants.md").read_text()
+        assert f"| {name} | {' | '.join(numbers)} |" in page
+
+
+def test_the_ablation_of_another_size_has_no_column_of_the_paper(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_command("cost", "nano", "--ablation", "--channels", "1") == 0
+    shown = capsys.readouterr().out
+    assert ": paper" not in shown.replace("paper-style", "")
+    assert run_command("cost", "nano", "--ablation", "--channels", "1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["mvitv2", "v0", "v1", "v2", "v3", "v4"]
+    assert found["v4"]["true"] == _json(capsys, "nano", "--channels", "1")["true"]
+
+
+def test_the_ablation_of_one_variant_is_wrong_use(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_command("cost", "nano", "--ablation", "--variant", "v1") == 2
+    assert "leave --variant out" in capfd.readouterr().err

@@ -82,6 +82,12 @@ def test_every_operation_is_drawn_equally_often_and_turns_stay_within_15_degrees
     signs, counts = np.unique(np.sign(corners), axis=0, return_counts=True)
     assert len(signs) == 4  # mirrored across, down, both and not at all
     assert counts.min() > 80
+    moved = found.operations == OPERATIONS.index("move across")
+    assert 0.39 < np.abs(found.matrix[moved, 0, 2]).max() <= 0.4
+    assert not found.matrix[~moved, 0, 2].any()
+    sheared = np.linalg.norm(found.matrix[:, :, 1], axis=1) > 1 + 1e-9
+    assert set(found.operations[sheared]) == {OPERATIONS.index("shear across")}
+    assert np.linalg.norm(found.matrix[:, :, 1], axis=1).max() == pytest.approx(1.044, abs=1e-3)
     grey = drawn_variation(drawn(numbers, numbers), 1)
     assert set(grey.operations) == set(range(len(OPERATIONS) - 2))
     settled = drawn_variation(drawn(numbers, numbers), 3, vary_look=False)

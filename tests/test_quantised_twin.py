@@ -31,7 +31,7 @@ from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.quantised.meanings import meaning
 from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.student import Student, held_values
-from qlvit_edge.quantised.twin import _StraightThrough, followed_graph, run_twin
+from qlvit_edge.quantised.twin import followed_graph, run_twin, straight_through
 
 FORMS: st.SearchStrategy[Form] = st.sampled_from(["fast", "exact"])
 
@@ -46,6 +46,10 @@ def student_of(config: NetworkConfig, seed: int, form: Form) -> Student:
 @given(configs(), st.integers(0, 2**31), FORMS)
 def test_forward_is_the_integer_graph_itself(config: NetworkConfig, seed: int, form: Form) -> None:
     """To the last bit of every logit, in any member of the family; and all of it is trained."""
+    _forward_is_the_integer_graph(config, seed, form)
+
+
+def _forward_is_the_integer_graph(config: NetworkConfig, seed: int, form: Form) -> None:
     student = student_of(config, seed, form)
     views = random_views(config, seed + 1, 4)
     scales = ScaleTable(student.ranges.table(), student.ranges.anchors)
@@ -57,6 +61,12 @@ def test_forward_is_the_integer_graph_itself(config: NetworkConfig, seed: int, f
     logits.square().sum().backward()
     assert all(parameter.grad is not None for parameter in student.parameters())
     assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("variant", ["mvitv2", "v2"])
+def test_forward_is_the_integer_graph_with_attention_over_keys(variant: str) -> None:
+    config = small_config(variant=variant, norm="batch", input_size=(32, 64))
+    _forward_is_the_integer_graph(config, 2, "fast")
 
 
 def test_forward_is_what_the_kernels_answer() -> None:
@@ -85,6 +95,7 @@ def _without_rounding(network: QLViT) -> QLViT:
         {"variant": "v3", "channels": 1, "kv_pool": (2, 2, 1, 1)},
         {"norm": "layer", "kan_basis": "cubic"},
         {"norm": "layer", "variant": "v3"},
+        {"variant": "v2", "norm": "batch", "input_size": (32, 64)},
     ],
 )
 def test_the_twin_has_the_derivative_of_the_network(changes: dict[str, object]) -> None:
@@ -113,7 +124,7 @@ def test_what_is_beyond_a_range_moves_its_end_and_nothing_else() -> None:
     value = torch.tensor([-2.0, -1.0, 0.104, 1.55, 3.0], requires_grad=True)
     held = torch.tensor([-1.0, -1.0, 0.10, 1.55, 1.55])
     ends = torch.tensor([-1.0, 1.55], dtype=torch.float64, requires_grad=True)
-    out = _StraightThrough.apply(value, held, ends)
+    out = straight_through(value, held, ends)
     assert torch.equal(out, held)
     out.backward(torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0]))
     assert value.grad is not None

@@ -1,8 +1,10 @@
 """Training-time quantisation agrees with the integer specification."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,23 @@ def test_uniform_quantiser_rounds_to_the_grid_of_equations_14_to_18(x: np.ndarra
     assert codes.min() > -0.01
     assert codes.max() < 255.01
     assert np.abs(rounded - x).max() <= parameters.scale * 0.51 + 1e-6
+
+
+@pytest.mark.parametrize("step", [2.0**-6, 0.0123, 1 / 3, 5.3])
+def test_values_at_and_beside_a_tie_are_rounded_as_exact_arithmetic_says(step: float) -> None:
+    quantiser = UniformQuantiser(8).eval()
+    quantiser.low.fill_(-64 * step)
+    quantiser.high.fill_(191 * step)
+    scale = float(((quantiser.high.double() - quantiser.low.double()) / 255).float())
+    ties = ((np.arange(-70, 200) + 0.5) * scale).astype(np.float32)
+    beside = [np.nextafter(ties, np.float32(end)) for end in (-np.inf, np.inf)]
+    values = np.concatenate([ties, *beside])
+    rounded = quantiser(torch.from_numpy(values)).numpy()
+    for value, found in zip(values.tolist(), rounded.tolist(), strict=True):
+        ratio = Fraction(value) / Fraction(scale)
+        away = math.floor(abs(ratio) + Fraction(1, 2)) * (1 if ratio > 0 else -1)
+        expected = min(max(away, -64), 191)
+        assert round(found / scale) == expected, value
 
 
 def test_uniform_quantiser_keeps_its_range_through_a_checkpoint() -> None:

@@ -1,4 +1,4 @@
-"""A real browser shows the validation report: pictures drawn, nothing fetched, no overflow."""
+"""A real browser shows our reports: pictures drawn, nothing fetched, no overflow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from small_run import small_config, write_folder, write_run
 from tiny_metadata import plain_image, tiny_file
 from tiny_model import COLOURS
 
@@ -58,6 +59,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out" / "index.html"
 
 
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run on every image it has."""
+    root = tmp_path_factory.mktemp("run report")
+    write_run(root / "run", write_folder(root / "cells", 5), small_config())
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(root / "run"), "--every-image"])
+    assert ended.value.code == 0
+    return root / "run" / "report.html"
+
+
 def _browser(profile: Path, *arguments: str) -> str:
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if program is None:
@@ -85,10 +97,30 @@ def _browser(profile: Path, *arguments: str) -> str:
 
 @pytest.mark.parametrize("width", [1200, 500])
 def test_page_is_whole_on_a_desk_and_narrow_screens(width: int, page: Path, tmp_path: Path) -> None:
-    probed = tmp_path / "probed.html"
+    pictures, broken, overflow, fetched, drawings, cut_texts = _probed(page, width, tmp_path)
+    assert pictures == 2
+    assert broken == 0
+    assert overflow <= 0
+    assert fetched == 0
+    assert drawings == 2 * 4 + 1  # four for whole images, four for crops, the latencies
+    assert cut_texts == 0
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_page_of_a_run_is_whole_too(width: int, run_page: Path, tmp_path: Path) -> None:
+    pictures, *faults, drawings, cut_texts = _probed(run_page, width, tmp_path)
+    assert pictures > 10
+    assert (faults[0], faults[2], cut_texts) == (0, 0, 0)
+    assert faults[1] <= 0
+    assert drawings == 2 * 3  # no history; confusion, ROC and reliability of either view
+
+
+def _probed(page: Path, width: int, scratch: Path) -> list[int]:
+    """What a browser of a width finds on a page: see `_PROBE`."""
+    probed = scratch / "probed.html"
     probed.write_text(page.read_text().replace("</body>", f"{_PROBE}</body>"))
     shown = _browser(
-        tmp_path / "profile",
+        scratch / "profile",
         f"--window-size={width},900",
         "--virtual-time-budget=10000",
         "--dump-dom",
@@ -96,13 +128,7 @@ def test_page_is_whole_on_a_desk_and_narrow_screens(width: int, page: Path, tmp_
     )
     found = re.search(r'data-probe="(\d+) (\d+) (-?\d+) (\d+) (\d+) (\d+)"', shown)
     assert found is not None
-    pictures, broken, overflow, fetched, drawings, cut_texts = map(int, found.groups())
-    assert pictures == 2
-    assert broken == 0
-    assert overflow <= 0
-    assert fetched == 0
-    assert drawings == 2 * 4 + 1  # four for whole images, four for crops, the latencies
-    assert cut_texts == 0
+    return [int(number) for number in found.groups()]
 
 
 def test_screenshot_has_text_pictures_and_colours(page: Path, tmp_path: Path) -> None:

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from command import refused, run_command
 from pages import ROOT
+from small_run import write_folder
 
+from qlvit_edge.data.folder import scan
+from qlvit_edge.data.split import stratified_split
 from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.files import write_text
 from qlvit_edge.model.configs import SIZES, size_config
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.training.checkpoint import read_run_config
 
 SMALL = """
 input-size = [64, 96]
@@ -133,3 +138,20 @@ def test_cost_counts_a_file_and_names_it_as_the_next_step_does(
     shown: Any = capsys.readouterr()
     assert "QLViT V4 mine, one image" in shown.out
     assert f"--model {file}" in shown.out + shown.err
+
+
+def test_a_run_keeps_the_size_of_its_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cells = write_folder(tmp_path / "cells", 4)
+    write_text(tmp_path / "split.json", stratified_split(scan(cells), 0.3, 0).model_dump_json())
+    file = written(tmp_path, SMALL + 'variant = "v0"\n')
+    options = ("--data", cells, "--split", tmp_path / "split.json", "--validation", 0)
+    run = ("train", *options, "--batch", 6, "--epochs", 1, "--out", tmp_path / "run")
+    assert run_command(*run, "--model", file) == 0
+    network = read_run_config(tmp_path / "run").network
+    assert network == size_config(file, classes=4)
+    assert (network.size, network.variant, network.norm) == ("mine", "v0", "layer")
+    (tmp_path / "mine.toml").write_text(SMALL + "depth = 3\n")
+    assert "did you mean 'depths'?" in refused(capfd, *run[:-1], tmp_path / "b", "--model", file)
+    assert not (tmp_path / "b").exists()

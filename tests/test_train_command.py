@@ -21,7 +21,8 @@ from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import exclusive, write_text
 from qlvit_edge.model import configs
 from qlvit_edge.training import loop
-from qlvit_edge.training.checkpoint import TrainingSettings, read_run_config, write_run_config
+from qlvit_edge.training.checkpoint import read_run_config, write_run_config
+from qlvit_edge.training.settings import TrainingSettings
 
 
 @pytest.fixture(autouse=True)

@@ -34,13 +34,13 @@ from qlvit_edge.training.checkpoint import (
     DESCRIPTION_FIELDS,
     LAST_FILE,
     RunConfig,
-    TrainingSettings,
     load_checkpoint,
     load_tensors,
     read_run_config,
     write_run_config,
 )
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+from qlvit_edge.training.settings import TrainingSettings
 
 EPOCHS = 3
 KILLED = Path(__file__).parent / "helpers" / "killed_training.py"
@@ -140,6 +140,7 @@ def test_the_run_folder_holds_figures_and_pictures(whole_run: Path, split: Path)
     assert files_below(whole_run) == {
         *("run.json", "split.json", "best.safetensors", "last.safetensors"),
         *("metrics.csv", "metrics.json", "curves.png", "confusion.png"),
+        *("report.html", "report.json"),
         "training_images.json",
     }
     assert read_run_config(whole_run).unknown_cells == ["basophils", "blasts"]

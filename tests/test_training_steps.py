@@ -28,7 +28,6 @@ from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     LAST_FILE,
     RunConfig,
-    TrainingSettings,
     load_tensors,
 )
 from qlvit_edge.training.schedule import (
@@ -37,6 +36,7 @@ from qlvit_edge.training.schedule import (
     learning_rate,
     restarted_rate,
 )
+from qlvit_edge.training.settings import TrainingSettings
 from qlvit_edge.training.state import TrainingState, best_epoch, has_stopped
 
 CPU = torch.device("cpu")

@@ -35,7 +35,8 @@ from qlvit_edge.inference.worker import Case, Worker
 from qlvit_edge.measuring.benchmark import take_turns
 from qlvit_edge.modelfile.operators import ALLOWED_OPERATORS
 from qlvit_edge.preprocess import load
-from qlvit_edge.training.checkpoint import Checkpoint, RunConfig, TrainingSettings
+from qlvit_edge.training.checkpoint import Checkpoint, RunConfig
+from qlvit_edge.training.settings import TrainingSettings
 
 FLOAT, INTEGER = "float32", "full-integer"
 COUNT = Path(__file__).parents[1] / "cortex" / "count.py"

@@ -22,10 +22,11 @@ from qlvit_edge.inference.classifier import ACCEPT_AT
 from qlvit_edge.model.configs import NetworkConfig, size_config
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.preprocess import decode
-from qlvit_edge.training.checkpoint import Checkpoint, RunConfig, TrainingSettings, load_checkpoint
+from qlvit_edge.training.checkpoint import Checkpoint, RunConfig, load_checkpoint
 from qlvit_edge.training.listener import Listener
 from qlvit_edge.training.prediction import EVALUATION_BATCH
 from qlvit_edge.training.session import run_training
+from qlvit_edge.training.settings import TrainingSettings
 from qlvit_edge.training.start import started_from
 from qlvit_edge.training.varying import to_input
 

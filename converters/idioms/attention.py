@@ -24,7 +24,6 @@ from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.ops.convolution import UNIT_QUANTISATION, DepthwiseConv2D
 from qlvit_edge.converters.ops.elementwise import Add
 from qlvit_edge.converters.ops.matmul import BatchMatMul
-from qlvit_edge.integer.uniform import quantise_weights
 
 Array = NDArray[np.float64]
 
@@ -138,20 +137,22 @@ def placed_scores(
     """
     copies, steps = _copies_and_steps(writer, q, k, positions, name)
     told = steps * k.scale if k.quantisation else 1.0
+    # In int8 what follows holds a multiple of what it is in float, and has names of its own.
+    inside = f"{name}/raised" if k.quantisation else name
     by_row, by_column = (t / (copies * told) for t in (positions.rows, positions.columns))
     _, height, width, channels = q.shape
     shape = (1, height * width, heads)
-    rows = _terms(writer, q, by_row, heads, f"{name}/rel_h")
-    rows = reshape(writer, rows, (*shape, by_row.shape[1]), name=f"{name}/rows")
+    rows = _terms(writer, q, by_row, heads, f"{inside}/rel_h")
+    rows = reshape(writer, rows, (*shape, by_row.shape[1]), name=f"{inside}/rows")
     turned = transpose(writer, q, (0, 2, 1, 3), name=f"{name}/turned")
-    columns = _terms(writer, turned, by_column, heads, f"{name}/rel_w")
+    columns = _terms(writer, turned, by_column, heads, f"{inside}/rel_w")
     whole = (1, width, height, heads * by_column.shape[1])
-    columns = reshape(writer, columns, whole, name=f"{name}/columns/whole")
-    columns = transpose(writer, columns, (0, 2, 1, 3), name=f"{name}/columns/turned")
-    columns = reshape(writer, columns, (*shape, by_column.shape[1]), name=f"{name}/columns")
+    columns = reshape(writer, columns, whole, name=f"{inside}/columns/whole")
+    columns = transpose(writer, columns, (0, 2, 1, 3), name=f"{inside}/columns/turned")
+    columns = reshape(writer, columns, (*shape, by_column.shape[1]), name=f"{inside}/columns")
     plain = reshape(writer, q, (*shape, channels // heads), name=f"{name}/plain")
-    beside = concatenate(writer, [plain, *[rows, columns] * copies], 3, name=f"{name}/beside")
-    left = _heads_first(writer, beside, f"{name}/queries")
+    beside = concatenate(writer, [plain, *[rows, columns] * copies], 3, name=f"{inside}/beside")
+    left = _heads_first(writer, beside, f"{inside}/queries")
     keys = map_to_heads(writer, k, heads, name=f"{name}/plain_keys")
     told_by = np.tile(positions.of_keys(), (1, heads, 1, copies)) * steps
     places = (
@@ -159,7 +160,7 @@ def placed_scores(
         if k.quantisation
         else real(f"{name}/places", told_by)
     )
-    right = concatenate(writer, [keys, places], 3, name=f"{name}/keys")
+    right = concatenate(writer, [keys, places], 3, name=f"{inside}/keys")
     return matmul(writer, left, right, adjoint_b=True, name=name)
 
 
@@ -192,7 +193,7 @@ def _terms(writer: Writer, q: Tensor, table: Array, heads: int, name: str) -> Te
         q: (1, A, B, heads·d).
         table: (A, K, d), real.
         heads: of `q`.
-        name: of the product; in int8 of the quantity that it holds a multiple of.
+        name: of the product.
 
     Returns:
         (1, A, B·heads, K), with the quantisation of `q`.
@@ -200,19 +201,8 @@ def _terms(writer: Writer, q: Tensor, table: Array, heads: int, name: str) -> Te
     _, rows, columns, channels = q.shape
     stacked = (1, rows, columns * heads, channels // heads)
     left = reshape(writer, q, stacked, name=f"{name}/queries")
-    matrices = table.transpose(0, 2, 1)[None]
-    match writer.numerics:
-        case Float():
-            return matmul(writer, left, real(f"{name}/table", matrices), name=name)
-        case Int8() as int8:
-            codes, scales = quantise_weights(matrices.reshape(1, -1), 0)
-            quantisation = int8.fixed(float(scales[0]), 0)
-            right = stored(f"{name}/table", codes.reshape(matrices.shape), quantisation)
-            return writer.emit(
-                BatchMatMul(
-                    inputs=(left, right), name=f"{name}/raised", quantisation=q.quantisation
-                )
-            )
+    right = writer.numerics.matrices(table.transpose(0, 2, 1)[None], f"{name}/table")
+    return writer.emit(BatchMatMul(inputs=(left, right), name=name, quantisation=q.quantisation))
 
 
 def _heads_first(writer: Writer, x: Tensor, name: str) -> Tensor:

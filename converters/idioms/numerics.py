@@ -62,6 +62,10 @@ class Float:
         """Return weight and bias of a convolution of `x` as constants."""
         return real(f"{name}/weight", weight), real(f"{name}/bias", bias)
 
+    def matrices(self, values: NDArray[np.float64], name: str) -> Tensor:
+        """Return the constant right operand of a product."""
+        return real(name, values)
+
     def lowest(self, x: Tensor, name: str) -> Tensor:
         """Return a constant (1,) that no value of `x` is below."""
         return real(name, [np.finfo(np.float32).min])
@@ -141,6 +145,11 @@ class Int8:
             stored(f"{name}/weight", codes, of_weights),
             Tensor(f"{name}/bias", offsets.shape, "int32", of_bias, offsets),
         )
+
+    def matrices(self, values: NDArray[np.float64], name: str) -> Tensor:
+        """Return the constant right operand of a product: one scale, zero point 0."""
+        codes, scales = quantise_weights(values.reshape(1, -1), 0)
+        return stored(name, codes.reshape(values.shape), self.fixed(float(scales[0]), 0))
 
     def lowest(self, x: Tensor, name: str) -> Tensor:
         """Return a constant (1,) that no value of `x` is below."""

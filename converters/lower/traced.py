@@ -87,7 +87,7 @@ class Traced(np.ndarray[Any, np.dtype[np.float64]]):
     def __getitem__(self, key: Any) -> Any:
         return Traced.of(self.followed()[key])
 
-    def reshape(self, *shape: Any, **options: Any) -> Traced:  # type: ignore[override]
+    def reshape(self, *shape: Any, **options: Any) -> Traced:
         """As of an array."""
         wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return Traced.of(self.followed().reshape(tuple(wanted)))
@@ -99,7 +99,7 @@ class Traced(np.ndarray[Any, np.dtype[np.float64]]):
         return Traced.of(self.followed().permute(tuple(order)))
 
     @property
-    def T(self) -> Traced:  # type: ignore[override]
+    def T(self) -> Traced:
         """As of an array."""
         return self.transpose()
 

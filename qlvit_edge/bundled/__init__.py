@@ -77,8 +77,7 @@ def folder_of(name: str) -> Path:
         CheckpointError: there is none of that name.
     """
     if (folder := _folder(name)) is None:
-        meant = did_you_mean(name, all_names())
-        remedy = f"choose one of {_choice(name, all_names())}{meant}"
+        remedy = f"choose one of {_choice(name, all_names())}"
         raise CheckpointError(name, "is the name of no model here", remedy)
     return folder
 
@@ -98,14 +97,10 @@ def resolve_model(name: str | Path) -> Path:
         return path
     if is_named(name):
         raise ModelFileError(name, "holds no model file", f"convert it: qlvit-edge convert {name}")
-    meant = ""
-    if path.is_dir():
-        finding = "a folder, not a model file"
-    elif path.exists():
-        finding = "not a regular file"
-    else:
-        finding, meant = "no such model file", did_you_mean(str(name), files)
-    remedy = f"name a .tflite file or a bundled model {_choice(name, files)}{meant}"
+    finding = "no such model file"
+    if path.exists():
+        finding = "a folder, not a model file" if path.is_dir() else "not a regular file"
+    remedy = f"name a .tflite file or a bundled model {_choice(name, files)}"
     raise ModelFileError(name, finding, remedy)
 
 
@@ -122,8 +117,7 @@ def resolve_run(name: str | Path) -> Path:
     if path.is_dir():
         return path
     finding = "a file, not a run folder" if path.exists() else "no such run folder"
-    meant = "" if path.exists() else did_you_mean(str(name), all_names())
-    remedy = f"name a run folder or a bundled model {_choice(name, all_names())}{meant}"
+    remedy = f"name a run folder or a bundled model {_choice(name, all_names())}"
     raise CheckpointError(name, finding, remedy)
 
 
@@ -178,7 +172,12 @@ def _installed_from() -> Path | None:
 
 
 def _choice(name: str | Path, names: Iterable[str]) -> str:
-    """The names there are; and where there may be others, for what can be a name."""
-    listed = f"({', '.join(sorted(names)) or 'none is bundled'})"
-    can_be_elsewhere = models_folder() is None and Path(name).name == str(name)
-    return f"{listed}; {ELSEWHERE}" if can_be_elsewhere and "." not in str(name) else listed
+    """The names there are, which one was probably meant, or where there may be others."""
+    known = sorted(names)
+    listed = f"({', '.join(known) or 'none is bundled'})"
+    if Path(name).exists():
+        return listed
+    if meant := did_you_mean(str(name), known):
+        return f"{listed}{meant}"
+    can_be_elsewhere = Path(name).name == str(name) and "." not in str(name)
+    return f"{listed}; {ELSEWHERE}" if can_be_elsewhere and models_folder() is None else listed

@@ -124,6 +124,7 @@ def command(
     from qlvit_edge.evaluation import plots
     from qlvit_edge.files import ensure_writable, write_text
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE, SPLIT_FILE, load_checkpoint
+    from qlvit_edge.training.places import data_folder
 
     if as_json and not comparing:
         raise click.UsageError("--json belongs to --compare")
@@ -148,7 +149,7 @@ def command(
     elsewhere = files_elsewhere(data, recorded, splits[0])
     if split_path is not None:
         splits.append(load_split(split_path))
-    scanned = scan(data or recorded)
+    scanned = scan(data_folder(checkpoint.run, data))
     images, refused = choose_images(scanned, splits, count, elsewhere)
     if refused and not as_json:
         images_left = counted(refused, "image")

@@ -155,7 +155,8 @@ def _written(
             write_bytes(out / name, explanation.picture(one.pixels, one.found))
             if number <= explanation.MOST_ON_PAGE:
                 small = explanation.cards(one.pixels, one.found)
-        box = one.box and (one.box.x, one.box.y, one.box.width, one.box.height)
+        cell = one.box
+        box = None if cell is None else (cell.x, cell.y, cell.width, cell.height)
         entry = explanation.Entry(
             file=one.file,
             number=one.number,

@@ -15,14 +15,14 @@ from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
-    from qlvit_edge.quantised.session import Integers
+    from qlvit_edge.quantised.outcome import Integers
 
 DEFAULT_EPOCHS: Final = 3
 DEFAULT_RATE: Final = 2e-4
 DEFAULT_BATCH: Final = 32
 _OWN: Final = frozenset(
     {"data", "split_path", "out", "epochs", "batch", "rate", "from_run", "quantise"}
-    | {"images_per_epoch", "resume", "device"}
+    | {"images_per_epoch", "resume", "device", "seed"}
 )
 
 quantise_option = click.option(
@@ -30,10 +30,9 @@ quantise_option = click.option(
     is_flag=False,
     flag_value=INTEGER_SOFTMAXES[0],
     type=click.Choice(INTEGER_SOFTMAXES),
-    help="Train the calibrated run of --from on as the integers that it will be, with the form of "
-    f"the softmax named here ({INTEGER_SOFTMAXES[0]} where none is). What is not said is as in "
-    f"that run, but for --epochs {DEFAULT_EPOCHS}, --rate {DEFAULT_RATE:g} and "
-    f"--batch {DEFAULT_BATCH}.",
+    help="Train the calibrated run of --from on as the integers that it will be, with this form "
+    f"of the softmax ({INTEGER_SOFTMAXES[0]} where none is named). What is not said is as in that "
+    f"run, but for --epochs {DEFAULT_EPOCHS}, --rate {DEFAULT_RATE:g} and --batch {DEFAULT_BATCH}.",
 )
 
 
@@ -73,9 +72,11 @@ def train_quantised(options: Mapping[str, Any]) -> None:
     from qlvit_edge.cli.train_display import display
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
+    from qlvit_edge.errors import CheckpointError
     from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.quantised.session import quantised_run, run_quantised
     from qlvit_edge.training.checkpoint import SPLIT_FILE, load_checkpoint
+    from qlvit_edge.training.places import data_folder
     from qlvit_edge.training.session import choose_device
 
     _require_own_options()
@@ -83,9 +84,14 @@ def train_quantised(options: Mapping[str, Any]) -> None:
         raise click.UsageError("--quantise needs the run that is trained on: --from RUN")
     start = load_checkpoint(resolve_run(options["from_run"]))
     white_level_of(start.run)
+    if start.run.adapted_from is not None and None in (options["data"], options["split_path"]):
+        raise CheckpointError(
+            options["from_run"],
+            "was fitted to another microscope than its data are from",
+            "name labelled cells of that one with --data and --split",
+        )
     calibration = calibration_of(start)
-    data: Path = options["data"] or Path(start.run.data)
-    folder = scan(data)
+    folder = scan(data_folder(start.run, options["data"]))
     split = load_split(options["split_path"] or start.folder / SPLIT_FILE)
     run = quantised_run(
         start,
@@ -97,6 +103,7 @@ def train_quantised(options: Mapping[str, Any]) -> None:
         batch=_chosen(options, "batch", DEFAULT_BATCH),
         rate=_chosen(options, "rate", DEFAULT_RATE),
         images_per_epoch=options["images_per_epoch"],
+        draw=options["seed"],
     )
     device = choose_device(options["device"])
     out: Path = options["out"]

@@ -240,7 +240,8 @@ def _run_config(
 ) -> RunConfig:
     """What a run with these options is, if it is a new one."""
     from qlvit_edge.preprocess import white_level
-    from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig, TrainingSettings
+    from qlvit_edge.training.checkpoint import HOLD_OUT_DRAW, RunConfig
+    from qlvit_edge.training.settings import TrainingSettings
     from qlvit_edge.training.start import started_from
 
     for name in options["unknown_cells"]:

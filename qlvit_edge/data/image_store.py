@@ -39,20 +39,23 @@ class ImageStore:
         on_disk: bytes in the file.
     """
 
-    def __init__(self, cache: Cache = "memory", folder: Path | None = None) -> None:
+    def __init__(
+        self, cache: Cache = "memory", folder: Path | None = None, processes: int = 1
+    ) -> None:
         """Keep images.
 
         Args:
             cache: ``memory`` or ``disk``; ``auto`` fills half of the memory that is available
                 now, then a file.
             folder: where the file lies; None: where temporary files do.
+            processes: that keep images on this machine, and share that memory.
         """
         available = available_memory() if cache == "auto" else None
         self.in_memory = self.on_disk = 0
         self._most: float = {
             "memory": float("inf"),
             "disk": -1.0,
-            "auto": float("inf") if available is None else _SHARE * available,
+            "auto": float("inf") if available is None else _SHARE * available / processes,
         }[cache]
         self._folder = Path(tempfile.gettempdir()) if folder is None else folder
         self._file: FileIO | None = None

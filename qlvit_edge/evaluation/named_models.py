@@ -136,7 +136,7 @@ def count_parameters(weights: Path) -> int | None:
             (size,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(size, _MOST_HEADER_BYTES)))
         return sum(
-            math.prod(entry["shape"])
+            math.prod(map(int, entry["shape"]))
             for name, entry in header.items()
             if name != "__metadata__" and name.rpartition(".")[2] not in _BUFFERS
         )

@@ -120,8 +120,8 @@ def overlay(
     picture = resize(image, shown_size(image))
     values = heat(positions, (picture.shape[0], picture.shape[1]), input_size, noise=noise).values
     cover = _COVER * values[..., np.newaxis]
-    drawn = (1 - cover) * picture + cover * _colours(values)
-    drawn = np.ascontiguousarray(np.rint(drawn).astype(np.uint8))
+    mixed = (1 - cover) * picture + cover * _colours(values)
+    drawn: Pixels = np.ascontiguousarray(np.rint(mixed).astype(np.uint8))
     inside = (values >= _CONTOUR).astype(np.uint8)
     lines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -140,7 +140,7 @@ def side_by_side(pictures: list[Pixels], gap: int = 8) -> Pixels:
     """Join pictures of one height from left to right, white between them."""
     white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, white)][:-1]
-    return np.concatenate(parts, 1)
+    return np.asarray(np.concatenate(parts, 1), np.uint8)
 
 
 def smaller(picture: Pixels) -> Pixels:

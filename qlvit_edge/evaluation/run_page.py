@@ -58,7 +58,8 @@ def _tiles(found: RunReport) -> str:
 
 def _interval(interval: tuple[float, float]) -> str:
     low, high = interval
-    return f"95 % interval {100 * low:.1f}–{100 * high:.1f} %"
+    text = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _curves(found: RunReport) -> str:

@@ -70,7 +70,7 @@ class ClassMaps:
         label = self.classification.label if label is None else label
         if label not in self.labels:
             raise ValueError(f"{label!r} is none of the classes {', '.join(self.labels)}")
-        return self.maps[self.labels.index(label)]
+        return np.asarray(self.maps[self.labels.index(label)])
 
 
 class ClassMapper(Closing):

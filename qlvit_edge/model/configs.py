@@ -124,6 +124,16 @@ class NetworkConfig(BaseModel):
         """What the variant is made of."""
         return PARTS[self.variant]
 
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields without those that are as the variant has them.
+
+        So a size stays what it is in another variant, which has others.
+        """
+        decided = {
+            name for name in VARIANT_FIELDS if getattr(self, name) == getattr(self.parts, name)
+        }
+        return self.model_dump(exclude=decided)
+
     @property
     def map_size(self) -> tuple[int, int]:
         """Height and width of the map that the stem makes."""
@@ -131,14 +141,16 @@ class NetworkConfig(BaseModel):
         return height // self.stem_stride, width // self.stem_stride
 
 
-_SIZES: dict[str, dict[str, Any]] = {
-    "paper": {"input_size": (224, 224), "widths": (96, 192, 384, 768), "depths": (1, 2, 5, 2)},
-    "tiny": {"input_size": (128, 128), "widths": (32, 64, 128, 256), "depths": (1, 2, 3, 1)},
-    "nano": {"input_size": (96, 96), "widths": (24, 48, 96, 192), "depths": (1, 1, 2, 1)},
-}
+def _named(size: str, **fields: object) -> NetworkConfig:
+    return NetworkConfig.model_validate({"size": size, **fields})
+
 
 SIZES: dict[str, NetworkConfig] = {
-    name: NetworkConfig.model_validate({"size": name, **fields}) for name, fields in _SIZES.items()
+    "paper": _named(
+        "paper", input_size=(224, 224), widths=(96, 192, 384, 768), depths=(1, 2, 5, 2)
+    ),
+    "tiny": _named("tiny", input_size=(128, 128), widths=(32, 64, 128, 256), depths=(1, 2, 3, 1)),
+    "nano": _named("nano", input_size=(96, 96), widths=(24, 48, 96, 192), depths=(1, 1, 2, 1)),
 }
 """The named sizes, as V4."""
 
@@ -154,14 +166,14 @@ def size_config(size: str, **changes: object) -> NetworkConfig:
         QLViTEdgeError: there is no such size, its file is wrong, or it cannot be changed so.
     """
     if is_size_file(size):
-        name, fields = read_size(Path(size), _SIZES, NetworkConfig)
-    elif size in _SIZES:
-        name, fields = size, _SIZES[size]
+        name, fields = read_size(Path(size), SIZES, NetworkConfig)
+    elif size in SIZES:
+        name, fields = size, SIZES[size].own_fields()
     else:
         remedy = f"choose one of {', '.join(SIZES)}{did_you_mean(size, SIZES)}, or name a TOML file"
         raise QLViTEdgeError(size, "is not a network size", remedy)
     try:
-        return NetworkConfig.model_validate({"size": name, **fields, **changes})
+        return NetworkConfig.model_validate({**fields, "size": name, **changes})
     except ValidationError as error:
         finding = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
         wanted = ", ".join(f"{name} {value}" for name, value in changes.items())

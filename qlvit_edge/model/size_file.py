@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
 
@@ -36,14 +36,19 @@ def is_size_file(size: str) -> bool:
     return size.casefold().endswith(".toml")
 
 
-def read_size(
-    path: Path, sizes: Mapping[str, Fields], shape: type[BaseModel]
-) -> tuple[str, Fields]:
+class Size(Protocol):
+    """The configuration of a named size."""
+
+    def own_fields(self) -> Fields:
+        """Return its fields without those that its variant decides."""
+
+
+def read_size(path: Path, sizes: Mapping[str, Size], shape: type[BaseModel]) -> tuple[str, Fields]:
     """Return the name of a user's size and its fields.
 
     Args:
         path: of the TOML file.
-        sizes: the fields of the named sizes.
+        sizes: those that a file can be like.
         shape: validates the fields.
 
     Raises:
@@ -62,9 +67,12 @@ def read_size(
         remedy = f"choose one of {', '.join(sizes)}{did_you_mean(str(like), sizes)}"
         raise QLViTEdgeError(path, finding, remedy)
     known = [name for name in shape.model_fields if name not in _NOT_OF_A_SIZE]
-    fields = {**sizes.get(like or "", {}), **_fields(path, said, known)}
+    fields = _fields(path, said, known)
+    if like is not None:
+        fields = {**sizes[like].own_fields(), **fields}
+    fields["size"] = name
     try:
-        shape.model_validate({"size": name, **fields}, strict=True)
+        shape.model_validate(fields, strict=True)
     except ValidationError as error:
         finding = first_mistake(error, lambda _: known).replace("_", "-")
         raise QLViTEdgeError(path, finding, _REMEDY) from error

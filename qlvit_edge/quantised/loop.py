@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.data.loader import CachedImage, Standard, training_batches
-from qlvit_edge.data.looks import Looks
+from qlvit_edge.data.loader import CachedImage, drawn_batches, training_batches
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
 from qlvit_edge.model.qlvit import QLViT
@@ -29,11 +28,11 @@ from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.state import FineTuningState, best_row
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.training.checkpoint import LAST_FILE, RunConfig
-from qlvit_edge.training.loop import METRICS_FILE, Progress
+from qlvit_edge.training.loop import METRICS_FILE, Progress, augmentation_of
 from qlvit_edge.training.schedule import MovingAverage
 from qlvit_edge.training.state import Row
 from qlvit_edge.training.targets import class_weights
-from qlvit_edge.training.varying import to_input
+from qlvit_edge.training.varying import Varying, to_input
 
 GRADIENT_CLIP = 2.0
 TEACHER_SHARE = 0.5
@@ -55,7 +54,7 @@ def fine_tune(
 ) -> FineTuningState:
     """Train a student for the epochs of a run; leaves `last.safetensors` and `metrics.csv`.
 
-    Randomness comes from ``(seed, epoch, image, place)`` alone: a run that was resumed gives the
+    Randomness comes from ``(draw, epoch, image, place)`` alone: a run that was resumed gives the
     numbers of one that was not.
 
     Args:
@@ -120,8 +119,7 @@ class _Epochs:
         self.run, self.cached, self.teacher, self.report = run, cached, teacher, report
         training = run.training
         self.steps = -(-(training.images_per_epoch or len(cached)) // training.batch)
-        standard = training.augment == "standard"
-        self.augmentation = Standard(cached) if standard else Looks(cached, training.augment_shares)
+        self.augmentation = augmentation_of(run, cached)
         self.weights: Tensor | None = None
         if training.balance == "loss":
             self.weights = class_weights([entry.label for entry in cached], len(run.classes))
@@ -134,18 +132,7 @@ class _Epochs:
         """
         training, epoch = self.run.training, state.epoch
         began, seen, correct, loss_sum, rate = time.monotonic(), 0, 0, 0.0, 0.0
-        batches = training_batches(
-            self.cached,
-            self.run.network.input_size,
-            training.batch,
-            training.seed,
-            epoch,
-            channels=self.run.network.channels,
-            balance=training.balance,
-            count=training.images_per_epoch,
-            augmentation=self.augmentation,
-        )
-        for index, (views, labels) in enumerate(batches):
+        for index, (views, labels) in enumerate(self._views(epoch)):
             step = epoch * self.steps + index
             rate = training.peak_rate * _share(step / (training.epochs * self.steps))
             loss, right = self._step(state, rate, views, labels)
@@ -169,18 +156,36 @@ class _Epochs:
             "seconds": time.monotonic() - began,
         }
 
+    def _views(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], Tensor]]:
+        """Yield the batches of an epoch as a device would be fed: (B, H, W, channels), labels."""
+        assert self.run.quantised is not None
+        training, network = self.run.training, self.run.network
+        where = training.batch, self.run.quantised.draw, epoch
+        batches = training_batches(
+            *(self.cached, network.input_size, *where),
+            channels=network.channels,
+            balance=training.balance,
+            count=training.images_per_epoch,
+            augmentation=self.augmentation,
+        )
+        drawn = drawn_batches(self.cached, *where, training.balance, training.images_per_epoch)
+        device = next(self.teacher.parameters()).device
+        for images, labels, _ in Varying(self.run, device, vary_look=True).varied(batches, drawn):
+            whole = images.round().clamp(0, 255).to(torch.uint8)
+            yield whole.permute(0, 2, 3, 1).cpu().numpy(), labels
+
     def _step(
         self,
         state: FineTuningState,
         rate: float,
         views: NDArray[np.uint8],
-        labels: NDArray[np.int64],
+        labels: Tensor,
     ) -> tuple[float, int]:
         """Take one optimiser step; returns the mean loss and the number of right answers."""
         for group, factor in zip(state.optimiser.param_groups, (1.0, RANGE_RATE), strict=True):
             group["lr"] = factor * rate
         logits = state.student(views)
-        wanted = torch.from_numpy(labels).to(logits.device)
+        wanted = labels.to(logits.device)
         weights = None if self.weights is None else self.weights.to(logits.device)
         with torch.no_grad():
             taught = self.teacher(to_input(views, logits.device)).log_softmax(1)

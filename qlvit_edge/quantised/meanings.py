@@ -50,7 +50,8 @@ def _conv(operation: Conv2D, inputs: list[Tensor]) -> Tensor:
         return _activated(operation, functional.linear(x, weight[:, 0, 0], bias))
     if columns == 1 and rows * operation.dilation == x.shape[1] and read == x.shape[3]:
         # Maps above each other: one position of each is one matrix product.
-        beside = x.unflatten(1, (rows, operation.dilation)).permute(0, 2, 3, 1, 4).flatten(3)
+        apart = x.reshape(len(x), rows, operation.dilation, *x.shape[2:])
+        beside = apart.permute(0, 2, 3, 1, 4).flatten(3)
         flat = weight[:, :, 0].flatten(1)
         return _activated(operation, functional.linear(beside, flat, bias))
     made = functional.conv2d(
@@ -106,6 +107,11 @@ def _slice(operation: Slice, inputs: list[Tensor]) -> Tensor:
     return inputs[0][(slice(None), *box)]
 
 
+def _concatenation(operation: Concatenation, inputs: list[Tensor]) -> Tensor:
+    batch = max(map(len, inputs))  # constants have a batch of one
+    return torch.cat([x.expand(batch, *x.shape[1:]) for x in inputs], operation.axis)
+
+
 def _matmul(operation: BatchMatMul, inputs: list[Tensor]) -> Tensor:
     left, right = inputs
     left = left.mT if operation.adjoint_a else left
@@ -134,7 +140,7 @@ _MEANINGS: Final[dict[type[Operation], Meaning]] = {
     Reshape: _reshape,
     Transpose: lambda operation, x: x[0].permute(operation.constant()[0]),
     Slice: _slice,
-    Concatenation: lambda operation, x: torch.cat(x, operation.axis),
+    Concatenation: _concatenation,
     MaxPool2D: _max_pool,
     BatchMatMul: _matmul,
     Mean: lambda operation, x: x[0].mean(operation.axes, keepdim=True),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import torch
 
-from qlvit_edge.calibration.file import TRAINED_FORMAT, Calibration, calibration_of
+from qlvit_edge.calibration.file import TRAINED_FORMAT, Calibration
 from qlvit_edge.converters.lower import require_lowerable
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.loader import cache_images, check_images
@@ -21,14 +22,15 @@ from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import sha256, write_json, write_text
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.preprocess import note_on
-from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.loop import fine_tune
+from qlvit_edge.quantised.outcome import Integers, compare
 from qlvit_edge.quantised.ranges import TrainedRanges
-from qlvit_edge.quantised.state import best_row
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.reading import read_json
+from qlvit_edge.text import counted
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
+    BUNDLED_CROPS,
     CALIBRATION_FILE,
     FORMAT,
     RUN_FILE,
@@ -36,50 +38,18 @@ from qlvit_edge.training.checkpoint import (
     Checkpoint,
     Quantised,
     RunConfig,
-    load_checkpoint,
     read_run_config,
     save_tensors,
     write_run_config,
 )
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
-from qlvit_edge.training.prediction import predict
+from qlvit_edge.training.places import with_places_of
 from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
-from qlvit_edge.training.state import Row
 
 JUDGED: Final = 1000
 """Training images that an epoch is chosen by where the run held none out."""
-
-
-@dataclass(frozen=True)
-class Integers:
-    """What a fine-tuning has reached on the test images, whole.
-
-    Attributes:
-        test_images: how many.
-        floats: accuracy of the float run.
-        calibrated: of its integer graph as it was calibrated.
-        quantised: of the integer graph that is handed out.
-        changed_before: images that calibration alone gets wrong and floats do not, less those the
-            other way round.
-        changed: the same of what is handed out.
-        best_epoch: which that is; 0 is the run as it was calibrated.
-        epochs: trained.
-        validation_before: accuracy of the calibrated integers on the images it is chosen by.
-        validation: of what is handed out.
-    """
-
-    test_images: int
-    floats: float
-    calibrated: float
-    quantised: float
-    changed_before: int
-    changed: int
-    best_epoch: int
-    epochs: int
-    validation_before: float
-    validation: float
 
 
 def quantised_run(
@@ -93,6 +63,7 @@ def quantised_run(
     batch: int,
     rate: float,
     images_per_epoch: int | None,
+    draw: int = 0,
 ) -> RunConfig:
     """Return what a fine-tuning of a run is; all that is not named here is as in that run.
 
@@ -106,6 +77,7 @@ def quantised_run(
         batch: images in one step.
         rate: peak learning rate.
         images_per_epoch: None: as many as there are.
+        draw: number of the order and the changes of the images; which are held out is the run's.
 
     Raises:
         CheckpointError: the run was itself trained as integers.
@@ -126,6 +98,11 @@ def quantised_run(
             "earlier_cycles": (),
             "patience": 0,
             "images_per_epoch": images_per_epoch,
+            "mixup": 0.0,
+            "label_smoothing": 0.0,
+            "precision": "float32",
+            "compiled": False,
+            "channels_last": False,
         }
     )
     content = calibration.model_dump_json()
@@ -139,6 +116,7 @@ def quantised_run(
                 form=form,
                 observer=calibration.observer,
                 calibration_sha256=sha256(content.encode()),
+                draw=draw,
             ),
         }
     )
@@ -180,12 +158,16 @@ def run_quantised(
             f"has the classes {', '.join(run.classes)}, {folder.root} others",
             "fine-tune on images of the same classes",
         )
-    if resume and (out / RUN_FILE).exists() and read_run_config(out) != run:
+    if resume and (out / RUN_FILE).exists() and with_places_of(read_run_config(out), run) != run:
         raise CheckpointError(
             out, "holds a run with other options", "resume with the options of that run"
         )
     require_fit(split, folder)
-    training, judged = _sides(run, folder, split, listener)
+    training, held = _sides(run, folder, split)
+    judged = held or training[:: max(1, len(training) // JUDGED)]
+    if not held:
+        images = counted(len(judged), "training image")
+        listener.noted(f"the run held no images out: epochs are judged by {images}")
     test = _unseen_test(start, select(folder, split.test), listener)
     kinds: list[str] = []
     with listener.preparing(len(training) + len(test)) as advance:
@@ -193,10 +175,7 @@ def run_quantised(
         check_images(test, advance, kinds)
     if kinds:
         listener.noted(note_on(Counter(kinds)))
-    write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
-    write_run_config(out, run)
-    listed = list_training_images([*training, *judged], split.fingerprint, lambda: None)
-    write_training_images(out, with_what_it_saw(listed, start))
+    _write_folder(run, out, start, split, [*training, *held])
     assert run.quantised is not None
     ranges = TrainedRanges(calibration.ranges(), calibration.anchors)
     student = Student(copy.deepcopy(start.network), ranges, run.quantised.form).to(device)
@@ -211,30 +190,45 @@ def run_quantised(
         keep,
         listener.epoch_done,
     )
-    finish(run, out, state.history[1:], test, device)
-    found = _compare(run, out, start, calibration, test, state.history, device)
+    sourced = [with_source(image, split) for image in test]
+    finish(run, out, state.history[1:], folder, sourced, held, device)
+    found = compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
     assert isinstance(summary, dict)
     write_json(out / "metrics.json", {**summary, "integers": asdict(found)})
     return found
 
 
+def _write_folder(
+    run: RunConfig, out: Path, start: Checkpoint, split: Split, side: Sequence[LabelledImage]
+) -> None:
+    """Write what the run folder holds besides what training leaves.
+
+    Args:
+        run: the fine-tuning.
+        out: its run folder.
+        start: the float run.
+        split: which images train and test.
+        side: the whole training side.
+    """
+    write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
+    write_run_config(out, run)
+    golden = out / run.golden_images
+    if run.golden_images != BUNDLED_CROPS and not golden.exists():
+        shutil.copytree(start.folder / run.golden_images, golden)
+    listed = list_training_images(side, split.fingerprint, lambda: None)
+    write_training_images(out, with_what_it_saw(listed, start))
+
+
 def _sides(
-    run: RunConfig, folder: ImageFolder, split: Split, listener: Listener
+    run: RunConfig, folder: ImageFolder, split: Split
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Return the images trained on, and those an epoch is chosen by: what the run held out."""
-    every = select(folder, split.train)
-    training = run.training
+    """Return the images trained on, and those that the float run held out."""
+    every, training = select(folder, split.train), run.training
     held: list[LabelledImage] = []
     if training.validation and training.hold_out_draw is not None:
         every, held = hold_out(every, split, training.validation, training.seed)
-    every = [with_source(image, split) for image in every]
-    if not held:
-        held = every[:: max(1, len(every) // JUDGED)]
-        listener.noted(
-            f"the run held no images out: epochs are judged by {len(held)} of its training images"
-        )
-    return every, held
+    return [with_source(image, split) for image in every], held
 
 
 def _unseen_test(
@@ -245,7 +239,8 @@ def _unseen_test(
         listener.noted(f"{start.folder.name} lists no training images")
         return list(test)
     if len(left) < len(test):
-        listener.noted(f"{len(test) - len(left)} test images left out: it was trained on them")
+        known = counted(len(test) - len(left), "test image")
+        listener.noted(f"{known} left out: {start.folder.name} was trained on them")
     return left
 
 
@@ -268,45 +263,3 @@ def _write_best(out: Path, best: Student, epoch: int, calibration: Calibration) 
         }
     )
     write_text(out / CALIBRATION_FILE, found.model_dump_json(indent=1) + "\n")
-
-
-def _compare(
-    run: RunConfig,
-    out: Path,
-    start: Checkpoint,
-    calibration: Calibration,
-    test: Sequence[LabelledImage],
-    history: Sequence[Row],
-    device: torch.device,
-) -> Integers:
-    """Answer the test images as floats, as calibrated and as trained integers."""
-    assert run.quantised is not None
-    form = run.quantised.form
-    labels, logits = predict(start.network.to(device).eval(), test, run.network, device)
-    floats = logits.argmax(1) == labels
-    start.network.cpu()
-    before = Student(start.network, TrainedRanges(calibration.ranges(), calibration.anchors), form)
-    rights = []
-    for one in (before, _handed_out(out, form)):
-        answers = integer_answers(one.integer_graph(), test, run.network)
-        rights.append(answers.logits.argmax(1) == labels)
-    best = best_row(history)
-    return Integers(
-        test_images=len(test),
-        floats=float(floats.mean()),
-        calibrated=float(rights[0].mean()),
-        quantised=float(rights[1].mean()),
-        changed_before=int(floats.sum()) - int(rights[0].sum()),
-        changed=int(floats.sum()) - int(rights[1].sum()),
-        best_epoch=best,
-        epochs=len(history) - 1,
-        validation_before=history[0]["validation_accuracy"],
-        validation=history[best]["validation_accuracy"],
-    )
-
-
-def _handed_out(out: Path, form: Form) -> Student:
-    """Return what the run folder holds."""
-    checkpoint = load_checkpoint(out)
-    found = calibration_of(checkpoint)
-    return Student(checkpoint.network, TrainedRanges(found.ranges(), found.anchors), form)

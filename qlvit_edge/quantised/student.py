@@ -102,15 +102,20 @@ def held_values(
             continue
         scale, zero_point = quantisation.scale[0] / tensor.multiple, quantisation.zero_point
         real = (stored[tensor.name].astype(np.float32) - zero_point) * np.float32(scale)
-        extent = ends.get(name)
-        if extent is None or _is_symmetric(quantisation.zero_point, extent):
-            extent = torch.tensor([scale * (-128 - zero_point), scale * (127 - zero_point)])
+        extent = scale * (-128 - zero_point), scale * (127 - zero_point)
+        trained = ends.get(name)
+        if trained is None or not _are_ends(trained, extent):
+            trained = torch.tensor(extent, dtype=torch.float64)
         known.add(name)
-        found[name] = Held(torch.from_numpy(real).to(device), extent.to(device))
+        found[name] = Held(torch.from_numpy(real).to(device), trained.to(device))
     return found
 
 
-def _is_symmetric(zero_point: int, extent: Tensor) -> bool:
-    """Whether a range was made symmetric: its ends are not those of the tensor then."""
-    low, high = extent.detach().tolist()
-    return zero_point == 0 and abs(high + low) > 0.05 * (high - low)
+def _are_ends(trained: Tensor, extent: tuple[float, float]) -> bool:
+    """Whether a tensor has the range of its name: not where that was made symmetric, or is nothing.
+
+    The zero point is rounded, so both ends may be half a step off.
+    """
+    low, high = trained.detach().tolist()
+    width = extent[1] - extent[0]
+    return bool(max(abs(low - extent[0]), abs(high - extent[1])) < 0.01 * width)

@@ -27,6 +27,8 @@ from qlvit_edge.model.family import SoftmaxForm
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.quantised.meanings import meaning
 
+_LEAST_WIDTH = 1e-12
+
 
 @dataclass(frozen=True)
 class Held:
@@ -62,11 +64,19 @@ class _Followed(Float):
         name: str,
     ) -> tuple[graphs.Tensor, graphs.Tensor]:
         """See `Float`."""
-        for part, values in (("weight", weight), ("bias", bias)):
-            expression = derivative_of(values)
-            if expression is not None:
-                self.expressions[f"{name}/{part}"] = expression
+        self._follow(weight, f"{name}/weight")
+        self._follow(bias, f"{name}/bias")
         return super().weights(x, np.asarray(weight), np.asarray(bias), axis, name)
+
+    def matrices(self, values: NDArray[np.float64], name: str) -> graphs.Tensor:
+        """See `Float`."""
+        self._follow(values, name)
+        return super().matrices(np.asarray(values), name)
+
+    def _follow(self, values: NDArray[np.float64], name: str) -> None:
+        expression = derivative_of(values)
+        if expression is not None:
+            self.expressions[name] = expression
 
 
 def followed_graph(
@@ -116,7 +126,7 @@ def run_twin(
         made = meaning(operation, inputs)
         there = held.get(operation.name)
         if there is not None:
-            made = _StraightThrough.apply(made, there.values, there.ends)
+            made = straight_through(made, there.values, there.ends)
         values[operation.name] = made
     return {tensor.name: values[tensor.name] for tensor in graph.outputs}
 
@@ -132,6 +142,18 @@ def _operand(
     if tensor.name in expressions:
         return expressions[tensor.name].to(images.dtype)
     return torch.from_numpy(tensor.data).to(images.device)
+
+
+def straight_through(value: Tensor, held: Tensor, ends: Tensor) -> Tensor:
+    """Return ``held`` with the derivative of ``value`` inside the range.
+
+    Args:
+        value: what is rounded.
+        held: what a device holds of it, of the same shape.
+        ends: (2,) of the range; it may be trained.
+    """
+    made: Tensor = _StraightThrough.apply(value, held, ends)  # type: ignore[no-untyped-call]
+    return made
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -152,12 +174,13 @@ class _StraightThrough(torch.autograd.Function):
         (gradient,) = gradients
         value, held, ends = ctx.saved_tensors
         low, high = ends.to(value.dtype)
-        step = (high - low) / 255
+        width = (high - low).clamp(min=_LEAST_WIDTH)
+        step = width / 255
         below, above = value < low - step / 2, value > high + step / 2
         passed = gradient.masked_fill(below | above, 0.0)
         if not ctx.needs_input_grad[2]:
             return passed, None, None
-        rounding = (passed * (held - value)).sum() / (high - low)
+        rounding = (passed * (held - value)).sum() / width
         of_low = (gradient * below).sum() - rounding
         of_high = (gradient * above).sum() + rounding
         return passed, None, torch.stack([of_low, of_high]).to(ends.dtype)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch._dynamo.exc import TorchDynamoException
 
 from qlvit_edge.errors import DeviceError
-from qlvit_edge.training.checkpoint import TrainingSettings
+from qlvit_edge.training.settings import TrainingSettings
 
 Forward = Callable[[Tensor], Tensor]
 

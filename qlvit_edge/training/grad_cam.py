@@ -63,6 +63,8 @@ class GradCam:
         Raises:
             ValueError: there is no such class.
         """
+        if label is not None and label not in self.labels:
+            raise ValueError(f"{label!r} is none of the classes {', '.join(self.labels)}")
         config = self._network.config
         pixels = preprocess(image, config.input_size, config.channels)
         batch = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()

@@ -207,7 +207,7 @@ class _EpochTrainer:
         self.acceleration = acceleration
         self.workers = workers
         self.steps = -(-(run.training.images_per_epoch or len(cached)) // run.training.batch)
-        self.augmentation = _augmentation(run, cached)
+        self.augmentation = augmentation_of(run, cached)
         weights: Tensor | None = None
         if run.training.balance == "loss":
             weights = class_weights([entry.label for entry in cached], len(run.classes)).to(device)
@@ -286,7 +286,8 @@ class _EpochTrainer:
         }
 
 
-def _augmentation(run: RunConfig, cached: Sequence[CachedImage]) -> Augmentation:
+def augmentation_of(run: RunConfig, cached: Sequence[CachedImage]) -> Augmentation:
+    """Return what varies the images of a run before they are tensors."""
     match run.training.augment:
         case "standard":
             return Standard(cached)

@@ -49,6 +49,7 @@ from qlvit_edge.training.checkpoint import (
 from qlvit_edge.training.event_files import event_file
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
+from qlvit_edge.training.places import require_trained_images, with_places_of
 from qlvit_edge.training.run_report import Trained, make_report, write_report
 from qlvit_edge.training.start import kept_rows, unseen, with_what_it_saw
 from qlvit_edge.training.state import Row, has_stopped, read_history, score
@@ -118,7 +119,7 @@ def continued(run: RunConfig, out: Path, epochs: int | None) -> RunConfig:
         ends = (*there.earlier_cycles, ended, epochs)
     settings = run.training.model_copy(update={"epochs": ends[-1], "earlier_cycles": ends[:-1]})
     asked = run.model_copy(update={"training": settings, "golden_images": recorded.golden_images})
-    before = recorded.model_copy(
+    before = with_places_of(recorded, run).model_copy(
         update={
             "training": there.model_copy(
                 update={"epochs": settings.epochs, "earlier_cycles": settings.earlier_cycles}
@@ -200,7 +201,7 @@ def run_training(
     test = select(folder, split.test)
     if start is not None:
         test = _started(run, start, test, listener)
-    store = ImageStore(cache, out if out.is_dir() else None)
+    store = ImageStore(cache, out if out.is_dir() else None, workers.size)
     cached = _prepare(run, training, [*validation, *test], listener, store)
     if workers.leads:
         _describe(run, out, split, [*training, *validation], resume, start)
@@ -229,12 +230,14 @@ def _describe(
     start: Checkpoint | None,
 ) -> None:
     """Write what is known before training; ``side`` is the split's training side."""
+    listed = read_training_images(out)
     if not (resume and (out / RUN_FILE).exists()):
         write_text(out / SPLIT_FILE, split.model_dump_json(indent=1) + "\n")
         write_run_config(out, run)
-    elif read_run_config(out) != run:
+    elif (recorded := read_run_config(out)) != run:
+        if listed is not None and recorded.data != run.data:
+            require_trained_images(side, listed, Path(run.data))
         write_run_config(out, run)
-    listed = read_training_images(out)
     if listed is None or listed.split_fingerprint != split.fingerprint:
         listed = list_training_images(side, split.fingerprint, _no_bar)
         write_training_images(out, with_what_it_saw(listed, start))

@@ -17,11 +17,11 @@ from qlvit_edge.training.checkpoint import (
     DESCRIPTION_FIELDS,
     FORMAT,
     RunConfig,
-    TrainingSettings,
     load_tensors,
     load_weights,
     save_tensors,
 )
+from qlvit_edge.training.settings import TrainingSettings
 
 Row = dict[str, float]
 """One epoch of the history: its number, loss, accuracies, learning rate and seconds."""

@@ -19,10 +19,10 @@ from qlvit_edge.training.checkpoint import (
     FORMAT,
     SPLIT_FILE,
     RunConfig,
-    TrainingSettings,
     save_tensors,
     write_run_config,
 )
+from qlvit_edge.training.settings import TrainingSettings
 
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 UNKNOWN_CELLS = ("basophils", "blasts")
