@@ -6,11 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from command import refused, run_command
-from small_run import cell_image, small_config, write_folder, write_run
+from small_run import small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import TRAINED_FORMAT, calibration_of, load_calibration
@@ -197,44 +196,6 @@ def test_the_epoch_with_most_right_answers_is_handed_out() -> None:
     rows = [(0.9, 0.5), (0.8, 0.1), (0.9, 0.4), (0.9, 0.6)]
     history = [{"validation_accuracy": a, "validation_loss": b} for a, b in rows]
     assert [best_row(history[:count]) for count in (1, 2, 3, 4)] == [0, 0, 2, 2]
-
-
-def test_what_clipping_lost_is_won_back(place: Path, tmp_path: Path) -> None:
-    """A network that knows its cells, with ranges of a third of their width."""
-    from qlvit_edge.quantised.ranges import TrainedRanges
-    from qlvit_edge.quantised.student import Student
-
-    checkpoint = load_checkpoint(place / "float")
-    del tmp_path
-    views = np.stack([_view(label, seed) for seed in range(6) for label in range(4)])
-    labels = torch.arange(len(views)) % 4
-    network = checkpoint.network.eval()
-    images = torch.from_numpy(views).permute(0, 3, 1, 2).float()
-    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
-    for _ in range(15):
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    found = calibration_of(load_checkpoint(place / "float"))
-    narrow = {name: (low / 3, high / 3) for name, (low, high) in found.ranges().items()}
-    student = Student(network, TrainedRanges(narrow, found.anchors), "fast")
-    optimiser = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=0)
-    losses = []
-    for _ in range(12):
-        loss = torch.nn.functional.cross_entropy(student(views), labels)
-        losses.append(float(loss.detach()))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        student.ranges.keep_zero_inside()
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def _view(label: int, seed: int) -> np.ndarray:
-    import cv2
-
-    return cv2.resize(cell_image(label, seed), (64, 64))
 
 
 def test_what_does_not_go_together_is_refused(
