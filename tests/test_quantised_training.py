@@ -136,7 +136,11 @@ def test_calibrating_it_again_keeps_what_was_trained(
 
 
 def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
-    place: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     without_report(monkeypatch)
     monkeypatch.setattr(loop, "best_row", lambda history: len(history) - 1)
@@ -154,21 +158,20 @@ def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
     asked = arguments(place, out, "--epochs", 2)
     assert run_command(*asked) == 130
     assert (out / LAST_FILE).exists()
-    assert "add --resume" in _refusal(asked)
+    assert "add --resume" in _refusal(capfd, *asked)
     assert run_command(*asked, "--resume") == 0
     for name in (BEST_FILE, CALIBRATION_FILE):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
-    assert "resume with the options of that run" in _refusal([*asked, "--resume", "--rate", 0.5])
+    assert "resume with the options of that run" in _refusal(
+        capfd, *asked, "--resume", "--rate", 0.5
+    )
 
 
-def _refusal(command: list[object]) -> str:
-    import contextlib
-    import io
-
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
-        assert run_command(*command) == 2
-    return said.getvalue()
+def _refusal(capfd: pytest.CaptureFixture[str], *command: object) -> str:
+    """Run a command that must end with code 2; returns all that it says of that."""
+    capfd.readouterr()
+    assert run_command(*command) == 2
+    return capfd.readouterr().err
 
 
 def test_the_calibrated_run_is_handed_out_where_no_epoch_is_better(
@@ -203,8 +206,8 @@ def test_what_does_not_go_together_is_refused(
 ) -> None:
     out = tmp_path / "out"
     own = ("train", "--quantise", "--out", out)
-    assert "--from RUN" in refused(capfd, *own)
-    line = refused(capfd, *own, "--from", place / "float", "--validation", 0.2)
+    assert "--from RUN" in _refusal(capfd, *own)
+    line = _refusal(capfd, *own, "--from", place / "float", "--validation", 0.2)
     assert "--validation is as in the run that --quantise trains on" in line
     assert "trained as integers already" in refused(capfd, *own, "--from", trained)
     bare = shutil.copytree(place / "float", tmp_path / "bare")
@@ -215,7 +218,7 @@ def test_what_does_not_go_together_is_refused(
     line = refused(capfd, *own, "--from", place / "float", "--data", other)
     assert "fine-tune on images of the same classes" in line
     assert not out.exists()
-    assert "Missing option '--split'" in refused(capfd, "train", "--data", other, "--out", out)
+    assert "Missing option '--split'" in _refusal(capfd, "train", "--data", other, "--out", out)
 
 
 def test_a_range_that_is_none_is_refused(trained: Path, tmp_path: Path) -> None:
