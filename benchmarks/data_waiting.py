@@ -35,7 +35,7 @@ from qlvit_edge.model.configs import size_config
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.training import loop
 from qlvit_edge.training.checkpoint import RunConfig
-from qlvit_edge.training.session import choose_device
+from qlvit_edge.training.devices import choose_device
 from qlvit_edge.training.settings import TrainingSettings
 from qlvit_edge.training.state import TrainingState
 from qlvit_edge.training.targets import Mixture

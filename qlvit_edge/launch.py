@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
+_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Launch:
         rank: its number, from 0; rank 0 writes and speaks.
         size: how many there are, on all machines.
         local_rank: its number on this machine.
+        local_size: how many there are on this machine.
     """
 
     rank: int
     size: int
     local_rank: int
+    local_size: int
 
 
 def launch() -> Launch | None:
@@ -32,8 +34,8 @@ def launch() -> Launch | None:
     found = [os.environ.get(name, "") for name in _NAMES]
     if not all(value.isdecimal() for value in found) or "MASTER_ADDR" not in os.environ:
         return None
-    rank, size, local_rank, _ = map(int, found)
-    return Launch(rank, size, local_rank) if size > 1 else None
+    rank, size, local_rank, local_size, _ = map(int, found)
+    return Launch(rank, size, local_rank, local_size) if size > 1 else None
 
 
 def is_follower() -> bool:

@@ -23,11 +23,15 @@ from small_run import write_folder
 from qlvit_edge.data.chance import Drawn
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import stratified_split
+from qlvit_edge.errors import DeviceError
 from qlvit_edge.files import write_text
 from qlvit_edge.launch import Launch, launch
 from qlvit_edge.training.checkpoint import BEST_FILE, LAST_FILE, load_tensors
+from qlvit_edge.training.devices import choose_device
 
 RANKS = Path(__file__).parent / "helpers" / "ranks.py"
+LAUNCHED = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
+LAUNCHED |= {"MASTER_PORT": "29500", "MASTER_ADDR": "localhost"}
 KEPT = r"killed keeps 1 of 2 epochs; go on with the same command and --resume\n"
 
 
@@ -56,7 +60,7 @@ def test_the_parts_of_a_batch_are_the_batch_and_keep_pairs(images: int, processe
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({}, Launch(1, 2, 0)),
+        ({}, Launch(1, 2, 0, 2)),
         ({"WORLD_SIZE": "1", "RANK": "0"}, None),
         ({"RANK": ""}, None),
         ({"MASTER_PORT": "x"}, None),
@@ -65,8 +69,7 @@ def test_the_parts_of_a_batch_are_the_batch_and_keep_pairs(images: int, processe
 def test_a_launch_is_read_whole_or_not_at_all(
     changed: dict[str, str], found: Launch | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_PORT": "29500"}
-    for name, value in {**said, "MASTER_ADDR": "localhost", **changed}.items():
+    for name, value in {**LAUNCHED, "RANK": "1", **changed}.items():
         monkeypatch.setenv(name, value)
     assert launch() == found
 
@@ -74,8 +77,7 @@ def test_a_launch_is_read_whole_or_not_at_all(
 def test_other_commands_are_refused_under_torchrun(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    said = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_PORT": "1", "MASTER_ADDR": "localhost"}
-    for name, value in said.items():
+    for name, value in LAUNCHED.items():
         monkeypatch.setenv(name, value)
     for rank, lines in (("0", 1), ("1", 0)):
         monkeypatch.setenv("RANK", rank)
@@ -84,6 +86,22 @@ def test_other_commands_are_refused_under_torchrun(
         assert said_now.count("torchrun: `calibrate` is not shared out") == lines
         assert run_command("train", "--quantise", "--from", "x", "--out", "y") == 2
         assert capfd.readouterr().err.count("--quantise does not go with torchrun") == lines
+
+
+def test_each_process_has_a_cuda_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert choose_device("auto") == torch.device("cuda")
+    for name, value in {**LAUNCHED, "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto") == torch.device("cuda", 1)
+    assert taken == [torch.device("cuda", 1)]
+    assert choose_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(DeviceError, match="started 2 processes for 1 CUDA device; start one"):
+        choose_device("cuda")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from contest.scores import answers, judge
 from contest.tasks import Task
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, write_json
-from qlvit_edge.training.session import choose_device
+from qlvit_edge.training.devices import choose_device
 
 
 class Lines:

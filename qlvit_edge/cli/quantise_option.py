@@ -76,8 +76,8 @@ def train_quantised(options: Mapping[str, Any]) -> None:
     from qlvit_edge.files import ensure_writable, exclusive
     from qlvit_edge.quantised.session import quantised_run, run_quantised
     from qlvit_edge.training.checkpoint import SPLIT_FILE, load_checkpoint
+    from qlvit_edge.training.devices import choose_device
     from qlvit_edge.training.places import data_folder
-    from qlvit_edge.training.session import choose_device
 
     _require_own_options()
     if options["from_run"] is None:

@@ -91,9 +91,9 @@ def command(
     from qlvit_edge.evaluation.image_set import given_sources
     from qlvit_edge.files import ensure_writable
     from qlvit_edge.training.checkpoint import load_checkpoint
+    from qlvit_edge.training.devices import choose_device
     from qlvit_edge.training.report_images import report_images
     from qlvit_edge.training.run_report import make_report, write_report
-    from qlvit_edge.training.session import choose_device
 
     require_one_grouping(groups, expression)
     if every_image and split_file is not None:

@@ -22,7 +22,12 @@ from qlvit_edge.cli.quantise_option import (
 )
 from qlvit_edge.cli.start_option import from_option, network_for, starting_run
 from qlvit_edge.cli.step_options import step_options, step_settings
-from qlvit_edge.cli.train_processes import going_on, joined_processes, require_one_process
+from qlvit_edge.cli.train_processes import (
+    going_on,
+    joined_processes,
+    own_device,
+    require_one_process,
+)
 from qlvit_edge.model.family import SOFTMAXES
 from qlvit_edge.text import counted
 
@@ -201,11 +206,10 @@ def command(**options: Any) -> None:
         raise click.UsageError("--patience needs validation images: --validation above 0")
     from qlvit_edge.data.folder import scan
     from qlvit_edge.data.split import load_split
-    from qlvit_edge.training.session import choose_device
 
     if options["compiled"]:
         require_one_process("--compile")
-    device = choose_device(options["device"])
+    device = own_device(options["device"])
     out: Path = options["out"]
     with joined_processes(device, options["batch"], lambda: going_on(out)) as workers:
         start = starting_run(options["from_run"])

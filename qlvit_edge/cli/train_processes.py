@@ -10,13 +10,30 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.streams import unmute
-from qlvit_edge.errors import DataError, QLViTEdgeError
+from qlvit_edge.errors import DataError, DeviceError, QLViTEdgeError
 from qlvit_edge.launch import launch
 
 if TYPE_CHECKING:
     import torch
 
     from qlvit_edge.training.workers import Workers
+
+
+def own_device(name: str) -> torch.device:
+    """Return where this process trains.
+
+    Raises:
+        DeviceError: see `choose_device`; of each machine one process says so.
+    """
+    from qlvit_edge.training.devices import choose_device
+
+    try:
+        return choose_device(name)
+    except DeviceError:
+        found = launch()
+        if found is not None and found.local_rank == 0:
+            unmute()
+        raise
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from qlvit_edge.data.training_images import (
     read_training_images,
     write_training_images,
 )
-from qlvit_edge.errors import CheckpointError, DeviceError
+from qlvit_edge.errors import CheckpointError
 from qlvit_edge.evaluation import metrics, plots
 from qlvit_edge.evaluation.run_report import VIEWS
 from qlvit_edge.files import write_json, write_text
@@ -75,19 +75,6 @@ class Outcome:
     test_images: int
     whole_image: float
     cell_crop: float
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the torch device for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        DeviceError: ``cuda`` was asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise DeviceError("--device cuda", "PyTorch finds no CUDA device", "use --device cpu")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def continued(run: RunConfig, out: Path, epochs: int | None) -> RunConfig:

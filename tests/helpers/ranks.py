@@ -26,7 +26,7 @@ from qlvit_edge.data.chance import Drawn
 from qlvit_edge.model import configs
 from qlvit_edge.model.dynamic_conv import set_temperature
 from qlvit_edge.model.qlvit import QLViT
-from qlvit_edge.training import loop
+from qlvit_edge.training import loop, session
 from qlvit_edge.training.acceleration import PLAIN
 from qlvit_edge.training.distributed import together
 from qlvit_edge.training.state import TrainingState
@@ -49,8 +49,8 @@ LAST_STEP = 8
 
 def _enter(rank: int, size: int, port: int) -> None:
     """Set what `torchrun` sets."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT")
-    os.environ.update(zip(names, map(str, (rank, size, rank, port)), strict=True))
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    os.environ.update(zip(names, map(str, (rank, size, rank, size, port)), strict=True))
     # The store is the parent's, as it is that of torchrun's agent: it outlives the processes.
     os.environ.update(MASTER_ADDR="127.0.0.1", TORCHELASTIC_USE_AGENT_STORE="True")
 
@@ -215,9 +215,20 @@ def compute_in_double() -> None:
     torch.Tensor.float = torch.Tensor.double
 
 
+def draw_nothing() -> None:
+    """Leave out the pictures and the report: they take longer than the training."""
+    for module, names in (
+        (session.plots, ("plot_curves", "plot_confusion")),
+        (session, ("make_report", "write_report")),
+    ):
+        for name in names:
+            setattr(module, name, lambda *_, **__: None)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     compute_in_double()
+    draw_nothing()
     place = Path(sys.argv[1])
     if len(sys.argv) == 2:
         print(json.dumps(step_differences(place)))
