@@ -38,7 +38,7 @@ from qlvit_edge.quantised.session import quantised_run
 from qlvit_edge.quantised.student import Student
 from qlvit_edge.training.checkpoint import SPLIT_FILE, Checkpoint, RunConfig, load_checkpoint
 from qlvit_edge.training.holdout import hold_out
-from qlvit_edge.training.loop import predict
+from qlvit_edge.training.prediction import predict
 
 
 @dataclass(frozen=True)

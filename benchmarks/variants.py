@@ -48,6 +48,9 @@ MEMBERS: dict[str, Mapping[str, object]] = {
     "V4, keys and values pooled 2,2,1,1": FAMILY["pooled keys"],
     "V3": FAMILY["v3"],
     "V3, LayerNorm": {**FAMILY["v3"], **FAMILY["layer norm"]},
+    "V2": FAMILY["v2"],
+    "V0": FAMILY["v0"],
+    "MViTv2": FAMILY["mvitv2"],
 }
 SETTLING = 30  # passes until running means and ranges have settled
 CROPS = 12  # as many, evenly chosen

@@ -87,10 +87,11 @@ def test_a_model_is_shown_whole_images_and_folders_find_their_class(
 def test_cells_that_others_cut_out_are_shown_whole_and_degraded_without_colour(
     tmp_path: Path, card: dict[str, ModuleType]
 ) -> None:
-    (tmp_path / "Red").mkdir()
-    for number in range(2):
-        image = plain_image("RED", level=180 + number)
-        cv2.imwrite(str(tmp_path / "Red" / f"{number}.png"), image[:, :, ::-1])
+    for folder in ("Red", "Green"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            image = plain_image(folder.upper(), level=180 + number)
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), image[:, :, ::-1])
     with Classifier(tiny_file(tmp_path / "m.tflite")) as classifier:
         images = card["rows"].strangers(scan(tmp_path), classifier.labels)
         rows = card["rows"].ask(classifier, images, (View.WHOLE,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 import os
 import shutil
@@ -296,13 +297,24 @@ def compiled(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@each_variant
-def test_a_compiled_network_computes_what_the_network_computes(
+@pytest.mark.parametrize("variant", ["v2", "v4"])  # which have all parts of all variants
+def test_the_paper_size_compiled_computes_what_the_network_computes(
     variant: str, compiled: Callable[..., Any]
 ) -> None:
     torch.manual_seed(0)
     network = QLViT(size_config("paper", variant=variant, softmax="float"))
     check_compiled(network, compiled)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@each_variant
+def test_every_variant_is_traced_whole_forward_and_backward(variant: str) -> None:
+    """Without a compiler of C++: what `torch.compile` hands to it, run as it is."""
+    torch.manual_seed(0)
+    network = QLViT(small_config(variant=variant, softmax="float"))
+    torch._dynamo.reset()
+    check_compiled(network, functools.partial(torch.compile, backend="aot_eager"))
 
 
 def check_compiled(network: QLViT, compile_network: Callable[..., Any]) -> None:

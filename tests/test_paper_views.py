@@ -23,7 +23,7 @@ SIZE = (64, 64)
 
 
 def drawn(images: list[int], places: list[int], seed: int = 3, epoch: int = 2) -> Drawn:
-    return Drawn(seed, epoch, np.array(images), np.array(places))
+    return Drawn(seed, epoch, np.array(images, np.int64), np.array(places, np.int64))
 
 
 def batch(count: int, channels: int = 3) -> Tensor:
@@ -148,3 +148,10 @@ def test_what_moves_pixels_moves_them_as_far_as_it_says() -> None:
     moved = replace(drawn_one, matrix=np.array([[[1.0, 0, 0.25], [0, 1.0, -0.125]]]))
     view = vary(image, replace(moved, operations=np.array([0])), SIZE)
     assert view.flatten().argmax() == (32 + 4) * 64 + 32 - 8
+
+
+def test_a_process_without_images_varies_none() -> None:
+    """A short batch may leave none for it."""
+    nothing = drawn([], [])
+    found = vary(torch.empty(0, 3, 80, 80), drawn_variation(nothing, 3), SIZE)
+    assert found.shape == (0, 3, *SIZE)

@@ -64,3 +64,12 @@ def test_mixed_labels_are_weighed_by_class_and_share() -> None:
         float(objective.loss(logits, labels)), rel=1e-6
     )
     assert objective.mass(labels, 3) == pytest.approx(5.0)
+
+
+def test_parts_of_even_size_are_mixed_as_the_whole_batch_is() -> None:
+    whole = drawn_mixture(drawn(8), 0.5)
+    for rank in range(2):
+        part = drawn_mixture(drawn(8).part(rank, 2), 0.5)
+        own = slice(4 * rank, 4 * rank + 4)
+        assert torch.equal(part.shares, whole.shares[own])
+        assert torch.equal(part.partners + own.start, whole.partners[own])

@@ -121,7 +121,7 @@ def test_every_option_reaches_the_steps(
     monkeypatch.setattr(loop, "_step", step)
     monkeypatch.setattr(loop.MovingAverage, "update", noted)
     train(config(**ALL_AT_ONCE), tmp_path, cached)
-    _, rates, images, labels, objectives, mixtures, clips, _ = zip(*steps, strict=True)
+    _, rates, images, labels, objectives, mixtures, clips, *_ = zip(*steps, strict=True)
     expected = [loop.learning_rate(1e-3, step / 6, 0.3) for step in range(6)]
     assert rates == pytest.approx(expected)
     assert expected[1] == pytest.approx(1e-3 * (0.05 + 0.95 * (1 / 6) / 0.3))

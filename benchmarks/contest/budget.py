@@ -113,9 +113,10 @@ def train(
             {"params": [p for p in network.parameters() if p.dim() <= 1], "weight_decay": 0.0},
         ]
     )
+    batches = _endless(task.training, task, budget.batch, seed)
     began, images = time.process_time(), 0
     losses: list[float] = []
-    for step, (views, labels) in enumerate(_endless(task, budget.batch, seed)):
+    for step, (views, labels) in enumerate(batches):
         spent = budget.progress(images, time.process_time() - began)
         if spent >= 1:
             break
@@ -141,13 +142,13 @@ def train(
 
 
 def _endless(
-    task: Task, batch: int, seed: int
+    cached: Sequence[CachedImage], task: Task, batch: int, seed: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
     """Yield batches, epoch after epoch; a last batch that is not full is left out."""
-    varied = _augmentation(task)
+    varied = Standard(cached) if task.augment == "standard" else Looks(cached, {})
     for epoch in itertools.count():
         batches = training_batches(
-            task.training,
+            cached,
             (task.side, task.side),
             batch,
             seed,
@@ -158,8 +159,3 @@ def _endless(
         for number, (views, labels) in enumerate(batches):
             if len(labels) == batch or number == 0:
                 yield views, labels
-
-
-def _augmentation(task: Task) -> Standard | Looks:
-    images: Sequence[CachedImage] = task.training
-    return Standard(images) if task.augment == "standard" else Looks(images, {})

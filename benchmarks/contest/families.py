@@ -11,12 +11,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from contest.members import RATE, Member
+from contest.members import LAYER_NORM_RATE, RATE, Member
 from qlvit_edge.errors import MissingExtraError
 from qlvit_edge.model.stem import IMAGE_MEAN, IMAGE_STD
-
-TRANSFORMER_RATE = 1e-3
-"""Peak rate of the networks with LayerNorm and without BatchNorm, which learn worse at 2e-3."""
 
 
 class Normalised(nn.Module):
@@ -127,9 +124,9 @@ PEERS: Mapping[str, tuple[str, _Maker, float]] = {
     "resnet18": ("ResNet-18", resnet_18, RATE),
     "regnet": ("RegNetY-400MF", regnet_y_400mf, RATE),
     "mobilenetv2": ("MobileNetV2", mobilenet_v2, RATE),
-    "vit": ("ViT-tiny", vit_tiny, TRANSFORMER_RATE),
-    "swin": ("Swin, half of tiny's width", swin_small, TRANSFORMER_RATE),
-    "convnext": ("ConvNeXt-femto", convnext_femto, TRANSFORMER_RATE),
+    "vit": ("ViT-tiny", vit_tiny, LAYER_NORM_RATE),
+    "swin": ("Swin, half of tiny's width", swin_small, LAYER_NORM_RATE),
+    "convnext": ("ConvNeXt-femto", convnext_femto, LAYER_NORM_RATE),
 }
 
 

@@ -16,6 +16,9 @@ from qlvit_edge.model.qlvit import QLViT
 RATE = 2e-3
 """Peak learning rate, unless a member has its own."""
 
+LAYER_NORM_RATE = 1e-3
+"""Peak rate of the networks with LayerNorm and without BatchNorm, which learn worse at 2e-3."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -64,4 +67,5 @@ def ours(text: str, side: int, classes: int) -> Member:
     config = size_config(size, **changes)
     shown = [f"QLViT {size} {config.variant}"]
     shown += [word for word in words if not word.startswith("variant=")]
-    return Member(" ".join(shown), lambda: QLViT(config), config=config)
+    rate = RATE if config.norm == "batch" else LAYER_NORM_RATE
+    return Member(" ".join(shown), lambda: QLViT(config), rate, config)

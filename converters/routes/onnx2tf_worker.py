@@ -35,6 +35,8 @@ def main(network: str, calibration: str, *formats: str) -> None:
         # int8 products whose right operand has a zero point other than 0 are computed wrongly
         # by XNNPACK of ai-edge-litert 2.1: let fully connected layers take their place.
         enable_batchmatmul_unfold=True,
+        # TFLite has no operator for it: GELU's error function as the operators that there are.
+        replace_to_pseudo_operators=["erf"],
         non_verbose=True,
     )
     shared = time.monotonic() - began

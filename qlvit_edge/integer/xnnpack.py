@@ -72,7 +72,7 @@ def requantise(
         accumulator: bias included, int32.
         factor: scalar or per channel, along the last axis.
         zero_point: of the output.
-        low: smallest result; the zero point where a RELU is fused.
+        low: smallest result; the zero point where a RELU is fused, -127 where RELU_N1_TO_1 is.
     """
     scaled = accumulator.astype(np.float32)
     scaled *= factor

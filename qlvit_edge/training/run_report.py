@@ -228,8 +228,8 @@ def _notes(
         why = "" if named is None else f" Names suggest {named.groups:,} sources."
         found.append(
             "No sources of the images are known: intervals count images as independent, and are "
-            f"too narrow if some are copies or of one patient.{why} Say which belong together "
-            "with a manifest or with `qlvit-edge report --groups`."
+            f"too narrow if some are copies or of one patient.{why} Say which belong together in "
+            "a manifest, or with --groups or --groups-from-name."
         )
     elif view.quality.sources == 1 and len(test) > 1:
         found.append(ONE_SOURCE)

@@ -13,6 +13,7 @@ from one_operation import Case, activation, quantised
 
 from qlvit_edge.converters.graph import Operation, Quantisation, Tensor
 from qlvit_edge.converters.ops.elementwise import Add, Mul
+from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.requantise import Requantize
 
 
@@ -34,12 +35,20 @@ def _wide(x: Tensor) -> Tensor:
     return Tensor(x.name, x.shape, "int16", Quantisation((x.scale / 256,), 0))
 
 
+def _widens(case: Case) -> bool:
+    """Whether a case is also one of int16: not one that clips at ±127, nor an int8 matrix."""
+    operation = case.operation
+    if isinstance(operation, BatchMatMul):
+        return all(tensor.data is None for tensor in operation.inputs)
+    return getattr(operation, "activation", "NONE") != "RELU_N1_TO_1"
+
+
 def widened(cases: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
     """Turn int8 cases of an operation into int16 ones."""
 
     @st.composite
     def make(draw: Draw) -> Case:
-        operation = draw(cases).operation
+        operation = draw(cases.filter(_widens)).operation
         inputs = [_wide(t) if t.dtype == "int8" and t.data is None else t for t in operation.inputs]
         bias = inputs[-1]
         if bias.data is not None and bias.dtype == "int32" and len(inputs) == 3:
