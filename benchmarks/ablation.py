@@ -5,11 +5,11 @@
         [--images 12000] [--minutes 10] [--side PIXELS] [--most N] [--scored N]
 
 Every variant is trained from random weights on every split with every seed, as `peers.py` trains:
-the same views, batches and moving average, a rate of 2e-3 with BatchNorm and 1e-3 with LayerNorm, and the same number of images, ``--images``. A
-run that needs more than ``--minutes`` of this process's processor time for them ends there; its
-row then says fewer images. Accuracy is that of whole test images, mean ± standard deviation over
-the seeds. A finished run stays in ``--out`` and is not repeated; ``ablation.json`` and
-``ablation.md`` are written after each.
+the same views, batches and moving average, a peak rate of 2e-3 with BatchNorm and 1e-3 with
+LayerNorm, and the same number of images, ``--images``. A run that needs more than ``--minutes`` of
+this process's processor time for them ends there; its row then says fewer images. Accuracy is that
+of whole test images, mean ± standard deviation over the seeds. A finished run stays in ``--out``
+and is not repeated; ``ablation.json`` and ``ablation.md`` are written after each.
 """
 
 from __future__ import annotations

@@ -190,7 +190,8 @@ class Comparison:
             row.update({"instructions": found, "counted": shown})
             break
         known = {name: row[name] for name in ("instructions", "counted") if name in row}
-        write_json(record, {**known, "reasons": row["reasons"]})
+        if row.get("paths"):
+            write_json(record, {**known, "reasons": row["reasons"]})
         self.write()
 
     def time(self) -> None:

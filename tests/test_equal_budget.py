@@ -237,7 +237,7 @@ def test_a_peer_without_the_stock_environment_says_so(data: Path, tmp_path: Path
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE * SIDE, 4))
     made = make(Member("flat", lambda: flat), flat, task_of(data), None, tmp_path)
     assert made.paths == {}
-    assert "TensorFlow" in made.reasons[STOCK_ROUTE]
+    assert "--python was not given" in made.reasons[STOCK_ROUTE]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnet", "mobilenetv2", "vit", "swin", "convnext"])

@@ -91,7 +91,7 @@ def make(member: Member, network: nn.Module, task: Task, python: Path | None, fo
         except QLViTEdgeError as error:
             reasons[OUR_ROUTE] = str(error)
     if python is None:
-        return Made(STOCK_ROUTE, {}, {**reasons, STOCK_ROUTE: "no Python with TensorFlow named"})
+        return Made(STOCK_ROUTE, {}, {**reasons, STOCK_ROUTE: "not made: --python was not given"})
     views = np.stack([load(image.path, (task.side, task.side)) for image in task.calibration])
     try:
         content = (

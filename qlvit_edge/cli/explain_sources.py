@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qlvit_edge.training.grad_cam import GradCam
 
 INTEGER, FLOAT = "integer file", "checkpoint"
+_NEEDED = ("torch", "safetensors", "captum")
 
 
 class Sources(Closing):
@@ -57,7 +58,7 @@ class Sources(Closing):
         from qlvit_edge.inference.class_maps import ClassMapper
 
         run, model = _meant(named)
-        grad_cam = None if run is None else _grad_cam(run, named, model)
+        grad_cam = None if run is None else _grad_cam(run, model)
         mapper = None if model is None else ClassMapper(model, **options)
         if mapper is not None:
             show_start(mapper.classifier)
@@ -131,14 +132,21 @@ def _float_panel(grad_cam: GradCam, pixels: Pixels, label: str | None) -> Panel:
 
 
 def _meant(named: str) -> tuple[Path | None, Path | None]:
-    """The run folder and the model file that the first argument means; one of them at least."""
+    """The run folder and the model file that the first argument means; one of them at least.
+
+    Raises:
+        MissingExtraError: it is a run folder, and what its checkpoint needs is not installed.
+    """
     from qlvit_edge.bundled import is_named, resolve_model, resolve_run
 
-    if not is_named(named) and not Path(named).is_dir():
+    if is_named(named):
+        folder = resolve_run(named)
+        model = model_in(folder)
+        return (folder if model is None or (folder / "run.json").is_file() else None), model
+    if not Path(named).is_dir():
         return None, resolve_model(named)
-    folder = resolve_run(named)
-    model = model_in(folder)
-    return (folder if model is None or (folder / "run.json").is_file() else None), model
+    require("explain", *_NEEDED)
+    return Path(named), model_in(Path(named))
 
 
 def model_in(folder: Path) -> Path | None:
@@ -161,18 +169,16 @@ def model_in(folder: Path) -> Path | None:
     return made[0] if made else None
 
 
-def _grad_cam(run: Path, named: str, model: Path | None) -> GradCam | None:
+def _grad_cam(run: Path, model: Path | None) -> GradCam | None:
     """Grad-CAM of a run's checkpoint; None where a name also means a model, which is enough.
 
     Raises:
-        MissingExtraError: what it needs is not installed.
+        MissingExtraError: what it needs is not installed, and there is no model.
     """
-    from qlvit_edge.bundled import is_named
-
     try:
-        require("explain", "torch", "safetensors", "captum")
+        require("explain", *_NEEDED)
     except MissingExtraError as error:
-        if model is None or not is_named(named):
+        if model is None:
             raise
         click.echo(f"note: no Grad-CAM of the checkpoint: {error}", err=True)
         return None
