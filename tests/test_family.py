@@ -297,13 +297,16 @@ def compiled(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("variant", ["v2", "v4"])  # which have all parts of all variants
-def test_the_paper_size_compiled_computes_what_the_network_computes(
-    variant: str, compiled: Callable[..., Any]
+def test_a_compiled_forward_of_the_paper_size_gives_the_same_logits(
+    compiled: Callable[..., Any],
 ) -> None:
     torch.manual_seed(0)
-    network = QLViT(size_config("paper", variant=variant, softmax="float"))
-    check_compiled(network, compiled)
+    network = QLViT(size_config("paper", softmax="float")).eval()
+    x = images(network.config, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            compiled(network, fullgraph=True)(x), network(x), rtol=0.02, atol=0.02
+        )
 
 
 @pytest.mark.slow
