@@ -10,7 +10,7 @@ import cv2
 import pytest
 import torch
 from command import refused, run_command
-from small_run import small_config, write_folder, write_run
+from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import TRAINED_FORMAT, calibration_of, load_calibration
