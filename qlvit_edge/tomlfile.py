@@ -33,7 +33,7 @@ def read_toml(path: Path, kind: type[QLViTEdgeError], remedy: str) -> dict[str, 
         raise kind(path, "cannot be read (no such file)", "name a TOML file") from error
     except UnreadableFileError as error:
         raise kind(path, str(error), "name a TOML file") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise kind(path, f"not valid TOML in UTF-8 ({error})", remedy) from error
 
 

@@ -71,7 +71,17 @@ def check_call(words: list[str]) -> None:
             given = not (value is None or repr(value).startswith("Sentinel.") or value in ((), []))
             if given and not (isinstance(value, str) and PLACEHOLDER.fullmatch(value)):
                 param.type_cast_value(context, value)
-            assert given or not complete or not param.required, f"{param.opts[0]} is missing"
+            needed = complete and is_required(param, remaining)
+            assert given or not needed, f"{param.opts[0]} is missing"
+
+
+def is_required(param: click.Parameter, words: list[str]) -> bool:
+    """Whether a call must give this: always, or, where its help says so, but for an option.
+
+    That is "[required; with --quantise: …]" in the help.
+    """
+    but_with = re.search(r"\[required; with (--[a-z-]+):", getattr(param, "help", None) or "")
+    return param.required or (but_with is not None and but_with[1] not in words)
 
 
 @each_page
@@ -161,12 +171,23 @@ def test_a_wrong_command_would_be_found(call: str) -> None:
             check_call(words)
 
 
-def test_what_a_block_leaves_out_must_be_said() -> None:
-    page = "```\nqlvit-edge train --data cells/ --out r\n```\n"
-    (_, words), *_ = command_lines(page, "qlvit-edge")
-    with pytest.raises(AssertionError, match="--split is missing"):
-        check_call(words)
+@pytest.mark.parametrize(
+    ("call", "missing"),
+    [
+        ("train --data cells/ --out r", "--split"),
+        ("train --split s.json --out r", "--data"),
+        ("train --quantise --from r", "--out"),
+        ("train --quantise --from r --out i", None),
+    ],
+)
+def test_what_a_block_leaves_out_must_be_said(call: str, missing: str | None) -> None:
+    (_, words), *_ = command_lines(f"```\nqlvit-edge {call}\n```\n", "qlvit-edge")
     check_call([*words, "…"])
+    if missing is None:
+        check_call(words)
+        return
+    with pytest.raises(AssertionError, match=f"{missing} is missing"):
+        check_call(words)
 
 
 def test_commands_are_read_as_a_shell_reads_them() -> None:

@@ -206,6 +206,31 @@ def test_errors_hold_nothing_that_a_terminal_obeys() -> None:
     assert text.startswith(f"name{SHOWN}: holds ")
 
 
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."), True),
+        (RuntimeError("memory format"), False),
+    ],
+)
+def test_too_little_memory_is_no_fault_of_ours(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    is_memory: bool,
+) -> None:
+    def large(_name: object) -> Path:
+        raise error
+
+    monkeypatch.setattr("qlvit_edge.bundled.resolve_model", large)
+    assert run_command("inspect", "blood-nano") == 2
+    line = capsys.readouterr().err
+    wanted = "error: memory: not enough of it; use a smaller input or more memory\n"
+    assert (line == wanted) == is_memory
+
+
 def test_a_fault_of_ours_is_one_line_and_no_failed_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,17 +8,13 @@ from torch import nn
 
 from qlvit_edge.converters.graph import Tensor
 from qlvit_edge.converters.idioms.activations import sigmoid
-from qlvit_edge.converters.idioms.arithmetic import add, matmul
+from qlvit_edge.converters.idioms.arithmetic import matmul
 from qlvit_edge.converters.idioms.convolutions import conv
-from qlvit_edge.converters.idioms.layout import (
-    heads_to_map,
-    map_to_channel_heads,
-    map_to_heads,
-)
+from qlvit_edge.converters.idioms.layout import map_to_channel_heads, map_to_heads
 from qlvit_edge.converters.idioms.softmax import log2_softmax, matmul_probabilities
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.lower.constants import composition, linear
-from qlvit_edge.converters.lower.pooled_heads import lower_pool
+from qlvit_edge.converters.lower.constants import composition
+from qlvit_edge.converters.lower.pooled_heads import lower_pool, lower_projected
 from qlvit_edge.model.linear_attention import LinearAttention
 
 
@@ -59,13 +55,5 @@ def lower_attention(
         factor=1 / math.sqrt(depth),
         name=f"{name}/key_value",
     )
-    attended = heads_to_map(
-        writer,
-        matmul(writer, q, key_value, name=f"{name}/product"),
-        query.shape[1],
-        query.shape[2],
-        name=f"{name}/attended",
-    )
-    joined = add(writer, attended, query, name=f"{name}/joined")
-    weight, bias = linear(attention.project)
-    return conv(writer, joined, weight[:, None, None, :], bias, name=f"{name}/project")
+    product = matmul(writer, q, key_value, name=f"{name}/product")
+    return lower_projected(attention, writer, product, query, name)

@@ -1,4 +1,4 @@
-"""What both attentions begin with: the pooling of queries, keys and values."""
+"""What both attentions begin and end with: pooled queries, keys and values; the projection."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 from torch import nn
 
 from qlvit_edge.converters.graph import Tensor
-from qlvit_edge.converters.idioms.convolutions import depthwise, pad
+from qlvit_edge.converters.idioms.arithmetic import add
+from qlvit_edge.converters.idioms.convolutions import conv, depthwise, pad
 from qlvit_edge.converters.idioms.layer_norm import standardise
-from qlvit_edge.converters.idioms.layout import reshape
+from qlvit_edge.converters.idioms.layout import heads_to_map, reshape
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.lower.constants import affine, real
+from qlvit_edge.converters.lower.constants import affine, linear, real
 from qlvit_edge.model.norms import ChannelNorm
+from qlvit_edge.model.pooled_heads import PooledHeads
 
 Depthwise = Callable[..., Tensor]
 """Called as :func:`~qlvit_edge.converters.idioms.convolutions.depthwise` is."""
@@ -61,3 +63,22 @@ def lower_pool(
     gain = np.tile(real(norm.weight), heads)[None, None, :]
     offset = np.tile(real(norm.bias), heads)
     return last(writer, together, gain * factor, offset * factor, name=pooled)
+
+
+def lower_projected(
+    attention: PooledHeads, writer: Writer, product: Tensor, query: Tensor, name: str
+) -> Tensor:
+    """Add the pooled query to what its heads attended to, and project the sum.
+
+    Args:
+        attention: has the projection.
+        writer: takes the operations.
+        product: (1, heads, H·W, d), what each query attended to.
+        query: (1, H, W, heads·d), pooled.
+        name: begins the names of what is made.
+    """
+    _, height, width, _ = query.shape
+    attended = heads_to_map(writer, product, height, width, name=f"{name}/attended")
+    joined = add(writer, attended, query, name=f"{name}/joined")
+    weight, bias = linear(attention.project)
+    return conv(writer, joined, weight[:, None, None, :], bias, name=f"{name}/project")

@@ -8,7 +8,6 @@ from functools import partial
 from torch import nn
 
 from qlvit_edge.converters.graph import Tensor
-from qlvit_edge.converters.idioms.arithmetic import add
 from qlvit_edge.converters.idioms.attention import (
     Positions,
     least_key,
@@ -17,13 +16,13 @@ from qlvit_edge.converters.idioms.attention import (
     weighted_sum,
 )
 from qlvit_edge.converters.idioms.convolutions import conv, depthwise
-from qlvit_edge.converters.idioms.layout import heads_to_map, map_to_heads
+from qlvit_edge.converters.idioms.layout import map_to_heads
 from qlvit_edge.converters.idioms.numerics import EdgeTpu
 from qlvit_edge.converters.idioms.plain_softmax import plain_softmax
 from qlvit_edge.converters.idioms.softmax import log2_softmax
 from qlvit_edge.converters.idioms.writer import Writer
-from qlvit_edge.converters.lower.constants import Affine, after_affine, composition, linear, real
-from qlvit_edge.converters.lower.pooled_heads import lower_pool
+from qlvit_edge.converters.lower.constants import Affine, after_affine, composition, real
+from qlvit_edge.converters.lower.pooled_heads import lower_pool, lower_projected
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.model.pooling_attention import PoolingAttention
 
@@ -101,13 +100,5 @@ def lower_pooling_attention(
         last=right_operand,
     )
     v = map_to_heads(writer, value, heads, name=f"{name}/v")
-    attended = heads_to_map(
-        writer,
-        weighted_sum(writer, probabilities, v, name=f"{name}/product"),
-        query.shape[1],
-        query.shape[2],
-        name=f"{name}/attended",
-    )
-    joined = add(writer, attended, query, name=f"{name}/joined")
-    weight, bias = linear(attention.project)
-    return conv(writer, joined, weight[:, None, None, :], bias, name=f"{name}/project")
+    product = weighted_sum(writer, probabilities, v, name=f"{name}/product")
+    return lower_projected(attention, writer, product, query, name)

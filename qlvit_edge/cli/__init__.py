@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -23,6 +24,9 @@ from qlvit_edge.credentials import masked
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.launch import is_follower, launch
 from qlvit_edge.text import plain
+
+_PYTORCH_MEMORY = re.compile("^OutOfMemoryError:|^RuntimeError: .*DefaultCPUAllocator: ", re.DOTALL)
+"""PyTorch's errors where it gets no memory; on a CPU it is known by its text only."""
 
 COMMANDS = {
     "models": "List the trained models that have a name.",
@@ -166,7 +170,7 @@ def _in_one_line(error: Exception) -> str:
         subject = error.filename if error.filename is not None else "the operating system"
         reason = error.strerror or str(error)
         return f"error: {_in_words(subject)}: {reason}; {_remedy(error)}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _PYTORCH_MEMORY.search(f"{type(error).__name__}: {error}"):
         return "error: memory: not enough of it; use a smaller input or more memory"
     finding = plain(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
     return (

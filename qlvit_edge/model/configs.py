@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.model.family import (
@@ -25,6 +25,18 @@ from qlvit_edge.text import did_you_mean
 
 MAX_PARAMETERS = 10**9
 """A slip in a file is not to fill the memory; the paper's size has 25 million at most."""
+
+MAX_SCORES = 2**28
+"""Of one attention over keys and one image (1 GB in float32), for the same reason; the paper's size
+has 1 229 312."""
+
+
+def _whole(count: object) -> object:
+    """Refuse `true` and 1.0, which a `Literal` takes for 1."""
+    if type(count) is not int:
+        raise ValueError(f"Input should be {' or '.join(map(str, CHANNELS))}")
+    return count
+
 
 Count = Annotated[int, Field(ge=1, le=64)]
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -69,7 +81,7 @@ class NetworkConfig(BaseModel):
     size: str
     variant: Variant = VARIANTS[0]
     input_size: tuple[Width, Width]
-    channels: Channels = CHANNELS[0]
+    channels: Annotated[Channels, BeforeValidator(_whole)] = CHANNELS[0]
     classes: Width = 4
     stem_kernel: Count = 7
     stem_stride: Count = 4
@@ -83,7 +95,7 @@ class NetworkConfig(BaseModel):
     kan_rank: Width = 8
     kan_basis: KanBasis = KAN_BASES[0]
     kan_intervals: Count = 6
-    kan_range: Annotated[float, Field(gt=0, le=100)] = 3.0
+    kan_range: Annotated[float, Field(ge=0.01, le=100)] = 3.0
     softmax: SoftmaxForm
     activation_bits: Literal[8] = 8
 
@@ -115,6 +127,10 @@ class NetworkConfig(BaseModel):
         weights = sum(d * w * w for d, w in zip(self.depths, self.widths, strict=True))
         if weights * (6 + 2 * self.mlp_ratio) > MAX_PARAMETERS:
             raise ValueError("more than a thousand million parameters: fewer or narrower blocks")
+        if self.parts.attention == "pooling" and self._scores() > MAX_SCORES:
+            raise ValueError(
+                "attention over more keys than memory is for: a smaller input, or keys pooled more"
+            )
         if self.kan_basis == "linear" and self.kan_intervals % 2:
             raise ValueError("the piecewise-linear basis needs a knot at zero: even intervals")
         return self
@@ -123,6 +139,18 @@ class NetworkConfig(BaseModel):
     def parts(self) -> Parts:
         """What the variant is made of."""
         return PARTS[self.variant]
+
+    def _scores(self) -> int:
+        """Return how many products of queries and keys the largest attention makes."""
+        height, width = self.map_size
+        found = []
+        for stage, (heads, pool) in enumerate(zip(self.heads, self.kv_pool, strict=True)):
+            # The first block of a later stage has the keys of the stage before it.
+            before = max(stage - 1, 0)
+            queries = (height >> stage) * (width >> stage)
+            keys = -(-(height >> before) // pool) * -(-(width >> before) // pool)
+            found.append(heads * queries * keys)
+        return max(found)
 
     def own_fields(self) -> dict[str, Any]:
         """Return the fields without those that are as the variant has them.
