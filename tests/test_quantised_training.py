@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from command import refused, run_command
-from small_run import small_config, write_folder, write_run
+from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import TRAINED_FORMAT, calibration_of, load_calibration
@@ -159,7 +160,14 @@ def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
     assert run_command(*asked) == 130
     assert (out / LAST_FILE).exists()
     assert "add --resume" in _refusal(capfd, *asked)
-    assert run_command(*asked, "--resume") == 0
+    # The images have moved since; other ones of the same names are not gone on with.
+    moved = shutil.copytree(place / "cells", tmp_path / "cells")
+    image = moved / load_split(out / "split.json").train[0]
+    kept = image.read_bytes()
+    assert cv2.imwrite(str(image), cell_image(0, 99))
+    assert "1 training image" in _refusal(capfd, *asked, "--resume", "--data", moved)
+    image.write_bytes(kept)
+    assert run_command(*asked, "--resume", "--data", moved) == 0
     for name in (BEST_FILE, CALIBRATION_FILE):
         assert (out / name).read_bytes() == (trained / name).read_bytes(), name
     assert "resume with the options of that run" in _refusal(

@@ -17,7 +17,11 @@ from qlvit_edge.converters.lower import require_lowerable
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.loader import cache_images, check_images
 from qlvit_edge.data.split import Split, require_fit, select
-from qlvit_edge.data.training_images import list_training_images, write_training_images
+from qlvit_edge.data.training_images import (
+    list_training_images,
+    read_training_images,
+    write_training_images,
+)
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import sha256, write_json, write_text
 from qlvit_edge.integer.log2_softmax import Form
@@ -44,7 +48,7 @@ from qlvit_edge.training.checkpoint import (
 )
 from qlvit_edge.training.holdout import hold_out, with_source
 from qlvit_edge.training.listener import Listener
-from qlvit_edge.training.places import with_places_of
+from qlvit_edge.training.places import require_trained_images, with_places_of
 from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
 
@@ -158,12 +162,10 @@ def run_quantised(
             f"has the classes {', '.join(run.classes)}, {folder.root} others",
             "fine-tune on images of the same classes",
         )
-    if resume and (out / RUN_FILE).exists() and with_places_of(read_run_config(out), run) != run:
-        raise CheckpointError(
-            out, "holds a run with other options", "resume with the options of that run"
-        )
     require_fit(split, folder)
     training, held = _sides(run, folder, split)
+    if resume and (out / RUN_FILE).exists():
+        _require_same(run, out, [*training, *held])
     judged = held or training[:: max(1, len(training) // JUDGED)]
     if not held:
         images = counted(len(judged), "training image")
@@ -197,6 +199,22 @@ def run_quantised(
     assert isinstance(summary, dict)
     write_json(out / "metrics.json", {**summary, "integers": asdict(found)})
     return found
+
+
+def _require_same(run: RunConfig, out: Path, side: Sequence[LabelledImage]) -> None:
+    """Refuse to go on with a folder of other options, or with other images at another place.
+
+    Raises:
+        CheckpointError: the options differ.
+        DataError: an image of the training side does.
+    """
+    recorded, listed = read_run_config(out), read_training_images(out)
+    if with_places_of(recorded, run) != run:
+        raise CheckpointError(
+            out, "holds a run with other options", "resume with the options of that run"
+        )
+    if listed is not None and recorded.data != run.data:
+        require_trained_images(side, listed, Path(run.data))
 
 
 def _write_folder(

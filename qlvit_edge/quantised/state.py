@@ -18,7 +18,7 @@ from qlvit_edge.training.checkpoint import (
     load_tensors,
     save_tensors,
 )
-from qlvit_edge.training.state import Row
+from qlvit_edge.training.state import Row, recorded_run
 
 
 @dataclass
@@ -58,7 +58,7 @@ class FineTuningState:
             CheckpointError: missing, damaged, or from a run with other settings.
         """
         tensors, header = load_tensors(path)
-        if header.get("run") != run.model_dump(mode="json", exclude=set(DESCRIPTION_FIELDS)):
+        if not run.continues(recorded_run(header.get("run"), path), run.training.epochs):
             raise CheckpointError(
                 path,
                 "was written by a run with other settings",

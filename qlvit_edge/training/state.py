@@ -65,7 +65,7 @@ class TrainingState:
         Raises:
             CheckpointError: it is damaged or from a run with other settings.
         """
-        if not run.continues(_settings(header, path), header["epoch"]):
+        if not run.continues(recorded_run(header.get("settings"), path), header["epoch"]):
             raise CheckpointError(
                 path,
                 "was written by a run with other settings",
@@ -116,9 +116,14 @@ def has_stopped(history: Sequence[Row], settings: TrainingSettings) -> bool:
     return len(history) - max(best_epoch(history), start) >= settings.patience
 
 
-def _settings(header: dict[str, Any], path: Path) -> RunConfig:
+def recorded_run(settings: object, path: Path) -> RunConfig:
+    """Return the run that a state was written for, from the settings in the file's header.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
     try:
-        return RunConfig.model_validate(header.get("settings"))
+        return RunConfig.model_validate(settings)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise CheckpointError(path, f"its settings are damaged ({where})", "train again") from None
