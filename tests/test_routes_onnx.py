@@ -27,8 +27,6 @@ from qlvit_edge.training.checkpoint import Checkpoint, load_checkpoint
 
 VARIANTS: dict[str, Mapping[str, Any]] = {
     **FAMILY,
-    # Of random weights: codes of scores at an edge tip over with the last bit of float32.
-    **{name: {**FAMILY[name], "softmax": "float"} for name in ("v1", "v2")},
     "plain softmax": {"softmax": "float"},
     "rectangle": {"input_size": (64, 96)},
 }

@@ -19,7 +19,7 @@ from qlvit_edge.model.kan import CubicKANLayer, KANLayer, LinearKANLayer
 from qlvit_edge.model.linear_attention import LinearAttention
 from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
-from qlvit_edge.model.quantisers import UniformQuantiser, quantised_weight
+from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.model.stem import Stem
 
 
@@ -196,14 +196,14 @@ class _Splines(_OnGrid):
 
 
 class _Head(nn.Module):
-    """The head with its int8 weights as constants."""
+    """The head with its weights as constants, rounded where the forward pass rounds them."""
 
     def __init__(self, source: QuantisedHead) -> None:
         super().__init__()
         self.norm = source.norm
         self.quantiser = _Grid(source.quantiser)
         self.linear = copy.deepcopy(source.linear)
-        self.linear.weight = nn.Parameter(quantised_weight(source.linear.weight).detach())
+        self.linear.weight = nn.Parameter(source.weight().detach().clone())
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.linear(self.quantiser(self.norm(x.mean((2, 3)))))
