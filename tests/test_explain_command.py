@@ -159,6 +159,19 @@ def test_a_run_needs_its_extra_and_a_name_goes_on_without(
     assert set(_listed(tmp_path / "o")["sources"]) == {"integer file"}
 
 
+def test_a_named_model_without_weights_is_explained_by_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "models" / "tiny"
+    write_run(run, write_folder(tmp_path / "data", 4), small_config())
+    _made_of(run)
+    (run / "best.safetensors").unlink()
+    monkeypatch.setenv(bundled.MODELS_VARIABLE, str(tmp_path / "models"))
+    image = _write(tmp_path / "c.png", cell_image(0, 0))
+    assert run_command("explain", "tiny", image, "--out", tmp_path / "o") == 0
+    assert set(_listed(tmp_path / "o")["sources"]) == {"integer file"}
+
+
 def _made_of(run: Path) -> Path:
     """A model file in a run folder that says it was made of its checkpoint."""
     digest = sha256((run / "best.safetensors").read_bytes())
@@ -183,9 +196,14 @@ def test_a_run_and_its_file_lie_side_by_side(
     assert only["verdict"] is None
     assert np.array(only["map"]).shape == (2, 2)
     shutil.copy(tiny_file(tmp_path / "a.tflite"), run / "another.tflite")
+    (run / "a chain.tflite").write_bytes(mini_chain()[1])
+    (run / "cut off.tflite").write_bytes(b"TFL")
     _made_of(run)
     assert run_command("explain", run, image, "--out", out) == 0
-    assert "another.tflite: not made of this checkpoint, left out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "another.tflite: not made of this checkpoint, left out" in said
+    assert "a chain.tflite: a chain has no class maps, left out" in said
+    assert re.search(r"note: left out: .*cut off\.tflite: ", said)
     (entry,) = _listed(out)["images"]
     first, second = entry["answers"]
     assert (first["of"], second["of"]) == ("integer file", "checkpoint")

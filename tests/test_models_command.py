@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import pytest
-from command import refused, run_command
+from command import files_below, refused, run_command
 from small_run import CLASSES, small_config, write_folder, write_run
 from tiny_metadata import metadata, plain_image
 from tiny_model import COLOURS, tiny_model
@@ -197,3 +197,30 @@ def test_training_starts_from_a_name(repository: Path) -> None:
     start = starting_run("large")
     assert start is not None
     assert start.folder == repository / "large"
+
+
+def test_nothing_is_written_into_a_named_model(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = files_below(repository)
+    assert "name a folder with --out" in refused(capfd, "report", "large", "--every-image")
+    (repository / "large" / "sensitivity.png").mkdir()  # would be refused as a place for the plot
+    assert "sensitivity.png" not in refused(capfd, "sensitivity", "large")
+    assert files_below(repository) == before
+
+
+def test_the_next_step_is_one_that_works(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "predict IMAGES --model large" in _shown(capsys)
+    (repository / "large" / "large.tflite").write_bytes(b"TFL")
+    assert "next:" not in _shown(capsys)
+    (repository / "large" / "large.tflite").unlink()
+    assert "convert large" in _shown(capsys)
+    (repository / "large" / "best.safetensors").unlink()
+    assert "next:" not in _shown(capsys)
+
+
+def _shown(capsys: pytest.CaptureFixture[str]) -> str:
+    assert run_command("models", "show", "large") == 0
+    return capsys.readouterr().out

@@ -9,7 +9,7 @@ import click
 
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.live import show_start
-from qlvit_edge.errors import MissingExtraError
+from qlvit_edge.errors import MissingExtraError, ModelFileError
 from qlvit_edge.inference.closing import Closing
 
 if TYPE_CHECKING:
@@ -138,11 +138,12 @@ def _meant(named: str) -> tuple[Path | None, Path | None]:
         MissingExtraError: it is a run folder, and what its checkpoint needs is not installed.
     """
     from qlvit_edge.bundled import is_named, resolve_model, resolve_run
+    from qlvit_edge.evaluation.named_models import WEIGHTS
 
     if is_named(named):
         folder = resolve_run(named)
         model = model_in(folder)
-        return (folder if model is None or (folder / "run.json").is_file() else None), model
+        return (folder if model is None or (folder / WEIGHTS).is_file() else None), model
     if not Path(named).is_dir():
         return None, resolve_model(named)
     require("explain", *_NEEDED)
@@ -150,16 +151,26 @@ def _meant(named: str) -> tuple[Path | None, Path | None]:
 
 
 def model_in(folder: Path) -> Path | None:
-    """The model file in a run folder that was made of its checkpoint."""
+    """The model file in a run folder that was made of its checkpoint, and has class maps."""
+    from qlvit_edge.evaluation.named_models import WEIGHTS
     from qlvit_edge.files import sha256
+    from qlvit_edge.modelfile.chain import is_chain
     from qlvit_edge.modelfile.metadata import read_metadata
     from qlvit_edge.modelfile.reader import read_bytes
 
-    weights = folder / "best.safetensors"
+    weights = folder / WEIGHTS
     digest = sha256(weights.read_bytes()) if weights.is_file() else None
     made = []
     for path in sorted(folder.glob("*.tflite"), key=lambda path: path.stem != folder.name):
-        metadata = read_metadata(read_bytes(path), subject=path)
+        try:
+            content = read_bytes(path)
+            metadata = None if is_chain(content) else read_metadata(content, subject=path)
+        except ModelFileError as error:
+            click.echo(f"note: left out: {error}", err=True)
+            continue
+        if is_chain(content):
+            click.echo(f"note: {path}: a chain has no class maps, left out", err=True)
+            continue
         if metadata is None or digest not in (None, metadata.checkpoint_sha256):
             click.echo(f"note: {path}: not made of this checkpoint, left out", err=True)
             continue

@@ -114,12 +114,11 @@ def show_model(name: str, as_json: bool) -> None:
         click.echo(f"\n{plain(heading)}\n\n{plain(text, keep=_LINES)}")
     card = model.folder / CARD
     click.echo(f"\ncard: {plain(str(card))}" if card.is_file() else "\nit has no card")
-    next_step(
-        f"qlvit-edge predict IMAGES --model {shell_word(name)}"
-        if model.file is not None
-        else f"qlvit-edge convert {shell_word(name)} --out model.tflite",
-        "try it" if model.file is not None else "make its model file",
-    )
+    if model.file is not None and model.error is None:
+        next_step(f"qlvit-edge predict IMAGES --model {shell_word(name)}", "try it")
+    elif model.file is None and model.trainable:
+        convert = f"qlvit-edge convert {shell_word(name)} --out model.tflite"
+        next_step(convert, "make its model file")
 
 
 _LINES = "\n"

@@ -100,8 +100,10 @@ def command(
         raise click.UsageError("give --split or --every-image, not both")
     chosen_device = choose_device(device)
     checkpoint = load_checkpoint(bundled.resolve_run(run))
-    if out is None and bundled.is_bundled(run):
-        raise CheckpointError(run, "is bundled and stays as it is", "name a folder with --out")
+    if out is None and bundled.is_named(run):
+        raise CheckpointError(
+            run, "is the name of a model, which stays as it is", "name a folder with --out"
+        )
     if data is None and bundled.is_named(run) and not Path(checkpoint.run.data).exists():
         data, every_image = bundled.CROPS, True
     white_level_of(checkpoint.run)

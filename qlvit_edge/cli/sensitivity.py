@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),
-    help="Picture to write (PNG)  [default: sensitivity.png in RUN, none for a bundled run]",
+    help="Picture to write (PNG)  [default: sensitivity.png in RUN, none for a model's name]",
 )
 @white_level_option
 def command(
@@ -66,7 +66,7 @@ def command(
     from dataclasses import asdict
     from typing import cast
 
-    from qlvit_edge.bundled import is_bundled, resolve_run
+    from qlvit_edge.bundled import is_bundled, is_named, resolve_run
     from qlvit_edge.calibration.evaluation_images import images_for_layers
     from qlvit_edge.calibration.file import calibration_of
     from qlvit_edge.calibration.sensitivity import measure
@@ -77,7 +77,7 @@ def command(
     from qlvit_edge.training.checkpoint import load_checkpoint
 
     folder = resolve_run(run)
-    if plot is None and not is_bundled(run):
+    if plot is None and not is_named(run):
         plot = folder / "sensitivity.png"
     if plot is not None:
         require_target(plot)
