@@ -378,7 +378,7 @@ def test_a_calibration_of_another_checkpoint_is_refused(run: Path) -> None:
         ("", "is not JSON"),
         ("{", "is not JSON"),
         ("[]", "has format None"),
-        ('{"format": 3}', "has format 3, this version reads 1 and 2"),
+        ('{"format": 4}', "has format 4, this version reads"),
         ('{"format": 1}', "checkpoint_sha256: Field required"),
     ],
 )

@@ -61,7 +61,8 @@ def list_models(as_json: bool) -> None:
         column.no_wrap = True
     for model in models:
         table.add_row(*_row(model))
-    table_console(WIDE).print(table)
+    console = table_console(WIDE)
+    console.print(table)
     for model in models:
         if model.error is not None:
             click.echo(f"warning: {model.error}", err=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
 
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.training.settings import TrainingSettings
@@ -86,7 +86,11 @@ def compiling() -> Iterator[None]:
     """
     try:
         yield
-    except TorchDynamoException as error:
+    except Exception as error:
+        # Importing it takes seconds; what was not imported has not raised anything.
+        dynamo = sys.modules.get("torch._dynamo.exc")
+        if dynamo is None or not isinstance(error, dynamo.TorchDynamoException):
+            raise
         first = str(error).strip().splitlines()[0]
         raise DeviceError("--compile", f"does not work here ({first})", _PLAINLY) from None
 
