@@ -25,7 +25,7 @@ from qlvit_edge.errors import DataError, DeviceError
 from qlvit_edge.files import write_text
 from qlvit_edge.memory import available_memory
 from qlvit_edge.model import configs
-from qlvit_edge.training import acceleration, loop, varying
+from qlvit_edge.training import loop, varying
 from qlvit_edge.training.acceleration import Acceleration
 from qlvit_edge.training.checkpoint import (
     LAST_FILE,
@@ -306,7 +306,9 @@ def test_a_network_that_cannot_be_compiled_is_one_line(
 
     def compiled(forward: Any, **options: Any) -> Any:
         def fails(images: torch.Tensor) -> torch.Tensor:
-            raise acceleration.TorchDynamoException("CppCompileError: no Python.h\nand more")
+            from torch._dynamo.exc import TorchDynamoException
+
+            raise TorchDynamoException("CppCompileError: no Python.h\nand more")
 
         return fails
 
