@@ -202,9 +202,9 @@ def test_training_starts_from_a_name(repository: Path) -> None:
 def test_nothing_is_written_into_a_named_model(
     repository: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (repository / "large" / "sensitivity.png").mkdir()  # would be refused as a place for the plot
     before = files_below(repository)
     assert "name a folder with --out" in refused(capfd, "report", "large", "--every-image")
-    (repository / "large" / "sensitivity.png").mkdir()  # would be refused as a place for the plot
     assert "sensitivity.png" not in refused(capfd, "sensitivity", "large")
     assert files_below(repository) == before
 
