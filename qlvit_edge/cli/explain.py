@@ -12,9 +12,9 @@ import click
 
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.options import (
-    Number,
     accept_at_option,
     allowance_options,
+    found_cell_size_option,
     runtime_options,
     white_level_option,
 )
@@ -50,12 +50,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Find the white cells of each image and explain their crops, as `run` classifies them.",
 )
-@click.option(
-    "--cell-size",
-    type=Number(min=0.01, max=1.0),
-    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
-    "[default: from the red cells in each image].",
-)
+@found_cell_size_option
 @accept_at_option
 @runtime_options
 @allowance_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qlvit_edge.choices import KERNELS, RUNTIMES
+from qlvit_edge.choices import DEVICES, KERNELS, RUNTIMES
 from qlvit_edge.text import did_you_mean, plain
 
 if TYPE_CHECKING:
@@ -30,6 +30,22 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
         return number
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default=DEVICES[0],
+    show_default=True,
+    help="What computes: auto takes a CUDA device where PyTorch finds one.",
+)
+
+found_cell_size_option = click.option(
+    "--cell-size",
+    type=Number(min=0.01, max=1.0),
+    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
+    "[default: from the red cells in each image].",
+)
 
 
 def runtime_options(function: F) -> F:

@@ -13,9 +13,9 @@ import click
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import (
-    Number,
     accept_at_option,
     allowance_options,
+    found_cell_size_option,
     runtime_options,
     white_level_option,
 )
@@ -57,12 +57,7 @@ DEFAULT_MODEL = "blood-nano"
     is_flag=True,
     help="Find the white cells of each image and classify their crops, as `run` does.",
 )
-@click.option(
-    "--cell-size",
-    type=Number(min=0.01, max=1.0),
-    help="With --find-cells: diameter of a usual white cell as a share of the image's height "
-    "[default: from the red cells in each image].",
-)
+@found_cell_size_option
 @accept_at_option
 @click.option(
     "--top",

@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.choices import DEVICES
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import groups_options, require_one_grouping, white_level_option
+from qlvit_edge.cli.options import (
+    device_option,
+    groups_options,
+    require_one_grouping,
+    white_level_option,
+)
 from qlvit_edge.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -52,13 +56,7 @@ _MOST_HELD_OUT = 1600
     metavar="FOLDER",
     help="Folder for report.html and report.json  [default: the run's]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(DEVICES),
-    default=DEVICES[0],
-    show_default=True,
-    help="What computes: auto takes a CUDA device where PyTorch finds one.",
-)
+@device_option
 @white_level_option
 def command(
     run: str,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.choices import DEVICES, SIZE_NAMES
+from qlvit_edge.choices import SIZE_NAMES
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
-from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.options import Number, device_option, white_level_option
 from qlvit_edge.cli.quantise_option import (
     quantise_option,
     require_data_and_split,
@@ -172,13 +172,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option("--resume", is_flag=True, help="Continue the run that OUT holds, or extend it.")
 @click.option("--tensorboard", is_flag=True, help="Also write event files, to OUT/tensorboard.")
-@click.option(
-    "--device",
-    type=click.Choice(DEVICES),
-    default=DEVICES[0],
-    show_default=True,
-    help="What computes: auto takes a CUDA device where PyTorch finds one.",
-)
+@device_option
 def command(**options: Any) -> None:
     """Train a network, from scratch or from the weights of another run.
 

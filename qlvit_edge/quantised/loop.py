@@ -7,8 +7,6 @@ same view: integers are to lose nothing against it.
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +28,7 @@ from qlvit_edge.quantised.student import Student
 from qlvit_edge.training.checkpoint import LAST_FILE, RunConfig
 from qlvit_edge.training.loop import METRICS_FILE, Progress, augmentation_of
 from qlvit_edge.training.schedule import MovingAverage
-from qlvit_edge.training.state import Row
+from qlvit_edge.training.state import Row, as_csv
 from qlvit_edge.training.targets import class_weights
 from qlvit_edge.training.varying import Varying, to_input
 
@@ -88,7 +86,7 @@ def fine_tune(
         if best == state.epoch:
             keep(average, best)
         state.save(out / LAST_FILE, run)
-        write_text(out / METRICS_FILE, _as_csv(state.history))
+        write_text(out / METRICS_FILE, as_csv(state.history))
         epoch_done(row, best)
     return state
 
@@ -207,11 +205,3 @@ def _share(progress: float) -> float:
     if progress < _WARM_UP:
         return progress / _WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (progress - _WARM_UP) / (1 - _WARM_UP)))
-
-
-def _as_csv(history: Sequence[Row]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(history[-1]), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(history)
-    return out.getvalue()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -50,7 +48,7 @@ from qlvit_edge.training.schedule import (
     temperature,
 )
 from qlvit_edge.training.start import take_over
-from qlvit_edge.training.state import Row, TrainingState, best_epoch, has_stopped
+from qlvit_edge.training.state import Row, TrainingState, as_csv, best_epoch, has_stopped
 from qlvit_edge.training.targets import UNWEIGHED, Mixture, Objective, class_weights
 from qlvit_edge.training.varying import Varying
 from qlvit_edge.training.workers import ALONE, Workers
@@ -152,7 +150,7 @@ def _restore(state: TrainingState, folder: Path, run: RunConfig, workers: Worker
     state.restore(*saved, path, run)
     lay_out(state.optimiser)
     if workers.leads:
-        write_text(folder / METRICS_FILE, _as_csv(state.history))  # killed just before it
+        write_text(folder / METRICS_FILE, as_csv(state.history))  # killed just before it
 
 
 def _write(state: TrainingState, folder: Path, run: RunConfig, best: int) -> None:
@@ -161,7 +159,7 @@ def _write(state: TrainingState, folder: Path, run: RunConfig, best: int) -> Non
         header = {"format": FORMAT, "epoch": state.epoch}
         save_tensors(folder / BEST_FILE, dict(state.average.state_dict()), header)
     state.save(folder / LAST_FILE, run)
-    write_text(folder / METRICS_FILE, _as_csv(state.history))
+    write_text(folder / METRICS_FILE, as_csv(state.history))
 
 
 def _validate(
@@ -335,11 +333,3 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
         {"params": decayed, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-
-
-def _as_csv(history: list[dict[str, float]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return out.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +93,15 @@ def read_history(path: Path) -> list[Row]:
     """
     history: list[Row] = load_tensors(path)[1]["history"]
     return history
+
+
+def as_csv(history: Sequence[Row]) -> str:
+    """Return a history as CSV with the columns of its last row; what another lacks is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(history[-1]), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(history)
+    return out.getvalue()
 
 
 def score(row: Row) -> float:

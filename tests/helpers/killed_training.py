@@ -58,7 +58,7 @@ def arm(moment: str) -> None:
     elif moment == "while last is written":
         checkpoint.save_file = _at_call(4, kill, checkpoint.save_file, after=True)
     elif moment == "before the last row of metrics.csv":
-        loop._as_csv = _at_call(3, kill, loop._as_csv)
+        loop.as_csv = _at_call(3, kill, loop.as_csv)
     elif moment == "Ctrl-C":
         # Also where whoever started the tests ignores it, as a script does for `make test &`.
         signal.signal(signal.SIGINT, signal.default_int_handler)
