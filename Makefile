@@ -68,12 +68,13 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 # with it, where a crashed worker of pytest-xdist leaves the run waiting for ever. It happens once
 # in some runs, in the garbage collector; why is not known.
 PYTEST_BY_FILES = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside" && \
-	tr '\n' '\0' | env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 \
-	xargs -0 -P "$$(nproc)" -n $(1) "$(ROOT)"/tests/helpers/run_files.sh timeout --kill-after=10 1500 "$(BIN)/pytest" -q \
-	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider
+	mkdir failed && { tr '\n' '\0' | env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 \
+	FAILED="$$outside/failed" xargs -0 -P "$$(nproc)" -n $(1) "$(ROOT)"/tests/helpers/run_files.sh \
+	timeout --kill-after=10 1500 "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" \
+	-p no:cacheprovider $(2) || { cat failed/*; exit 1; }; }
 
 test: $(PACKAGE_STAMP)  ## the tests that take seconds each, some files at a time on every core
-	@ls -S "$(ROOT)"/tests/test_*.py | { $(call PYTEST_BY_FILES,4) -m "not slow"; }
+	@ls -S "$(ROOT)"/tests/test_*.py | { $(call PYTEST_BY_FILES,4,-m "not slow"); }
 
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
 	@if ! command -v chromium chromium-browser >/dev/null; then
@@ -82,7 +83,7 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
 			chromium fonts-dejavu-core
 	fi
-	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1) -m slow; }
+	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from command import files_below, refused, run_command
+from full_disk import files_limited
 from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge.data.folder import scan
@@ -295,22 +295,17 @@ def test_targets_that_cannot_be_written(place: Path, capfd: pytest.CaptureFixtur
     assert "Is a directory; name a file" in line
 
 
-@pytest.fixture
-def _full_disk() -> Iterator[None]:
-    """Files may grow to 8 KiB: a probe fits, no weights and no calibration do."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+_A_PROBE = 8192
+"""Bytes that hold a probe, but no weights and no calibration."""
 
 
-@pytest.mark.usefixtures("_full_disk")
 @pytest.mark.parametrize("command", ["train", "calibrate"])
 def test_a_full_disk_is_said_with_the_file_that_did_not_fit(
     command: str, original: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if command == "train":
-        line = refused(capfd, *_train(original, out=tmp_path / "new"))
+        with files_limited(_A_PROBE):
+            line = refused(capfd, *_train(original, out=tmp_path / "new"))
         assert line.startswith(f"error: {tmp_path}/new/best.safetensors: ")
         left = files_below(tmp_path / "new")
         # enough to resume with
@@ -320,7 +315,8 @@ def test_a_full_disk_is_said_with_the_file_that_did_not_fit(
         run.mkdir()
         for name in ("run.json", "split.json", "best.safetensors"):
             os.symlink(original / "run" / name, run / name)
-        line = refused(capfd, *_calibrate(original, run))
+        with files_limited(_A_PROBE):
+            line = refused(capfd, *_calibrate(original, run))
         assert line.startswith(f"error: {run}/calibration.")
         assert files_below(run) == {"run.json", "split.json", "best.safetensors"}
 

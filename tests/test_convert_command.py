@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from command import files_below, refused, run_command
+from full_disk import files_limited
 from small_run import CLASSES, UNKNOWN_CELLS, cell_image, small_config, write_folder, write_run
 
 from qlvit_edge import bundled
@@ -298,20 +297,11 @@ def test_ctrl_c_leaves_nothing(
     assert files_below(tmp_path) == set()
 
 
-@pytest.fixture
-def _nearly_full_disk() -> Iterator[None]:
-    """Files may grow to 64 KiB: less than the model, more than a probe."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("_nearly_full_disk")
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "m.tflite"
-    line = refused(capfd, "convert", run, "--out", out, "--images", 1, *GENEROUS)
+    with files_limited(65536):  # more than a probe, less than the model
+        line = refused(capfd, "convert", run, "--out", out, "--images", 1, *GENEROUS)
     assert line.startswith(f"error: {out}: ")
     assert files_below(tmp_path) == set()

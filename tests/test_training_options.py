@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from command import files_below, refused, run_command
+from full_disk import files_limited
 from small_run import CLASSES, small_config, write_folder
 
 from qlvit_edge.cli import train as command
@@ -182,12 +182,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(configs.SIZES, "nano", small_config())
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
+    with files_limited(100_000):
         line = refused(capfd, *arguments(cells, tmp_path / "run", "--cache", "disk"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "cannot hold the decoded images: File too large after 0 MB" in line
     assert "use --cache memory" in line
     assert not (tmp_path / "run").exists()
