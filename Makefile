@@ -65,8 +65,7 @@ demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a s
 	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."
 
 # A few files per process, the longest first: a process that ends in native code takes only these
-# with it, where a crashed worker of pytest-xdist leaves the run waiting for ever. It happens once
-# in some runs, in the garbage collector; why is not known.
+# with it, where a crashed worker of pytest-xdist leaves the run waiting for ever.
 PYTEST_BY_FILES = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside" && \
 	mkdir failed && { tr '\n' '\0' | env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 \
 	FAILED="$$outside/failed" xargs -0 -P "$$(nproc)" -n $(1) "$(ROOT)"/tests/helpers/run_files.sh \

@@ -33,11 +33,7 @@ def write_tflite(graph: Graph) -> bytes:
 
 @cache
 def _aligned_buffer_class(schema: Any) -> Any:
-    """Return the class of buffers whose data the packer puts at multiples of 16, as kernels like.
-
-    One class, not one per buffer: making and dropping subclasses takes references of None away
-    (seen with CPython 3.11), until the collector of garbage crashes.
-    """
+    """Return the class of buffers whose data the packer puts at multiples of 16, as kernels like."""
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:

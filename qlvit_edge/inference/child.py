@@ -142,7 +142,7 @@ class Child:
             QLViTEdgeError: the function raised one; other exceptions come back as they are
                 where they can be pickled.
         """
-        message = pickle.dumps((function, arguments, options), protocol=5)
+        message = _pickled(function, arguments, options)
         with self._lock:
             if not self.alive:
                 raise ChildLostError("its process has been ended")
@@ -265,6 +265,20 @@ def run_limited(
         raise ModelFileError(subject, error.finding, "use other kernels") from None
     finally:
         child.close()
+
+
+_PICKLING = threading.Lock()
+
+
+def _pickled(*what: object) -> bytes:
+    """Pickle what threads may share, one thread at a time.
+
+    Pickling asks objects for their ``__dict__``. Where CPython 3.11 makes it for one thread, its
+    collector of garbage may let another thread run; if that one asks the same object, two
+    dictionaries share one table, and the collector crashes when the first has gone.
+    """
+    with _PICKLING:
+        return pickle.dumps(what, protocol=5)
 
 
 def cause_of(returncode: int, noise: bytes) -> str:

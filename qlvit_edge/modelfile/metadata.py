@@ -247,11 +247,7 @@ def _name(entry: Any) -> str:
 
 @cache
 def _aligned_builder_class() -> Any:
-    """Return the class of builders that put byte vectors, all tensor values, at multiples of 16.
-
-    One class, not one per file: making and dropping subclasses takes references of None away
-    (seen with CPython 3.11), until the collector of garbage crashes.
-    """
+    """Return the class of builders that put byte vectors, all tensor values, at multiples of 16."""
     import flatbuffers
 
     class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
