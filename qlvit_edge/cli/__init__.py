@@ -45,6 +45,7 @@ COMMANDS = {
     "predict": "Classify image files and list the answers.",
     "explain": "Show where in images a network finds a class.",
     "run": "Find and classify cells in a camera's frames.",
+    "count": "Show the differential of a stored run.",
 }
 
 
