@@ -30,8 +30,14 @@ if TYPE_CHECKING:
     "source",
     required=True,
     metavar="SOURCE",
-    help="picamera2, usb:N, a video, an image, a folder, http://…, rtsp://…, "
+    help="picamera2, usb:N, a video, an image, a folder, watch:FOLDER, http://…, rtsp://…, "
     "simulated:FOLDER[?seed=N&fps=N].",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What `camera calibrate` found: even light, and lengths in µm.",
 )
 @click.option(
     "--out",
@@ -80,6 +86,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     source: str,
+    calibration: Path | None,
     out: Path,
     frames: int | None,
     save: Path | None,
@@ -116,6 +123,7 @@ def command(
                 session = _prepare(
                     model=model,
                     source=source,
+                    calibration=calibration,
                     out=out,
                     frames=frames,
                     save=save,
