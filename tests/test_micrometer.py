@@ -39,9 +39,10 @@ def test_a_large_picture_is_measured_in_its_own_pixels() -> None:
 
 def test_a_line_that_is_missing_changes_nothing() -> None:
     image = micrometer(30.0, 0.0)
-    image[:, 128:150] = image[:, 106:128].max()  # where a line was
+    assert find_lines(image).count == 9
+    image[:, 145:168] = 220
     found = find_lines(image)
-    assert found.count in (8, 9)
+    assert found.count == 8
     assert found.period == pytest.approx(30.0, rel=0.005)
 
 
@@ -56,10 +57,10 @@ def uneven() -> np.ndarray:
 @pytest.mark.parametrize(
     ("image", "finding"),
     [
-        (blank(), "no one direction|is empty|0 dark lines"),
+        (blank(), "no one direction|is empty|0 whole dark lines"),
         (np.full((240, 320, 3), 200, np.uint8), "is empty"),
         (red_cells(30.0), "no one direction"),
-        (micrometer(200.0, 0.0), "dark lines; 4 are needed"),
+        (micrometer(200.0, 0.0), "dark lines?; 4 are needed"),
         (uneven(), "not evenly spaced"),
     ],
 )

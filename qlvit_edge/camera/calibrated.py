@@ -49,15 +49,15 @@ class CalibratedCamera:
         try:
             identity = self._camera.identity
             self._calibration.require_fit(self._path, identity)
+            self._frames = self._camera.frames()
+            self._first = next(self._frames, None)
+            if self._first is not None:
+                self._require_size(self._first)
             if not identity or not self._calibration.camera:
                 self.report.say(
                     f"{self._path}: whether these pictures are of the camera that was calibrated "
                     "cannot be checked, only their size"
                 )
-            self._frames = self._camera.frames()
-            self._first = next(self._frames, None)
-            if self._first is not None:
-                self._require_size(self._first)
         except BaseException as error:
             self._camera.__exit__(type(error), error, error.__traceback__)
             raise

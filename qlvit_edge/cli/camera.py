@@ -161,7 +161,7 @@ def calibrate(
     exposure, gain and white balance of a Raspberry Pi camera.
 
     --micrometer or --red-cells: what a pixel shows in µm. A stage micrometer is exact; red cells
-    are 7 to 8 µm across, which makes the scale right to about 7 %. A scale holds for one objective
+    are 7 to 8 µm across, which makes the scale right to about 8 %. A scale holds for one objective
     and one size of frame: one file for each.
 
     \b

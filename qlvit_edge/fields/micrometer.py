@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.text import counted
+
 LEAST_LINES = 4
 LEAST_PERIOD = 6.0
 """Pixels between two lines, below which they are not told apart."""
@@ -136,10 +138,13 @@ def _places(profile: Profile) -> NDArray[np.float64]:
     places = [
         float(np.average(np.arange(start, end), weights=depth[start:end]))
         for start, end in zip(starts, ends, strict=True)
-        if start > 0 and end < len(profile)  # the edge cuts it
     ]
+    if len(places) > 1:  # what the edge cuts has its centre elsewhere
+        edge = float(np.median(np.diff(places))) / 2
+        places = [place for place in places if edge <= place <= len(profile) - 1 - edge]
     if len(places) < LEAST_LINES:
-        raise NoLinesError(f"it shows {len(places)} dark lines; {LEAST_LINES} are needed")
+        found = counted(len(places), "whole dark line")
+        raise NoLinesError(f"it shows {found}; {LEAST_LINES} are needed")
     return np.array(places)
 
 

@@ -44,10 +44,10 @@ MOST_UNEVEN = 4.0
 MOST_FLICKER = 0.03
 """Spread of the frames' brightness, as a share of it."""
 
-RED_CELL_UNCERTAINTY = 6.5
+RED_CELL_UNCERTAINTY = 8.0
 """Standard uncertainty in percent of a scale from red cells: 4 for what they measure in a person
-(7 to 8 µm), 5 for how they are measured. On fields with boxes drawn around red cells, BCCD's and
-Raabin's, the measured diameter was 0.95 of the boxes' in both."""
+(7 to 8 µm), 7 for how they are measured. On fields with boxes drawn around red cells, BCCD's and
+Raabin's, the measured diameter was 0.95 of the boxes' in both; of perfect discs it is 1.1."""
 
 LEAST_FIELDS = 5
 """Fields with red cells that a scale needs."""

@@ -75,9 +75,11 @@ def red_cells(diameter: float, *, size: tuple[int, int] = (240, 320), seed: int 
         for column in np.arange(step / 2, size[1], step):
             middle = np.array([column, row]) + rng.uniform(-0.12, 0.12, 2) * diameter
             radius = diameter / 2 * rng.normal(1, 0.05)
+            turn = float(rng.uniform(0, 180))
             for share, colour in ((1.0, (205, 140, 145)), (0.4, (215, 175, 175))):
-                centre = (round(middle[0] * 16), round(middle[1] * 16))
-                cv2.circle(field, centre, round(radius * share * 16), colour, -1, cv2.LINE_AA, 4)
+                centre = (float(middle[0]), float(middle[1]))
+                axes = (2.2 * radius * share, 2 / 1.1 * radius * share)  # none is a disc
+                cv2.ellipse(field, (centre, axes, turn), colour, -1, cv2.LINE_AA)
     return noisy(cv2.GaussianBlur(field, (0, 0), 1.0), 2.0, seed)
 
 
