@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from qlvit_edge.cli.console import (
-    error_console,
-    next_step,
-    plain_table,
-    shell_word,
-    table_console,
-)
+from qlvit_edge.cli.console import error_console, next_step, shell_word
+from qlvit_edge.cli.count_text import print_differential
 from qlvit_edge.cli.guard_text import say_if_unguarded
 from qlvit_edge.text import counted
 
@@ -108,7 +103,8 @@ class LiveView:
                 self._live.stop()
 
     def update(self) -> None:
-        """Draw, if the last drawing is old enough."""
+        """Say when enough cells are counted, and draw if the last drawing is old enough."""
+        self._ring()
         if self._live is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + REFRESH_SECONDS
@@ -124,6 +120,16 @@ class LiveView:
                 self._live.console.print(Text(f"note: {text}"))
             else:
                 click.echo(f"note: {text}", err=True)
+
+    def _ring(self) -> None:
+        """Say that enough cells are counted, and sound a terminal's bell."""
+        count = self._session.count
+        if count.is_full:
+            self.note(
+                f"{counted(count.seen, 'cell')} counted, --stop-at {count.stop_at} is reached"
+            )
+            with suppress(OSError):
+                error_console().bell()
 
     @contextmanager
     def _unless_gone(self) -> Iterator[None]:
@@ -165,13 +171,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(json_text(dataclasses.asdict(summary)))
         return
     title = f"Run {summary.run_id} of {summary.model}: {summary.outcome}"
-    table = plain_table(title, "cells", "count>", "share>")
-    for label, count in summary.counts.items():
-        share = f"{count / summary.cells:.1%}" if summary.cells else ""
-        table.add_row(label, count, share)
-    table.add_section()
-    table.add_row("all", str(summary.cells), not_accepted(summary))
-    table_console().print(table)
+    print_differential(summary.differential, title)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
         f"{lost_in_words(summary)}{unfit_in_words(summary)}"
@@ -188,13 +188,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(f"warning: {summary.warning}", err=True)
     query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
-
-
-def not_accepted(summary: Summary) -> str:
-    """Return how many cells are not accepted, by verdict; of uncertain ones also that none is."""
-    others = {name: n for name, n in summary.verdicts.items() if name != "accepted"}
-    said = {name: n for name, n in others.items() if n or name == "uncertain"}
-    return ", ".join(f"{count} {name}" for name, count in said.items())
 
 
 def unfit_in_words(summary: Summary) -> str:

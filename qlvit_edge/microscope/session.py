@@ -20,6 +20,7 @@ from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
+from qlvit_edge.differential.differential import Differential
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.allowance import Allowance
@@ -29,8 +30,9 @@ from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
-from qlvit_edge.microscope.records import FrameRecord, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
+from qlvit_edge.microscope.run_count import RunCount
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
@@ -51,6 +53,8 @@ class Settings:
         source: the camera, see `qlvit_edge.camera.sources`.
         out: the results file.
         frames: stop after so many; None for no limit.
+        stop_at: stop after the frame in which so many cells are counted; None for no limit.
+        analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
         find: ``"cells"``, or ``"none"`` to classify whole frames.
@@ -67,6 +71,8 @@ class Settings:
     source: str
     out: Path
     frames: int | None = None
+    stop_at: int | None = None
+    analyser: str | None = None
     save: Path | None = None
     cell_size: float | None = None
     find: Find = "cells"
@@ -88,6 +94,7 @@ class Session:
         frames: frames stored so far.
         counts: cells by label so far.
         verdicts: cells by verdict so far.
+        count: the differential so far.
         times: where the time goes.
         unusual: images seen that are not plain 8-bit RGB, by kind; of folders only.
         report: what the camera lost, and what else happened to it.
@@ -108,6 +115,7 @@ class Session:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
             DeviceError: the runtime is not installed.
+            DataError: the analyser's differential is not one in the model's classes.
         """
         self.settings = settings
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
@@ -124,6 +132,7 @@ class Session:
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
+        self.count = RunCount(self.classifier, settings.stop_at, settings.analyser)
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
@@ -186,7 +195,8 @@ class Session:
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames = self.report.dropped
-            results.finish("finished" if stop.requested is None else "stopped")
+            ended: Outcome = "counted" if self.count.is_full else "finished"
+            results.finish(ended if stop.requested is None else "stopped")
 
     def summary(self) -> Summary | None:
         """Return what came out so far; None before the results file was open."""
@@ -209,6 +219,7 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            differential=self.differential(),
             familiar=None if self.finding is None else self.finding.familiar,
             statement=None if self.finding is None else self.finding.sentence,
             warning=UNGUARDED if self.finding is None else self.finding.warning,
@@ -227,6 +238,10 @@ class Session:
             cell_diameter_unit=self.lengths.unit,
             overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
         )
+
+    def differential(self) -> Differential:
+        """Return the differential of the cells stored so far."""
+        return self.count.differential(None if self.finding is None else self.finding.familiar)
 
     def _loop(
         self,
@@ -248,7 +263,7 @@ class Session:
         frames = camera.frames()
         taken = 0
         with self._storing(results, stop, note) as writer:
-            while taken != settings.frames and stop.requested is None:
+            while taken != settings.frames and stop.requested is None and not self.count.is_full:
                 try:
                     with self.times.measure("capture"), stop.interruptible():
                         frame = next(frames, None)
@@ -259,6 +274,7 @@ class Session:
                 taken += 1
                 found = pipeline.process(frame)
                 self.lengths.check(frame, note)
+                self.count.see(found)
                 with self.times.measure("store"):
                     writer.put((frame, found))
                 after_frame()
@@ -313,6 +329,7 @@ class Session:
             if self.settings.find == "cells":
                 self.lengths.add(record)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
+            self.count.add(record)
             self.abstained.update(record.abstained())
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1

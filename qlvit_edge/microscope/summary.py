@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qlvit_edge.differential.differential import Differential
 from qlvit_edge.microscope.records import Outcome
 
 
@@ -26,6 +27,7 @@ class Summary:
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
+        differential: shares of the classes among counted cells, with limits, and cells beside it.
         familiar: whether the cells are what the model was made for; None where that is not
             known: too few cells, or a file without a guard.
         statement: the same in words, with what differs; None of a file without a guard.
@@ -61,6 +63,7 @@ class Summary:
     cells: int
     counts: dict[str, int]
     verdicts: dict[str, int]
+    differential: Differential
     familiar: bool | None
     statement: str | None
     warning: str | None
