@@ -39,7 +39,7 @@ def open_camera(source: str, wanted: Wanted | None = None) -> Camera:
 
     Args:
         source: one of `FORMS`.
-        wanted: settings that go before those of the source, for cameras that take any.
+        wanted: settings for cameras that take any; those that the source names go before.
 
     Raises:
         CameraError: no such form, or nothing there. Nothing is guessed.
@@ -47,7 +47,7 @@ def open_camera(source: str, wanted: Wanted | None = None) -> Camera:
     if re.match(r"picamera2([:?]|$)", source):
         return _csi(source, wanted)
     if source.startswith("usb:"):
-        return _usb(source)
+        return _usb(source, wanted)
     if re.match(r"(https?|rtsps?)://", source, re.IGNORECASE):
         from qlvit_edge.camera.stream import StreamCamera
 
@@ -69,16 +69,16 @@ def _csi(source: str, wanted: Wanted | None) -> Camera:
     asked = _wanted(settings)
     if wanted is not None:
         asked = Wanted(
-            wanted.size or asked.size,
+            asked.size or wanted.size,
             asked.small,
-            wanted.exposure_us or asked.exposure_us,
-            wanted.gain or asked.gain,
-            wanted.colour_gains or asked.colour_gains,
+            asked.exposure_us or wanted.exposure_us,
+            asked.gain or wanted.gain,
+            asked.colour_gains or wanted.colour_gains,
         )
     return PiCamera(int(number), wanted=asked)
 
 
-def _usb(source: str) -> Camera:
+def _usb(source: str, wanted: Wanted | None) -> Camera:
     from qlvit_edge.camera.opencv import UsbCamera
 
     place, settings = _taken_apart(source, ("size",))
@@ -91,7 +91,10 @@ def _usb(source: str) -> Camera:
                 "write usb:0 for /dev/video0, or usb:/dev/v4l/by-id/NAME",
             )
         device = f"/dev/video{device}"
-    return UsbCamera(Path(device), wanted=_wanted(settings))
+    asked = _wanted(settings)
+    if asked.size is None and wanted is not None:
+        asked = Wanted(wanted.size)
+    return UsbCamera(Path(device), wanted=asked)
 
 
 def _simulated(source: str) -> Camera:
