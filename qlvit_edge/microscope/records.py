@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.fields.census import Census
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 
@@ -51,7 +52,7 @@ class RunInfo:
         crop_margin: see `qlvit_edge.fields.finder.crop`.
         accept_at: probability from which a label is accepted.
         program: the program and its version.
-        find: ``"cells"``, or ``"none"`` where whole frames are classified.
+        find: what was looked for, see `qlvit_edge.fields.target`.
         calibration: the camera's calibration as JSON: hash of the file, scale and where that
             comes from; None where there is none.
     """
@@ -76,10 +77,12 @@ class FrameRecord:
     Attributes:
         frame: the values of `FRAME_COLUMNS`.
         cells: the values of `CELL_COLUMNS`, one tuple per cell.
+        census: cells that count, by kind; None where that was not asked for.
     """
 
     frame: tuple[object, ...]
     cells: tuple[tuple[object, ...], ...]
+    census: dict[str, int] | None = None
 
     @classmethod
     def of(
@@ -88,6 +91,7 @@ class FrameRecord:
         cells: Sequence[ClassifiedCell],
         saved_as: Path | None = None,
         unfit: str | None = None,
+        census: Census | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
 
@@ -96,6 +100,7 @@ class FrameRecord:
             cells: its cells.
             saved_as: where its annotated picture was saved.
             unfit: why the frame is not fit to be judged, see `frame_finding`.
+            census: what else was counted in it.
         """
         height, width = frame.image.shape[:2]
         row = (
@@ -108,12 +113,13 @@ class FrameRecord:
             getattr(frame, "position_ms", None),
             unfit,
         )
-        return cls(row, tuple(_cell_row(found) for found in cells))
+        counts = None if census is None else census.counts()
+        return cls(row, tuple(_cell_row(found) for found in cells), counts)
 
     @property
     def rows(self) -> int:
         """How many rows it takes in the file."""
-        return 1 + len(self.cells)
+        return 1 + len(self.cells) + len(self.census or ())
 
     @property
     def unfit(self) -> str | None:

@@ -272,6 +272,8 @@ class Results:
         columns = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
         with self._transaction():
+            if info.find == "all":
+                schema.make_census(connection)
             killed = connection.execute(
                 "UPDATE runs SET outcome = 'did not end' WHERE outcome = 'running' RETURNING id"
             ).fetchall()
@@ -288,6 +290,7 @@ class Results:
         cursor = connection.execute(schema.INSERT_FRAME, (self.run_id, *record.frame))
         frame_id = int(cursor.lastrowid or 0)
         connection.executemany(schema.INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+        schema.add_census(connection, frame_id, record.census or {})
         return frame_id
 
     @contextlib.contextmanager

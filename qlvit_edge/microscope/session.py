@@ -21,6 +21,7 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
+from qlvit_edge.fields.census import Census, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.allowance import Allowance
@@ -29,7 +30,7 @@ from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
-from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
+from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Times, require_scale
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.run_count import RunCount
@@ -38,7 +39,7 @@ from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
 from qlvit_edge.version import installed_version
 
-_Found = tuple[Frame, tuple[ClassifiedCell, ...]]
+_Found = tuple[Frame, tuple[ClassifiedCell, ...], Census | None]
 
 NEEDED_WORK = ("capture", "find", "infer")
 """What a run is for; time on anything else is overhead."""
@@ -57,7 +58,7 @@ class Settings:
         analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
-        find: ``"cells"``, or ``"none"`` to classify whole frames.
+        find: what is looked for, see `qlvit_edge.fields.target`.
         accept_at: smallest probability of an accepted answer; None: the model's own.
         threads: threads of the interpreter.
         kernels: implementation of the operators.
@@ -75,7 +76,7 @@ class Settings:
     analyser: str | None = None
     save: Path | None = None
     cell_size: float | None = None
-    find: Find = "cells"
+    find: str = "cells"
     accept_at: float | None = None
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
@@ -100,6 +101,7 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        census: cells that the counting frame counted so far, by kind; empty unless asked for.
         abstained: cells that were not fit to be judged so far, by reason.
         unfit_frames: frames that were not, by reason.
         finding: whether the cells so far are what the model was made for; None where its file
@@ -115,11 +117,13 @@ class Session:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
             DeviceError: the runtime is not installed.
-            DataError: the analyser's differential is not one in the model's classes.
+            DataError: the analyser's differential is not one in the model's classes, or a
+                region is in µm and no scale is known.
         """
         self.settings = settings
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
+        require_scale(settings.find, self.lengths.um_per_pixel)
         self.classifier = Classifier(
             settings.model,
             kernels=settings.kernels,
@@ -137,6 +141,7 @@ class Session:
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        self.census: Counter[str] = Counter()
         self.abstained: Counter[str] = Counter()
         self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
@@ -224,6 +229,8 @@ class Session:
             statement=None if self.finding is None else self.finding.sentence,
             warning=UNGUARDED if self.finding is None else self.finding.warning,
             cut=self.cut,
+            census=dict(self.census),
+            red_per_white=red_per_white(self.census),
             abstained=dict(self.abstained),
             unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
@@ -257,6 +264,7 @@ class Session:
             self.classifier,
             cell_size=self.lengths.cell_size,
             find=settings.find,
+            um_per_pixel=self.lengths.um_per_pixel,
             times=self.times,
             one_camera=one_camera,
         )
@@ -273,10 +281,11 @@ class Session:
                     break
                 taken += 1
                 found = pipeline.process(frame)
+                seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
                 self.count.see(found)
                 with self.times.measure("store"):
-                    writer.put((frame, found))
+                    writer.put((frame, found, seen))
                 after_frame()
 
     @contextmanager
@@ -301,7 +310,7 @@ class Session:
 
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
-        frame, cells = found
+        frame, cells, seen = found
         folder = self.settings.save
         if self._statement is not None:
             for cell in cells:
@@ -309,9 +318,9 @@ class Session:
         saved = None
         if folder is not None:
             scale = self.lengths.um_per_pixel
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale)
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit)
+        return FrameRecord.of(frame, cells, saved, unfit, seen)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -326,8 +335,10 @@ class Session:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
-            if self.settings.find == "cells":
+            if self.settings.find in ("cells", "all", "bright"):
                 self.lengths.add(record)
+            if record.census is not None:
+                self.census.update(record.census)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.count.add(record)
             self.abstained.update(record.abstained())
