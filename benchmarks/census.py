@@ -1,11 +1,10 @@
-"""How well red cells, platelets and bright cells are found and counted.
+"""How well red cells and bright cells are found and counted.
 
     python benchmarks/census.py --bccd bccd-fields --raabin raabin-fields --hep2 hep2
 
-The first two folders are those of `benchmarks/finder.py`, with the boxes of all three kinds of
-cell. Parameters were chosen on the half of each set that a hash of the file's name tells
+The first two folders are those of `benchmarks/finder.py`, with the boxes of red cells. Parameters were chosen on the half of each set that a hash of the file's name tells
 (`developed_on`); the other half was only scored. Red cells match boxes one to one at an overlap of
-at least 0.4, platelets where the middle of one lies in the box of the other. Counts are compared
+at least 0.4. Counts are compared
 field by field under the counting frame, on both sides. The third folder has 78 × 78 images of
 fluorescent cells, one folder per class: fields of 640 × 480 are composed of those with an odd place
 in their folder, 4 to 26 cells each, on grounds of three levels with a slope, in three strengths of
@@ -31,8 +30,8 @@ from qlvit_edge.fields.red_cells import Box
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
-Field = tuple[Image, list[Box], list[Box]]
-"""A field, and the boxes of its red cells and of its platelets."""
+Field = tuple[Image, list[Box]]
+"""A field, and the boxes of its red cells."""
 
 LEAST_OVERLAP = 0.4
 TOUCHING = 4.0
@@ -80,7 +79,7 @@ def bccd(folder: Path, *, developed: bool) -> Iterator[Field]:
             assert box is not None
             x0, y0, x1, y1 = (float(box.findtext(k) or 0) for k in ("xmin", "ymin", "xmax", "ymax"))
             kinds[thing.findtext("name") or ""].append((x0, y0, x1, y1))
-        yield decode(folder / "JPEGImages" / name), kinds["RBC"], kinds["Platelets"]
+        yield decode(folder / "JPEGImages" / name), kinds["RBC"]
 
 
 def raabin(folder: Path, *, developed: bool) -> Iterator[Field]:
@@ -96,27 +95,23 @@ def raabin(folder: Path, *, developed: bool) -> Iterator[Field]:
             x, y, w, h = (float(value) for value in values)
             box = ((x - w / 2) * width, (y - h / 2) * height)
             kinds[kind].append((*box, (x + w / 2) * width, (y + h / 2) * height))
-        yield image, kinds["1"], kinds["2"]
+        yield image, kinds["1"]
 
 
 def smear_row(name: str, fields: Sequence[Field]) -> str:
     """Search fields of a smear; one row of a table."""
-    red, platelets, errors = np.zeros(3, int), np.zeros(3, int), []
-    for image, red_boxes, platelet_boxes in fields:
+    red = np.zeros(3, int)
+    errors = []
+    for image, boxes in fields:
         seen = census(image, find_cells(image))
-        red += matched(seen.red, red_boxes, red=True), len(seen.red), len(red_boxes)
-        same = matched(seen.platelets, platelet_boxes, red=False)
-        platelets += same, len(seen.platelets), len(platelet_boxes)
-        true = sum(is_counted((box[0] - TOUCHING, box[1] - TOUCHING, 0, 0)) for box in red_boxes)
+        red += matched(seen.red, boxes, red=True), len(seen.red), len(boxes)
+        true = sum(is_counted((box[0] - TOUCHING, box[1] - TOUCHING, 0, 0)) for box in boxes)
         if true:
             errors.append((seen.red_cells - true) / true)
-    figures = [
-        f"{100 * kind[0] / max(1, kind[2]):.1f} | {100 * kind[0] / max(1, kind[1]):.1f}"
-        for kind in (red, platelets)
-    ]
+    recall, precision = 100 * red[0] / max(1, red[2]), 100 * red[0] / max(1, red[1])
     return (
         f"| {name} | {len(fields)} | {red[2]} | {100 * np.median(np.abs(errors)):.1f} | "
-        f"{100 * np.median(errors):+.1f} | {figures[0]} | {platelets[2]} | {figures[1]} |"
+        f"{100 * np.median(errors):+.1f} | {recall:.1f} | {precision:.1f} |"
     )
 
 
@@ -176,11 +171,8 @@ def main() -> None:
     parser.add_argument("--fields", type=int, default=24, help="composed fields per class")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    print(
-        "| fields | N | red cells | error % | signed % | recall % | precision % | "
-        "platelets | recall % | precision % |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| fields | N | red cells | error % | signed % | recall % | precision % |")
+    print("|---|---|---|---|---|---|---|")
     for read, folder in ((bccd, arguments.bccd), (raabin, arguments.raabin)):
         for developed, half in ((True, "developed on"), (False, "only scored")):
             if folder is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qlvit_edge.microscope.stopping import StopRequest
 
 
-class Sought(click.ParamType):  # type: ignore[type-arg]
+class Sought(click.ParamType[str]):
     """What is looked for in a frame, see `qlvit_edge.fields.target`."""
 
     name = "what"
@@ -82,8 +82,7 @@ class Sought(click.ParamType):  # type: ignore[type-arg]
     metavar="WHAT",
     default="cells",
     show_default=True,
-    help="What to classify: cells, the white cells in a frame; all, these, with red cells and "
-    "platelets counted beside; bright, bright cells on a dark ground; none, the frame as a whole; "
+    help="What to classify: cells, the white cells in a frame; all, these, with red cells counted beside; bright, bright cells on a dark ground; none, the frame as a whole; "
     "region:X,Y,W,H, a part of it in pixels, or with um at the end in µm.",
 )
 @accept_at_option
