@@ -174,6 +174,7 @@ class LiveCamera(ABC):
             f"{self.name}: {trouble}; it is tried again for {self._stall_seconds:.0f} s"
         )
         identity = self._identity
+        self._disturbance = trouble
         while not self._stop.wait(self._wait):
             self._wait = min(2 * self._wait, LAST_WAIT)
             self._disturbance = trouble
