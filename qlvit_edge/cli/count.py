@@ -43,12 +43,14 @@ def command(
     """
     from dataclasses import asdict
 
+    from qlvit_edge.bundled import resolve_model
     from qlvit_edge.cli.count_text import print_differential
     from qlvit_edge.files import json_text
     from qlvit_edge.microscope.stored_count import read_count, stored_differential
 
     stored = read_count(results, run_id)
-    found = stored_differential(stored, model, analyser, subject=results)
+    path = None if model is None else resolve_model(model)
+    found = stored_differential(stored, path, analyser)
     if as_json:
         click.echo(json_text({**asdict(stored.run), "differential": found.as_dict()}))
         return

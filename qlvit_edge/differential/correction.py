@@ -39,14 +39,14 @@ LEAST_ACCEPTED: Final = 0.1
 MOST_CONDITION: Final = 30.0
 """Of the matrix of mistakes; beyond, classes are confused too much to be told apart by counts."""
 
-PRIOR_MISTAKES: Final = 1.0
+PRIOR_MISTAKES: Final = 2.0
 """Cells that a row of the matrix starts with, shared out evenly."""
 
 PRIOR_COUNT: Final = 0.5
 """Cells that each class starts with (Jeffreys)."""
 
-_STEPS = 500
-_CLOSE = 1e-7
+_STEPS = 200
+_CLOSE = 1e-6
 _LARGEST_BLOCK = 1 << 20
 
 Float = NDArray[np.float64]

@@ -8,7 +8,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qlvit_edge.bundled import resolve_model
 from qlvit_edge.differential.analyser import analyser_of
 from qlvit_edge.differential.differential import Differential, Mistakes, differential_of
 from qlvit_edge.differential.tally import Tally
@@ -108,15 +107,14 @@ def read_count(path: Path, run_id: int | None = None) -> StoredCount:
 
 
 def stored_differential(
-    stored: StoredCount, model: str | None, analyser: str | None, *, subject: object
+    stored: StoredCount, model: Path | None, analyser: str | None
 ) -> Differential:
     """Return the differential of a stored run.
 
     Args:
         stored: the run and its cells.
-        model: the run's model file, or a bundled name; None: without.
+        model: the run's model file; None: without.
         analyser: to compare with, see `analyser_of`; None for none.
-        subject: what an error calls the results file.
 
     Raises:
         ModelFileError: the model cannot be read, or is not the run's.
@@ -131,7 +129,7 @@ def stored_differential(
         mistakes = Mistakes.of(metadata.confusion, run.accept_at, familiar=run.familiar)
     if analyser is not None and not labels:
         finding = f"run {run.run_id} has no cell that tells the model's classes"
-        raise DataError(subject, finding, "name the model with --model")
+        raise DataError(run.results, finding, "name the model with --model")
     tally = Tally(labels)
     compared = None if analyser is None else analyser_of(analyser, tally.counted)
     for label, verdict, cut, cells in stored.cells:
@@ -139,12 +137,11 @@ def stored_differential(
             tally.add(label, verdict, cut=cut, cells=cells)
         except ValueError as error:
             finding = f"run {run.run_id} has cells of {error}"
-            raise DataError(subject, finding, "use the version that made it") from None
+            raise DataError(run.results, finding, "use the version that made it") from None
     return differential_of(tally, mistakes, compared)
 
 
-def _model_of(run: StoredRun, model: str) -> ModelMetadata:
-    path = resolve_model(model)
+def _model_of(run: StoredRun, path: Path) -> ModelMetadata:
     content = read_bytes(path)
     if sha256(content) != run.model_sha256:
         finding = f"not the model of run {run.run_id}, which was {run.model} with another content"
