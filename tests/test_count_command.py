@@ -171,7 +171,7 @@ def test_a_table_is_printed_and_says_why_there_is_no_correction(
     shown = capfd.readouterr().out
     assert "Run 1 of tiny: finished" in shown
     assert "60.0%" in shown
-    assert "not corrected for the model's mistakes: the results file does not hold" in shown
+    assert "no corrected estimate: the results file does not hold" in shown
     assert run_command("count", out, "--model", model, "--analyser", "red=85,green=10,blue=5") == 0
     shown = capfd.readouterr().out
     assert "the model file does not hold the model's mistakes" in shown
