@@ -51,7 +51,7 @@ def show_unusual(session: Session) -> None:
     from qlvit_edge.preprocess import note_on
 
     if session.unusual:
-        click.echo(note_on(session.unusual), err=True)
+        click.echo(note_on(session.unusual, session.classifier.metadata.channels), err=True)
 
 
 def show_lost(summary: Summary) -> None:
@@ -175,6 +175,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
         f"{lost_in_words(summary)}{unfit_in_words(summary)}"
+        f"{lengths_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
@@ -198,6 +199,16 @@ def unfit_in_words(summary: Summary) -> str:
         if found
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def lengths_in_words(summary: Summary) -> str:
+    """Return lines on the cells' size and where the scale comes from."""
+    size = ""
+    if summary.cell_diameter is not None:
+        size = (
+            f"median diameter of a cell: {summary.cell_diameter:.3g} {summary.cell_diameter_unit}\n"
+        )
+    return f"{size}lengths: {summary.lengths}\n"
 
 
 def lost_in_words(summary: Summary) -> str:

@@ -31,8 +31,14 @@ if TYPE_CHECKING:
     "source",
     required=True,
     metavar="SOURCE",
-    help="picamera2, usb:N, a video, an image, a folder, http://…, rtsp://…, "
+    help="picamera2, usb:N, a video, an image, a folder, watch:FOLDER, http://…, rtsp://…, "
     "simulated:FOLDER[?seed=N&fps=N].",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What `camera calibrate` found: even light, and lengths in µm.",
 )
 @click.option(
     "--out",
@@ -83,6 +89,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     source: str,
+    calibration: Path | None,
     out: Path,
     frames: int | None,
     stop_at: int | None,
@@ -124,6 +131,7 @@ def command(
                 session = _prepare(
                     model=model,
                     source=source,
+                    calibration=calibration,
                     out=out,
                     frames=frames,
                     stop_at=stop_at,

@@ -52,6 +52,8 @@ class RunInfo:
         accept_at: probability from which a label is accepted.
         program: the program and its version.
         find: ``"cells"``, or ``"none"`` where whole frames are classified.
+        calibration: the camera's calibration as JSON: hash of the file, scale and where that
+            comes from; None where there is none.
     """
 
     model: str
@@ -64,6 +66,7 @@ class RunInfo:
     accept_at: float
     program: str
     find: str = "cells"
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)

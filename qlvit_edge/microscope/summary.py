@@ -43,6 +43,10 @@ class Summary:
         frames_per_second: frames by that time.
         time_shares: share of the time by work; "capture" is waiting and decoding, "store"
             waiting for the disk.
+        lengths: the scale with its provenance, or that lengths are in pixels, in words.
+        um_per_pixel: the scale; None where none is known.
+        cell_diameter: median of the cells' mean side, of those that no edge cuts; None of none.
+        cell_diameter_unit: ``"µm"``, or ``"px"`` where no scale is known.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -72,4 +76,8 @@ class Summary:
     seconds: float
     frames_per_second: float
     time_shares: dict[str, float]
+    lengths: str
+    um_per_pixel: float | None
+    cell_diameter: float | None
+    cell_diameter_unit: str
     overhead_share: float
