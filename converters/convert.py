@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qlvit_edge.converters.confusion import held_out_confusion
 from qlvit_edge.converters.description import describe, require_guard_of
 from qlvit_edge.converters.golden_pairs import golden_pairs
 from qlvit_edge.converters.graph import Graph
@@ -148,10 +149,15 @@ def convert(
     sample = proof.sample(judged)
     expected = _judge(checkpoint, bare, answers, progress)
     golden = golden_pairs(checkpoint, graph, guard)
+    mistakes = held_out_confusion(
+        sample, answers.labels, proof.sources_of(images), expected.outputs, answers.views,
+        graph.outputs[0], guard,
+    )  # fmt: skip
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
     metadata = describe(
-        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard, temperature
-    )
+        checkpoint, graph, softmax, sample, expected.accuracies, golden, forms, guard, temperature,
+        mistakes,
+    )  # fmt: skip
     model = embed(bare, metadata)
     # From here on everything that is reported is of the bytes that are written.
     tensors, operators = audit.audit(model)

@@ -11,6 +11,7 @@ from qlvit_edge.converters.proof_images import Sample
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.files import sha256
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.modelfile.confusion import Confusion
 from qlvit_edge.modelfile.ends import is_of
 from qlvit_edge.modelfile.golden_pair import GoldenPair
 from qlvit_edge.modelfile.guard import Guard
@@ -29,6 +30,7 @@ def describe(
     forms: TriedForms,
     guard: Guard | None,
     temperature: float | None,
+    confusion: Confusion | None,
 ) -> ModelMetadata:
     """Return the metadata of a file.
 
@@ -42,6 +44,7 @@ def describe(
         forms: that the arithmetic is one on all processors.
         guard: that the file judges its answers by; None for a file without one.
         temperature: by which the scale of its logits was divided; None without a guard.
+        confusion: its mistakes on held-out cells; None where they are not known.
     """
     run = checkpoint.run
     calibration = sha256((checkpoint.folder / CALIBRATION_FILE).read_bytes())
@@ -71,6 +74,7 @@ def describe(
         }
         if accuracies.measured
         else {},
+        confusion=confusion,
         golden=golden,
         tried_forms=forms,
         created_by=f"qlvit-edge {version('qlvit-edge')}",

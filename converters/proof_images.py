@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qlvit_edge import bundled
@@ -88,14 +88,22 @@ class ProofImages:
     Attributes:
         images: the test images, none of them trained on.
         every: the sample that all of them are.
+        sources: name → photograph, slide or patient, of the images of which it is known.
     """
 
     images: Sequence[LabelledImage]
     every: Sample
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def sample(self, count: int) -> Sample:
         """Return the sample of so many of them."""
         return Sample(**{**vars(self.every), "images": count})
+
+    def sources_of(self, images: Sequence[LabelledImage]) -> list[str] | None:
+        """Return the source of each image, its own name where nobody knows; None of no sources."""
+        if not self.sources:
+            return None
+        return [self.sources.get(image.relative, image.relative) for image in images]
 
 
 def proof_images(
@@ -155,6 +163,7 @@ def proof_images(
             checked=listed is not None,
             folder=folder.root.name,
         ),
+        folder.sources | split.groups,
     )
 
 

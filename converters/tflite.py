@@ -33,7 +33,7 @@ def write_tflite(graph: Graph) -> bytes:
 
 @cache
 def _aligned_buffer_class(schema: Any) -> Any:
-    """Return the class of buffers whose data the packer puts at multiples of 16, as kernels like."""
+    """Return the class of buffers whose data the packer puts at multiples of 16."""
 
     class AlignedBuffer(schema.BufferT):  # type: ignore[misc]
         def Pack(self, builder: Any) -> Any:

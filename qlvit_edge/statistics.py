@@ -20,6 +20,11 @@ CONFIDENCE = 0.95
 
 _HALVINGS = 60
 
+_MOST_TERMS = 10_000
+"""Of a tail that is summed term by term; beyond, it is worked out as a continued fraction."""
+
+_FRACTIONS = 100_000
+
 
 def binomial_tail(least: int, trials: int, share: float) -> float:
     """Return the probability of ``least`` or more successes in ``trials`` of a given share."""
@@ -29,11 +34,46 @@ def binomial_tail(least: int, trials: int, share: float) -> float:
         return 0.0
     if share >= 1:
         return 1.0
+    if trials > _MOST_TERMS:
+        return _incomplete_beta(least, trials - least + 1, share)
     counts = np.arange(least, trials + 1)
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     ways = factorials[trials] - factorials[counts] - factorials[trials - counts]
     logs = ways + counts * math.log(share) + (trials - counts) * math.log1p(-share)
     return min(1.0, float(np.exp(logs).sum()))
+
+
+def _incomplete_beta(a: int, b: int, x: float) -> float:
+    """Return the regularised incomplete beta function, which the tail of a binomial is.
+
+    By its continued fraction (Abramowitz and Stegun 26.5.8) on the side where that is short,
+    evaluated from the front (Lentz 1976).
+    """
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    log_front = math.lgamma(a + b) - math.lgamma(a + 1) - math.lgamma(b)
+    front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x))
+    if front == 0:
+        return 0.0
+    tiny = 1e-300
+    upper, lower = 1.0, 1 / _away(1 - (a + b) * x / (a + 1), tiny)
+    value = lower
+    for m in range(1, _FRACTIONS):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            lower = 1 / _away(1 + term * lower, tiny)
+            upper = _away(1 + term / upper, tiny)
+            value *= upper * lower
+        if abs(upper * lower - 1) < 1e-14:
+            break
+    return min(1.0, front * value)
+
+
+def _away(value: float, tiny: float) -> float:
+    """Return a number that can be divided by."""
+    return value if abs(value) > tiny else tiny
 
 
 def clopper_pearson(

@@ -24,10 +24,13 @@ DEVICE: dict[str, set[str]] = {
     "modelfile": LEAVES | IMAGES,
     "fields": LEAVES | IMAGES,
     "guard": LEAVES | {"fields", "modelfile"},
+    "differential": LEAVES | {"modelfile"},
     "camera": LEAVES | IMAGES,
     "inference": LEAVES | IMAGES | {"bundled", "fields", "guard", "integer", "modelfile"},
     "measuring": LEAVES | {"inference", "modelfile"},
-    "microscope": LEAVES | IMAGES | {"camera", "fields", "guard", "inference", "modelfile"},
+    "microscope": LEAVES
+    | IMAGES
+    | {"camera", "differential", "fields", "guard", "inference", "modelfile"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,

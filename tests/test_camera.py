@@ -9,18 +9,20 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import cv2
+import fake_picamera2
 import numpy as np
 import pytest
+from fake_picamera2 import FakePicamera2
 from numpy.typing import NDArray
 
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.picamera2 import PiCamera
+from qlvit_edge.camera.settings import Wanted
 from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.camera.video import VideoFileCamera
@@ -464,65 +466,13 @@ def test_frames_are_paced() -> None:
 # The Raspberry Pi's camera, against a stand-in with picamera2's interface
 
 
-class FakePicamera2:
-    """Behaves as picamera2 does where we touch it: formats, order of calls, memory layout."""
-
-    infos: ClassVar[list[dict[str, Any]]] = [{"Model": "imx477", "Num": 0}]
-    made: ClassVar[list[FakePicamera2]] = []
-    start_error: Exception | None = None
-
-    def __init__(self, camera_num: int = 0) -> None:
-        self.calls: list[str] = []
-        FakePicamera2.made.append(self)
-
-    @staticmethod
-    def global_camera_info() -> list[dict[str, Any]]:
-        return FakePicamera2.infos
-
-    def create_video_configuration(
-        self, main: dict[str, Any] | None = None, buffer_count: int = 6
-    ) -> dict[str, Any]:
-        assert main is not None
-        assert set(main) <= {"format", "size", "stride", "framesize", "preserve_ar"}
-        return {"use_case": "video", "main": main, "buffer_count": buffer_count}
-
-    def configure(self, configuration: dict[str, Any]) -> None:
-        self.main = configuration["main"]
-        self.calls.append("configure")
-
-    def start(self) -> None:
-        if FakePicamera2.start_error is not None:
-            raise FakePicamera2.start_error
-        assert self.calls == ["configure"]
-        self.calls.append("start")
-
-    def capture_array(self, name: str = "main") -> Image:
-        assert name == "main"
-        assert self.calls[-1] == "start"
-        time.sleep(0.005)
-        width, height = self.main["size"]
-        image = plain(RED, (height, width))
-        # "RGB888" is B, G, R in memory and the other way round.
-        return {"BGR888": image, "RGB888": image[..., ::-1]}[self.main["format"]]
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def close(self) -> None:
-        self.calls.append("close")
-
-
 @pytest.fixture
 def pi(monkeypatch: pytest.MonkeyPatch) -> type[FakePicamera2]:
-    module = ModuleType("picamera2")
-    module.Picamera2 = FakePicamera2  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "picamera2", module)
-    monkeypatch.setattr(FakePicamera2, "made", [])
-    return FakePicamera2
+    return fake_picamera2.install(monkeypatch)
 
 
 def test_the_pi_camera_gives_rgb_and_is_released(pi: type[FakePicamera2]) -> None:
-    with PiCamera(size=(64, 48)) as camera:
+    with PiCamera(wanted=Wanted(size=(64, 48))) as camera:
         frame = next(camera.frames())
     assert frame.image.shape == (48, 64, 3)
     assert tuple(frame.image[0, 0]) == RED

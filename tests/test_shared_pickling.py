@@ -25,7 +25,7 @@ print("done")
 
 
 def test_one_thread_at_a_time_pickles() -> None:
-    """CPython 3.11 gives an object two `__dict__`s otherwise; its collector crashes on the first."""
+    """CPython 3.11 gives an object two `__dict__`s otherwise, and its collector crashes."""
     ran = subprocess.run(
         [sys.executable, "-P", "-W", "ignore", "-c", PROGRAM],
         env={**os.environ, "PYTHONMALLOC": "debug"},

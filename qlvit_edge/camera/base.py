@@ -10,7 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.report import CameraReport
+from qlvit_edge.camera.settings import UNKNOWN_SETTINGS, CameraSettings
 from qlvit_edge.errors import CameraStalledError, DeviceError
 
 STALL_SECONDS = 20.0
@@ -35,6 +36,11 @@ class Frame:
         timestamp: when it was taken, seconds since 1970 (UTC).
         source: the file it came from, relative to the camera's folder; empty for others.
         position_ms: where it lies in its video, in milliseconds; None where there is none.
+        monotonic: when it was taken by a clock that nobody sets (`time.monotonic`), in
+            seconds: its age is the difference to now.
+        settings: the camera's, as far as it tells them.
+        small: (h, w, 3) uint8 RGB: the same view in fewer pixels, where the camera gives
+            both, for looking for cells; None where there is only ``image``.
     """
 
     image: NDArray[np.uint8]
@@ -42,6 +48,9 @@ class Frame:
     timestamp: float
     source: str = ""
     position_ms: float | None = None
+    monotonic: float = field(default_factory=time.monotonic)
+    settings: CameraSettings = UNKNOWN_SETTINGS
+    small: NDArray[np.uint8] | None = None
 
 
 class Camera(Protocol):
@@ -50,10 +59,16 @@ class Camera(Protocol):
     Attributes:
         name: the source as the user wrote it, without passwords, for messages and results.
         report: what was left out, and what else happened.
+        identity: which camera it is, the same whenever it is opened; "" where that is not
+            known: a stored picture does not say what took it. Known once it was entered.
     """
 
     name: str
     report: CameraReport
+
+    @property
+    def identity(self) -> str:
+        """Which camera it is."""
 
     def __enter__(self) -> Self:
         """Start the camera."""
@@ -100,6 +115,7 @@ class LiveCamera(ABC):
         self._fresh = threading.Condition()
         self._newest: Frame | None = None
         self._trouble: str | None = None
+        self._identity = name
         self._ended = False
         self._disturbance = ""
         self._stop = threading.Event()
@@ -120,6 +136,23 @@ class LiveCamera(ABC):
     @abstractmethod
     def _close(self) -> None:
         """Release the camera."""
+
+    def _settings(self) -> CameraSettings:
+        """Return the settings of the image that `_read` returned last."""
+        return UNKNOWN_SETTINGS
+
+    def _small(self) -> NDArray[np.uint8] | None:
+        """Return the image that `_read` returned last in fewer pixels, if there is one."""
+        return None
+
+    def _age(self) -> float:
+        """Return how many seconds ago that image was taken, where the camera tells."""
+        return 0.0
+
+    @property
+    def identity(self) -> str:
+        """Which camera it is: for one without a number of its own, its name."""
+        return self._identity
 
     def _recover(self, trouble: str) -> bool:
         """Open a camera again that is in trouble; tell whether it gives frames again.
@@ -183,15 +216,26 @@ class LiveCamera(ABC):
                 image, trouble = None, f"it failed ({error})"
             if image is None and self._recover(trouble):
                 continue
+            frame = None if image is None else self._frame(image, given)
             with self._fresh:
-                if image is None:
+                if frame is None:
                     self._trouble = trouble
                 else:
-                    self.report.saw(image.shape[1], image.shape[0])
-                    number = given + self.report.dropped
-                    self._newest = Frame(image, number, time.time())
+                    self._newest = frame
                     self._disturbance = ""
                 self._fresh.notify_all()
-            if image is None:
+            if frame is None:
                 return
             given += 1
+
+    def _frame(self, image: NDArray[np.uint8], given: int) -> Frame:
+        self.report.saw(image.shape[1], image.shape[0])
+        age = self._age()
+        return Frame(
+            image,
+            given + self.report.dropped,
+            time.time() - age,
+            monotonic=time.monotonic() - age,
+            settings=self._settings(),
+            small=self._small(),
+        )

@@ -56,7 +56,7 @@ def pictures(folder: Path, name: str) -> Found:
     if not folder.is_dir():
         raise CameraError(name, "no such folder", "check the name")
     found = Found()
-    _look_through(folder, folder, found, set())
+    look_through(folder, folder, found, set())
     found.images.sort()
     found.passed_over.sort(key=lambda entry: entry.name)
     for path in found.images:
@@ -75,10 +75,18 @@ def pictures(folder: Path, name: str) -> Found:
     return found
 
 
-def _look_through(
+def look_through(
     root: Path, folder: Path, found: Found, seen: set[tuple[int, int]], *, inside: str = ""
 ) -> None:
-    """Add what lies in a folder; each folder counts once, so that links cannot go in circles."""
+    """Add what lies in a folder; each folder counts once, so that links cannot go in circles.
+
+    Args:
+        root: the folder that the camera shows.
+        folder: it, or one below it.
+        found: is added to.
+        seen: device and number of the folders looked through, is added to.
+        inside: the folder relative to the root.
+    """
     try:
         status = os.stat(folder)
         entries = list(folder.iterdir())
@@ -98,7 +106,7 @@ def _look_through(
             if not is_clutter(entry):
                 found.passed_over.append(PassedOver(relative, kind))
         elif entry.is_dir():
-            _look_through(root, entry, found, seen, inside=relative)
+            look_through(root, entry, found, seen, inside=relative)
         else:
             found.images.append(entry)
 
@@ -108,11 +116,14 @@ class PictureCamera:
 
     Attributes:
         name: the source, for messages and results.
+        identity: "": a picture does not say which camera took it.
         folder: where the images are.
         report: images that were left out.
         unusual: images shown that are not plain 8-bit RGB, by kind, see
             `qlvit_edge.preprocess.unusual`.
     """
+
+    identity = ""
 
     def __init__(self, name: str, folder: Path) -> None:
         """Look the folder through.

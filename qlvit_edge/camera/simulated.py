@@ -44,6 +44,8 @@ NOISE = 1.5
 class SimulatedCamera(PictureCamera):
     """Gives frames of a stage that moves over the images of a folder, without end."""
 
+    identity = "simulated"
+
     def __init__(
         self,
         folder: Path,

@@ -24,8 +24,11 @@ class VideoFileCamera:
 
     Attributes:
         name: the file, for messages and results.
+        identity: "": a video does not say which camera took it.
         report: what was left out.
     """
+
+    identity = ""
 
     def __init__(self, path: Path) -> None:
         """Note the file's name.

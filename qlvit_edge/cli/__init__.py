@@ -44,7 +44,9 @@ COMMANDS = {
     "validate": "Measure a model file's accuracy and speed on this device.",
     "predict": "Classify image files and list the answers.",
     "explain": "Show where in images a network finds a class.",
+    "camera": "Find, test and calibrate a microscope's camera.",
     "run": "Find and classify cells in a camera's frames.",
+    "count": "Show the differential of a stored run.",
 }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from qlvit_edge.cli.plain_table import PlainTable
+    from qlvit_edge.modelfile.confusion import Confusion
     from qlvit_edge.modelfile.guard import Guard
     from qlvit_edge.modelfile.metadata import ModelMetadata
     from qlvit_edge.modelfile.summary import GraphSummary, ModelSummary, TensorSummary
@@ -68,11 +69,14 @@ def metadata_table(metadata: ModelMetadata) -> PlainTable:
         "tried_forms": "none" if metadata.tried_forms is None else str(metadata.tried_forms),
         "features": "none: it gives logits only",
         "guard": "none: answers are judged by their probability alone",
+        "confusion": "none: counts are not corrected for the model's mistakes",
     }
     if metadata.features is not None:
         in_words["features"] = f"{metadata.features:,}, the second output"
     if metadata.guard is not None:
         in_words["guard"] = _guard_in_words(metadata.guard)
+    if metadata.confusion is not None:
+        in_words["confusion"] = _confusion_in_words(metadata.confusion)
     for name, value in metadata_values(metadata).items():
         mark = "claimed" if name in METADATA_CLAIMS and value not in (None, [], {}) else ""
         table.add_row(name.replace("_", " "), in_words.get(name) or _in_words(value), mark)
@@ -88,6 +92,15 @@ def _guard_in_words(guard: Guard) -> str:
         f"{counted(len(guard.clusters), 'cluster')} and "
         f"{counted(guard.prototypes.shape[0], 'prototype')} of known cells{known}; measures of "
         f"the image: {measures}; rejects {guard.evidence.rejected:.1%} of held-out known cells"
+    )
+
+
+def _confusion_in_words(confusion: Confusion) -> str:
+    """Which cells the model's mistakes were counted on."""
+    sources = f" of {counted(confusion.sources, 'source')}" if confusion.grouped else ""
+    return (
+        f"mistakes on {counted(confusion.cells, 'held-out cell')}{sources}, accepted from "
+        f"{confusion.accept_at:.1%}: corrects counts"
     )
 
 

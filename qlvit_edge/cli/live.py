@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from qlvit_edge.cli.console import (
-    error_console,
-    next_step,
-    plain_table,
-    shell_word,
-    table_console,
-)
+from qlvit_edge.cli.console import error_console, next_step, shell_word
+from qlvit_edge.cli.count_text import print_differential
 from qlvit_edge.cli.guard_text import say_if_unguarded
 from qlvit_edge.text import counted
 
@@ -108,7 +103,8 @@ class LiveView:
                 self._live.stop()
 
     def update(self) -> None:
-        """Draw, if the last drawing is old enough."""
+        """Say when enough cells are counted, and draw if the last drawing is old enough."""
+        self._ring()
         if self._live is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + REFRESH_SECONDS
@@ -124,6 +120,16 @@ class LiveView:
                 self._live.console.print(Text(f"note: {text}"))
             else:
                 click.echo(f"note: {text}", err=True)
+
+    def _ring(self) -> None:
+        """Say that enough cells are counted, and sound a terminal's bell."""
+        count = self._session.count
+        if count.is_full:
+            self.note(
+                f"{counted(count.seen, 'cell')} counted, --stop-at {count.stop_at} is reached"
+            )
+            with suppress(OSError):
+                error_console().bell()
 
     @contextmanager
     def _unless_gone(self) -> Iterator[None]:
@@ -165,16 +171,11 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(json_text(dataclasses.asdict(summary)))
         return
     title = f"Run {summary.run_id} of {summary.model}: {summary.outcome}"
-    table = plain_table(title, "cells", "count>", "share>")
-    for label, count in summary.counts.items():
-        share = f"{count / summary.cells:.1%}" if summary.cells else ""
-        table.add_row(label, count, share)
-    table.add_section()
-    table.add_row("all", str(summary.cells), not_accepted(summary))
-    table_console().print(table)
+    print_differential(summary.differential, title)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
         f"{lost_in_words(summary)}{unfit_in_words(summary)}"
+        f"{lengths_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
@@ -189,13 +190,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
 
 
-def not_accepted(summary: Summary) -> str:
-    """Return how many cells are not accepted, by verdict; of uncertain ones also that none is."""
-    others = {name: n for name, n in summary.verdicts.items() if name != "accepted"}
-    said = {name: n for name, n in others.items() if n or name == "uncertain"}
-    return ", ".join(f"{count} {name}" for name, count in said.items())
-
-
 def unfit_in_words(summary: Summary) -> str:
     """Return lines on cells and frames that are not fit to be judged, "" without any."""
     lines = [
@@ -205,6 +199,16 @@ def unfit_in_words(summary: Summary) -> str:
         if found
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def lengths_in_words(summary: Summary) -> str:
+    """Return lines on the cells' size and where the scale comes from."""
+    size = ""
+    if summary.cell_diameter is not None:
+        size = (
+            f"median diameter of a cell: {summary.cell_diameter:.3g} {summary.cell_diameter_unit}\n"
+        )
+    return f"{size}lengths: {summary.lengths}\n"
 
 
 def lost_in_words(summary: Summary) -> str:

@@ -224,6 +224,16 @@ def main_cell(image: NDArray[np.uint8]) -> Cell | None:
     return min(large, key=lambda cell: math.dist(cell.centre, middle))
 
 
+def measured_scale(image: NDArray[np.uint8]) -> Scale | None:
+    """Return the scale that a field's own red cells give; None where nothing is stained.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+    """
+    _require_rgb(image)
+    return None if is_grey(image) else _measured(image)[0]
+
+
 def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
     """The size of the frame's red cells, and what they look like."""
     short = min(image.shape[:2])

@@ -23,6 +23,9 @@ Source = Literal["red cells", "cell size", "frame"]
 WHITE_PER_RED = 1.7
 """Diameter of a usual white cell (12 to 15 µm) in red cells."""
 
+RED_CELL_UM = 7.5
+"""Mean diameter of a red cell in a dried smear: 7 to 8 µm in adults without an anaemia."""
+
 SUMMIT_TO_DIAMETER = 1.12
 """Red cell diameter by twice the commonest summit, which lies below it: cells are not discs."""
 

@@ -41,6 +41,33 @@ def annotate(
     return drawn
 
 
+def draw_scale(image: NDArray[np.uint8], um_per_pixel: float | None) -> NDArray[np.uint8]:
+    """Draw a bar of known length into the lower left corner, in place.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        um_per_pixel: the scale; None where none is known: the bar is then in pixels, and says so.
+
+    Returns:
+        The image.
+    """
+    height, width = image.shape[:2]
+    unit = 1.0 if um_per_pixel is None else um_per_pixel
+    # The longest of 1, 2, 5, 10, … that takes a quarter of the width at most.
+    ten = 10.0 ** np.floor(np.log10(width * unit / 4))
+    length = max(ten * step for step in (1, 2, 5) if ten * step <= width * unit / 4)
+    pixels = max(1, round(length / unit))
+    size = max(0.4, min(height, width) / 900)
+    room = max(4, round(12 * size))
+    text = f"{length:g} {'px' if um_per_pixel is None else 'um'}"  # the font has no µ
+    weight = max(1, round(3 * size))
+    left, low = room, height - room
+    cv2.line(image, (left, low), (left + pixels - 1, low), (255, 255, 255), 3 * weight)
+    cv2.line(image, (left, low), (left + pixels - 1, low), (0, 0, 0), weight)
+    _write(image, text, left, low - weight - 2, "#ffffff", size)
+    return image
+
+
 def _words(answer: Classification) -> str:
     if answer.verdict in ("accepted", "uncertain"):
         doubt = "" if answer.verdict == "accepted" else "?"

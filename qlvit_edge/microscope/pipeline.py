@@ -119,7 +119,7 @@ class Pipeline:
         with self.times.measure("find"):
             if not (self._one_camera and self._found):
                 require_colour(frame.image, frame.source)
-            cells = find_cells(frame.image, cell_size=self._cell_size)
+            cells = _found_in(frame, self._cell_size)
             self._found |= bool(cells)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 
@@ -132,6 +132,22 @@ class Pipeline:
         if cell is None or not cell.cut or not self._classifier.judges:
             return answer
         return of_a_part(answer)
+
+
+def _found_in(frame: Frame, cell_size: float | None) -> list[Cell]:
+    """Look for cells in the frame, or in its low-resolution copy; in pixels of the frame."""
+    if frame.small is None:
+        return find_cells(frame.image, cell_size=cell_size)
+    height, width = frame.image.shape[:2]
+    across, down = width / frame.small.shape[1], height / frame.small.shape[0]
+    found = []
+    for cell in find_cells(frame.small, cell_size=cell_size):
+        x, y = round(cell.x * across), round(cell.y * down)
+        right = min(width, round((cell.x + cell.width) * across))
+        bottom = min(height, round((cell.y + cell.height) * down))
+        area = cell.area * across * down
+        found.append(Cell(x, y, right - x, bottom - y, area, cut=cell.cut))
+    return found
 
 
 def require_colour(image: NDArray[np.uint8], source: str) -> None:

@@ -12,11 +12,14 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 
-Outcome = Literal["running", "finished", "stopped", "interrupted", "failed", "did not end"]
+Outcome = Literal[
+    "running", "finished", "counted", "stopped", "interrupted", "failed", "did not end"
+]
 """How a run ended.
 
 - running: it has not;
 - finished: the source ended, or enough frames were seen;
+- counted: as many cells were counted as were asked for;
 - stopped: on request (Ctrl-C, SIGTERM, or the terminal was closed), with all its frames stored;
 - interrupted: a second Ctrl-C, which waits for nothing;
 - failed: an error;
@@ -49,6 +52,8 @@ class RunInfo:
         accept_at: probability from which a label is accepted.
         program: the program and its version.
         find: ``"cells"``, or ``"none"`` where whole frames are classified.
+        calibration: the camera's calibration as JSON: hash of the file, scale and where that
+            comes from; None where there is none.
     """
 
     model: str
@@ -61,6 +66,7 @@ class RunInfo:
     accept_at: float
     program: str
     find: str = "cells"
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,11 @@ class FrameRecord:
         """Return one of `CELL_COLUMNS` of every cell."""
         place = CELL_COLUMNS.index(name)
         return tuple(row[place] for row in self.cells)
+
+    def answers(self) -> list[tuple[str, str, bool]]:
+        """Return label, verdict and whether the frame's edge cuts it, of every cell."""
+        columns = zip(*map(self.column, ("label", "verdict", "cut")), strict=True)
+        return [(str(label), str(verdict), bool(cut)) for label, verdict, cut in columns]
 
     def abstained(self) -> list[str]:
         """Return why cells are not fit to be judged, without figures; one entry per such cell."""

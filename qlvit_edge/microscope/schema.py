@@ -17,7 +17,7 @@ from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 TABLES = """
 CREATE TABLE runs (
@@ -37,7 +37,8 @@ CREATE TABLE runs (
     find TEXT NOT NULL DEFAULT 'cells',
     dropped_frames INTEGER NOT NULL DEFAULT 0,
     statement TEXT,
-    familiar INTEGER
+    familiar INTEGER,
+    calibration TEXT
 );
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -88,9 +89,14 @@ DROP VIEW IF EXISTS cell_list;
 DROP VIEW IF EXISTS class_counts;
 """
 
+_FROM_3_TO_4 = """
+ALTER TABLE runs ADD COLUMN calibration TEXT;
+"""
+
 _ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
     2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
+    3: {"runs.calibration"},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
 
@@ -235,7 +241,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
     What is stored stays as it is; the time that it takes does not grow with it.
     """
-    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3}
+    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3, 3: _FROM_3_TO_4}
     if version < FORMAT_VERSION:
         needed = "".join(step for before, step in steps.items() if before >= version)
         _in_one_transaction(connection, needed + VIEWS)

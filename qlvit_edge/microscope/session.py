@@ -13,21 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
+from qlvit_edge.camera.calibrated import CalibratedCamera
+from qlvit_edge.camera.calibration import Loaded
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
+from qlvit_edge.differential.differential import Differential
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.fitness import frame_finding
+from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
-from qlvit_edge.microscope.records import FrameRecord, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
+from qlvit_edge.microscope.run_count import RunCount
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
@@ -48,6 +53,8 @@ class Settings:
         source: the camera, see `qlvit_edge.camera.sources`.
         out: the results file.
         frames: stop after so many; None for no limit.
+        stop_at: stop after the frame in which so many cells are counted; None for no limit.
+        analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
         find: ``"cells"``, or ``"none"`` to classify whole frames.
@@ -57,12 +64,15 @@ class Settings:
         runtime: the TFLite runtime.
         delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
         allowance: what the model file may ask for; None: the default.
+        calibration: file of the camera's calibration; None for none.
     """
 
     model: str
     source: str
     out: Path
     frames: int | None = None
+    stop_at: int | None = None
+    analyser: str | None = None
     save: Path | None = None
     cell_size: float | None = None
     find: Find = "cells"
@@ -72,6 +82,7 @@ class Settings:
     runtime: Runtime = "litert"
     delegate: str | None = None
     allowance: Allowance | None = None
+    calibration: Path | None = None
 
 
 class Session:
@@ -83,6 +94,7 @@ class Session:
         frames: frames stored so far.
         counts: cells by label so far.
         verdicts: cells by verdict so far.
+        count: the differential so far.
         times: where the time goes.
         unusual: images seen that are not plain 8-bit RGB, by kind; of folders only.
         report: what the camera lost, and what else happened to it.
@@ -92,16 +104,22 @@ class Session:
         unfit_frames: frames that were not, by reason.
         finding: whether the cells so far are what the model was made for; None where its file
             has no guard that could tell.
+        calibration: of the camera; None where none was named.
+        lengths: sizes of the cells so far, and whether they are in µm.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Load the model.
 
         Raises:
+            CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
             DeviceError: the runtime is not installed.
+            DataError: the analyser's differential is not one in the model's classes.
         """
         self.settings = settings
+        self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
+        self.lengths = Lengths(self.calibration, settings.cell_size)
         self.classifier = Classifier(
             settings.model,
             kernels=settings.kernels,
@@ -114,6 +132,7 @@ class Session:
         self.frames = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
+        self.count = RunCount(self.classifier, settings.stop_at, settings.analyser)
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
@@ -155,7 +174,9 @@ class Session:
                 saved, or pictures would be saved among the source's own.
         """
         settings, self.times = self.settings, Times()
-        source = open_camera(settings.source)
+        calibration = self.calibration
+        wanted = None if calibration is None else calibration.content.wanted()
+        source = open_camera(settings.source, wanted)
         self.report, source.report.listener = source.report, note
         self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
@@ -164,16 +185,18 @@ class Session:
             require_apart(settings.save, source)
         with (
             folder_for(settings.save),
-            source as camera,
+            source if calibration is None else CalibratedCamera(source, calibration) as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
             self._results = results
             opened()
             try:
-                self._loop(camera, results, stop, after_frame, note)
+                one_camera = not isinstance(source, PictureCamera)
+                self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames = self.report.dropped
-            results.finish("finished" if stop.requested is None else "stopped")
+            ended: Outcome = "counted" if self.count.is_full else "finished"
+            results.finish(ended if stop.requested is None else "stopped")
 
     def summary(self) -> Summary | None:
         """Return what came out so far; None before the results file was open."""
@@ -196,6 +219,7 @@ class Session:
             cells=self.counts.total(),
             counts=dict(self.counts),
             verdicts=dict(self.verdicts),
+            differential=self.differential(),
             familiar=None if self.finding is None else self.finding.familiar,
             statement=None if self.finding is None else self.finding.sentence,
             warning=UNGUARDED if self.finding is None else self.finding.warning,
@@ -208,8 +232,16 @@ class Session:
             seconds=seconds,
             frames_per_second=self.frames / seconds if seconds else 0.0,
             time_shares=shares,
+            lengths=self.lengths.words(),
+            um_per_pixel=self.lengths.um_per_pixel,
+            cell_diameter=self.lengths.median(),
+            cell_diameter_unit=self.lengths.unit,
             overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
         )
+
+    def differential(self) -> Differential:
+        """Return the differential of the cells stored so far."""
+        return self.count.differential(None if self.finding is None else self.finding.familiar)
 
     def _loop(
         self,
@@ -218,19 +250,20 @@ class Session:
         stop: StopRequest,
         after_frame: Callable[[], None],
         note: Callable[[str], None],
+        one_camera: bool,
     ) -> None:
         settings = self.settings
         pipeline = Pipeline(
             self.classifier,
-            cell_size=settings.cell_size,
+            cell_size=self.lengths.cell_size,
             find=settings.find,
             times=self.times,
-            one_camera=not isinstance(camera, PictureCamera),
+            one_camera=one_camera,
         )
         frames = camera.frames()
         taken = 0
         with self._storing(results, stop, note) as writer:
-            while taken != settings.frames and stop.requested is None:
+            while taken != settings.frames and stop.requested is None and not self.count.is_full:
                 try:
                     with self.times.measure("capture"), stop.interruptible():
                         frame = next(frames, None)
@@ -240,6 +273,8 @@ class Session:
                     break
                 taken += 1
                 found = pipeline.process(frame)
+                self.lengths.check(frame, note)
+                self.count.see(found)
                 with self.times.measure("store"):
                     writer.put((frame, found))
                 after_frame()
@@ -273,7 +308,8 @@ class Session:
                 self._statement.add(cell.classification.judgement)
         saved = None
         if folder is not None:
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels)
+            scale = self.lengths.um_per_pixel
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
         return FrameRecord.of(frame, cells, saved, unfit)
 
@@ -290,7 +326,10 @@ class Session:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
+            if self.settings.find == "cells":
+                self.lengths.add(record)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
+            self.count.add(record)
             self.abstained.update(record.abstained())
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1
@@ -302,9 +341,10 @@ class Session:
             runtime=self.settings.runtime,
             kernels=self.classifier.kernels_used,
             camera=masked(self.settings.source),
-            cell_size=self.settings.cell_size or 0.0,
+            cell_size=self.lengths.cell_size or 0.0,
             crop_margin=CROP_MARGIN,
             accept_at=self.classifier.accept_at,
             program=f"qlvit-edge {installed_version()}",
             find=self.settings.find,
+            calibration=None if self.calibration is None else self.calibration.stored(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qlvit_edge.differential.differential import Differential
 from qlvit_edge.microscope.records import Outcome
 
 
@@ -26,6 +27,7 @@ class Summary:
         cells: cells found.
         counts: cells by label, every label of the model.
         verdicts: cells by verdict.
+        differential: shares of the classes among counted cells, with limits, and cells beside it.
         familiar: whether the cells are what the model was made for; None where that is not
             known: too few cells, or a file without a guard.
         statement: the same in words, with what differs; None of a file without a guard.
@@ -41,6 +43,10 @@ class Summary:
         frames_per_second: frames by that time.
         time_shares: share of the time by work; "capture" is waiting and decoding, "store"
             waiting for the disk.
+        lengths: the scale with its provenance, or that lengths are in pixels, in words.
+        um_per_pixel: the scale; None where none is known.
+        cell_diameter: median of the cells' mean side, of those that no edge cuts; None of none.
+        cell_diameter_unit: ``"µm"``, or ``"px"`` where no scale is known.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -57,6 +63,7 @@ class Summary:
     cells: int
     counts: dict[str, int]
     verdicts: dict[str, int]
+    differential: Differential
     familiar: bool | None
     statement: str | None
     warning: str | None
@@ -69,4 +76,8 @@ class Summary:
     seconds: float
     frames_per_second: float
     time_shares: dict[str, float]
+    lengths: str
+    um_per_pixel: float | None
+    cell_diameter: float | None
+    cell_diameter_unit: str
     overhead_share: float

@@ -27,6 +27,7 @@ from pydantic import (
 
 from qlvit_edge.choices import IntegerSoftmax
 from qlvit_edge.errors import ModelFileError
+from qlvit_edge.modelfile.confusion import Confusion
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.ends import require_ends, require_guard
 from qlvit_edge.modelfile.golden_pair import MOST_GOLDEN_PAIRS, GoldenPair
@@ -39,7 +40,7 @@ MAX_METADATA_BYTES = 16 * 1024 * 1024
 IMAGING_FIELDS = ("stain", "camera", "objective")
 """What is said of the slides and the microscope, where somebody did."""
 MOST_FEATURES = 65536
-_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard", "temperature")
+_NOT_IN_OLD_FILES = (*IMAGING_FIELDS, "features", "guard", "temperature", "confusion")
 
 _Side = Annotated[int, Field(ge=1, le=4096)]
 _Described = Annotated[str, Field(min_length=1, max_length=200)]
@@ -104,6 +105,8 @@ class ModelMetadata(_Strict):
         camera: that took the images.
         objective: of the microscope.
         accuracy: measured figures by name, as fractions.
+        confusion: the file's mistakes on held-out cells by source, which correct a count; None
+            (and left out) where they were not counted.
         golden: golden pairs.
         tried_forms: that the arithmetic is one on all processors; None in files of format 1.
         created_by: the program that wrote the file, with its version.
@@ -131,6 +134,7 @@ class ModelMetadata(_Strict):
     camera: _Described | None = None
     objective: _Described | None = None
     accuracy: dict[str, _Finite] = Field(default_factory=dict)
+    confusion: Confusion | None = None
     golden: list[GoldenPair] = Field(default_factory=list, max_length=MOST_GOLDEN_PAIRS)
     tried_forms: TriedForms | None = None
     created_by: str
@@ -159,6 +163,8 @@ class ModelMetadata(_Strict):
             self.guard.require_fit(self.features, len(self.labels))
             if self.temperature is not None and self.guard.temperature != 1:
                 raise ValueError("logits would be divided by a temperature twice")
+        if self.confusion is not None:
+            self.confusion.require_fit(len(self.labels))
         for pair in self.golden:
             if pair.format_version != self.format_version:
                 raise ValueError("a golden pair is of another format")

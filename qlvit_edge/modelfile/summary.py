@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.audit import AuditResult, audit_integer_only
 from qlvit_edge.modelfile.document import Document, Operator, Subgraph, Tensor
@@ -267,12 +269,34 @@ def display_name(operator: Operator) -> str:
 
 
 def metadata_values(metadata: ModelMetadata) -> dict[str, object]:
-    """Return the metadata for JSON: golden pairs counted and not listed, a guard without tables."""
-    values: dict[str, object] = metadata.model_dump(mode="json", exclude={"golden", "guard"})
+    """Return the metadata for JSON: golden pairs counted, a guard and mistakes without tables."""
+    values: dict[str, object] = metadata.model_dump(
+        mode="json", exclude={"golden", "guard", "confusion"}
+    )
     return values | {
         "features": metadata.features,
         "golden_pairs": len(metadata.golden),
         "guard": guard_values(metadata.guard),
+        "confusion": confusion_values(metadata),
+    }
+
+
+def confusion_values(metadata: ModelMetadata) -> dict[str, object] | None:
+    """Return a model's mistakes for JSON, all sources together; None of a file without.
+
+    The matrix has one row per class and one column per answer, the last for "not accepted".
+    """
+    found = metadata.confusion
+    if found is None:
+        return None
+    table, sources = found.by_kind(len(metadata.labels))
+    return {
+        "data": found.data,
+        "grouped": found.grouped,
+        "accept_at": found.accept_at,
+        "cells": found.cells,
+        "sources": found.sources,
+        "matrix": np.tensordot(sources, table, 1).astype(int).tolist(),
     }
 
 

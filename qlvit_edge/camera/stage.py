@@ -1,0 +1,246 @@
+"""A camera over a slide that is moved by hand: real fields side by side, and a restless stage.
+
+The operator goes from place to place, stops, comes back to where they were, and at times pushes
+the stage faster than frames follow. Meanwhile hand and table shake, the stage creeps, focus and
+lamp drift, and the lamp is turned. Everything follows from the seed; where each frame really lies
+is known (`StageCamera.corner`), which no real microscope tells.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from qlvit_edge.camera.base import Frame
+from qlvit_edge.camera.folder import PictureCamera
+
+Image = NDArray[np.uint8]
+
+JITTER: Final = 0.8
+"""Standard deviation, in pixels, by which the stage shakes from frame to frame."""
+
+CREEP: Final = 4.0
+"""Largest distance, in pixels, that the stage creeps from where the hand left it."""
+
+SPEED: Final = 0.12
+"""Share of a frame by which the usual move goes on per frame."""
+
+PUSH_SPEED: Final = 0.7
+"""The same of a push."""
+
+RETURNS: Final = 0.3
+"""Share of the moves that lead back to where the stage was before."""
+
+PUSHES: Final = 0.05
+"""Share of the moves that are pushes."""
+
+EXPOSURE: Final = 0.15
+"""Share of the time between two frames in which the sensor takes light."""
+
+WORST_BLUR: Final = 2.5
+"""Standard deviation of the blur, in pixels, where focus is worst."""
+
+LAMP_SWING: Final = 0.08
+LAMP_TURNED: Final = 0.15
+"""Shares by which the lamp swings, and by which somebody turns it now and then."""
+
+VIGNETTE: Final = 0.12
+"""Share of light that the corners of every frame lack."""
+
+NOISE: Final = 1.5
+"""Standard deviation of the sensor's noise, in grey levels."""
+
+
+class _Position(NamedTuple):
+    x: float
+    y: float
+
+
+class StageCamera(PictureCamera):
+    """Gives frames of a slide that is laid out of a folder's images, without end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        fps: float = 10.0,
+        size: tuple[int, int] = (640, 480),
+    ) -> None:
+        """Look the folder through and lay its images out, as many across as down.
+
+        Args:
+            folder: images of fields of view; each becomes a piece of the slide of the first
+                one's size.
+            seed: decides where each lies, every movement, drift and noise.
+            fps: frames per second, at most; 0 gives them as fast as they are taken.
+            size: (width, height) of the frames in pixels, at most that of the slide.
+
+        Raises:
+            CameraError: see `qlvit_edge.camera.folder.pictures`.
+            DataError: the first image is damaged.
+        """
+        super().__init__(f"simulated:{folder}?stage=hand", folder)
+        self._seed, self._fps = seed, fps
+        first = self._decode(0)
+        self._piece = first.shape[1], first.shape[0]
+        self._columns = math.ceil(math.sqrt(len(self._paths)))
+        self._rows = math.ceil(len(self._paths) / self._columns)
+        self.slide_size = self._columns * self._piece[0], self._rows * self._piece[1]
+        self._size = min(size[0], self.slide_size[0]), min(size[1], self.slide_size[1])
+        self._field = lru_cache(maxsize=9)(self._load)
+        order = np.random.default_rng((seed, 0)).permutation(len(self._paths))
+        # The last row is filled up from the beginning.
+        self._order = [int(order[n % len(order)]) for n in range(self._columns * self._rows)]
+        y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in self._size[::-1])
+        self._vignette = (1 - VIGNETTE * (x[None] ** 2 + y[:, None] ** 2) / 2)[..., None]
+        self._hand = np.random.default_rng((seed, 1))
+        self._stops = [self._somewhere()]
+        self._track = [self._stops[0]]
+
+    def frames(self) -> Iterator[Frame]:
+        """Give frames, paced, without end; who takes them late slows the stage.
+
+        Raises:
+            DataError: an image is damaged.
+        """
+        due = time.monotonic()
+        index = 0
+        while True:
+            image, source = self.view(index)
+            if self._fps > 0:
+                time.sleep(max(0.0, due - time.monotonic()))
+                due = max(due, time.monotonic()) + 1.0 / self._fps
+            yield Frame(image, index, time.time(), source)
+            index += 1
+
+    def corner(self, index: int) -> tuple[float, float]:
+        """Return the upper left corner of frame ``index`` on the slide, in pixels."""
+        while len(self._track) <= index:
+            self._move_on()
+        x, y = self._track[index]
+        shake = np.random.default_rng((self._seed, 2, index)).standard_normal(2) * JITTER
+        x += CREEP * self._wave(index, 83, 3) + float(shake[0])
+        y += CREEP * self._wave(index, 59, 4) + float(shake[1])
+        return self._held(x, 0), self._held(y, 1)
+
+    def view(self, index: int) -> tuple[Image, str]:
+        """Return frame ``index`` as (H, W, 3) uint8 RGB, and the field it mostly shows."""
+        x, y = self.corner(index)
+        width, height = self._size
+        image = self.still(x, y)
+        before, after = self.corner(max(index - 1, 0)), self.corner(index + 1)
+        path = (after[0] - before[0]) / 2 * EXPOSURE, (after[1] - before[1]) / 2 * EXPOSURE
+        middle = self._order[
+            self._columns * (int(y + height / 2) // self._piece[1])
+            + int(x + width / 2) // self._piece[0]
+        ]
+        return self._sensed(_smeared(image, *path), index), self._relative(middle)
+
+    def still(self, x: float, y: float) -> Image:
+        """Return what lies on the slide there, sharp and evenly lit, as (H, W, 3) uint8 RGB."""
+        width, height = self._size
+        left, top = math.floor(x), math.floor(y)
+        cut = self._cut(left, top, width + 1, height + 1)
+        shift = np.array([[1, 0, left - x], [0, 1, top - y]], np.float64)
+        moved = cv2.warpAffine(cut, shift, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved, np.uint8)
+
+    def _cut(self, left: int, top: int, width: int, height: int) -> Image:
+        out = np.zeros((height, width, 3), np.uint8)
+        across, down = self._piece
+        for row in range(top // down, min((top + height - 1) // down, self._rows - 1) + 1):
+            for column in range(
+                left // across, min((left + width - 1) // across, self._columns - 1) + 1
+            ):
+                field = self._field(self._order[row * self._columns + column])
+                x, y = column * across - left, row * down - top
+                x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
+                out[y0:y1, x0:x1] = field[y0 - y : y1 - y, x0 - x : x1 - x]
+        beyond = left + width - self.slide_size[0], top + height - self.slide_size[1]
+        if beyond[0] > 0:
+            out[:, width - beyond[0] :] = out[:, width - beyond[0] - 1 : width - beyond[0]]
+        if beyond[1] > 0:
+            out[height - beyond[1] :] = out[height - beyond[1] - 1 : height - beyond[1]]
+        return out
+
+    def _load(self, number: int) -> Image:
+        image = self._decode(number)
+        return np.asarray(cv2.resize(image, self._piece, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _somewhere(self) -> _Position:
+        room = self.slide_size[0] - self._size[0], self.slide_size[1] - self._size[1]
+        x, y = self._hand.random(2) * room
+        return _Position(float(x), float(y))
+
+    def _next_stop(self, here: _Position) -> _Position:
+        if self._hand.random() < RETURNS and len(self._stops) > 2:
+            return self._stops[int(self._hand.integers(len(self._stops) - 1))]
+        step = self._hand.uniform(0.3, 1.3, 2) * self._hand.choice([-1, 1], 2) * self._size
+        return _Position(
+            self._held(here.x + float(step[0]), 0), self._held(here.y + float(step[1]), 1)
+        )
+
+    def _move_on(self) -> None:
+        """Add a move and a stop to the track."""
+        here = self._track[-1]
+        there = self._next_stop(here)
+        if there not in self._stops[-50:]:
+            self._stops.append(there)
+        speed = PUSH_SPEED if self._hand.random() < PUSHES else SPEED
+        far = max(
+            abs(there.x - here.x) / self._size[0], abs(there.y - here.y) / self._size[1], 1e-6
+        )
+        frames = max(1, math.ceil(1.5 * far / speed))
+        for number in range(1, frames + 1):
+            share = number / frames
+            share = share * share * (3 - 2 * share)
+            self._track.append(
+                _Position(here.x + share * (there.x - here.x), here.y + share * (there.y - here.y))
+            )
+        self._track += [there] * int(self._hand.integers(2, 9))
+
+    def _held(self, value: float, axis: int) -> float:
+        return float(np.clip(value, 0, self.slide_size[axis] - self._size[axis]))
+
+    def _sensed(self, image: Image, index: int) -> Image:
+        """What the sensor makes of it: focus, lamp, vignette, noise."""
+        blur = WORST_BLUR * max(0.0, self._wave(index, 131, 5)) ** 3
+        if blur > 0.3:
+            image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur), np.uint8)
+        turned = np.random.default_rng((self._seed, 6, index // 90)).uniform(-1, 1) * LAMP_TURNED
+        lamp = (1 + LAMP_SWING * self._wave(index, 211, 7)) * (0.85 + turned)
+        warmth = 0.02 * self._wave(index, 173, 8)
+        gain = np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(lamp)
+        noise = np.random.default_rng((self._seed, 9, index)).standard_normal(
+            image.shape[:2], np.float32
+        )
+        light = image * gain * self._vignette + noise[..., None] * NOISE
+        return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
+
+    def _wave(self, index: int, period: float, salt: int) -> float:
+        """A slow swing between -1 and 1 whose phase follows from the seed."""
+        phase = float(np.random.default_rng((self._seed, salt)).random())
+        return float(np.sin(2 * np.pi * (index / period + phase)))
+
+
+def _smeared(image: Image, x: float, y: float) -> Image:
+    """Blur an image along the path, in pixels, that it takes while the sensor takes light."""
+    length = math.hypot(x, y)
+    if length < 1:
+        return image
+    half = math.ceil(length / 2) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    ends = [
+        (round(16 * (half + sign * x / 2)), round(16 * (half + sign * y / 2))) for sign in (-1, 1)
+    ]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)

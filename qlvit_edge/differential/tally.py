@@ -1,0 +1,88 @@
+"""Cells as they come in: inside the differential by class, or beside it by the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from qlvit_edge.differential.white_cells import counted_classes
+
+CUT: Final = "cut by the frame's edge"
+UNCLASSED: Final = "unclassed"
+
+BESIDE: Final = (UNCLASSED, "unknown cell", "foreign image", "not fit to be judged", CUT)
+"""Why cells stand beside the differential, in the order of tables."""
+
+_OF_VERDICT = {
+    "uncertain": UNCLASSED,
+    "unknown cell": "unknown cell",
+    "foreign image": "foreign image",
+    "abstained": "not fit to be judged",
+}
+
+
+@dataclass
+class Tally:
+    """Cells counted so far.
+
+    Attributes:
+        labels: the model's classes, in its order.
+        accepted: whole cells whose answer was accepted, by class, also of those that are not
+            counted.
+        beside: all others, by `BESIDE`.
+        counted: classes that the differential counts, see `counted_classes`.
+    """
+
+    labels: tuple[str, ...]
+    accepted: Counter[str] = field(default_factory=Counter)
+    beside: Counter[str] = field(default_factory=Counter)
+    counted: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the classes that are counted."""
+        self.counted = counted_classes(self.labels)
+
+    def add(self, label: str, verdict: str, *, cut: bool = False, cells: int = 1) -> None:
+        """Add cells of one kind.
+
+        Args:
+            label: the model's answer.
+            verdict: see `qlvit_edge.choices.VERDICTS`.
+            cut: whether the frame's edge cuts them: what is seen of them may be half a nucleus,
+                and the next frame has them again.
+            cells: how many.
+
+        Raises:
+            ValueError: the model has no such class, or there is no such verdict.
+        """
+        if label not in self.labels:
+            raise ValueError(f"no class {label!r}")
+        if cut:
+            self.beside[CUT] += cells
+        elif verdict == "accepted":
+            self.accepted[label] += cells
+        elif verdict in _OF_VERDICT:
+            self.beside[_OF_VERDICT[verdict]] += cells
+        else:
+            raise ValueError(f"no verdict {verdict!r}")
+
+    def add_all(self, cells: Iterable[tuple[str, str, bool]]) -> None:
+        """Add cells one by one, as (label, verdict, cut)."""
+        for label, verdict, cut in cells:
+            self.add(label, verdict, cut=cut)
+
+    def counts(self, label: str, verdict: str, *, cut: bool) -> bool:
+        """Tell whether a cell is one of the differential: whole, accepted, of a counted class."""
+        return verdict == "accepted" and not cut and label in self.counted
+
+    @property
+    def total(self) -> int:
+        """How many cells are counted in the differential."""
+        return sum(self.accepted[label] for label in self.counted)
+
+    @property
+    def apart(self) -> dict[str, int]:
+        """Accepted cells of the classes that are not counted."""
+        return {label: self.accepted[label] for label in self.labels if label not in self.counted}

@@ -1,0 +1,67 @@
+"""The differential of a run as it grows, and when it has enough cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qlvit_edge.differential.analyser import analyser_of
+from qlvit_edge.differential.correction import REPLICATES
+from qlvit_edge.differential.differential import Differential, Mistakes, differential_of
+from qlvit_edge.differential.tally import Tally
+from qlvit_edge.inference.classifier import Classifier
+from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.records import FrameRecord
+
+
+class RunCount:
+    """Cells of a run, inside and beside its differential.
+
+    Attributes:
+        stop_at: cells of the differential that are enough; None for no limit.
+        seen: cells of the differential that were seen, stored or not yet.
+        tally: all cells that are stored.
+    """
+
+    def __init__(
+        self, classifier: Classifier, stop_at: int | None = None, analyser: str | None = None
+    ) -> None:
+        """Begin a count.
+
+        Args:
+            classifier: of the cells.
+            stop_at: cells of the differential that are enough; None for no limit.
+            analyser: an analyser's differential to compare with, see `analyser_of`.
+
+        Raises:
+            DataError: the analyser's differential is not one in the model's classes.
+        """
+        self.stop_at = stop_at
+        self.seen = 0
+        self.tally = Tally(classifier.labels)
+        self._analyser = None if analyser is None else analyser_of(analyser, self.tally.counted)
+        self._confusion, self._accept_at = classifier.metadata.confusion, classifier.accept_at
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many cells were seen as are enough."""
+        return self.stop_at is not None and self.seen >= self.stop_at
+
+    def see(self, cells: Iterable[ClassifiedCell]) -> None:
+        """Take note of a frame's cells, before they are stored."""
+        for found in cells:
+            answer = found.classification
+            self.seen += self.tally.counts(answer.label, answer.verdict, cut=found.cell.cut)
+
+    def add(self, record: FrameRecord) -> None:
+        """Count the cells of a frame that is stored."""
+        self.tally.add_all(record.answers())
+
+    def differential(self, familiar: bool | None, replicates: int = REPLICATES) -> Differential:
+        """Return the differential of the cells stored so far.
+
+        Args:
+            familiar: whether the cells are what the model was made for; None: not known.
+            replicates: draws for the corrected interval; fewer are quicker and rougher.
+        """
+        mistakes = Mistakes.of(self._confusion, self._accept_at, familiar=familiar)
+        return differential_of(self.tally, mistakes, self._analyser, replicates=replicates)
