@@ -222,8 +222,7 @@ def test_sizes_that_do_not_fit_are_refused_naming_the_multiple(
     assert not (tmp_path / "run").exists()
 
 
-SAID = "said.txt"
-"""What the commands said that made the run and the file."""
+SAID = "said.txt"  # by the commands that made the run and the file
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +260,6 @@ def model(trained: Path) -> Path:
 def test_every_command_says_that_images_are_read_in_grey(
     model: Path, trained: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Of training, calibration and conversion, then of an image and of a folder."""
     image = next((trained.parent / "cells").rglob("*.png"))
     assert run_command("predict", image, "--model", model) == 0
     said = (trained.parent / SAID).read_text() + capfd.readouterr().err
