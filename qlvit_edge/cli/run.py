@@ -118,7 +118,8 @@ def command(
     results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
     cell and what is not accepted stands beside it. A cell that several frames show is counted in
-    each; --count-once counts it once, on a line of its own. For research use only, not for diagnosis.
+    each; --count-once counts it once, on a line of its own. For research use only, not for
+    diagnosis.
 
     Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
     video, were left out; a live camera ends with 2 when it gives no frame for so long.

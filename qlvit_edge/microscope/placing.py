@@ -1,4 +1,4 @@
-"""Counting the cells of a run once: whether it is done, each frame's place, what is stored of it."""
+"""Counting the cells of a run once: whether it is done, and what is stored of each place."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def tracker_for(camera: Camera, count_once: bool | None, find: Find) -> SlideTra
     """
     if find == "none":
         if count_once:
-            raise DataError(
-                "--count-once", "whole frames are classified", "leave out --find none"
-            )
+            raise DataError("--count-once", "whole frames are classified", "leave out --find none")
         return None
     wanted = isinstance(camera, LiveCamera | StageCamera) if count_once is None else count_once
     return SlideTracker() if wanted else None
