@@ -154,6 +154,9 @@ def run(images: list[Path], seed: int, frames: int, size: tuple[int, int]) -> Sc
             for number, cell in zip(placement.numbers, cells, strict=True):
                 if number is not None and not cell.cut:
                     spot_of.setdefault(number, _spot(cell, corner))
+            for gone, stays in placement.merged:
+                if gone in spot_of:
+                    spot_of.setdefault(stays, spot_of[gone])
         _compare(score, tracker, spot_of, [spots[n] for n in sorted(shown)], spots)
     return score
 

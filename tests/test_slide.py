@@ -142,7 +142,7 @@ def test_an_island_that_is_reached_is_joined_and_its_cells_are_the_same_ones() -
 
 def test_a_loop_closes_and_no_cell_on_it_counts_twice() -> None:
     corners = [(20.0, 20.0), (620.0, 20.0), (620.0, 480.0), (20.0, 480.0), (20.0, 20.0)]
-    walk = [at for a, b in itertools.pairwise(corners) for at in line(a, b, 20)] + line(
+    walk = [at for a, b in itertools.pairwise(corners) for at in line(a, b, 14)] + line(
         corners[-1], (120, 20), 5
     )
     tracker = SlideTracker()
@@ -293,7 +293,8 @@ def test_islands_and_cells_that_turn_out_to_be_one_are_stored() -> None:
     make(connection)
     connection.execute(
         "INSERT INTO runs (started, outcome, model, model_sha256, runtime, kernels, camera, "
-        "cell_size, crop_margin, accept_at, program) VALUES (0, '', '', '', '', '', '', 0, 0, 0, '')"
+        "cell_size, crop_margin, accept_at, program) "
+        "VALUES (0, '', '', '', '', '', '', 0, 0, 0, '')"
     )
     connection.execute(
         "INSERT INTO frames (run_id, number, timestamp, source, width, height) "
@@ -357,7 +358,7 @@ def test_frames_of_the_hand_moved_stage_are_placed_where_they_lie() -> None:
     camera = StageCamera(FIELDS, seed=1, fps=0)
     tracker = SlideTracker()
     offsets = []
-    for index in range(0, 40):
+    for index in range(20):
         placement = tracker.add(camera.view(index)[0], [], [])
         assert placement.island == 1
         offsets.append(np.subtract(camera.corner(index), (placement.x, placement.y)))

@@ -37,15 +37,18 @@ class Smear:
 
     def cells(self, x: float, y: float) -> list[Cell]:
         """Return the white cells of that frame, as a finder would."""
+        return list(self._shown(x, y).values())
+
+    def _shown(self, x: float, y: float) -> dict[int, Cell]:
         width, height = self.size
-        found = []
-        for cx, cy in self.whites:
+        found = {}
+        for number, (cx, cy) in enumerate(self.whites):
             sides = (cx - WHITE - x, cy - WHITE - y, cx + WHITE - x, cy + WHITE - y)
             x0, y0 = max(0, round(sides[0])), max(0, round(sides[1]))
             x1, y1 = min(width, round(sides[2])), min(height, round(sides[3]))
             if x1 - x0 > 6 and y1 - y0 > 6:
                 whole = (x1 - x0) > 2 * WHITE - 2 and (y1 - y0) > 2 * WHITE - 2
-                found.append(Cell(x0, y0, x1 - x0, y1 - y0, 500.0, cut=not whole))
+                found[number] = Cell(x0, y0, x1 - x0, y1 - y0, 500.0, cut=not whole)
         return found
 
     def answers(self, x: float, y: float, label: str = "cell") -> list[Answer]:
@@ -54,10 +57,7 @@ class Smear:
 
     def whole(self, x: float, y: float) -> set[int]:
         """Return which white cells that frame shows whole."""
-        width, height = self.size
-        left, top = self.whites[:, 0] - x, self.whites[:, 1] - y
-        inside = (left >= WHITE) & (left <= width - WHITE) & (top >= WHITE)
-        return set(np.flatnonzero(inside & (top <= height - WHITE)).tolist())
+        return {number for number, cell in self._shown(x, y).items() if not cell.cut}
 
 
 def smear(width: int = 900, height: int = 700, seed: int = 0) -> Smear:
