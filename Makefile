@@ -30,7 +30,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf onnx2tf-env peers-env lint bench fuzz arm64 record \
+.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
 	nightly cortex clean
 
 help:  ## show this
@@ -111,6 +111,21 @@ peers-env: .venv-peers/.done  ## make .venv-peers, with the networks that `bench
 test-onnx2tf: $(PACKAGE_STAMP) .venv-onnx2tf/.done  ## the stock path for real: onnx2tf and TensorFlow
 	@export QLVIT_EDGE_ONNX2TF_PYTHON="$(ROOT)/.venv-onnx2tf/bin/python"
 	$(PYTEST)/onnx2tf_check.py
+
+# The system's Python, which sees the bindings of libcamera, with the packages of .venv.
+test-picamera2: $(PACKAGE_STAMP)  ## the Raspberry Pi's camera for real: picamera2 from apt, and a camera
+	@if ! /usr/bin/python3 -c 'import picamera2' 2>/dev/null; then
+		found=$$(apt-cache policy python3-picamera2 2>/dev/null | sed -n 's/ *Candidate: //p')
+		if [[ -z "$$found" || "$$found" == "(none)" ]]; then
+			echo "test-picamera2: apt has no python3-picamera2 here; it is part of Raspberry Pi OS." >&2
+			exit 1
+		fi
+		sudo=$$(command -v sudo || true)
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			python3-picamera2
+	fi
+	packages=$$("$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	cd / && PYTHONPATH="$$packages" /usr/bin/python3 "$(ROOT)/tests/picamera2_check.py"
 
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contest.budget import Budget
+from contest.arguments import add_arguments, budget_of, seeds_of
 from contest.members import Member, ours
 from contest.runs import Runs
 from contest.tasks import of_split
@@ -93,14 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and tables")
     parser.add_argument("--size", default="nano", choices=SIZES)
     parser.add_argument("--variants", default=VARIANTS)
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--images", type=int, default=12000, help="of each training")
-    parser.add_argument("--minutes", type=float, default=10, help="of processor time at most")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--side", type=int, help="of the input  [default: the size's]")
-    parser.add_argument("--most", type=int, default=0, help="training images per class  [all]")
-    parser.add_argument("--scored", type=int, default=0, help="test images per class  [all]")
+    add_arguments(parser, seeds="0,1,2", images=12000, minutes=10, side=None, most=0, scored=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
@@ -124,14 +117,14 @@ def compare(options: argparse.Namespace) -> None:
     }
     configs = {name: member.config for name, member in members.items()}
     costs = {name: count_cost(config) for name, config in configs.items() if config is not None}
-    budget = Budget(options.images, options.minutes, options.batch)
+    budget = budget_of(options)
     runs = Runs(options.out, budget, options.device)
     tasks = [
         of_split(path.stem, folder, load_split(path), side, options.most, options.scored)
         for path in options.split
     ]
     rows: list[dict[str, Any]] = []
-    for seed in map(int, options.seeds.split(",")):
+    for seed in seeds_of(options):
         for variant, member in members.items():
             for task in tasks:
                 rows.append({"variant": variant, **runs.result(member, task, seed)})

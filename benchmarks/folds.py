@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from contest import partition
-from contest.budget import Budget
+from contest.arguments import add_arguments, budget_of, seeds_of
 from contest.members import ours
 from contest.runs import Runs
 from contest.scores import judge
@@ -117,15 +117,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scored-domain", default="wbc-kaggle", help="divided, with --root")
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seeds", default="0", help="of folds and trainings")
     parser.add_argument("--member", default="nano", help="size and changes, as of peers.py")
-    parser.add_argument("--images", type=int, default=0, help="of each training  [no limit]")
-    parser.add_argument("--minutes", type=float, default=10, help="of processor time of each")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--side", type=int, help="of the input  [default: the size's]")
-    parser.add_argument("--most", type=int, default=0, help="training images per class  [all]")
-    parser.add_argument("--scored", type=int, default=0, help="of a fold, per class  [all]")
+    add_arguments(parser, seeds="0", images=0, minutes=10, side=None, most=0, scored=0)
     options = parser.parse_args()
     if (options.data is None) == (options.root is None) or bool(options.data) != bool(
         options.groups
@@ -157,11 +150,11 @@ def compare(options: argparse.Namespace) -> str:
     size = options.member.split()[0]
     side = options.side or (SIZES[size].input_size[0] if size in SIZES else 96)
     member = ours(options.member, side, len(classes))
-    budget = Budget(options.images, options.minutes, options.batch)
+    budget = budget_of(options)
     runs = Runs(options.out, budget, options.device)
     seeds: dict[int, dict[str, Any]] = {}
     text = ""
-    for seed in map(int, options.seeds.split(",")):
+    for seed in seeds_of(options):
         parts = partition.folds(divided, options.folds, seed)
         done = []
         for number, part in enumerate(parts):

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contest.budget import Budget
+from contest.arguments import add_arguments, budget_of, seeds_of
 from contest.families import PEERS, peer
 from contest.files import FLOAT, INTEGER, OUR_ROUTE, asked, costs, instructions, make, times
 from contest.members import Member, ours
@@ -87,14 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--split", type=Path, help="of wbc-kaggle  [default: drawn with seed 0]")
     parser.add_argument("--member", action="append", help="network of ours; several")
     parser.add_argument("--peers", default=",".join(PEERS), help="networks of other families")
-    parser.add_argument("--seeds", default="0", help="of trainings, separated by commas")
-    parser.add_argument("--images", type=int, default=0, help="of each training  [no limit]")
-    parser.add_argument("--minutes", type=float, default=5, help="of processor time of each")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
-    parser.add_argument("--side", type=int, default=64, help="of the input, in pixels")
-    parser.add_argument("--most", type=int, default=400, help="training images per class")
-    parser.add_argument("--scored", type=int, default=100, help="test images per class")
+    add_arguments(parser, seeds="0", images=0, minutes=5, side=64, most=400, scored=100)
     parser.add_argument("--tasks", default=TASKS, help="paper may be left out")
     parser.add_argument("--stages", default=STAGES)
     parser.add_argument("--python", type=Path, help="Python with onnx2tf and TensorFlow")
@@ -113,7 +106,7 @@ class Comparison:
     def __init__(self, options: argparse.Namespace) -> None:
         """Begin without rows."""
         self._options = options
-        self._budget = Budget(options.images, options.minutes, options.batch)
+        self._budget = budget_of(options)
         self._runs = Runs(options.out, self._budget, options.device)
         self._files = options.out / "files"
         self._files.mkdir(exist_ok=True)
@@ -239,7 +232,7 @@ def compare(options: argparse.Namespace) -> None:
     learned = tasks(options)
     comparison = Comparison(options)
     entries = []
-    for seed in map(int, options.seeds.split(",")):
+    for seed in seeds_of(options):
         for member in members(options):
             comparison.train(member, learned, seed)
             entries.append((comparison.rows[-1], member(len(learned[0].classes))))

@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from qlvit_edge.data.folder import LabelledImage, scan
 from qlvit_edge.data.loader import CachedImage, cache_images
 from qlvit_edge.data.split import load_split, select
 from qlvit_edge.quantised.answers import integer_answers
+from qlvit_edge.quantised.judge import Judge
 from qlvit_edge.quantised.loop import fine_tune
 from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.session import quantised_run
@@ -51,6 +53,7 @@ class Task:
         run: settings of the fine-tuning, of seed 0.
         cached: training images.
         judged: images that the epoch is chosen by.
+        varied: the same, as they are varied.
         test: test images.
         floats: whether the float run is right, by test image.
         calibrated: the same of its integers as calibrated.
@@ -61,6 +64,7 @@ class Task:
     run: RunConfig
     cached: list[CachedImage]
     judged: list[LabelledImage]
+    varied: list[CachedImage]
     test: list[LabelledImage]
     floats: NDArray[np.bool_]
     calibrated: NDArray[np.bool_]
@@ -111,7 +115,8 @@ def _trained(task: Task, seed: int) -> dict[str, float]:
     kept: list[tuple[Student, int]] = []
     with tempfile.TemporaryDirectory() as out:
         fine_tune(
-            *(run, Path(out), task.student(), task.cached, task.judged, False),
+            *(run, Path(out), task.student(), task.cached),
+            *(partial(Judge, run, task.judged, task.varied), False),
             report=lambda now: None,
             keep=lambda best, epoch: kept.append((copy.deepcopy(best), epoch)),
             epoch_done=lambda row, best: None,
@@ -155,7 +160,7 @@ def _task(options: argparse.Namespace) -> Task:
         rate=options.rate,
         images_per_epoch=options.images_per_epoch,
     )
-    network = run.network
+    network, judged = run.network, of_every_class(held, options.judge_images)
     labels, logits = predict(start.network, test, network, torch.device("cpu"))
     ranges = TrainedRanges(calibration.ranges(), calibration.anchors)
     return Task(
@@ -163,7 +168,8 @@ def _task(options: argparse.Namespace) -> Task:
         calibration,
         run,
         cached=cache_images(training, network.input_size, lambda: None, []),
-        judged=of_every_class(held, options.judge_images),
+        judged=judged,
+        varied=cache_images(judged, network.input_size, lambda: None, []),
         test=test,
         floats=np.asarray(logits.argmax(1) == labels),
         calibrated=right(Student(start.network, ranges, options.softmax), test, run),
@@ -185,7 +191,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--images-per-epoch", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=2e-4)
+    parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

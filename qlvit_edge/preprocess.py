@@ -182,10 +182,17 @@ def _nearly_black(brightest: int) -> list[str]:
     return []
 
 
-def note_on(kinds: Mapping[str, int]) -> str:
-    """Say in one line which unusual images were met, by kind and count."""
+def note_on(kinds: Mapping[str, int], channels: int) -> str:
+    """Say in one line which unusual images were met, by kind and count.
+
+    Args:
+        kinds: how many images there are, by a word of `unusual`.
+        channels: that a network reads them in: 3, or 1 for grey.
+    """
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-    return f"note: among the images are {listed}; taken as 8-bit RGB"
+    return (
+        f"note: among the images are {listed}; taken as 8-bit {'RGB' if channels == 3 else 'grey'}"
+    )
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ import pytest
 from mjpeg_server import mjpeg_server
 from numpy.typing import NDArray
 
+import qlvit_edge.bundled
 from qlvit_edge.camera import watched
 from qlvit_edge.camera.base import Camera, Frame
 from qlvit_edge.camera.opencv import UsbCamera
@@ -25,11 +26,14 @@ from qlvit_edge.camera.picamera2 import PiCamera
 from qlvit_edge.camera.settings import CameraSettings, Wanted
 from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.errors import CameraError, CameraStalledError
+from qlvit_edge.microscope.pipeline import Pipeline
+from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
 RED = fake_picamera2.RED
 SIZE = (64, 48)
 PASSWORD = "tiger"
+FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
 
 
 @dataclass
@@ -267,3 +271,38 @@ def test_a_usb_camera_gives_the_size_asked_for_or_says_which_it_gives(
     ):
         pass
     assert all(one.released for one in fake.made)
+
+
+class Answering:
+    """A classifier that accepts everything; it keeps what it was shown."""
+
+    judges = False
+
+    def __init__(self) -> None:
+        self.shown: list[Image] = []
+
+    def prepare(self, image: Image) -> Image:
+        self.shown.append(image)
+        return image
+
+    def infer(self, pixels: Image) -> str:
+        return "cell"
+
+
+def test_cells_are_looked_for_in_the_small_picture_and_cut_out_of_the_large_one() -> None:
+    large = decode(sorted(FIELDS.glob("*.jpg"))[0])
+    small = np.asarray(cv2.resize(large, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
+    answers = [Answering(), Answering()]
+    alone, both = (
+        Pipeline(one).process(Frame(large, 0, 0.0, small=picture))  # type: ignore[arg-type]
+        for one, picture in zip(answers, (None, small), strict=True)
+    )
+    assert len(alone) == len(both) == 2
+    for one, other in zip(alone, both, strict=True):
+        assert np.abs(np.subtract(one.cell.centre, other.cell.centre)).max() < 12
+        assert other.cell.width == pytest.approx(one.cell.width, rel=0.1)
+        assert other.cell.area == pytest.approx(one.cell.area, rel=0.15)
+        assert other.cell.cut == one.cell.cut
+        assert other.cell.x + other.cell.width <= 640
+    # Detail of the large picture: a crop of the small one would have half as many pixels.
+    assert answers[1].shown[0].shape[0] == pytest.approx(answers[0].shown[0].shape[0], rel=0.1)

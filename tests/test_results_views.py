@@ -82,7 +82,7 @@ def test_files_of_the_first_format_are_brought_up_to_date(path: Path) -> None:
     with Results(path, INFO, note=said.append) as results:
         assert results.run_id == 3
         results.add_frame(frame(), [FOUND])
-    assert "brought from format 1 to 3" in said[0]
+    assert f"brought from format 1 to {FORMAT_VERSION}" in said[0]
     assert "run 2 did not end" in said[1]
     assert rows(path, "PRAGMA user_version") == [(FORMAT_VERSION,)]
     assert rows(path, "SELECT run, outcome, find, frames, cells FROM run_list") == [
@@ -109,7 +109,7 @@ def test_files_of_the_second_format_get_the_columns_and_views_of_the_third(path:
         results.statement = "as known"
         results.familiar = True
         results.add_frame(frame(), [FOUND])
-    assert "brought from format 2 to 3" in said[0]
+    assert f"brought from format 2 to {FORMAT_VERSION}" in said[0]
     assert rows(path, "SELECT run, familiar, statement FROM run_list") == [
         (1, "not known", None),
         (2, "not known", None),

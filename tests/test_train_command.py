@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command import files_below, refused, run_command
+from full_disk import files_limited
 from small_run import small_config, write_folder
 
 from qlvit_edge.cli import train as command
@@ -21,8 +24,16 @@ from qlvit_edge.data.split import stratified_split
 from qlvit_edge.files import exclusive, write_text
 from qlvit_edge.model import configs
 from qlvit_edge.training import loop
-from qlvit_edge.training.checkpoint import read_run_config, write_run_config
+from qlvit_edge.training.checkpoint import (
+    BEST_FILE,
+    LAST_FILE,
+    load_checkpoint,
+    load_tensors,
+    read_run_config,
+    write_run_config,
+)
 from qlvit_edge.training.settings import TrainingSettings
+from qlvit_edge.training.state import TrainingState, read_history
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +47,9 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     split = stratified_split(scan(cells), 0.3, 0)
     write_text(cells.parent / "split.json", split.model_dump_json())
     return cells
+
+
+TWO_EPOCHS = ("--epochs", 2, "--validation", 0)
 
 
 def arguments(cells: Path, out: Path, *options: object) -> list[object]:
@@ -74,6 +88,53 @@ def _hold_the_history(run: Path, rows: list[dict[str, str]]) -> None:
     for name in names:
         found = [(event.step, event.value) for event in events.Scalars(name)]
         assert found == [(int(row["epoch"]), pytest.approx(float(row[name]))) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(cells: Path) -> Path:
+    """A run of two epochs that nothing stopped."""
+    run = cells.parent / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(configs.SIZES, "nano", small_config())
+        assert run_command(*arguments(cells, run, *TWO_EPOCHS)) == 0
+    return run
+
+
+@pytest.mark.parametrize("name", [BEST_FILE, LAST_FILE])
+def test_a_disk_that_fills_in_training_leaves_the_epoch_before(
+    name: str,
+    cells: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Weights fit where the state, which holds them twice and more, does not."""
+    run = tmp_path / "run"
+    weights, state = ((whole / kept).stat().st_size for kept in (BEST_FILE, LAST_FILE))
+    limit = {BEST_FILE: weights // 2, LAST_FILE: (weights + state) // 2}[name]
+    real = loop._write
+
+    def filling(state: TrainingState, *others: Any) -> None:
+        with files_limited(limit) if state.epoch == 2 else nullcontext():
+            real(state, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_write", filling)
+        capfd.readouterr()
+        assert run_command(*arguments(cells, run, *TWO_EPOCHS)) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if not line.startswith("epoch 1/2: ")] == [
+        f"error: {run}/{name}: File too large; check the path and the disk"
+    ]
+    assert [row["epoch"] for row in read_history(run / LAST_FILE)] == [1]
+    assert load_checkpoint(run).run == read_run_config(run)
+    kept = {BEST_FILE, LAST_FILE, "metrics.csv", "run.json", "split.json", "training_images.json"}
+    assert files_below(run) == kept
+    assert run_command(*arguments(cells, run, *TWO_EPOCHS, "--resume")) == 0
+    for kept_file in (BEST_FILE, LAST_FILE):
+        found, wanted = (load_tensors(one / kept_file)[0] for one in (run, whole))
+        assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.items())
 
 
 def test_without_tensorboard_the_option_names_its_extra(

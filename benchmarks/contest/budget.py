@@ -24,8 +24,8 @@ from contest.tasks import Task
 from qlvit_edge.data.loader import CachedImage, Standard, training_batches
 from qlvit_edge.data.looks import Looks
 from qlvit_edge.model.dynamic_conv import set_temperature
-from qlvit_edge.training.loop import GRADIENT_CLIP
 from qlvit_edge.training.schedule import MovingAverage, learning_rate, temperature
+from qlvit_edge.training.settings import GRADIENT_CLIP
 from qlvit_edge.training.varying import to_input
 
 CPU = torch.device("cpu")

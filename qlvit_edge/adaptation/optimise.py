@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
-from qlvit_edge.training.loop import GRADIENT_CLIP
+from qlvit_edge.training.settings import GRADIENT_CLIP
 from qlvit_edge.training.varying import to_input
 
 WEIGHT_DECAY: Final = 0.05

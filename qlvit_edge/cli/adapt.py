@@ -140,7 +140,7 @@ def _read_unlabelled(
         f"{folder}: {counted(len(found.cells), 'cell')} of {counted(found.pictures, 'picture')} of "
         f"{shown}{told}"
     )
-    _say_what_is_missing(found)
+    _say_what_is_missing(found, network.channels)
     return found, show
 
 
@@ -157,11 +157,11 @@ def _read_labelled(folder: Path, names: list[str], network: NetworkConfig) -> Ce
         found = read_cells(pictures, network, "cells", advance)
     if found.pictures + len(found.unread) < len(pictures):
         click.echo(f"{folder}: {len(found.cells)} of {len(pictures)} labelled pictures are used")
-    _say_what_is_missing(found)
+    _say_what_is_missing(found, network.channels)
     return found
 
 
-def _say_what_is_missing(found: Cells) -> None:
+def _say_what_is_missing(found: Cells, channels: int) -> None:
     from qlvit_edge.preprocess import note_on
     from qlvit_edge.text import plain
 
@@ -177,4 +177,4 @@ def _say_what_is_missing(found: Cells) -> None:
     if found.kinds:
         from collections import Counter
 
-        click.echo(note_on(Counter(found.kinds)))
+        click.echo(note_on(Counter(found.kinds), channels))

@@ -176,7 +176,7 @@ def command(
     errors = calibration.errors()
     plots.plot_layer_error(list(errors), list(errors.values()), folder / "calibration.png")
     write_text(folder / CALIBRATION_FILE, calibration.model_dump_json(indent=1) + "\n")
-    _print_calibration(calibration, errors)
+    _print_calibration(calibration, errors, checkpoint.run.network.channels)
     click.echo(f"wrote {folder / CALIBRATION_FILE}")
     _fit_guard(checkpoint, calibration, scanned, splits[0], guard_images, reject)
     out = shell_word(f"{folder.resolve().name}.tflite")
@@ -220,7 +220,7 @@ def _fit_guard(
     click.echo(f"wrote {path}")
 
 
-def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> None:
+def _print_calibration(calibration: Calibration, errors: dict[str, float], channels: int) -> None:
     from qlvit_edge.preprocess import note_on
 
     worst = min(errors, key=lambda name: errors[name])
@@ -231,7 +231,7 @@ def _print_calibration(calibration: Calibration, errors: dict[str, float]) -> No
         f"top-1 agreement {calibration.agreement:.1%} on the images held for measuring error"
     )
     if calibration.unusual:
-        click.echo(note_on(calibration.unusual))
+        click.echo(note_on(calibration.unusual, channels))
 
 
 def _print_comparison(found: Comparison, as_json: bool) -> None:

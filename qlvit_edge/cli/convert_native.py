@@ -101,7 +101,7 @@ def convert_natively(
     verdict = judge_budget(
         conversion.report.accuracy, max_drop, every_class=proof.every.shows_every_class
     )
-    print_proof(conversion.report, verdict)
+    print_proof(conversion.report, verdict, checkpoint.run.network.channels)
     model, report = conversion.model, conversion.report.as_dict()
     if choice is not None:
         report["int16_layers"] = _report_int16(checkpoint, choice, conversion)

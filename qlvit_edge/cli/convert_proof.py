@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qlvit_edge.converters.report import EqualityReport, ProofReport
 
 
-def print_proof(report: ProofReport, verdict: BudgetVerdict) -> None:
+def print_proof(report: ProofReport, verdict: BudgetVerdict, channels: int) -> None:
     """Print every claim with what was found, and what became of the accuracy budget."""
     from qlvit_edge.modelfile.metadata import TriedForms
     from qlvit_edge.preprocess import note_on
@@ -53,7 +53,7 @@ def print_proof(report: ProofReport, verdict: BudgetVerdict) -> None:
     table.add_row("golden pairs inside", str(report.golden_pairs))
     table_console().print(table)
     if report.unusual_images:
-        click.echo(note_on(report.unusual_images))
+        click.echo(note_on(report.unusual_images, channels))
     click.echo("For research use only, not for diagnosis.")
 
 

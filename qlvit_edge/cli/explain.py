@@ -198,7 +198,7 @@ def _finish(opened: Sources, entries: list[Entry], out: Path, kinds: Counter[str
     from qlvit_edge.preprocess import note_on
 
     if kinds:
-        click.echo(note_on(kinds), err=True)
+        click.echo(note_on(kinds, opened.channels), err=True)
     records = [entry.record() for entry in entries]
     write_json(out / "explanations.json", {"sources": opened.described, "images": records})
     facts = "; ".join(f"{what}: {text}" for what, text in opened.described.items())

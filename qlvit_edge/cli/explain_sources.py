@@ -28,6 +28,7 @@ class Sources(Closing):
     Attributes:
         name: of the network.
         labels: its classes.
+        channels: of the images that it reads: 3, or 1 for grey.
         described: what answers, by kind: file or folder, and hash.
     """
 
@@ -37,10 +38,11 @@ class Sources(Closing):
         self._mapper, self._grad_cam = mapper, grad_cam
         self.described: dict[str, str] = {}
         if grad_cam is not None:
-            self.labels = grad_cam.labels
+            self.labels, self.channels = grad_cam.labels, grad_cam.channels
             self.described[FLOAT] = grad_cam.source
         if mapper is not None:
             self.labels = mapper.classifier.labels
+            self.channels = mapper.classifier.metadata.channels
             self.described[INTEGER] = f"{mapper.path}, SHA-256 {mapper.classifier.sha256}"
 
     @classmethod

@@ -51,7 +51,7 @@ def show_unusual(session: Session) -> None:
     from qlvit_edge.preprocess import note_on
 
     if session.unusual:
-        click.echo(note_on(session.unusual), err=True)
+        click.echo(note_on(session.unusual, session.classifier.metadata.channels), err=True)
 
 
 def show_lost(summary: Summary) -> None:

@@ -158,6 +158,7 @@ class _Tally:
         self.statement = None if guard is None else RunStatement(guard)
         self.verdicts: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
+        self.channels = classifier.metadata.channels
         self.damaged = 0
         self.without_cell = 0
 
@@ -259,7 +260,7 @@ def _close(tally: _Tally, files: int, model: str, out: Path | None, *, quiet: bo
     from qlvit_edge.preprocess import note_on
 
     if tally.kinds:
-        click.echo(note_on(tally.kinds), err=True)
+        click.echo(note_on(tally.kinds, tally.channels), err=True)
     if not quiet:
         parts = [
             f"{tally.verdicts['accepted']} accepted",

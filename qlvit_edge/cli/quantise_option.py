@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qlvit_edge.quantised.outcome import Integers
 
 DEFAULT_EPOCHS: Final = 3
-DEFAULT_RATE: Final = 2e-4
+DEFAULT_RATE: Final = 5e-5
 DEFAULT_BATCH: Final = 32
 _OWN: Final = frozenset(
     {"data", "split_path", "out", "epochs", "batch", "rate", "from_run", "quantise"}

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+RELIABILITY_BINS: Final = 10
+"""Intervals of equal width, 0 to 1, in which probabilities are compared with what is right."""
 _ROUNDS_AT_ONCE = 50
 """Of a bootstrap: a matrix of these by images is held in memory."""
 
@@ -215,24 +217,24 @@ class ReliabilityBin:
 
 
 def reliability(
-    probability: ArrayLike, right: ArrayLike, bins: int = 10
+    probability: ArrayLike, right: ArrayLike
 ) -> tuple[tuple[ReliabilityBin, ...], float | None]:
     """Compare the probabilities of answers with how often they are right.
 
     Args:
         probability: (N,) probability of each answer, 0 to 1.
         right: (N,) bool, whether it is right.
-        bins: number of intervals of equal width.
 
     Returns:
-        The intervals, and the expected calibration error (Guo et al. 2017): the mean distance
-        of share and probability, weighted by the answers; None without answers.
+        `RELIABILITY_BINS` intervals of equal width, and the expected calibration error (Guo et
+        al. 2017): the mean distance of share and probability, weighted by the answers; None
+        without answers.
     """
     chances, hits = np.asarray(probability, np.float64), np.asarray(right, bool)
-    edges = [number / bins for number in range(bins + 1)]
-    places = np.clip(np.searchsorted(edges, chances, side="left") - 1, 0, bins - 1)
+    edges = [number / RELIABILITY_BINS for number in range(RELIABILITY_BINS + 1)]
+    places = np.clip(np.searchsorted(edges, chances, side="left") - 1, 0, RELIABILITY_BINS - 1)
     found, distance = [], 0.0
-    for index in range(bins):
+    for index in range(RELIABILITY_BINS):
         inside = places == index
         count = int(inside.sum())
         mean = float(chances[inside].mean()) if count else None
@@ -243,15 +245,17 @@ def reliability(
     return tuple(found), distance / len(chances) if len(chances) else None
 
 
-def expected_calibration_error(chances: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+def expected_calibration_error(chances: ArrayLike, right: ArrayLike) -> float:
     """Return the error of `reliability` alone.
 
     Args:
         chances: (N,) probabilities of the answers; N at least 1.
         right: (N,) whether they were right.
-        bins: how many.
+
+    Raises:
+        ValueError: there are no answers.
     """
-    _, error = reliability(chances, right, bins)
+    _, error = reliability(chances, right)
     if error is None:
         raise ValueError("the calibration error of no answers")
     return error

@@ -157,7 +157,7 @@ def _notes(model: Model, images: ImageSet, found: Measurement, gates: Gates) -> 
     if found.kernels.xnnpack_missing:
         yield "XNNPACK runs none of the operators: inference is slower than this device allows."
     if found.data.unusual:
-        yield _sentence(note_on(found.data.unusual).removeprefix("note: "))
+        yield _sentence(note_on(found.data.unusual, model.channels).removeprefix("note: "))
 
 
 def _sentence(text: str) -> str:

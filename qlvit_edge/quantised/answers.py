@@ -43,6 +43,24 @@ class Answers:
         return float(-log[np.arange(len(log)), self.labels].mean())
 
 
+def view_logits(graph: Graph, views: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return what an integer graph answers, as a file on the default kernels.
+
+    Args:
+        graph: an integer graph.
+        views: (N, H, W, channels), as a device is fed.
+
+    Returns:
+        (N, classes) real logits.
+    """
+    return _asked(graph, Interpreter(write_tflite(graph)), views)
+
+
+def _asked(graph: Graph, interpreter: Interpreter, views: NDArray[np.uint8]) -> NDArray[np.float64]:
+    stored = np.stack([interpreter.invoke(one)[0] for one in views])
+    return np.asarray(graph.outputs[0].real(stored))
+
+
 def integer_answers(
     graph: Graph, images: Sequence[LabelledImage], config: NetworkConfig, view: View = whole_view
 ) -> Answers:
@@ -64,6 +82,5 @@ def integer_answers(
         images, config.input_size, _BATCH, view, config.channels
     ):
         labels.append(of_batch)
-        stored = np.stack([interpreter.invoke(one)[0] for one in views])
-        logits.append(graph.outputs[0].real(stored))
+        logits.append(_asked(graph, interpreter, views))
     return Answers(np.concatenate(labels), np.concatenate(logits))

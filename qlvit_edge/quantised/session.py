@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import torch
 
 from qlvit_edge.calibration.file import TRAINED_FORMAT, Calibration
 from qlvit_edge.converters.lower import require_lowerable
+from qlvit_edge.data.choose import of_every_class
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.data.loader import cache_images, check_images
 from qlvit_edge.data.split import Split, require_fit, select
@@ -23,9 +25,10 @@ from qlvit_edge.data.training_images import (
     write_training_images,
 )
 from qlvit_edge.errors import CheckpointError
-from qlvit_edge.files import sha256, write_json, write_text
+from qlvit_edge.files import atomic_path, sha256, write_json, write_text
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.preprocess import note_on
+from qlvit_edge.quantised.judge import Judge
 from qlvit_edge.quantised.loop import fine_tune
 from qlvit_edge.quantised.outcome import Integers, compare
 from qlvit_edge.quantised.ranges import TrainedRanges
@@ -53,7 +56,7 @@ from qlvit_edge.training.session import finish
 from qlvit_edge.training.start import started_from, unseen, with_what_it_saw
 
 JUDGED: Final = 1000
-"""Training images that an epoch is chosen by where the run held none out."""
+"""Held-out images that are shown varied too, and training images in their place without any."""
 
 
 def quantised_run(
@@ -172,11 +175,13 @@ def run_quantised(
         listener.noted(f"the run held no images out: epochs are judged by {images}")
     test = _unseen_test(start, select(folder, split.test), listener)
     kinds: list[str] = []
-    with listener.preparing(len(training) + len(test)) as advance:
-        cached = cache_images(training, run.network.input_size, advance, kinds)
+    size, varied = run.network.input_size, of_every_class(judged, JUDGED)
+    with listener.preparing(len(training) + len(varied) + len(test)) as advance:
+        cached = cache_images(training, size, advance, kinds)
+        of_judge = cache_images(varied, size, advance, kinds)
         check_images(test, advance, kinds)
     if kinds:
-        listener.noted(note_on(Counter(kinds)))
+        listener.noted(note_on(Counter(kinds), run.network.channels))
     _write_folder(run, out, start, split, [*training, *held])
     assert run.quantised is not None
     ranges = TrainedRanges(calibration.ranges(), calibration.anchors)
@@ -187,7 +192,7 @@ def run_quantised(
 
     listener.begun(run.training.epochs, run.training.images_per_epoch or len(cached))
     state = fine_tune(
-        *(run, out, student, cached, judged, resume),
+        *(run, out, student, cached, partial(Judge, run, judged, of_judge), resume),
         listener.batch_done,
         keep,
         listener.epoch_done,
@@ -263,21 +268,22 @@ def _unseen_test(
 
 
 def _write_best(out: Path, best: Student, epoch: int, calibration: Calibration) -> None:
-    """Write the weights, and the ranges that belong to them."""
+    """Write the weights, and the ranges that belong to them: both or, on a full disk, neither."""
     weights = dict(best.network.state_dict())
-    save_tensors(out / BEST_FILE, weights, {"format": FORMAT, "epoch": epoch})
-    table = best.ranges.table()
-    found = calibration.model_copy(
-        update={
-            "format": TRAINED_FORMAT,
-            "checkpoint_sha256": sha256((out / BEST_FILE).read_bytes()),
-            "tensors": {
-                name: tensor.model_copy(update={"sqnr_db": None})
-                for name, tensor in calibration.tensors.items()
-            },
-            "weights": {},
-            "agreement": None,
-            "trained": table,
-        }
-    )
-    write_text(out / CALIBRATION_FILE, found.model_dump_json(indent=1) + "\n")
+    tensors = {
+        name: tensor.model_copy(update={"sqnr_db": None})
+        for name, tensor in calibration.tensors.items()
+    }
+    with atomic_path(out / BEST_FILE) as of_weights, atomic_path(out / CALIBRATION_FILE) as ranges:
+        save_tensors(of_weights, weights, {"format": FORMAT, "epoch": epoch})
+        found = calibration.model_copy(
+            update={
+                "format": TRAINED_FORMAT,
+                "checkpoint_sha256": sha256(of_weights.read_bytes()),
+                "tensors": tensors,
+                "weights": {},
+                "agreement": None,
+                "trained": best.ranges.table(),
+            }
+        )
+        ranges.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")

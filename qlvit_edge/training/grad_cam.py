@@ -40,6 +40,7 @@ class GradCam:
     Attributes:
         labels: the classes.
         input_size: (height, width) of the network's input.
+        channels: of the images that it reads: 3, or 1 for grey.
         source: the run folder, and the hash of its weights.
     """
 
@@ -50,6 +51,7 @@ class GradCam:
         self._network = checkpoint.network.eval()
         self.labels = tuple(checkpoint.run.classes)
         self.input_size = checkpoint.run.network.input_size
+        self.channels = checkpoint.run.network.channels
         self.source = f"{checkpoint.folder}, SHA-256 of its weights {checkpoint.sha256}"
         self._layer = LayerGradCam(self._network, self._network.head)
 

@@ -47,13 +47,13 @@ from qlvit_edge.training.schedule import (
     restarted_rate,
     temperature,
 )
+from qlvit_edge.training.settings import GRADIENT_CLIP
 from qlvit_edge.training.start import take_over
 from qlvit_edge.training.state import Row, TrainingState, as_csv, best_epoch, has_stopped
 from qlvit_edge.training.targets import UNWEIGHED, Mixture, Objective, class_weights
 from qlvit_edge.training.varying import Varying
 from qlvit_edge.training.workers import ALONE, Workers
 
-GRADIENT_CLIP = 2.0
 METRICS_FILE = "metrics.csv"
 
 

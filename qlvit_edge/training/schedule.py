@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from qlvit_edge.model.dynamic_conv import TEMPERATURE_START
+from qlvit_edge.training.settings import AVERAGE_DECAY, WARM_UP
 
-WARM_UP = 0.15
 ANNEALED_AFTER = 0.2
-AVERAGE_DECAY = 0.998
 RESTART_SHARE = 0.5
 _COPIED = ("temperature", "quantiser.low", "quantiser.high")
 

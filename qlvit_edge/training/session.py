@@ -270,7 +270,7 @@ def _prepare(
         cached = cache_images(training, run.network.input_size, advance, kinds, store)
         check_images(others, advance, kinds)
     if kinds:
-        listener.noted(note_on(Counter(kinds)))
+        listener.noted(note_on(Counter(kinds), run.network.channels))
     return cached
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from qlvit_edge.choices import Augment, AugmentPart, Balance, Precision
+
+WARM_UP: Final = 0.15
+GRADIENT_CLIP: Final = 2.0
+AVERAGE_DECAY: Final = 0.998
 
 
 class TrainingSettings(BaseModel):
@@ -61,9 +65,9 @@ class TrainingSettings(BaseModel):
     images_per_epoch: int | None = Field(default=None, ge=1)
     mixup: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    warm_up: float = Field(default=0.15, ge=0, lt=1)
-    gradient_clip: float = Field(default=2.0, ge=0, allow_inf_nan=False)
-    average_decay: float = Field(default=0.998, ge=0, lt=1)
+    warm_up: float = Field(default=WARM_UP, ge=0, lt=1)
+    gradient_clip: float = Field(default=GRADIENT_CLIP, ge=0, allow_inf_nan=False)
+    average_decay: float = Field(default=AVERAGE_DECAY, ge=0, lt=1)
     precision: Precision = "float32"
     compiled: bool = False
     channels_last: bool = False
