@@ -23,6 +23,9 @@ from qlvit_edge.inference.classifier import Classification, Classifier
 Find = Literal["cells", "none"]
 """Whether cells are looked for, or each frame is classified as a whole."""
 
+NEEDED_WORK = ("capture", "find", "infer", "place")
+"""What a run is for; time on anything else is overhead."""
+
 
 @dataclass(frozen=True)
 class ClassifiedCell:

@@ -11,6 +11,7 @@ from typing import Literal
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.slide.tracker import Placement
 
 Outcome = Literal[
     "running", "finished", "counted", "stopped", "interrupted", "failed", "did not end"
@@ -34,6 +35,7 @@ FRAME_COLUMNS = (
 CELL_COLUMNS = (
     *("x", "y", "width", "height", "nucleus_area", "label"),
     *("probability", "probabilities", "verdict", "cut", "reason"),
+    *("island", "slide_x", "slide_y", "unique_cell"),
 )
 
 
@@ -76,10 +78,12 @@ class FrameRecord:
     Attributes:
         frame: the values of `FRAME_COLUMNS`.
         cells: the values of `CELL_COLUMNS`, one tuple per cell.
+        placement: where the frame lies on the slide; None where cells are not counted once.
     """
 
     frame: tuple[object, ...]
     cells: tuple[tuple[object, ...], ...]
+    placement: Placement | None = None
 
     @classmethod
     def of(
@@ -88,6 +92,7 @@ class FrameRecord:
         cells: Sequence[ClassifiedCell],
         saved_as: Path | None = None,
         unfit: str | None = None,
+        placement: Placement | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
 
@@ -96,6 +101,7 @@ class FrameRecord:
             cells: its cells.
             saved_as: where its annotated picture was saved.
             unfit: why the frame is not fit to be judged, see `frame_finding`.
+            placement: where it lies on the slide.
         """
         height, width = frame.image.shape[:2]
         row = (
@@ -108,7 +114,11 @@ class FrameRecord:
             getattr(frame, "position_ms", None),
             unfit,
         )
-        return cls(row, tuple(_cell_row(found) for found in cells))
+        rows = (
+            (*_cell_row(found), *_slide_row(found, number, placement))
+            for number, found in enumerate(cells)
+        )
+        return cls(row, tuple(rows), placement)
 
     @property
     def rows(self) -> int:
@@ -152,3 +162,13 @@ def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
         int(getattr(cell, "cut", False)),
         answer.reason,
     )
+
+
+def _slide_row(
+    found: ClassifiedCell, number: int, placement: Placement | None
+) -> tuple[object, ...]:
+    if placement is None or placement.island is None:
+        return None, None, None, None
+    x, y = found.cell.centre
+    place = round(placement.x + x, 1), round(placement.y + y, 1)
+    return placement.island, *place, placement.numbers[number]
