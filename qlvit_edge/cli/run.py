@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qlvit_edge.microscope.stopping import StopRequest
 
 
-class Sought(click.ParamType):
+class Sought(click.ParamType[str]):
     """What is looked for in a frame, see `qlvit_edge.fields.target`."""
 
     name = "what"
