@@ -330,7 +330,7 @@ def test_cells_are_counted_once_where_frames_show_one_slide() -> None:
     assert tracker_for(motor, True, "cells") is not None
     assert tracker_for(stage, False, "cells") is None
     assert tracker_for(stage, None, "none") is None
-    with pytest.raises(DataError, match="whole frames are classified"):
+    with pytest.raises(DataError, match="no cells are looked for"):
         tracker_for(stage, True, "none")
 
 

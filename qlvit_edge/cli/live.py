@@ -177,7 +177,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
         f"{slide_in_words(summary)}{lost_in_words(summary)}{unfit_in_words(summary)}"
-        f"{lengths_in_words(summary)}"
+        f"{census_in_words(summary)}{lengths_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
@@ -226,6 +226,16 @@ def unfit_in_words(summary: Summary) -> str:
         if found
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def census_in_words(summary: Summary) -> str:
+    """Return a line on the cells that were counted by kind, "" where none were."""
+    if not summary.census:
+        return ""
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in summary.census.items())
+    ratio = summary.red_per_white
+    per = "" if ratio is None else f"; {ratio:.1f} red cells per white cell"
+    return f"counted (left and upper border left out): {counts}{per}\n"
 
 
 def lengths_in_words(summary: Summary) -> str:

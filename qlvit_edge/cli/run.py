@@ -24,6 +24,22 @@ if TYPE_CHECKING:
     from qlvit_edge.microscope.stopping import StopRequest
 
 
+class Sought(click.ParamType[str]):
+    """What is looked for in a frame, see `qlvit_edge.fields.target`."""
+
+    name = "what"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, if it names something."""
+        from qlvit_edge.fields.target import target_of
+
+        try:
+            target_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 @click.command("run")
 @click.argument("model")
 @click.option(
@@ -62,10 +78,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--find",
-    type=click.Choice(["cells", "none"]),
+    type=Sought(),
+    metavar="WHAT",
     default="cells",
     show_default=True,
-    help="What to classify: the white cells in a frame, or (none) the frame as a whole.",
+    help="What to classify: cells, the white cells in a frame; all, these, with red cells and "
+    "platelets counted beside; bright, bright cells on a dark ground; none, the frame as a whole; "
+    "region:X,Y,W,H, a part of it in pixels, or with um at the end in µm.",
 )
 @click.option(
     "--count-once/--no-count-once",

@@ -8,12 +8,13 @@ from collections.abc import Collection, Sequence
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.stage import StageCamera
 from qlvit_edge.errors import DataError
-from qlvit_edge.microscope.pipeline import ClassifiedCell, Find
+from qlvit_edge.fields.target import target_of
+from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.slide.register import Answer
 from qlvit_edge.slide.tracker import Placement, SlideTracker
 
 
-def tracker_for(camera: Camera, count_once: bool | None, find: Find) -> SlideTracker | None:
+def tracker_for(camera: Camera, count_once: bool | None, find: str) -> SlideTracker | None:
     """Return what counts the camera's cells once; None where they are counted in each frame.
 
     By default that is for live cameras, whose frames show one slide over and over. Pictures of a
@@ -22,14 +23,16 @@ def tracker_for(camera: Camera, count_once: bool | None, find: Find) -> SlideTra
     Args:
         camera: the source of the frames.
         count_once: what the user wants; None: the default.
-        find: whole frames are not on a slide.
+        find: what is looked for, see `qlvit_edge.fields.target`; whole frames and fixed regions
+            are nothing that is found again.
 
     Raises:
         DataError: cells are to be counted once where none are looked for.
     """
-    if find == "none":
+    kind = target_of(find).kind
+    if kind in ("none", "region"):
         if count_once:
-            raise DataError("--count-once", "whole frames are classified", "leave out --find none")
+            raise DataError("--count-once", "no cells are looked for", f"leave out --find {find}")
         return None
     wanted = isinstance(camera, LiveCamera | StageCamera) if count_once is None else count_once
     return SlideTracker() if wanted else None

@@ -278,6 +278,8 @@ class Results:
         columns = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
         with self._transaction():
+            if info.find == "all":
+                schema.make_census(connection)
             killed = connection.execute(
                 "UPDATE runs SET outcome = 'did not end' WHERE outcome = 'running' RETURNING id"
             ).fetchall()

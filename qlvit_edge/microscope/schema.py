@@ -8,7 +8,7 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
@@ -221,6 +221,25 @@ def _inserting(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
 
 
+CENSUS = """
+CREATE TABLE IF NOT EXISTS census (
+    frame_id INTEGER NOT NULL REFERENCES frames (id),
+    kind TEXT NOT NULL,
+    cells INTEGER NOT NULL,
+    PRIMARY KEY (frame_id, kind)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS census_list AS
+SELECT
+    frames.run_id AS run,
+    frames.number AS frame,
+    frames.source AS source,
+    census.kind AS kind,
+    census.cells AS cells
+FROM census JOIN frames ON frames.id = census.frame_id;
+"""
+"""Cells counted in a frame beside those that are classified; made in files of any format by the
+first run that counts."""
+
 INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
 INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
 
@@ -232,7 +251,20 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
     connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
     if record.placement is not None:
         note_placement(connection, run_id, record.placement)
+    add_census(connection, frame_id, record.census or {})
     return frame_id
+
+
+def make_census(connection: sqlite3.Connection) -> None:
+    """Make the table and view of `CENSUS` where they are not there, in the caller's transaction."""
+    for statement in CENSUS.split(";")[:-1]:
+        connection.execute(statement)
+
+
+def add_census(connection: sqlite3.Connection, frame_id: int, counts: Mapping[str, int]) -> None:
+    """Store how many cells of each kind a frame has."""
+    rows = [(frame_id, kind, cells) for kind, cells in counts.items()]
+    connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

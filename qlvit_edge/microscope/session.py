@@ -19,13 +19,20 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
+from qlvit_edge.fields.census import Census, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
-from qlvit_edge.microscope.pipeline import NEEDED_WORK, ClassifiedCell, Pipeline, Times
+from qlvit_edge.microscope.pipeline import (
+    NEEDED_WORK,
+    ClassifiedCell,
+    Pipeline,
+    Times,
+    require_scale,
+)
 from qlvit_edge.microscope.placing import placed, tracker_for
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
@@ -37,7 +44,7 @@ from qlvit_edge.microscope.writer import Steps, Writer
 from qlvit_edge.slide.tracker import Placement, SlideTracker
 from qlvit_edge.version import installed_version
 
-_Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None]
+_Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None, Census | None]
 
 
 class Session:
@@ -55,6 +62,7 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        census: cells that the counting frame counted so far, by kind; empty unless asked for.
         abstained: cells that were not fit to be judged so far, by reason.
         unfit_frames: frames that were not, by reason.
         finding: whether the cells so far are what the model was made for; None where its file
@@ -71,11 +79,13 @@ class Session:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
             DeviceError: the runtime is not installed.
-            DataError: the analyser's differential is not one in the model's classes.
+            DataError: the analyser's differential is not one in the model's classes, or a
+                region is in µm and no scale is known.
         """
         self.settings = settings
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
+        require_scale(settings.find, self.lengths.um_per_pixel)
         self.classifier = Classifier(
             settings.model,
             kernels=settings.kernels,
@@ -93,6 +103,7 @@ class Session:
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        self.census: Counter[str] = Counter()
         self.abstained: Counter[str] = Counter()
         self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
@@ -184,6 +195,8 @@ class Session:
             statement=None if self.finding is None else self.finding.sentence,
             warning=UNGUARDED if self.finding is None else self.finding.warning,
             cut=self.cut,
+            census=dict(self.census),
+            red_per_white=red_per_white(self.census),
             abstained=dict(self.abstained),
             unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
@@ -218,6 +231,7 @@ class Session:
             self.classifier,
             cell_size=self.lengths.cell_size,
             find=settings.find,
+            um_per_pixel=self.lengths.um_per_pixel,
             times=self.times,
             one_camera=one_camera,
         )
@@ -234,12 +248,13 @@ class Session:
                     break
                 taken += 1
                 found = pipeline.process(frame)
+                seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
                 self.count.see(found)
                 with self.times.measure("place"):
                     placement = placed(self.slide, frame, found)
                 with self.times.measure("store"):
-                    writer.put((frame, found, placement))
+                    writer.put((frame, found, placement, seen))
                 after_frame()
 
     @contextmanager
@@ -264,7 +279,7 @@ class Session:
 
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
-        frame, cells, placement = found
+        frame, cells, placement, seen = found
         folder = self.settings.save
         if self._statement is not None:
             for cell in cells:
@@ -272,9 +287,9 @@ class Session:
         saved = None
         if folder is not None:
             scale = self.lengths.um_per_pixel
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale)
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit, placement)
+        return FrameRecord.of(frame, cells, saved, unfit, placement, seen)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -289,8 +304,10 @@ class Session:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
-            if self.settings.find == "cells":
+            if self.settings.find in ("cells", "all", "bright"):
                 self.lengths.add(record)
+            if record.census is not None:
+                self.census.update(record.census)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.count.add(record)
             self.abstained.update(record.abstained())

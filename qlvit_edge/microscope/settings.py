@@ -7,7 +7,6 @@ from pathlib import Path
 
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.interpreter import Kernels, Runtime
-from qlvit_edge.microscope.pipeline import Find
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Settings:
         analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
         save: folder for annotated pictures; None for none.
         cell_size: diameter of a usual cell as a share of the frame's short side.
-        find: ``"cells"``, or ``"none"`` to classify whole frames.
+        find: what is looked for, see `qlvit_edge.fields.target`.
         accept_at: smallest probability of an accepted answer; None: the model's own.
         threads: threads of the interpreter.
         kernels: implementation of the operators.
@@ -42,7 +41,7 @@ class Settings:
     analyser: str | None = None
     save: Path | None = None
     cell_size: float | None = None
-    find: Find = "cells"
+    find: str = "cells"
     accept_at: float | None = None
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
