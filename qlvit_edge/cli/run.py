@@ -48,7 +48,7 @@ class Sought(click.ParamType[str]):
     required=True,
     metavar="SOURCE",
     help="picamera2, usb:N, a video, an image, a folder, watch:FOLDER, http://…, rtsp://…, "
-    "simulated:FOLDER[?seed=N&fps=N].",
+    "simulated:FOLDER[?seed=N&fps=N&stage=hand].",
 )
 @click.option(
     "--calibration",
@@ -86,6 +86,12 @@ class Sought(click.ParamType[str]):
     "beside; bright, bright cells on a dark ground; none, the frame as a whole; region:X,Y,W,H, a "
     "part of it in pixels, or with um at the end in µm.",
 )
+@click.option(
+    "--count-once/--no-count-once",
+    default=None,
+    help="Whether to recognise places of the slide that were seen before and count each cell there "
+    "once, beside the cells of each frame [default: with live cameras].",
+)
 @accept_at_option
 @click.option(
     "--threads",
@@ -116,6 +122,7 @@ def command(
     save: Path | None,
     cell_size: float | None,
     find: str,
+    count_once: bool | None,
     accept_at: float | None,
     threads: int,
     delegate: str | None,
@@ -130,7 +137,8 @@ def command(
     results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
     cell and what is not accepted stands beside it. A cell that several frames show is counted in
-    each. For research use only, not for diagnosis.
+    each; --count-once counts it once, on a line of its own. For research use only, not for
+    diagnosis.
 
     Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
     video, were left out; a live camera ends with 2 when it gives no frame for so long.
@@ -158,6 +166,7 @@ def command(
                     save=save,
                     cell_size=cell_size,
                     find=find,
+                    count_once=count_once,
                     accept_at=accept_at,
                     threads=threads,
                     kernels=kernels,
@@ -181,7 +190,8 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
 
 def _prepare(**options: Any) -> Session:
     """Load the model, before anything is opened or written."""
-    from qlvit_edge.microscope.session import Session, Settings
+    from qlvit_edge.microscope.session import Session
+    from qlvit_edge.microscope.settings import Settings
 
     return Session(Settings(**options))
 

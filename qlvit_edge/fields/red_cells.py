@@ -106,7 +106,7 @@ def _ellipses(shape: tuple[int, ...], boxes: Sequence[Box]) -> NDArray[np.uint8]
 def _outlines(stain: Map, barred: NDArray[np.uint8]) -> _Outlines:
     across = np.asarray(cv2.Sobel(stain, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8), np.float32)
     down = np.asarray(cv2.Sobel(stain, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8), np.float32)
-    slope = np.hypot(across, down)
+    slope: Map = np.hypot(across, down)
     steepest = slope >= 0.8 * np.asarray(cv2.dilate(slope, np.ones((3, 3))), np.float32)
     ys, xs = np.nonzero(steepest & (slope > LEAST_SLOPE) & (barred == 0))
     steep = slope[ys, xs]
@@ -127,10 +127,10 @@ class _Votes:
         self._outlines = outlines
         self._free = np.ones(len(outlines.xs), bool)
         radii = np.array(RADII, np.float32) * diameter
-        columns = outlines.xs[:, None] + outlines.across[:, None] * radii
-        rows = outlines.ys[:, None] + outlines.down[:, None] * radii
-        self._columns = columns.round().astype(np.int64) + self.room
-        self._rows = rows.round().astype(np.int64) + self.room
+        columns = (outlines.xs[:, None] + outlines.across[:, None] * radii).round()
+        rows = (outlines.ys[:, None] + outlines.down[:, None] * radii).round()
+        self._columns: NDArray[np.int32] = columns.astype(np.int32) + np.int32(self.room)
+        self._rows: NDArray[np.int32] = rows.astype(np.int32) + np.int32(self.room)
         whole = np.pi * diameter / (2 * np.pi * (BLUR * diameter) ** 2)
         self._weights = 1 / (whole * self._shown(height, width))
         self._weights[~self._allowed(stain, white)] = 0

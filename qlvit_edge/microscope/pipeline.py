@@ -22,6 +22,9 @@ from qlvit_edge.fields.quality import CUT
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification, Classifier
 
+NEEDED_WORK = ("capture", "find", "infer", "place")
+"""What a run is for; time on anything else is overhead."""
+
 
 @dataclass(frozen=True)
 class ClassifiedCell:

@@ -12,6 +12,7 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.census import Census
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.slide.tracker import Placement
 
 Outcome = Literal[
     "running", "finished", "counted", "stopped", "interrupted", "failed", "did not end"
@@ -35,6 +36,7 @@ FRAME_COLUMNS = (
 CELL_COLUMNS = (
     *("x", "y", "width", "height", "nucleus_area", "label"),
     *("probability", "probabilities", "verdict", "cut", "reason"),
+    *("island", "slide_x", "slide_y", "unique_cell"),
 )
 
 
@@ -77,11 +79,13 @@ class FrameRecord:
     Attributes:
         frame: the values of `FRAME_COLUMNS`.
         cells: the values of `CELL_COLUMNS`, one tuple per cell.
+        placement: where the frame lies on the slide; None where cells are not counted once.
         census: cells that count, by kind; None where that was not asked for.
     """
 
     frame: tuple[object, ...]
     cells: tuple[tuple[object, ...], ...]
+    placement: Placement | None = None
     census: dict[str, int] | None = None
 
     @classmethod
@@ -91,6 +95,7 @@ class FrameRecord:
         cells: Sequence[ClassifiedCell],
         saved_as: Path | None = None,
         unfit: str | None = None,
+        placement: Placement | None = None,
         census: Census | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
@@ -100,6 +105,7 @@ class FrameRecord:
             cells: its cells.
             saved_as: where its annotated picture was saved.
             unfit: why the frame is not fit to be judged, see `frame_finding`.
+            placement: where it lies on the slide.
             census: what else was counted in it.
         """
         height, width = frame.image.shape[:2]
@@ -113,8 +119,12 @@ class FrameRecord:
             getattr(frame, "position_ms", None),
             unfit,
         )
+        rows = (
+            (*_cell_row(found), *_slide_row(found, number, placement))
+            for number, found in enumerate(cells)
+        )
         counts = None if census is None else census.counts()
-        return cls(row, tuple(_cell_row(found) for found in cells), counts)
+        return cls(row, tuple(rows), placement, counts)
 
     @property
     def rows(self) -> int:
@@ -158,3 +168,13 @@ def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
         int(getattr(cell, "cut", False)),
         answer.reason,
     )
+
+
+def _slide_row(
+    found: ClassifiedCell, number: int, placement: Placement | None
+) -> tuple[object, ...]:
+    if placement is None or placement.island is None:
+        return None, None, None, None
+    x, y = found.cell.centre
+    place = round(placement.x + x, 1), round(placement.y + y, 1)
+    return placement.island, *place, placement.numbers[number]

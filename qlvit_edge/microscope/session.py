@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.calibrated import CalibratedCamera
@@ -24,66 +22,29 @@ from qlvit_edge.differential.differential import Differential
 from qlvit_edge.fields.census import Census, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
-from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import Classifier
-from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
-from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Times, require_scale
+from qlvit_edge.microscope.pipeline import (
+    NEEDED_WORK,
+    ClassifiedCell,
+    Pipeline,
+    Times,
+    require_scale,
+)
+from qlvit_edge.microscope.placing import placed, tracker_for
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.run_count import RunCount
+from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
+from qlvit_edge.slide.tracker import Placement, SlideTracker
 from qlvit_edge.version import installed_version
 
-_Found = tuple[Frame, tuple[ClassifiedCell, ...], Census | None]
-
-NEEDED_WORK = ("capture", "find", "infer")
-"""What a run is for; time on anything else is overhead."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do.
-
-    Attributes:
-        model: a .tflite file or a bundled model's name.
-        source: the camera, see `qlvit_edge.camera.sources`.
-        out: the results file.
-        frames: stop after so many; None for no limit.
-        stop_at: stop after the frame in which so many cells are counted; None for no limit.
-        analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
-        save: folder for annotated pictures; None for none.
-        cell_size: diameter of a usual cell as a share of the frame's short side.
-        find: what is looked for, see `qlvit_edge.fields.target`.
-        accept_at: smallest probability of an accepted answer; None: the model's own.
-        threads: threads of the interpreter.
-        kernels: implementation of the operators.
-        runtime: the TFLite runtime.
-        delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
-        allowance: what the model file may ask for; None: the default.
-        calibration: file of the camera's calibration; None for none.
-    """
-
-    model: str
-    source: str
-    out: Path
-    frames: int | None = None
-    stop_at: int | None = None
-    analyser: str | None = None
-    save: Path | None = None
-    cell_size: float | None = None
-    find: str = "cells"
-    accept_at: float | None = None
-    threads: int = 1
-    kernels: Kernels = Kernels.AUTO
-    runtime: Runtime = "litert"
-    delegate: str | None = None
-    allowance: Allowance | None = None
-    calibration: Path | None = None
+_Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None, Census | None]
 
 
 class Session:
@@ -108,6 +69,7 @@ class Session:
             has no guard that could tell.
         calibration: of the camera; None where none was named.
         lengths: sizes of the cells so far, and whether they are in µm.
+        slide: the cells so far, each once; None where they are counted in each frame.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -147,6 +109,7 @@ class Session:
         guard = self.classifier.metadata.guard
         self._statement = None if guard is None else RunStatement(guard)
         self.finding = None if self._statement is None else self._statement.finding()
+        self.slide: SlideTracker | None = None
         self._stored_source = False
         self._results: Results | None = None
 
@@ -186,6 +149,7 @@ class Session:
         self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
+        self.slide = tracker_for(source, settings.count_once, settings.find)
         if settings.save is not None:
             require_apart(settings.save, source)
         with (
@@ -200,6 +164,8 @@ class Session:
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames = self.report.dropped
+            if self.slide is not None:
+                results.note_doubtful(self.slide.doubtful_cells())
             ended: Outcome = "counted" if self.count.is_full else "finished"
             results.finish(ended if stop.requested is None else "stopped")
 
@@ -243,6 +209,7 @@ class Session:
             um_per_pixel=self.lengths.um_per_pixel,
             cell_diameter=self.lengths.median(),
             cell_diameter_unit=self.lengths.unit,
+            slide=None if self.slide is None else self.slide.count(),
             overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
         )
 
@@ -284,8 +251,10 @@ class Session:
                 seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
                 self.count.see(found)
+                with self.times.measure("place"):
+                    placement = placed(self.slide, frame, found)
                 with self.times.measure("store"):
-                    writer.put((frame, found, seen))
+                    writer.put((frame, found, placement, seen))
                 after_frame()
 
     @contextmanager
@@ -310,7 +279,7 @@ class Session:
 
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
-        frame, cells, seen = found
+        frame, cells, placement, seen = found
         folder = self.settings.save
         if self._statement is not None:
             for cell in cells:
@@ -320,7 +289,7 @@ class Session:
             scale = self.lengths.um_per_pixel
             saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit, seen)
+        return FrameRecord.of(frame, cells, saved, unfit, placement, seen)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""

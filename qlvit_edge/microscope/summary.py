@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qlvit_edge.differential.differential import Differential
 from qlvit_edge.microscope.records import Outcome
+from qlvit_edge.slide.tracker import Count
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Summary:
         um_per_pixel: the scale; None where none is known.
         cell_diameter: median of the cells' mean side, of those that no edge cuts; None of none.
         cell_diameter_unit: ``"µm"``, or ``"px"`` where no scale is known.
+        slide: the cells of the slide, each once; None where they are counted in each frame.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -85,4 +87,5 @@ class Summary:
     um_per_pixel: float | None
     cell_diameter: float | None
     cell_diameter_unit: str
+    slide: Count | None
     overhead_share: float
