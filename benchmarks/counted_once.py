@@ -15,7 +15,7 @@ measured here (`benchmarks/finder.py`).
 A counted cell that lies where another counted cell lies, or where the truth has none, is one too
 many; a cell of the truth where none is counted is one too few. Prints per scene: cells, counted,
 doubtful, too many and too few with how many of these errors are doubtful, what a count without
-places gives (all findings that no edge cuts, over all frames), the largest error of a place, and
+places gives (all findings that no edge cuts, over all frames), frames whose place is wrong, and
 the time as a share of the finder's.
 """
 
