@@ -265,7 +265,8 @@ def make_census(connection: sqlite3.Connection) -> None:
 def add_census(connection: sqlite3.Connection, frame_id: int, counts: Mapping[str, int]) -> None:
     """Store how many cells of each kind a frame has."""
     rows = [(frame_id, kind, cells) for kind, cells in counts.items()]
-    connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
+    if rows:  # else there may be no such table
+        connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
