@@ -251,8 +251,7 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
     connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
     if record.placement is not None:
         note_placement(connection, run_id, record.placement)
-    if record.census:
-        add_census(connection, frame_id, record.census)
+    add_census(connection, frame_id, record.census or {})
     return frame_id
 
 
