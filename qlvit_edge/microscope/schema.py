@@ -264,7 +264,7 @@ def make_census(connection: sqlite3.Connection) -> None:
 def add_census(connection: sqlite3.Connection, frame_id: int, counts: Mapping[str, int]) -> None:
     """Store how many cells of each kind a frame has."""
     rows = [(frame_id, kind, cells) for kind, cells in counts.items()]
-    if rows:  # else there may be no such table
+    if rows:  # without any the table may not be there
         connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
 
 
