@@ -251,7 +251,8 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
     connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
     if record.placement is not None:
         note_placement(connection, run_id, record.placement)
-    add_census(connection, frame_id, record.census or {})
+    if record.census:  # the table is there only where cells of all kinds are counted
+        add_census(connection, frame_id, record.census)
     return frame_id
 
 
