@@ -251,7 +251,7 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
     connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
     if record.placement is not None:
         note_placement(connection, run_id, record.placement)
-    if record.census:  # the table is there only where cells of all kinds are counted
+    if record.census:
         add_census(connection, frame_id, record.census)
     return frame_id
 
@@ -265,7 +265,8 @@ def make_census(connection: sqlite3.Connection) -> None:
 def add_census(connection: sqlite3.Connection, frame_id: int, counts: Mapping[str, int]) -> None:
     """Store how many cells of each kind a frame has."""
     rows = [(frame_id, kind, cells) for kind, cells in counts.items()]
-    connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
+    if rows:  # else there may be no such table
+        connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
