@@ -1,4 +1,4 @@
-"""How many white cells, red cells and platelets a field shows.
+"""How many white cells and red cells a field shows.
 
 Cells on the border are counted by a counting frame: what touches the left or the upper border is
 left out, what touches the right or the lower one is counted. Fields side by side then count each
@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.fields.density import optical_density, red_stain
-from qlvit_edge.fields.finder import PLATELET, Cell, measured_scale, shrunk
-from qlvit_edge.fields.nuclei import SMALLEST, find_nuclei
+from qlvit_edge.fields.finder import Cell, measured_scale, shrunk
 from qlvit_edge.fields.red_cells import Box, red_cell_middles
 from qlvit_edge.fields.scale import WHITE_PER_RED, Scale
 
@@ -33,24 +32,19 @@ class Census:
 
     Attributes:
         red: boxes of red cells, (left, top, right, bottom) in pixels, clipped to the field.
-        platelets: boxes of platelets, the same.
         white_cells: white cells that the counting frame counts.
         red_cells: red cells that it counts.
-        platelet_count: platelets that it counts.
     """
 
     red: tuple[Box, ...]
-    platelets: tuple[Box, ...]
     white_cells: int
     red_cells: int
-    platelet_count: int
 
     def counts(self) -> dict[str, int]:
         """Return the cells that count, by kind."""
         return {
             "white cells": self.white_cells,
             "red cells": self.red_cells,
-            "platelets": self.platelet_count,
         }
 
 
@@ -82,33 +76,20 @@ def census(
     else:
         scale = Scale(cell_size * min(image.shape[:2]) / WHITE_PER_RED, "cell size")
     if scale is None or scale.red_cell < WORKING_DIAMETER / 4:
-        return Census((), (), counted, 0, 0)
+        return Census((), counted, 0)
     small = shrunk(image, min(1.0, WORKING_DIAMETER / scale.red_cell))
     density = optical_density(small)
     red = red_stain(density)
     if red is None:
-        return Census((), (), counted, 0, 0)
+        return Census((), counted, 0)
     factor = image.shape[1] / small.shape[1]
     inner = [_scaled(box, 1 / factor) for box in boxes]
     middles = red_cell_middles(density, red, scale.red_cell / factor, inner)
-    nuclei = find_nuclei(density, red, scale.red_cell / factor, PLATELET)
-    bits = [
-        _scaled((part.x0, part.y0, part.x1, part.y1), factor)
-        for part in nuclei
-        if part.area < SMALLEST
-    ]
     radius = scale.red_cell / 2
     discs = [(factor * x - radius, factor * y - radius) for x, y in middles]
     height, width = image.shape[:2]
     reds = _clipped(((x, y, x + 2 * radius, y + 2 * radius) for x, y in discs), width, height)
-    platelets = tuple(bit for bit in bits if not any(_meet(bit, box) for box in boxes))
-    return Census(
-        reds,
-        platelets,
-        counted,
-        sum(map(is_counted, reds)),
-        sum(map(is_counted, platelets)),
-    )
+    return Census(reds, counted, sum(map(is_counted, reds)))
 
 
 def _box(cell: Cell) -> Box:
@@ -124,10 +105,4 @@ def _clipped(boxes: Iterable[Box], width: int, height: int) -> tuple[Box, ...]:
     return tuple(
         (max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom))
         for left, top, right, bottom in boxes
-    )
-
-
-def _meet(first: Box, second: Box) -> bool:
-    return min(first[2], second[2]) > max(first[0], second[0]) and min(first[3], second[3]) > max(
-        first[1], second[1]
     )

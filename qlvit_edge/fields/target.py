@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 Kind = Literal["cells", "all", "bright", "none", "region"]
-"""White cells; these, with red cells and platelets counted; bright cells on a dark ground; the
+"""White cells; these, with red cells counted; bright cells on a dark ground; the
 frame as a whole; a fixed part of it."""
 
 WAYS: Final = "cells, all, bright, none or region:X,Y,W,H[um]"

@@ -15,8 +15,7 @@ from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.palette import UNCERTAIN, colour, ink, rgb
 
 RED_CELL = "#c2410c"
-PLATELET = "#0e7490"
-"""Colours of what is counted and not classified."""
+"""Colour of what is counted and not classified."""
 
 
 def annotate(
@@ -47,21 +46,17 @@ def annotate(
 
 
 def draw_census(image: NDArray[np.uint8], census: Census) -> None:
-    """Ring red cells and box platelets, in place, and write the counts into the upper corner.
+    """Ring red cells, in place, and write the counts into the upper corner.
 
     What the counting frame leaves out is drawn in grey.
     """
     line = max(1, round(min(image.shape[:2]) / 450))
-    for boxes, ring in ((census.red, True), (census.platelets, False)):
-        for box in boxes:
-            paint = (RED_CELL if ring else PLATELET) if is_counted(box) else UNCERTAIN
-            left, top, right, bottom = (round(value) for value in box)
-            if ring:
-                middle = (left + right) // 2, (top + bottom) // 2
-                axes = max(1, (right - left) // 2), max(1, (bottom - top) // 2)
-                cv2.ellipse(image, middle, axes, 0, 0, 360, rgb(paint), line)
-            else:
-                cv2.rectangle(image, (left, top), (right, bottom), rgb(paint), line)
+    for box in census.red:
+        left, top, right, bottom = (round(value) for value in box)
+        middle = (left + right) // 2, (top + bottom) // 2
+        axes = max(1, (right - left) // 2), max(1, (bottom - top) // 2)
+        paint = rgb(RED_CELL if is_counted(box) else UNCERTAIN)
+        cv2.ellipse(image, middle, axes, 0, 0, 360, paint, line)
     words = ", ".join(f"{count} {kind}" for kind, count in census.counts().items())
     _write(image, words, 0, 0, "#ffffff", max(0.4, min(image.shape[:2]) / 900))
 

@@ -130,7 +130,7 @@ class Pipeline:
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
 
     def count(self, frame: Frame, cells: Sequence[ClassifiedCell]) -> Census | None:
-        """Count red cells and platelets beside a frame's cells; None unless asked for."""
+        """Count red cells beside a frame's cells; None unless asked for."""
         if self._target.kind != "all":
             return None
         with self.times.measure("find"):

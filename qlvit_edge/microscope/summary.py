@@ -35,8 +35,8 @@ class Summary:
         warning: what stands beside accepted answers, such as that the file has no guard; None
             where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
-        census: cells that the counting frame counted: white cells, red cells, platelets; empty
-            unless ``--find all``. No class: beside the differential, never inside it.
+        census: cells that the counting frame counted: white cells and red cells; empty unless
+            ``--find all``. No class: beside the differential, never inside it.
         red_per_white: red cells per white cell of these; None without either.
         abstained: cells that were not fit to be judged, by reason.
         unfit_frames: frames that were not, by reason.
