@@ -28,6 +28,7 @@ from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
+from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
@@ -106,6 +107,8 @@ class Session:
             has no guard that could tell.
         calibration: of the camera; None where none was named.
         lengths: sizes of the cells so far, and whether they are in µm.
+        pause: whether the run is to wait.
+        newest: the frame that was looked at last, with its cells; None before the first.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -143,7 +146,19 @@ class Session:
         self._statement = None if guard is None else RunStatement(guard)
         self.finding = None if self._statement is None else self._statement.finding()
         self._stored_source = False
+        self.pause = Pause()
+        self.newest: _Found | None = None
         self._results: Results | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the camera goes on whether or not anybody looks."""
+        return not self._stored_source
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended; "running" while it goes on."""
+        return "running" if self._results is None else self._results.outcome
 
     @property
     def incomplete(self) -> bool:
@@ -260,7 +275,12 @@ class Session:
             times=self.times,
             one_camera=one_camera,
         )
-        frames = camera.frames()
+        frames = self.pause.frames(
+            camera.frames(),
+            live=self.is_live,
+            show=self._show_uncounted,
+            stopped=lambda: stop.requested is not None,
+        )
         taken = 0
         with self._storing(results, stop, note) as writer:
             while taken != settings.frames and stop.requested is None and not self.count.is_full:
@@ -274,10 +294,14 @@ class Session:
                 taken += 1
                 found = pipeline.process(frame)
                 self.lengths.check(frame, note)
+                self.newest = (frame, found)
                 self.count.see(found)
                 with self.times.measure("store"):
                     writer.put((frame, found))
                 after_frame()
+
+    def _show_uncounted(self, frame: Frame) -> None:
+        self.newest = (frame, ())
 
     @contextmanager
     def _storing(
