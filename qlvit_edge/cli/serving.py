@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,10 +66,8 @@ def _say_where(welcome: Welcome) -> None:
     click.echo(f"page: {welcome.link} ({reach})", err=True)
     if welcome.fingerprint is not None:
         click.echo(f"certificate (SHA-256): {welcome.fingerprint}", err=True)
-    if welcome.is_local or not click.get_text_stream("stderr").isatty():
+    if welcome.is_local or not sys.stderr.isatty():
         return
-    import io
-
     import segno
 
     drawn = io.StringIO()

@@ -151,10 +151,11 @@ class Answers:
         body = await _body(request)
         if body is None:
             return _refusal(413, "that is too long")
-        if not isinstance(body.get("paused"), bool):
+        paused = body.get("paused")
+        if not isinstance(paused, bool):
             return _refusal(400, "say whether to pause")
-        self._view.session.pause.wanted = body["paused"]
-        return JSONResponse({"paused": body["paused"]})
+        self._view.session.pause.wanted = paused
+        return JSONResponse({"paused": paused})
 
     def _csrf(self, request: Request) -> str | None:
         return self._access.csrf_of(request.cookies.get(self._cookie))

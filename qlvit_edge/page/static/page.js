@@ -91,7 +91,7 @@ function draw() {
     ["disk free", size(device.disk_free), device.disk_free !== null && device.disk_free < 2 ** 30],
     ["kernels", device.kernels],
   ]);
-  at("statement").textContent = [state.statement, state.warning].filter(Boolean).join(" ")
+  at("statement").textContent = state.warning || state.statement
     || (state.guarded ? "" : "This model file cannot tell cells that it does not know.");
   at("statement").classList.toggle("warning", Boolean(state.warning) || state.familiar === false || !state.guarded);
   at("notes").replaceChildren(...state.notes.slice(-4).reverse().map((text) => {
