@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.converters.graph import Tensor
 from qlvit_edge.converters.proof.equality import Outputs
 from qlvit_edge.converters.proof_images import Sample
 from qlvit_edge.data.labelled import NO_CLASS
@@ -23,7 +22,7 @@ def held_out_confusion(
     sources: Sequence[str] | None,
     outputs: Outputs,
     views: NDArray[np.uint8],
-    logits: Tensor,
+    scale: float,
     guard: Guard | None,
 ) -> Confusion | None:
     """Count the answers of a file to held-out images, judged as a device judges them.
@@ -34,7 +33,7 @@ def held_out_confusion(
         sources: of every image; None: nobody knows.
         outputs: of the file, on the default kernels: logits and features (N, ·) int8.
         views: (N, h, w, channels) uint8, what the file was shown.
-        logits: the graph's first output, for its scale.
+        scale: real value of one step of a logit.
         guard: of the file; None where it has none.
 
     Returns:
@@ -50,7 +49,7 @@ def held_out_confusion(
     answers = []
     for raw, features, view in zip(outputs[0], outputs[1], views, strict=True):
         if judge is None:
-            chances = softmax(logits.scale * raw.reshape(-1).astype(np.float64))
+            chances = softmax(scale * raw.reshape(-1).astype(np.float64))
             verdict, _ = verdict_on(float(chances.max()), ACCEPT_AT)
         else:
             verdict = judge.judge_input(raw, features, view).verdict

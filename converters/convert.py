@@ -151,7 +151,7 @@ def convert(
     golden = golden_pairs(checkpoint, graph, guard)
     mistakes = held_out_confusion(
         sample, answers.labels, proof.sources_of(images), expected.outputs, answers.views,
-        graph.outputs[0], guard,
+        graph.outputs[0].scale, guard,
     )  # fmt: skip
     forms = TriedForms(operations=tried.operations, tried=tried.tried, moved=tried.moved)
     metadata = describe(

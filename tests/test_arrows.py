@@ -28,9 +28,10 @@ DEVICE: dict[str, set[str]] = {
     "camera": LEAVES | IMAGES,
     "inference": LEAVES | IMAGES | {"bundled", "fields", "guard", "integer", "modelfile"},
     "measuring": LEAVES | {"inference", "modelfile"},
+    "slide": LEAVES | IMAGES | {"fields"},
     "microscope": LEAVES
     | IMAGES
-    | {"camera", "differential", "fields", "guard", "inference", "modelfile"},
+    | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "page": LEAVES | {"inference", "microscope"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

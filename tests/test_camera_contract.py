@@ -19,7 +19,7 @@ from mjpeg_server import mjpeg_server
 from numpy.typing import NDArray
 
 import qlvit_edge.bundled
-from qlvit_edge.camera import watched
+from qlvit_edge.camera import base, opencv, watched
 from qlvit_edge.camera.base import Camera, Frame
 from qlvit_edge.camera.opencv import UsbCamera
 from qlvit_edge.camera.picamera2 import PiCamera
@@ -229,15 +229,25 @@ def test_a_camera_without_controls_is_asked_for_none(monkeypatch: pytest.MonkeyP
         pass
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(base, "LAST_WAIT", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_request_is_given_back_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = fake_picamera2.install(monkeypatch)
     monkeypatch.setattr(fake, "array_error", RuntimeError("no memory"))
     with (
         pytest.raises(CameraStalledError, match=r"it failed \(no memory\)"),
-        PiCamera(wanted=Wanted(size=SIZE)) as camera,
+        PiCamera(wanted=Wanted(size=SIZE), stall_seconds=0.4) as camera,
     ):
         next(camera.frames())
-    assert fake.made[0].lent == 0
+    assert len(fake.made) > 1  # it was tried again
+    for made in fake.made:
+        assert made.lent == 0
+        assert made.calls[-2:] == ["stop", "close"]
 
 
 def test_a_usb_camera_tells_what_its_driver_tells(
@@ -271,6 +281,53 @@ def test_a_usb_camera_gives_the_size_asked_for_or_says_which_it_gives(
     ):
         pass
     assert all(one.released for one in fake.made)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_cable_that_is_plugged_in_again_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    device = tmp_path / "video0"
+    device.touch()
+    notices: list[str] = []
+    with UsbCamera(device, stall_seconds=3.0) as camera:
+        camera.report.listener = notices.append
+        before = next(camera.frames())
+        device.unlink()
+        monkeypatch.setattr(fake, "unplugged", True)
+        while not notices:
+            time.sleep(0.01)
+        monkeypatch.setattr(fake, "unplugged", False)
+        device.touch()
+        while camera.report.reconnections == 0:
+            next(camera.frames())
+        after = next(camera.frames())
+    assert after.index > before.index
+    assert camera.report.reconnections == 1
+    assert "it stopped giving frames; it is tried again for 3 s" in notices[0]
+    assert "connected again" in notices[-1]
+    assert all(one.released for one in fake.made)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_another_camera_in_the_place_of_the_lost_one_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    device = tmp_path / "video0"
+    device.touch()
+    names = iter(["first", *["second"] * 1000])
+    monkeypatch.setattr(opencv, "identity_of", lambda _: next(names))
+    with UsbCamera(device, stall_seconds=0.6) as camera:
+        next(camera.frames())
+        monkeypatch.setattr(fake, "unplugged", True)
+        time.sleep(0.1)
+        monkeypatch.setattr(fake, "unplugged", False)
+        frames = camera.frames()
+        with pytest.raises(CameraStalledError, match="another camera is in its place: second"):
+            list(frames)  # some were taken before
+    assert camera.report.reconnections == 0
 
 
 class Answering:

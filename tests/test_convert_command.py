@@ -20,6 +20,7 @@ from qlvit_edge.converters.proof import accuracy, equality
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.relabel import labelled_as
 from qlvit_edge.files import sha256
+from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.inference.golden import compare_golden
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.modelfile.audit import audit_integer_only
@@ -70,6 +71,28 @@ def test_the_file_holds_integers_and_builtin_operators_only(converted: Path) -> 
 def test_two_conversions_give_the_same_bytes(converted: Path, run: Path, tmp_path: Path) -> None:
     assert run_command("convert", run, "--out", tmp_path / "two.tflite", *GENEROUS) == 0
     assert (tmp_path / "two.tflite").read_bytes() == converted.read_bytes()
+
+
+def test_the_file_carries_its_own_answers_to_the_test_images(
+    converted: Path, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    metadata = read_metadata(converted.read_bytes())
+    assert metadata is not None
+    assert metadata.confusion is not None
+    test = json.loads((run / "split.json").read_text())["test"]
+    expected = np.zeros((4, 5))
+    with Classifier(converted) as classifier:
+        assert metadata.confusion.accept_at == classifier.accept_at
+        for name in test:
+            answer = classifier.classify(run.parent / "data of µ" / name)
+            column = CLASSES.index(answer.label) if answer.verdict == "accepted" else 4
+            expected[CLASSES.index(name.partition("/")[0]), column] += 1
+    table, sources = metadata.confusion.by_kind(4)
+    assert (np.tensordot(sources, table, 1) == expected).all()
+    assert not metadata.confusion.grouped
+    capfd.readouterr()
+    assert run_command("inspect", converted, "--summary") == 0
+    assert f"mistakes on {len(test)} held-out cells" in " ".join(capfd.readouterr().out.split())
 
 
 def test_the_file_carries_labels_hashes_preprocessing_and_golden_pairs(

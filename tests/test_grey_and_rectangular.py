@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import redirect_stdout
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +222,9 @@ def test_sizes_that_do_not_fit_are_refused_naming_the_multiple(
     assert not (tmp_path / "run").exists()
 
 
+SAID = "said.txt"  # by the commands that made the run and the file
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A grey, rectangular run folder, trained on grey images and calibrated."""
@@ -229,13 +234,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(5):
             grey = luminance(cell_image(label, index))
             assert cv2.imwrite(str(root / "cells" / name / f"{index}.png"), grey)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
         patch.setitem(configs.SIZES, "nano", small_config())
         data = ("--data", root / "cells", "--split", root / "split.json")
         assert run_command("data", "split", root / "cells", "--out", root / "split.json") == 0
         options = ("--channels", 1, "--input-size", "64x96", "--epochs", 1, "--batch", 8)
         assert run_command("train", *data, *options, "--out", root / "run") == 0
         assert run_command("calibrate", root / "run", "--images", 8) == 0
+    (root / SAID).write_text(said.getvalue())
     return root / "run"
 
 
@@ -244,8 +250,22 @@ def model(trained: Path) -> Path:
     """The proven file made of it."""
     out = trained.parent / "grey.tflite"
     # One epoch teaches nothing: what integers cost says nothing either.
-    assert run_command("convert", trained, "--out", out, "--max-drop", 100) == 0
+    with redirect_stdout(StringIO()) as said:
+        assert run_command("convert", trained, "--out", out, "--max-drop", 100) == 0
+    with (trained.parent / SAID).open("a") as file:
+        file.write(said.getvalue())
     return out
+
+
+def test_every_command_says_that_images_are_read_in_grey(
+    model: Path, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = next((trained.parent / "cells").rglob("*.png"))
+    assert run_command("predict", image, "--model", model) == 0
+    said = (trained.parent / SAID).read_text() + capfd.readouterr().err
+    notes = [line for line in said.splitlines() if line.startswith("note: among the images are ")]
+    assert len(notes) == 4
+    assert all(line.endswith(" grey; taken as 8-bit grey") for line in notes)
 
 
 def test_the_file_is_grey_and_rectangular_and_says_so(

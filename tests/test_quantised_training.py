@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
-from command import refused, run_command
+from command import files_below, refused, run_command
+from full_disk import files_limited
 from small_run import cell_image, small_config, write_folder, write_run
 
 from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import TRAINED_FORMAT, calibration_of, load_calibration
+from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import Split, load_split, select
 from qlvit_edge.data.training_images import list_training_images, write_training_images
 from qlvit_edge.files import write_text
-from qlvit_edge.quantised import loop
+from qlvit_edge.quantised import loop, session
 from qlvit_edge.quantised.answers import integer_answers
+from qlvit_edge.quantised.judge import Judge, divergence
 from qlvit_edge.quantised.state import best_row
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
@@ -31,6 +36,7 @@ from qlvit_edge.training.checkpoint import (
     read_run_config,
     write_run_config,
 )
+from qlvit_edge.training.state import Row
 
 
 @pytest.fixture(scope="module")
@@ -146,16 +152,16 @@ def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
     without_report(monkeypatch)
     monkeypatch.setattr(loop, "best_row", lambda history: len(history) - 1)
     monkeypatch.setattr("qlvit_edge.quantised.outcome.best_row", lambda history: len(history) - 1)
-    real, out = loop.integer_answers, tmp_path / "out"
+    real, out = Judge.row, tmp_path / "out"
     calls: list[int] = []
 
-    def stopping(*given: object) -> object:
+    def stopping(judge: Judge, graph: Graph) -> Row:
         calls.append(1)
         if len(calls) == 3:  # the second epoch is trained, and not yet on the disk
             raise KeyboardInterrupt
-        return real(*given)  # type: ignore[arg-type]
+        return real(judge, graph)
 
-    monkeypatch.setattr(loop, "integer_answers", stopping)
+    monkeypatch.setattr(Judge, "row", stopping)
     asked = arguments(place, out, "--epochs", 2)
     assert run_command(*asked) == 130
     assert (out / LAST_FILE).exists()
@@ -185,14 +191,14 @@ def _refusal(capfd: pytest.CaptureFixture[str], *command: object) -> str:
 def test_the_calibrated_run_is_handed_out_where_no_epoch_is_better(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    real = loop._validate
-    worse = iter([1.0, 0.5])
+    real = Judge.row
+    further = iter([0.01, 0.02])
 
-    def judged(*given: object) -> dict[str, float]:
-        return {**real(*given), "validation_accuracy": next(worse)}  # type: ignore[arg-type]
+    def judged(judge: Judge, graph: Graph) -> Row:
+        return {**real(judge, graph), "validation_accuracy": 1.0, "divergence": next(further)}
 
     without_report(monkeypatch)
-    monkeypatch.setattr(loop, "_validate", judged)
+    monkeypatch.setattr(Judge, "row", judged)
     out = tmp_path / "out"
     assert run_command(*arguments(place, out, "--epochs", 1)) == 0
     start, made = load_checkpoint(place / "float"), load_checkpoint(out)
@@ -203,14 +209,84 @@ def test_the_calibrated_run_is_handed_out_where_no_epoch_is_better(
         low, high = calibrated[name]
         assert ends == pytest.approx((min(low, 0.0), max(high, 0.0))), name  # as they are quantised
     said = capfd.readouterr().out
-    assert "the run as it was calibrated: no epoch was better" in said
-    assert "100.00% before, 100.00% after" in said
+    assert "the run as it was calibrated: no epoch was closer to float" in said
+    assert "0.0100 before, 0.0100 after" in said
 
 
-def test_the_epoch_with_most_right_answers_is_handed_out() -> None:
-    rows = [(0.9, 0.5), (0.8, 0.1), (0.9, 0.4), (0.9, 0.6)]
-    history = [{"validation_accuracy": a, "validation_loss": b} for a, b in rows]
+def test_the_epoch_closest_to_float_is_handed_out() -> None:
+    """However many answers another has right on images that the run knows the like of."""
+    rows = [(0.9, 0.5), (0.95, 0.6), (0.8, 0.4), (0.9, 0.4)]
+    history = [{"validation_accuracy": a, "divergence": d} for a, d in rows]
     assert [best_row(history[:count]) for count in (1, 2, 3, 4)] == [0, 0, 2, 2]
+
+
+def test_divergence_is_that_of_kullback_and_leibler() -> None:
+    taught, found = np.log([[0.5, 0.5], [0.9, 0.1]]), np.log([[0.25, 0.75], [0.9, 0.1]]) + 7
+    wanted = [0.5 * np.log(2) + 0.5 * np.log(2 / 3), 0]
+    assert divergence(taught, found) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_step_is_that_of_the_runs_settings(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rate, clip and average are as run.json records them, which is as in the float run."""
+    start = shutil.copytree(place / "float", tmp_path / "start")
+    run = read_run_config(start)
+    settings = {"warm_up": 0.5, "gradient_clip": 0.75, "average_decay": 0.25}
+    changed = run.training.model_copy(update=settings)
+    write_run_config(start, run.model_copy(update={"training": changed}))
+    rates, clips, decays = [], [], []
+    real, clip = loop.learning_rate, torch.nn.utils.clip_grad_norm_
+
+    class Average(loop.MovingAverage):
+        def __init__(self, average: torch.nn.Module, decay: float) -> None:
+            decays.append(decay)
+            super().__init__(average, decay)
+
+    def noted_rate(peak: float, progress: float, warm_up: float) -> float:
+        rates.append(warm_up)
+        return real(peak, progress, warm_up)
+
+    def noted_clip(parameters: object, norm: float) -> object:
+        clips.append(norm)
+        return clip(parameters, norm)  # type: ignore[arg-type]
+
+    without_report(monkeypatch)
+    monkeypatch.setattr(loop, "MovingAverage", Average)
+    monkeypatch.setattr(loop, "learning_rate", noted_rate)
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", noted_clip)
+    own = ("--from", start, "--batch", 8, "--epochs", 1, "--images-per-epoch", 8)
+    assert run_command("train", "--quantise", *own, "--out", tmp_path / "out") == 0
+    assert (rates, clips, decays) == ([0.5], [0.75], [0.25])
+    recorded = read_run_config(tmp_path / "out").training
+    assert {name: getattr(recorded, name) for name in settings} == settings
+
+
+def test_a_disk_that_fills_leaves_weights_and_ranges_of_one_epoch(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The ranges are the larger file: where they do not fit, the weights stay too."""
+    real, out = session._write_best, tmp_path / "out"
+    sizes: list[int] = []
+
+    def filling(folder: Path, *others: Any) -> None:
+        if not sizes:
+            real(folder, *others)
+            sizes.extend((folder / name).stat().st_size for name in (BEST_FILE, CALIBRATION_FILE))
+            return
+        with files_limited(sum(sizes) // 2):
+            real(folder, *others)
+
+    without_report(monkeypatch)
+    monkeypatch.setattr(session, "_write_best", filling)
+    monkeypatch.setattr(loop, "best_row", lambda history: len(history) - 1)
+    line = _refusal(capfd, *arguments(place, out, "--epochs", 1)).splitlines()[-1]
+    larger = (BEST_FILE, CALIBRATION_FILE)[sizes[1] > sizes[0]]
+    assert line == f"error: {out}/{larger}: File too large; check the path and the disk"
+    kept = load_checkpoint(out)
+    assert changed(kept, load_checkpoint(place / "float")) == set()
+    assert calibration_of(kept).trained
+    assert not [name for name in files_below(out) if name.startswith(".")]
 
 
 def test_what_does_not_go_together_is_refused(
@@ -220,7 +296,7 @@ def test_what_does_not_go_together_is_refused(
     own = ("train", "--quantise", "--out", out)
     assert "--from RUN" in _refusal(capfd, *own)
     line = _refusal(capfd, *own, "--from", place / "float", "--validation", 0.2)
-    assert "--validation is as in the run that --quantise trains on" in line
+    assert "--validation is not chosen with --quantise" in line
     assert "trained as integers already" in refused(capfd, *own, "--from", trained)
     bare = shutil.copytree(place / "float", tmp_path / "bare")
     (bare / CALIBRATION_FILE).unlink()

@@ -172,7 +172,7 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         (
             *(2, 5, 3, "1970-01-01 09:16:45.000", None, "5.png", "RED", 75.0, "uncertain", None),
             "no",
-            *(1, 2, 30, 40, 500.0, None),
+            *(1, 2, 30, 40, 500.0, None, None, None, None, None, None),
         )
     ]
     assert rows(path, "SELECT * FROM class_counts") == [

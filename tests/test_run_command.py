@@ -31,7 +31,8 @@ from qlvit_edge.fields.finder import find_cells
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.annotate import annotate
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Times
-from qlvit_edge.microscope.session import Session, Settings
+from qlvit_edge.microscope.session import Session
+from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.modelfile.metadata import embed
 from qlvit_edge.preprocess import decode
 

@@ -25,7 +25,8 @@ import qlvit_edge.bundled
 from qlvit_edge.__main__ import main as begin
 from qlvit_edge.cli import main
 from qlvit_edge.errors import DataError
-from qlvit_edge.microscope.session import Session, Settings
+from qlvit_edge.microscope.session import Session
+from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"

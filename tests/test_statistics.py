@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from qlvit_edge import statistics
 from qlvit_edge.statistics import Pairs, binomial_tail, clopper_pearson
 
 
@@ -101,3 +102,23 @@ def test_a_loss_that_is_no_greater_than_allowed_is_rarely_called_greater(images:
                 + (images - lost) * math.log1p(-allowed)
             )
     assert called_greater <= 0.025
+
+
+@pytest.mark.parametrize("successes", [1, 4, 900, 20_000, 39_990, 40_001])
+@pytest.mark.parametrize("share", [1e-5, 0.0002, 0.02, 0.5, 0.999])
+def test_the_tail_of_many_trials_is_the_sum_of_its_terms(
+    successes: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = binomial_tail(successes, 40_001, share)
+    monkeypatch.setattr(statistics, "_MOST_TERMS", 10**6)
+    assert found == pytest.approx(binomial_tail(successes, 40_001, share), rel=1e-6, abs=1e-9)
+
+
+def test_limits_of_huge_counts_are_those_of_the_normal_distribution() -> None:
+    for trials in (10**7, 10**12):
+        half = 1.959964 * math.sqrt(0.3 * 0.7 / trials)
+        low, high = clopper_pearson(3 * trials // 10, trials)
+        assert low == pytest.approx(0.3 - half, abs=half / 100)
+        assert high == pytest.approx(0.3 + half, abs=half / 100)
+    # The rule of three, for both limits together.
+    assert clopper_pearson(0, 10**9) == pytest.approx((0, 3.689e-9), rel=1e-3)

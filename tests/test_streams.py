@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qlvit_edge.camera import stream
+from qlvit_edge.camera import base
 from qlvit_edge.camera.address import read_address
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.multipart import Interrupted, NoParts, boundary_of, jpegs, parts
@@ -225,8 +225,8 @@ def send(request: Any, *contents: bytes) -> None:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(stream, "LAST_WAIT", 0.1)
+    monkeypatch.setattr(base, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(base, "LAST_WAIT", 0.1)
 
 
 def taken(url: str, stall_seconds: float = 5.0) -> tuple[StreamCamera, list[Frame], list[str]]:
@@ -302,8 +302,8 @@ def test_a_stream_that_stays_away_ends_the_run_after_the_stated_time() -> None:
 
 
 def test_a_camera_that_is_away_is_asked_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(stream, "LAST_WAIT", 10.0)
+    monkeypatch.setattr(base, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(base, "LAST_WAIT", 10.0)
     requests: list[int] = []
 
     def answer(request: Any, number: int) -> None:

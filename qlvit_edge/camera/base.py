@@ -19,10 +19,16 @@ from numpy.typing import NDArray
 
 from qlvit_edge.camera.report import CameraReport
 from qlvit_edge.camera.settings import UNKNOWN_SETTINGS, CameraSettings
-from qlvit_edge.errors import CameraStalledError, DeviceError
+from qlvit_edge.errors import CameraError, CameraStalledError, DeviceError
+from qlvit_edge.imagefolder import finding_in
 
-STALL_SECONDS = 20.0
-"""A live camera without a new frame for this long has stalled."""
+STALL_SECONDS = 30.0
+"""A live camera without a whole frame for this long has stalled, whatever was tried meanwhile."""
+
+FIRST_WAIT = 0.5
+"""Seconds before a lost camera is opened again; doubled each time, up to `LAST_WAIT`."""
+
+LAST_WAIT = 5.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class LiveCamera(ABC):
         self._identity = name
         self._ended = False
         self._disturbance = ""
+        self._wait = FIRST_WAIT
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read_on, name=f"camera {name}", daemon=True)
 
@@ -155,10 +162,35 @@ class LiveCamera(ABC):
         return self._identity
 
     def _recover(self, trouble: str) -> bool:
-        """Open a camera again that is in trouble; tell whether it gives frames again.
+        """Open a camera again that is in trouble; tell whether it gives frames again."""
+        return False
 
-        Cameras with a cable do not come back by themselves.
+    def _reopen(self, trouble: str) -> bool:
+        """Open the camera again, at growing intervals, until it is there or the run ends.
+
+        Another camera in its place is none: it would go on under the lost one's name.
         """
+        self.report.say(
+            f"{self.name}: {trouble}; it is tried again for {self._stall_seconds:.0f} s"
+        )
+        identity = self._identity
+        self._disturbance = trouble
+        while not self._stop.wait(self._wait):
+            self._wait = min(2 * self._wait, LAST_WAIT)
+            self._disturbance = trouble
+            self._close()
+            try:
+                self._start()
+            except CameraError as error:
+                trouble = finding_in(error, self.name)
+                continue
+            if self._identity != identity:
+                trouble = f"another camera is in its place: {self._identity}"
+                self._identity = identity
+                continue
+            self.report.reconnections += 1
+            self.report.say(f"{self.name}: connected again")
+            return True
         return False
 
     def __enter__(self) -> Self:
@@ -223,6 +255,7 @@ class LiveCamera(ABC):
                 else:
                     self._newest = frame
                     self._disturbance = ""
+                    self._wait = FIRST_WAIT
                 self._fresh.notify_all()
             if frame is None:
                 return

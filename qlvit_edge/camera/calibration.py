@@ -1,7 +1,7 @@
 """What was found out about a camera on its microscope: its light, and its scale.
 
 One TOML file per camera, objective and size of frame. `qlvit-edge camera calibrate` writes it,
-`qlvit-edge run --calibration` loads it, and each run notes its hash and its scale.
+`qlvit-edge run … --calibration FILE` loads it, and each run notes its hash and its scale.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from qlvit_edge.files import sha256, write_text
 from qlvit_edge.text import plain
 from qlvit_edge.tomlfile import first_mistake, hyphenated, read_toml
 
-FORMAT = 1
 MOST_FLAT_GAIN = 4.0
 """Light that falls to less than a quarter is not uneven but missing."""
 
@@ -125,7 +124,7 @@ class CameraCalibration(_Part):
         scale: None before anything of known size was shown.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     program: _Text
     camera: _Text
     source: _Text
@@ -216,11 +215,10 @@ def read_calibration(path: Path) -> CameraCalibration:
         CalibrationError: missing, torn, or not what it should be.
     """
     said = read_toml(path, CalibrationError, _REMEDY)
-    kinds = {"light": Light, "scale": PixelScale}
+    kinds: dict[str, type[_Part]] = {"light": Light, "scale": PixelScale}
 
     def fields_at(place: tuple[str, ...]) -> list[str]:
-        kind = kinds.get(place[0], CameraCalibration) if place else CameraCalibration
-        return list(kind.model_fields)
+        return list((kinds[place[0]] if place else CameraCalibration).model_fields)
 
     try:
         found = CameraCalibration.model_validate(said)
@@ -239,7 +237,7 @@ def write_calibration(path: Path, calibration: CameraCalibration) -> None:
         CalibrationError: it cannot be written; what was there stays.
     """
     lines = [
-        "# What `qlvit-edge camera calibrate` found, for `qlvit-edge run --calibration`.",
+        "# What `qlvit-edge camera calibrate` found, for `qlvit-edge run … --calibration FILE`.",
         *_lines(calibration),
     ]
     for name, part in (("light", calibration.light), ("scale", calibration.scale)):

@@ -120,5 +120,8 @@ class UsbCamera(LiveCamera):
         value = float(self._capture.get(number))
         return value if value >= least else None
 
+    def _recover(self, trouble: str) -> bool:
+        return self._reopen(trouble)
+
     def _close(self) -> None:
         self._capture.release()

@@ -49,6 +49,7 @@ class PiCamera(LiveCamera):
         )
         self._number = number
         self._wanted = wanted or Wanted()
+        self._camera: Any = None
         self._metadata: dict[str, Any] = {}
         self._shrunk: NDArray[np.uint8] | None = None
 
@@ -161,9 +162,14 @@ class PiCamera(LiveCamera):
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - taken / 1e9
         return age if 0 <= age <= _OLDEST_SECONDS else 0.0
 
+    def _recover(self, trouble: str) -> bool:
+        return self._reopen(trouble)
+
     def _close(self) -> None:
-        self._camera.stop()
-        self._camera.close()
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            camera.stop()
+            camera.close()
 
 
 def cameras_of_libcamera(name: str) -> tuple[Any, list[dict[str, Any]]]:

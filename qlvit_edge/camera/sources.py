@@ -23,6 +23,7 @@ _DECIMAL = r"[0-9]{1,9}(\.[0-9]{1,6})?"
 _SIZE = r"[1-9][0-9]{1,4}x[1-9][0-9]{1,4}"
 _SETTINGS = {
     "seed": (_WHOLE, "3"),
+    "stage": ("motor|hand", "hand"),
     "fps": (_DECIMAL, "3"),
     "idle": (_DECIMAL, "60"),
     "size": (_SIZE, "1280x960"),
@@ -100,9 +101,13 @@ def _usb(source: str, wanted: Wanted | None) -> Camera:
 def _simulated(source: str) -> Camera:
     from qlvit_edge.camera.simulated import SimulatedCamera
 
-    place, settings = _taken_apart(source, ("seed", "fps"))
+    place, settings = _taken_apart(source, ("seed", "fps", "stage"))
     folder = _folder(source, place)
     seed, fps = int(settings.get("seed", "0")), float(settings.get("fps", "10"))
+    if settings.get("stage") == "hand":
+        from qlvit_edge.camera.stage import StageCamera
+
+        return StageCamera(folder, seed=seed, fps=fps)
     return SimulatedCamera(folder, seed=seed, fps=fps)
 
 

@@ -2,7 +2,7 @@
 
 What is decoded here is decoded as strictly as a picture of a folder, so that no torn
 frame passes. A connection that is lost is opened again, at growing intervals, until a
-frame comes or `GIVE_UP_SECONDS` are over.
+frame comes or `STALL_SECONDS` are over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.address import read_address
-from qlvit_edge.camera.base import LiveCamera, SourceEndedError
+from qlvit_edge.camera.base import STALL_SECONDS, LiveCamera, SourceEndedError
 from qlvit_edge.camera.ffmpeg import Capture
 from qlvit_edge.camera.http_request import OPEN_SECONDS, open_url
 from qlvit_edge.camera.multipart import boundary_of, jpegs, one_picture, parts
@@ -23,14 +23,6 @@ from qlvit_edge.credentials import masked
 from qlvit_edge.errors import CameraError, DataError
 from qlvit_edge.imagefolder import finding_in
 from qlvit_edge.preprocess import decode
-
-GIVE_UP_SECONDS = 30.0
-"""Without a whole frame for this long a stream has stalled, whatever was tried meanwhile."""
-
-FIRST_WAIT = 0.5
-"""Seconds before a lost connection is opened again; doubled each time, up to `LAST_WAIT`."""
-
-LAST_WAIT = 5.0
 
 _RAW_MJPEG = frozenset({"video/x-motion-jpeg", "video/x-mjpeg", "video/mjpeg", "video/x-jpeg"})
 _RAW_JPEG = frozenset({"image/jpeg", "image/jpg", "image/pjpeg"})
@@ -41,7 +33,7 @@ class StreamCamera(LiveCamera):
 
     remedy = "check the camera, its server and the network, and start again; results are kept"
 
-    def __init__(self, url: str, *, stall_seconds: float = GIVE_UP_SECONDS) -> None:
+    def __init__(self, url: str, *, stall_seconds: float = STALL_SECONDS) -> None:
         """Note the address.
 
         Raises:
@@ -54,7 +46,6 @@ class StreamCamera(LiveCamera):
         self._pictures: Iterator[bytes] = iter(())
         self._capture: Capture | None = None
         self._finite = False
-        self._wait = FIRST_WAIT
 
     def _start(self) -> None:
         if not self._url.lower().startswith("http"):
@@ -112,7 +103,6 @@ class StreamCamera(LiveCamera):
             else:
                 image, finding = self._next_picture()
             if image is not None:
-                self._wait = FIRST_WAIT
                 return image
             self.report.drop(finding)
             self._disturbance = f"{self.report.dropped} damaged ones were left out: {finding}"
@@ -142,19 +132,4 @@ class StreamCamera(LiveCamera):
             self._capture = None
 
     def _recover(self, trouble: str) -> bool:
-        self.report.say(
-            f"{self.name}: {trouble}; it is tried again for {self._stall_seconds:.0f} s"
-        )
-        while not self._stop.wait(self._wait):
-            self._wait = min(2 * self._wait, LAST_WAIT)
-            self._disturbance = trouble
-            self._close()
-            try:
-                self._start()
-            except CameraError as error:
-                trouble = finding_in(error, self.name)
-                continue
-            self.report.reconnections += 1
-            self.report.say(f"{self.name}: connected again")
-            return True
-        return False
+        return self._reopen(trouble)

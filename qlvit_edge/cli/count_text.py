@@ -20,7 +20,7 @@ def print_differential(found: Differential, title: str) -> None:
     if not found.cells:
         return
     if found.not_corrected is not None:
-        click.echo(f"not corrected for the model's mistakes: {found.not_corrected}")
+        click.echo(f"no corrected estimate: {found.not_corrected}")
         return
     sources = f" of {counted(found.held_out_sources, 'source')}" if found.held_out_sources else ""
     click.echo(

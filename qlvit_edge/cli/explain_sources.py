@@ -37,8 +37,10 @@ class Sources(Closing):
         self.name = name
         self._mapper, self._grad_cam = mapper, grad_cam
         self.described: dict[str, str] = {}
+        self.channels: int
         if grad_cam is not None:
-            self.labels, self.channels = grad_cam.labels, grad_cam.channels
+            self.labels = grad_cam.labels
+            self.channels = grad_cam.channels
             self.described[FLOAT] = grad_cam.source
         if mapper is not None:
             self.labels = mapper.classifier.labels

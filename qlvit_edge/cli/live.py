@@ -144,7 +144,8 @@ class LiveView:
         from rich.text import Text
 
         session = self._session
-        table = Table("frames", "fps", "cells")
+        slide = None if session.slide is None else session.slide.count()
+        table = Table("frames", "fps", "cells", *([] if slide is None else ["unique", "doubtful"]))
         for label in session.counts:
             # A class may be called `[mono]`: a name is a name, not markup.
             table.add_column(Text(label.lower()))
@@ -157,6 +158,7 @@ class LiveView:
             str(session.frames),
             f"{session.frames / seconds:.1f}" if seconds else "",
             str(session.counts.total()),
+            *([] if slide is None else [str(slide.unique), str(slide.doubtful)]),
             *map(str, session.counts.values()),
             *map(str, shown.values()),
         )
@@ -174,8 +176,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     print_differential(summary.differential, title)
     work = ", ".join(f"{name} {share:.0%}" for name, share in summary.time_shares.items())
     click.echo(
-        f"{lost_in_words(summary)}{unfit_in_words(summary)}"
-        f"{lengths_in_words(summary)}"
+        f"{slide_in_words(summary)}{lost_in_words(summary)}{unfit_in_words(summary)}"
+        f"{census_in_words(summary)}{lengths_in_words(summary)}"
         f"{counted(summary.frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} frames/s); time: {work}\n"
         f"kernels: {summary.runtime}, {summary.kernels}\n"
@@ -190,6 +192,31 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
 
 
+def slide_in_words(summary: Summary) -> str:
+    """Return lines on the cells of the slide, each once; "" where that is not counted."""
+    slide = summary.slide
+    if slide is None:
+        return ""
+    beside = [
+        f"{count} {what}"
+        for count, what in (
+            (slide.in_part, "seen only in part"),
+            (slide.unplaced, "in frames without a place, not counted"),
+        )
+        if count
+    ]
+    frames = ", ".join(f"{count} {state}" for state, count in sorted(slide.frames.items()))
+    lines = [
+        f"each cell once: {slide.unique} unique, {slide.doubtful} doubtful"
+        + (f"; {', '.join(beside)}" if beside else "")
+    ]
+    if slide.labels:
+        labels = sorted(slide.labels.items(), key=lambda entry: (-entry[1], entry[0]))
+        lines.append(f"unique cells: {', '.join(f'{count} {label}' for label, count in labels)}")
+    lines.append(f"slide: {counted(slide.islands, 'island')}; frames: {frames or 'none'}")
+    return "".join(f"{line}\n" for line in lines)
+
+
 def unfit_in_words(summary: Summary) -> str:
     """Return lines on cells and frames that are not fit to be judged, "" without any."""
     lines = [
@@ -199,6 +226,16 @@ def unfit_in_words(summary: Summary) -> str:
         if found
     ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def census_in_words(summary: Summary) -> str:
+    """Return a line on the cells that were counted by kind, "" where none were."""
+    if not summary.census:
+        return ""
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in summary.census.items())
+    ratio = summary.red_per_white
+    per = "" if ratio is None else f"; {ratio:.1f} red cells per white cell"
+    return f"counted (left and upper border left out): {counts}{per}\n"
 
 
 def lengths_in_words(summary: Summary) -> str:

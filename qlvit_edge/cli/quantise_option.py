@@ -55,7 +55,8 @@ def _require_own_options() -> None:
         given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
         if given and name not in _OWN:
             raise click.UsageError(
-                f"{parameter.opts[0]} is as in the run that --quantise trains on; leave it out"
+                f"{parameter.opts[0]} is not chosen with --quantise, which takes it from the run "
+                "or does without; leave it out"
             )
 
 
@@ -144,10 +145,10 @@ def _require_free(out: Path, resume: bool) -> None:
 def _print(found: Integers, out: Path) -> None:
     handed = f"epoch {found.best_epoch} of {found.epochs}"
     if found.best_epoch == 0:
-        handed = "the run as it was calibrated: no epoch was better"
+        handed = "the run as it was calibrated: no epoch was closer to float"
     click.echo(
-        f"handed out: {handed}; integers on the images it is chosen by: "
-        f"{found.validation_before:.2%} before, {found.validation:.2%} after"
+        f"handed out: {handed}; divergence from float on the images it is chosen by: "
+        f"{found.divergence_before:.4f} before, {found.divergence:.4f} after"
     )
     click.echo(
         f"test accuracy (whole images, {counted(found.test_images, 'image')}): "

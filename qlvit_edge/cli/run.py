@@ -26,6 +26,22 @@ if TYPE_CHECKING:
     from qlvit_edge.page.server import PageServer
 
 
+class Sought(click.ParamType[str]):
+    """What is looked for in a frame, see `qlvit_edge.fields.target`."""
+
+    name = "what"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, if it names something."""
+        from qlvit_edge.fields.target import target_of
+
+        try:
+            target_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 @click.command("run")
 @click.argument("model")
 @click.option(
@@ -34,7 +50,7 @@ if TYPE_CHECKING:
     required=True,
     metavar="SOURCE",
     help="picamera2, usb:N, a video, an image, a folder, watch:FOLDER, http://…, rtsp://…, "
-    "simulated:FOLDER[?seed=N&fps=N].",
+    "simulated:FOLDER[?seed=N&fps=N&stage=hand].",
 )
 @click.option(
     "--calibration",
@@ -64,10 +80,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--find",
-    type=click.Choice(["cells", "none"]),
+    type=Sought(),
+    metavar="WHAT",
     default="cells",
     show_default=True,
-    help="What to classify: the white cells in a frame, or (none) the frame as a whole.",
+    help="What to classify: cells, the white cells in a frame; all, these, with red cells counted "
+    "beside; bright, bright cells on a dark ground; none, the frame as a whole; region:X,Y,W,H, a "
+    "part of it in pixels, or with um at the end in µm.",
+)
+@click.option(
+    "--count-once/--no-count-once",
+    default=None,
+    help="Whether to recognise places of the slide that were seen before and count each cell there "
+    "once, beside the cells of each frame [default: with live cameras].",
 )
 @accept_at_option
 @click.option(
@@ -117,6 +142,7 @@ def command(
     save: Path | None,
     cell_size: float | None,
     find: str,
+    count_once: bool | None,
     accept_at: float | None,
     threads: int,
     delegate: str | None,
@@ -134,7 +160,8 @@ def command(
     results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
     cell and what is not accepted stands beside it. A cell that several frames show is counted in
-    each. For research use only, not for diagnosis.
+    each; --count-once counts it once, on a line of its own. For research use only, not for
+    diagnosis.
 
     Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
     video, were left out; a live camera ends with 2 when it gives no frame for so long.
@@ -163,6 +190,7 @@ def command(
                     save=save,
                     cell_size=cell_size,
                     find=find,
+                    count_once=count_once,
                     accept_at=accept_at,
                     threads=threads,
                     kernels=kernels,
@@ -187,7 +215,8 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
 
 def _prepare(**options: Any) -> Session:
     """Load the model, before anything is opened or written."""
-    from qlvit_edge.microscope.session import Session, Settings
+    from qlvit_edge.microscope.session import Session
+    from qlvit_edge.microscope.settings import Settings
 
     return Session(Settings(**options))
 

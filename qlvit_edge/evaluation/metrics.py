@@ -246,15 +246,7 @@ def reliability(
 
 
 def expected_calibration_error(chances: ArrayLike, right: ArrayLike) -> float:
-    """Return the error of `reliability` alone.
-
-    Args:
-        chances: (N,) probabilities of the answers; N at least 1.
-        right: (N,) whether they were right.
-
-    Raises:
-        ValueError: there are no answers.
-    """
+    """Return the error of `reliability` alone, of one answer at least; arguments as of that."""
     _, error = reliability(chances, right)
     if error is None:
         raise ValueError("the calibration error of no answers")

@@ -159,7 +159,7 @@ def _searched(image: NDArray[np.uint8], scale: Scale, red: RedStain | None, lone
     """The cells at a scale, also what is too large to be one."""
     if scale.red_cell < LEAST_DIAMETER:
         return Search([], scale)
-    small = _shrunk(image, min(1.0, WORKING_DIAMETER / scale.red_cell))
+    small = shrunk(image, min(1.0, WORKING_DIAMETER / scale.red_cell))
     density = optical_density(small)
     red = red or red_stain(density)
     if red is None:
@@ -239,7 +239,7 @@ def _measured(image: NDArray[np.uint8]) -> tuple[Scale | None, RedStain | None]:
     short = min(image.shape[:2])
     red = None
     for side in RULER_SIDES:
-        small = _shrunk(image, min(1.0, side / short))
+        small = shrunk(image, min(1.0, side / short))
         density = optical_density(small)
         red = red_stain(density)
         if red is None:
@@ -266,7 +266,8 @@ def _nuclei(
     return nuclei, red
 
 
-def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+def shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Return a smaller copy of (H, W, 3) uint8; the image itself where it would not be smaller."""
     if scale >= 1:
         return image
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))

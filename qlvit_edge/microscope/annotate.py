@@ -8,10 +8,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.fields.census import Census, is_counted
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.palette import UNCERTAIN, colour, ink, rgb
+
+RED_CELL = "#c2410c"
+"""Colour of what is counted and not classified."""
 
 
 def annotate(
@@ -39,6 +43,22 @@ def annotate(
         cv2.rectangle(drawn, (cell.x, cell.y), corner, rgb(plate), line)
         _write(drawn, _words(answer), cell.x, cell.y, plate, size)
     return drawn
+
+
+def draw_census(image: NDArray[np.uint8], census: Census) -> None:
+    """Ring red cells, in place, and write the counts into the upper corner.
+
+    What the counting frame leaves out is drawn in grey.
+    """
+    line = max(1, round(min(image.shape[:2]) / 450))
+    for box in census.red:
+        left, top, right, bottom = (round(value) for value in box)
+        middle = (left + right) // 2, (top + bottom) // 2
+        axes = max(1, (right - left) // 2), max(1, (bottom - top) // 2)
+        paint = rgb(RED_CELL if is_counted(box) else UNCERTAIN)
+        cv2.ellipse(image, middle, axes, 0, 0, 360, paint, line)
+    words = ", ".join(f"{count} {kind}" for kind, count in census.counts().items())
+    _write(image, words, 0, 0, "#ffffff", max(0.4, min(image.shape[:2]) / 900))
 
 
 def draw_scale(image: NDArray[np.uint8], um_per_pixel: float | None) -> NDArray[np.uint8]:

@@ -174,8 +174,8 @@ def scale_of_micrometer(
     for frame in frames:
         try:
             found.append(find_lines(frame.image))
-        except NoLinesError as error:
-            finding = str(error)
+        except NoLinesError as without:
+            finding = str(without)
     if 2 * len(found) <= len(frames):
         raise CameraError(
             name,

@@ -11,8 +11,9 @@ import cv2
 from qlvit_edge.camera.base import Camera, Frame
 from qlvit_edge.camera.folder import PictureCamera
 from qlvit_edge.errors import DataError
+from qlvit_edge.fields.census import Census
 from qlvit_edge.files import ensure_writable, write_bytes
-from qlvit_edge.microscope.annotate import annotate, draw_scale
+from qlvit_edge.microscope.annotate import annotate, draw_census, draw_scale
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 
 
@@ -23,13 +24,17 @@ def save_picture(
     cells: Sequence[ClassifiedCell],
     labels: Sequence[str],
     um_per_pixel: float | None = None,
+    census: Census | None = None,
 ) -> Path:
     """Save a frame with its cells and a scale bar drawn in as JPEG; returns its path.
 
     Raises:
         DataError: it cannot be saved.
     """
-    drawn = draw_scale(annotate(frame.image, cells, labels), um_per_pixel)
+    drawn = annotate(frame.image, cells, labels)
+    if census is not None:
+        draw_census(drawn, census)
+    drawn = draw_scale(drawn, um_per_pixel)
     good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     if not good:
         raise ValueError(f"frame {frame.index} cannot be written as JPEG")

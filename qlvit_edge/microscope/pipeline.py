@@ -6,22 +6,24 @@ Find → crop → prepare → infer; storing and showing the results are the cal
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
+from qlvit_edge.fields.bright import find_bright_cells, is_dark_field
+from qlvit_edge.fields.census import Census, census
 from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells, is_grey
 from qlvit_edge.fields.quality import CUT
+from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification, Classifier
 
-Find = Literal["cells", "none"]
-"""Whether cells are looked for, or each frame is classified as a whole."""
+NEEDED_WORK = ("capture", "find", "infer", "place")
+"""What a run is for; time on anything else is overhead."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Pipeline:
         *,
         cell_size: float | None = None,
         margin: float = CROP_MARGIN,
-        find: Find = "cells",
+        find: str = "cells",
+        um_per_pixel: float | None = None,
         times: Times | None = None,
         one_camera: bool = False,
     ) -> None:
@@ -92,7 +95,8 @@ class Pipeline:
             cell_size: diameter of a usual white cell as a share of the frame's short side; None:
                 from the red cells of each frame.
             margin: surroundings in a crop, as a share of the cell's longer side.
-            find: ``"none"`` to classify each frame as a whole, as one cell.
+            find: what is classified, see `qlvit_edge.fields.target`.
+            um_per_pixel: the scale, for a region in µm; None where none is known.
             times: where to count time; a new one if not given.
             one_camera: all frames are of one camera: once cells were found, a grey frame (an
                 empty field in uneven light, say) is one without cells and ends nothing.
@@ -100,28 +104,59 @@ class Pipeline:
         self._classifier = classifier
         self._cell_size = cell_size
         self._margin = margin
-        self._find = find
+        self._target = target_of(find)
+        self._um_per_pixel = um_per_pixel
         self._one_camera, self._found = one_camera, False
         self.times = times if times is not None else Times()
 
     def process(self, frame: Frame) -> tuple[ClassifiedCell, ...]:
         """Return the frame's cells, largest nucleus first.
 
-        Without a search the frame is the only one; its nucleus has the area 0.
+        Without a search the frame, or its region, is the only one; its nucleus has the area 0.
 
         Raises:
-            DataError: white cells are looked for in a grey picture.
+            DataError: white cells are looked for in a grey or dark picture, bright ones on a
+                bright ground, or the region reaches beyond the frame.
         """
-        if self._find == "none":
-            height, width = frame.image.shape[:2]
-            whole = Cell(0, 0, width, height, 0.0)
-            return (ClassifiedCell(whole, self._classify(frame.image)),)
+        if self._target.kind in ("none", "region"):
+            x, y, width, height = self._part(frame)
+            part = frame.image[y : y + height, x : x + width]
+            return (ClassifiedCell(Cell(x, y, width, height, 0.0), self._classify(part)),)
         with self.times.measure("find"):
             if not (self._one_camera and self._found):
-                require_colour(frame.image, frame.source)
-            cells = _found_in(frame, self._cell_size)
+                self._require_fit(frame)
+            cells = _found_in(frame, self._cell_size, bright=self._target.kind == "bright")
             self._found |= bool(cells)
         return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
+
+    def count(self, frame: Frame, cells: Sequence[ClassifiedCell]) -> Census | None:
+        """Count red cells beside a frame's cells; None unless asked for."""
+        if self._target.kind != "all":
+            return None
+        with self.times.measure("find"):
+            white = [found.cell for found in cells]
+            return census(frame.image, white, cell_size=self._cell_size)
+
+    def _require_fit(self, frame: Frame) -> None:
+        if self._target.kind == "bright":
+            require_dark(frame.image, frame.source)
+        else:
+            require_colour(frame.image, frame.source)
+
+    def _part(self, frame: Frame) -> tuple[int, int, int, int]:
+        """What is classified without a search."""
+        height, width = frame.image.shape[:2]
+        if self._target.kind == "none":
+            return 0, 0, width, height
+        x, y, across, down = self._target.in_pixels(self._um_per_pixel)
+        if x + across > width or y + down > height:
+            raise DataError(
+                frame.source,
+                f"the region {x},{y},{across},{down} (pixels) reaches beyond the frame of "
+                f"{width} x {height}",
+                "name one that lies in it: --find region:X,Y,W,H",
+            )
+        return x, y, across, down
 
     def _classify(self, image: NDArray[np.uint8], cell: Cell | None = None) -> Classification:
         with self.times.measure("prepare"):
@@ -134,14 +169,15 @@ class Pipeline:
         return of_a_part(answer)
 
 
-def _found_in(frame: Frame, cell_size: float | None) -> list[Cell]:
+def _found_in(frame: Frame, cell_size: float | None, *, bright: bool = False) -> list[Cell]:
     """Look for cells in the frame, or in its low-resolution copy; in pixels of the frame."""
+    find = find_bright_cells if bright else find_cells
     if frame.small is None:
-        return find_cells(frame.image, cell_size=cell_size)
+        return find(frame.image, cell_size=cell_size)
     height, width = frame.image.shape[:2]
     across, down = width / frame.small.shape[1], height / frame.small.shape[0]
     found = []
-    for cell in find_cells(frame.small, cell_size=cell_size):
+    for cell in find(frame.small, cell_size=cell_size):
         x, y = round(cell.x * across), round(cell.y * down)
         right = min(width, round((cell.x + cell.width) * across))
         bottom = min(height, round((cell.y + cell.height) * down))
@@ -162,6 +198,34 @@ def require_colour(image: NDArray[np.uint8], source: str) -> None:
             "a grey picture of a stained smear, in which white cells cannot be told from red ones",
             "use a colour camera, or classify whole pictures (run: --find none; predict: without "
             "--find-cells)",
+        )
+
+
+def require_scale(find: str, um_per_pixel: float | None) -> None:
+    """Refuse a region that cannot be told in pixels.
+
+    Raises:
+        DataError: it is in µm and no scale is known, or it is less than a pixel wide or high.
+    """
+    target = target_of(find)
+    if target.kind == "region":
+        try:
+            target.in_pixels(um_per_pixel)
+        except ValueError as error:
+            raise DataError("--find", str(error), "see run --help") from error
+
+
+def require_dark(image: NDArray[np.uint8], source: str) -> None:
+    """Refuse an image in which bright cells on a dark ground cannot be found.
+
+    Raises:
+        DataError: its ground is bright.
+    """
+    if not is_dark_field(image):
+        raise DataError(
+            source,
+            "a picture with a bright ground, in which --find bright has nothing to find",
+            "use --find cells for a stained smear, or --find none for whole pictures",
         )
 
 

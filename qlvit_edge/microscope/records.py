@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.fields.census import Census
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.slide.tracker import Placement
 
 Outcome = Literal[
     "running", "finished", "counted", "stopped", "interrupted", "failed", "did not end"
@@ -34,6 +36,7 @@ FRAME_COLUMNS = (
 CELL_COLUMNS = (
     *("x", "y", "width", "height", "nucleus_area", "label"),
     *("probability", "probabilities", "verdict", "cut", "reason"),
+    *("island", "slide_x", "slide_y", "unique_cell"),
 )
 
 
@@ -51,7 +54,7 @@ class RunInfo:
         crop_margin: see `qlvit_edge.fields.finder.crop`.
         accept_at: probability from which a label is accepted.
         program: the program and its version.
-        find: ``"cells"``, or ``"none"`` where whole frames are classified.
+        find: what was looked for, see `qlvit_edge.fields.target`.
         calibration: the camera's calibration as JSON: hash of the file, scale and where that
             comes from; None where there is none.
     """
@@ -76,10 +79,14 @@ class FrameRecord:
     Attributes:
         frame: the values of `FRAME_COLUMNS`.
         cells: the values of `CELL_COLUMNS`, one tuple per cell.
+        placement: where the frame lies on the slide; None where cells are not counted once.
+        census: cells that count, by kind; None where that was not asked for.
     """
 
     frame: tuple[object, ...]
     cells: tuple[tuple[object, ...], ...]
+    placement: Placement | None = None
+    census: dict[str, int] | None = None
 
     @classmethod
     def of(
@@ -88,6 +95,8 @@ class FrameRecord:
         cells: Sequence[ClassifiedCell],
         saved_as: Path | None = None,
         unfit: str | None = None,
+        placement: Placement | None = None,
+        census: Census | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
 
@@ -96,6 +105,8 @@ class FrameRecord:
             cells: its cells.
             saved_as: where its annotated picture was saved.
             unfit: why the frame is not fit to be judged, see `frame_finding`.
+            placement: where it lies on the slide.
+            census: what else was counted in it.
         """
         height, width = frame.image.shape[:2]
         row = (
@@ -108,12 +119,17 @@ class FrameRecord:
             getattr(frame, "position_ms", None),
             unfit,
         )
-        return cls(row, tuple(_cell_row(found) for found in cells))
+        rows = (
+            (*_cell_row(found), *_slide_row(found, number, placement))
+            for number, found in enumerate(cells)
+        )
+        counts = None if census is None else census.counts()
+        return cls(row, tuple(rows), placement, counts)
 
     @property
     def rows(self) -> int:
         """How many rows it takes in the file."""
-        return 1 + len(self.cells)
+        return 1 + len(self.cells) + len(self.census or ())
 
     @property
     def unfit(self) -> str | None:
@@ -152,3 +168,13 @@ def _cell_row(found: ClassifiedCell) -> tuple[object, ...]:
         int(getattr(cell, "cut", False)),
         answer.reason,
     )
+
+
+def _slide_row(
+    found: ClassifiedCell, number: int, placement: Placement | None
+) -> tuple[object, ...]:
+    if placement is None or placement.island is None:
+        return None, None, None, None
+    x, y = found.cell.centre
+    place = round(placement.x + x, 1), round(placement.y + y, 1)
+    return placement.island, *place, placement.numbers[number]

@@ -11,7 +11,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from qlvit_edge.errors import DataError, ResultsLostError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.placing import note_doubtful
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
@@ -44,10 +45,6 @@ LOG_BYTES_LIMIT = 256 * 2**20
 """Size of the write-ahead log above which nothing is added: another program reads an old state."""
 
 
-def _say_nothing(_: str) -> None:
-    """Nobody listens."""
-
-
 class Results:
     """An open results file with one run going on; its methods may be called by any thread.
 
@@ -67,7 +64,7 @@ class Results:
         path: Path,
         info: RunInfo,
         *,
-        note: Callable[[str], None] = _say_nothing,
+        note: Callable[[str], None] = lambda _: None,
         open_seconds: float = OPEN_SECONDS,
     ) -> None:
         """Open or make the file and begin a run.
@@ -169,7 +166,7 @@ class Results:
                     "close that program and start again",
                 )
             with self._transaction() as connection:
-                numbers = [self._insert(connection, record) for record in records]
+                numbers = [schema.insert(connection, self.run_id, record) for record in records]
                 state = self._state()
                 if state != self._noted:
                     connection.execute(
@@ -180,6 +177,15 @@ class Results:
             self._noted = state
             self._watch_log()
             return numbers
+
+    def note_doubtful(self, numbers: Collection[int]) -> None:
+        """Note which of the run's unique cells are doubtful; raises as `finish` does."""
+
+        def note_down() -> None:
+            with self._busy, speaking(self.path), self._transaction() as connection:
+                note_doubtful(connection, self.run_id, numbers)
+
+        patiently(note_down, OPEN_SECONDS, self._note, self.path)
 
     def require_in_place(self) -> None:
         """Raise ResultsLostError where the file was deleted, moved or replaced."""
@@ -272,6 +278,8 @@ class Results:
         columns = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
         with self._transaction():
+            if info.find == "all":
+                schema.make_census(connection)
             killed = connection.execute(
                 "UPDATE runs SET outcome = 'did not end' WHERE outcome = 'running' RETURNING id"
             ).fetchall()
@@ -283,12 +291,6 @@ class Results:
                 "what it had stored is there"
             )
         return int(cursor.lastrowid or 0)
-
-    def _insert(self, connection: sqlite3.Connection, record: FrameRecord) -> int:
-        cursor = connection.execute(schema.INSERT_FRAME, (self.run_id, *record.frame))
-        frame_id = int(cursor.lastrowid or 0)
-        connection.executemany(schema.INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
-        return frame_id
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -8,11 +8,12 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS
+from qlvit_edge.microscope.placing import note_placement
+from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
@@ -65,7 +66,20 @@ CREATE TABLE cells (
     probabilities TEXT NOT NULL,
     verdict TEXT NOT NULL,
     cut INTEGER NOT NULL DEFAULT 0,
-    reason TEXT
+    reason TEXT,
+    island INTEGER,
+    slide_x REAL,
+    slide_y REAL,
+    unique_cell INTEGER,
+    doubtful INTEGER
+);
+CREATE TABLE islands (
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    number INTEGER NOT NULL,
+    joined_to INTEGER,
+    x REAL NOT NULL DEFAULT 0,
+    y REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_id, number)
 );
 CREATE INDEX frames_of_run ON frames (run_id);
 CREATE INDEX cells_of_frame ON cells (frame_id);
@@ -91,12 +105,28 @@ DROP VIEW IF EXISTS class_counts;
 
 _FROM_3_TO_4 = """
 ALTER TABLE runs ADD COLUMN calibration TEXT;
+ALTER TABLE cells ADD COLUMN island INTEGER;
+ALTER TABLE cells ADD COLUMN slide_x REAL;
+ALTER TABLE cells ADD COLUMN slide_y REAL;
+ALTER TABLE cells ADD COLUMN unique_cell INTEGER;
+ALTER TABLE cells ADD COLUMN doubtful INTEGER;
+CREATE TABLE islands (
+    run_id INTEGER NOT NULL REFERENCES runs (id),
+    number INTEGER NOT NULL,
+    joined_to INTEGER,
+    x REAL NOT NULL DEFAULT 0,
+    y REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (run_id, number)
+);
+DROP VIEW IF EXISTS cell_list;
 """
 
 _ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
     2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
-    3: {"runs.calibration"},
+    3: {"runs.calibration"}
+    | {f"cells.{name}" for name in ("island", "slide_x", "slide_y", "unique_cell", "doubtful")}
+    | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
 
@@ -163,8 +193,14 @@ SELECT
     cells.width AS width_px,
     cells.height AS height_px,
     round(nullif(cells.nucleus_area, 0), 1) AS nucleus_px2,
+    cells.unique_cell AS unique_cell,
+    CASE cells.doubtful WHEN 0 THEN 'no' WHEN 1 THEN 'yes' END AS doubtful,
+    coalesce(islands.joined_to, islands.number) AS island,
+    round(cells.slide_x + islands.x, 1) AS slide_x_px,
+    round(cells.slide_y + islands.y, 1) AS slide_y_px,
     frames.saved_as AS picture
-FROM cells JOIN frames ON frames.id = cells.frame_id;
+FROM cells JOIN frames ON frames.id = cells.frame_id
+LEFT JOIN islands ON islands.run_id = frames.run_id AND islands.number = cells.island;
 CREATE VIEW IF NOT EXISTS class_counts AS
 SELECT
     frames.run_id AS run,
@@ -185,8 +221,51 @@ def _inserting(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
 
 
+CENSUS = """
+CREATE TABLE IF NOT EXISTS census (
+    frame_id INTEGER NOT NULL REFERENCES frames (id),
+    kind TEXT NOT NULL,
+    cells INTEGER NOT NULL,
+    PRIMARY KEY (frame_id, kind)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS census_list AS
+SELECT
+    frames.run_id AS run,
+    frames.number AS frame,
+    frames.source AS source,
+    census.kind AS kind,
+    census.cells AS cells
+FROM census JOIN frames ON frames.id = census.frame_id;
+"""
+"""Cells counted in a frame beside those that are classified; made in files of any format by the
+first run that counts."""
+
 INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
 INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
+
+
+def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> int:
+    """Add a frame with its cells, and what it tells of the slide; return its id."""
+    cursor = connection.execute(INSERT_FRAME, (run_id, *record.frame))
+    frame_id = int(cursor.lastrowid or 0)
+    connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+    if record.placement is not None:
+        note_placement(connection, run_id, record.placement)
+    add_census(connection, frame_id, record.census or {})
+    return frame_id
+
+
+def make_census(connection: sqlite3.Connection) -> None:
+    """Make the table and view of `CENSUS` where they are not there, in the caller's transaction."""
+    for statement in CENSUS.split(";")[:-1]:
+        connection.execute(statement)
+
+
+def add_census(connection: sqlite3.Connection, frame_id: int, counts: Mapping[str, int]) -> None:
+    """Store how many cells of each kind a frame has."""
+    rows = [(frame_id, kind, cells) for kind, cells in counts.items()]
+    if rows:  # without any the table may not be there
+        connection.executemany("INSERT INTO census (frame_id, kind, cells) VALUES (?, ?, ?)", rows)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
@@ -264,7 +343,7 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
 def _columns(connection: sqlite3.Connection) -> set[str]:
     return {
         f"{table}.{column[1]}"
-        for table in ("runs", "frames", "cells")
+        for table in ("runs", "frames", "cells", "islands")
         for column in connection.execute(f"PRAGMA table_info({table})")
     }
 

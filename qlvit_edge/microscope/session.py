@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.calibrated import CalibratedCamera
@@ -21,69 +19,33 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
+from qlvit_edge.fields.census import Census, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
-from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.classifier import Classifier
-from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
-from qlvit_edge.microscope.pipeline import ClassifiedCell, Find, Pipeline, Times
+from qlvit_edge.microscope.pipeline import (
+    NEEDED_WORK,
+    ClassifiedCell,
+    Pipeline,
+    Times,
+    require_scale,
+)
+from qlvit_edge.microscope.placing import placed, tracker_for
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.run_count import RunCount
+from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
+from qlvit_edge.slide.tracker import Placement, SlideTracker
 from qlvit_edge.version import installed_version
 
-_Found = tuple[Frame, tuple[ClassifiedCell, ...]]
-
-NEEDED_WORK = ("capture", "find", "infer")
-"""What a run is for; time on anything else is overhead."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do.
-
-    Attributes:
-        model: a .tflite file or a bundled model's name.
-        source: the camera, see `qlvit_edge.camera.sources`.
-        out: the results file.
-        frames: stop after so many; None for no limit.
-        stop_at: stop after the frame in which so many cells are counted; None for no limit.
-        analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
-        save: folder for annotated pictures; None for none.
-        cell_size: diameter of a usual cell as a share of the frame's short side.
-        find: ``"cells"``, or ``"none"`` to classify whole frames.
-        accept_at: smallest probability of an accepted answer; None: the model's own.
-        threads: threads of the interpreter.
-        kernels: implementation of the operators.
-        runtime: the TFLite runtime.
-        delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
-        allowance: what the model file may ask for; None: the default.
-        calibration: file of the camera's calibration; None for none.
-    """
-
-    model: str
-    source: str
-    out: Path
-    frames: int | None = None
-    stop_at: int | None = None
-    analyser: str | None = None
-    save: Path | None = None
-    cell_size: float | None = None
-    find: Find = "cells"
-    accept_at: float | None = None
-    threads: int = 1
-    kernels: Kernels = Kernels.AUTO
-    runtime: Runtime = "litert"
-    delegate: str | None = None
-    allowance: Allowance | None = None
-    calibration: Path | None = None
+_Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None, Census | None]
 
 
 class Session:
@@ -101,6 +63,7 @@ class Session:
         report: what the camera lost, and what else happened to it.
         incomplete: whether a folder or video was not seen whole: parts of it are damaged.
         cut: cells cut by the frame's edge so far.
+        census: cells that the counting frame counted so far, by kind; empty unless asked for.
         abstained: cells that were not fit to be judged so far, by reason.
         unfit_frames: frames that were not, by reason.
         finding: whether the cells so far are what the model was made for; None where its file
@@ -108,7 +71,8 @@ class Session:
         calibration: of the camera; None where none was named.
         lengths: sizes of the cells so far, and whether they are in µm.
         pause: whether the run is to wait.
-        newest: the frame that was looked at last, with its cells; None before the first.
+        newest: the frame looked at last, with its cells; None before the first.
+        slide: the cells so far, each once; None where they are counted in each frame.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -118,11 +82,13 @@ class Session:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
             DeviceError: the runtime is not installed.
-            DataError: the analyser's differential is not one in the model's classes.
+            DataError: the analyser's differential is not one in the model's classes, or a
+                region is in µm and no scale is known.
         """
         self.settings = settings
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
+        require_scale(settings.find, self.lengths.um_per_pixel)
         self.classifier = Classifier(
             settings.model,
             kernels=settings.kernels,
@@ -140,14 +106,16 @@ class Session:
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
         self.cut = 0
+        self.census: Counter[str] = Counter()
         self.abstained: Counter[str] = Counter()
         self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
         self._statement = None if guard is None else RunStatement(guard)
         self.finding = None if self._statement is None else self._statement.finding()
+        self.slide: SlideTracker | None = None
         self._stored_source = False
         self.pause = Pause()
-        self.newest: _Found | None = None
+        self.newest: tuple[Frame, tuple[ClassifiedCell, ...]] | None = None
         self._results: Results | None = None
 
     @property
@@ -157,7 +125,7 @@ class Session:
 
     @property
     def outcome(self) -> Outcome:
-        """How the run ended; "running" while it goes on."""
+        """How the run ended, or "running"."""
         return "running" if self._results is None else self._results.outcome
 
     @property
@@ -196,6 +164,7 @@ class Session:
         self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
+        self.slide = tracker_for(source, settings.count_once, settings.find)
         if settings.save is not None:
             require_apart(settings.save, source)
         with (
@@ -210,6 +179,8 @@ class Session:
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames = self.report.dropped
+            if self.slide is not None:
+                results.note_doubtful(self.slide.doubtful_cells())
             ended: Outcome = "counted" if self.count.is_full else "finished"
             results.finish(ended if stop.requested is None else "stopped")
 
@@ -239,6 +210,8 @@ class Session:
             statement=None if self.finding is None else self.finding.sentence,
             warning=UNGUARDED if self.finding is None else self.finding.warning,
             cut=self.cut,
+            census=dict(self.census),
+            red_per_white=red_per_white(self.census),
             abstained=dict(self.abstained),
             unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
@@ -251,6 +224,7 @@ class Session:
             um_per_pixel=self.lengths.um_per_pixel,
             cell_diameter=self.lengths.median(),
             cell_diameter_unit=self.lengths.unit,
+            slide=None if self.slide is None else self.slide.count(),
             overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
         )
 
@@ -272,13 +246,14 @@ class Session:
             self.classifier,
             cell_size=self.lengths.cell_size,
             find=settings.find,
+            um_per_pixel=self.lengths.um_per_pixel,
             times=self.times,
             one_camera=one_camera,
         )
         frames = self.pause.frames(
             camera.frames(),
             live=self.is_live,
-            show=self._show_uncounted,
+            show=lambda frame: setattr(self, "newest", (frame, ())),
             stopped=lambda: stop.requested is not None,
         )
         taken = 0
@@ -293,15 +268,15 @@ class Session:
                     break
                 taken += 1
                 found = pipeline.process(frame)
+                seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
                 self.newest = (frame, found)
                 self.count.see(found)
+                with self.times.measure("place"):
+                    placement = placed(self.slide, frame, found)
                 with self.times.measure("store"):
-                    writer.put((frame, found))
+                    writer.put((frame, found, placement, seen))
                 after_frame()
-
-    def _show_uncounted(self, frame: Frame) -> None:
-        self.newest = (frame, ())
 
     @contextmanager
     def _storing(
@@ -325,7 +300,7 @@ class Session:
 
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
-        frame, cells = found
+        frame, cells, placement, seen = found
         folder = self.settings.save
         if self._statement is not None:
             for cell in cells:
@@ -333,9 +308,9 @@ class Session:
         saved = None
         if folder is not None:
             scale = self.lengths.um_per_pixel
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale)
+            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit)
+        return FrameRecord.of(frame, cells, saved, unfit, placement, seen)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -350,8 +325,10 @@ class Session:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
             self.verdicts.update(map(str, record.column("verdict")))
-            if self.settings.find == "cells":
+            if self.settings.find in ("cells", "all", "bright"):
                 self.lengths.add(record)
+            if record.census is not None:
+                self.census.update(record.census)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.count.add(record)
             self.abstained.update(record.abstained())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qlvit_edge.differential.differential import Differential
 from qlvit_edge.microscope.records import Outcome
+from qlvit_edge.slide.tracker import Count
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Summary:
         warning: what stands beside accepted answers, such as that the file has no guard; None
             where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
+        census: cells that the counting frame counted: white cells and red cells; empty unless
+            ``--find all``. No class: beside the differential, never inside it.
+        red_per_white: red cells per white cell of these; None without either.
         abstained: cells that were not fit to be judged, by reason.
         unfit_frames: frames that were not, by reason.
         dropped_frames: frames, or images of a folder, that came damaged and were left out.
@@ -47,6 +51,7 @@ class Summary:
         um_per_pixel: the scale; None where none is known.
         cell_diameter: median of the cells' mean side, of those that no edge cuts; None of none.
         cell_diameter_unit: ``"µm"``, or ``"px"`` where no scale is known.
+        slide: the cells of the slide, each once; None where they are counted in each frame.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -68,6 +73,8 @@ class Summary:
     statement: str | None
     warning: str | None
     cut: int
+    census: dict[str, int]
+    red_per_white: float | None
     abstained: dict[str, int]
     unfit_frames: dict[str, int]
     dropped_frames: int
@@ -80,4 +87,5 @@ class Summary:
     um_per_pixel: float | None
     cell_diameter: float | None
     cell_diameter_unit: str
+    slide: Count | None
     overhead_share: float

@@ -34,8 +34,9 @@ class Integers:
         changed: the same of what is handed out.
         best_epoch: which that is; 0 is the run as it was calibrated.
         epochs: trained.
-        validation_before: accuracy of the calibrated integers on the images it is chosen by.
-        validation: of what is handed out.
+        divergence_before: of the calibrated integers from the float network on the images that
+            epochs are chosen by, see `Judge`.
+        divergence: of what is handed out.
     """
 
     test_images: int
@@ -46,8 +47,8 @@ class Integers:
     changed: int
     best_epoch: int
     epochs: int
-    validation_before: float
-    validation: float
+    divergence_before: float
+    divergence: float
 
 
 def compare(
@@ -90,8 +91,8 @@ def compare(
         changed=int(floats.sum()) - int(rights[1].sum()),
         best_epoch=best,
         epochs=len(history) - 1,
-        validation_before=history[0]["validation_accuracy"],
-        validation=history[best]["validation_accuracy"],
+        divergence_before=history[0]["divergence"],
+        divergence=history[best]["divergence"],
     )
 
 

@@ -123,7 +123,9 @@ class Atlas:
         """Return the views whose pictures are at hand, the last used first."""
         return list(reversed(self._pictures))
 
-    def overlapping(self, island: int, x: float, y: float, size: tuple[int, int]) -> NDArray:
+    def overlapping(
+        self, island: int, x: float, y: float, size: tuple[int, int]
+    ) -> NDArray[np.int64]:
         """Return the views of an island that overlap a frame at a place, most first."""
         if not self.kept:
             return np.empty(0, np.int64)

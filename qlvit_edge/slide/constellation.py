@@ -17,8 +17,12 @@ from qlvit_edge.slide.view import Plane
 TOLERANCE = 2.0
 """Small pixels by which a body may be away from where the shift puts it."""
 
-CLEAR, CLEAR_PAIRS = 0.6, 6
+CLEAR, CLEAR_PAIRS = 0.8, 8
 """Share and number of pairs beyond which no other shift is looked at."""
+
+LEAST_OVERLAP, CHANCE = 0.15, 0.1
+CANDIDATES = 5
+"""Shifts that are looked at closely."""
 
 _CELL = 4
 
@@ -44,6 +48,11 @@ class Vote:
         """Pairs by those that could be."""
         return self.pairs / max(self.expected, 1)
 
+    @property
+    def worth(self) -> float:
+        """What shifts are chosen by: many pairs, and most of those that could be."""
+        return self.pairs * self.share
+
 
 def vote(first: Plane, second: Plane, shape: tuple[int, int]) -> Vote | None:
     """Return the shift on which most pairs agree; None without bodies.
@@ -63,12 +72,17 @@ def vote(first: Plane, second: Plane, shape: tuple[int, int]) -> Vote | None:
     grid = votes.reshape(rows, columns)
     # A shift may lie on the border of two cells: votes are summed over two by two.
     summed = grid[:-1, :-1] + grid[1:, :-1] + grid[:-1, 1:] + grid[1:, 1:]
+    across = 1 - np.abs((np.arange(columns - 1) + 1) * _CELL / width - 1)
+    down = 1 - np.abs((np.arange(rows - 1) + 1) * _CELL / height - 1)
+    # The more of two views overlaps, the more pairs agree by chance.
+    overlap = np.maximum(down, 0)[:, None] * np.maximum(across, 0)[None, :]
+    worth = np.where(overlap > LEAST_OVERLAP, summed / np.sqrt(overlap + CHANCE), 0)
     best: Vote | None = None
-    for place in np.argsort(-summed, axis=None, kind="stable")[:3]:
+    for place in np.argsort(-worth, axis=None, kind="stable")[:CANDIDATES]:
         row, column = divmod(int(place), columns - 1)
         corner = np.array([(column + 1) * _CELL - width, (row + 1) * _CELL - height], np.float32)
         found = _refined(first, second, apart, corner, shape)
-        if found is not None and (best is None or found.pairs > best.pairs):
+        if found is not None and (best is None or found.worth > best.worth):
             best = found
             if best.share >= CLEAR and best.pairs >= CLEAR_PAIRS:
                 break

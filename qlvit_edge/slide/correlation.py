@@ -19,6 +19,10 @@ from qlvit_edge.slide.view import Plane, View, parabola
 LEAST_OVERLAP = 0.2
 """Share of the picture that two views must have in common at a shift that is considered."""
 
+FULL_WORTH = 0.5
+"""Share of the picture from which a coefficient counts in full; less that overlaps is more easily
+alike by chance, so it counts by the root of that."""
+
 NEIGHBOURHOOD = 8
 """Small pixels around a peak that belong to it; the best elsewhere is its rival."""
 
@@ -31,13 +35,13 @@ class Peak:
         x: small pixels by which the second view lies to the right of the first.
         y: small pixels by which it lies below.
         height: correlation coefficient there, -1 to 1.
-        rival: the best coefficient anywhere else.
+        lead: by how much it exceeds the best anywhere else, both weighted by what overlaps.
     """
 
     x: float
     y: float
     height: float
-    rival: float
+    lead: float
 
 
 class Spectra:
@@ -91,13 +95,17 @@ def correlate(first: Spectra, second: Spectra, least_overlap: float = LEAST_OVER
     # Where one of them is flat in the overlap, nothing is alike.
     sound = enough & (bottom > 1e-3 * float(bottom.max()) + 1e-9)
     likeness = np.where(sound, shared / np.where(sound, bottom, 1), -1).astype(np.float32)
+    worth = likeness * np.sqrt(np.minimum(overlap / (FULL_WORTH * height * width), 1))
     # Shifts to the left and upwards stand at the far end: put the shift 0 in the middle.
-    likeness = np.roll(likeness, (height - 1, width - 1), (0, 1))
-    return _peak(likeness[: 2 * height - 1, : 2 * width - 1], height, width)
+    likeness, worth = (
+        np.roll(plane, (height - 1, width - 1), (0, 1))[: 2 * height - 1, : 2 * width - 1]
+        for plane in (likeness, worth)
+    )
+    return _peak(likeness, worth, height, width)
 
 
-def _peak(likeness: Plane, height: int, width: int) -> Peak | None:
-    row, column = (int(place) for place in np.unravel_index(likeness.argmax(), likeness.shape))
+def _peak(likeness: Plane, worth: Plane, height: int, width: int) -> Peak | None:
+    row, column = (int(place) for place in np.unravel_index(worth.argmax(), worth.shape))
     best = float(likeness[row, column])
     if best <= 0:
         return None
@@ -106,9 +114,9 @@ def _peak(likeness: Plane, height: int, width: int) -> Peak | None:
         x, y = column + float(parabola(*across)), row + float(parabola(*down))
     else:
         x, y = float(column), float(row)
-    rest = likeness.copy()
+    rest = worth.copy()
     rest[
         max(0, row - NEIGHBOURHOOD) : row + NEIGHBOURHOOD + 1,
         max(0, column - NEIGHBOURHOOD) : column + NEIGHBOURHOOD + 1,
     ] = -1
-    return Peak(x - (width - 1), y - (height - 1), best, float(rest.max()))
+    return Peak(x - (width - 1), y - (height - 1), best, float(worth[row, column] - rest.max()))

@@ -55,7 +55,7 @@ def link(first: Spectra, second: Spectra) -> Link | None:
     if voted is None or voted.pairs < LEAST_PAIRS or voted.share < LEAST_SHARE:
         return None
     peak = correlate(first, second)
-    if peak is None or peak.height < LEAST_HEIGHT or peak.height - peak.rival < LEAST_LEAD:
+    if peak is None or peak.height < LEAST_HEIGHT or peak.lead < LEAST_LEAD:
         return None
     if math.hypot(peak.x - voted.x, peak.y - voted.y) > AGREE:
         return None

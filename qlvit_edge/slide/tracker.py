@@ -210,7 +210,7 @@ class SlideTracker:
             (float(x) + self._atlas.kept[n].size[0] / 2, float(y) + self._atlas.kept[n].size[1] / 2)
             for n, (x, y) in zip(members, self._atlas.places[members], strict=True)
         ]
-        frame = (*last[1], *map(float, last[2])) if last and last[0] == island else None
+        frame = (*last[1], *last[2]) if last and last[0] == island else None
         tiles = self._tiles.of(island)
         return IslandMap(island, island != sure, self._tiles.side, tiles, cells, frame, track)
 

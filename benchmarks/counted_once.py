@@ -1,0 +1,230 @@
+"""How well cells are counted once on a slide that is moved by hand.
+
+    python benchmarks/counted_once.py --fields bccd-fields/JPEGImages raabin-fields/images
+
+Scenes are slides laid out of 36 real fields each, under the simulated hand-moved stage
+(`qlvit_edge.camera.stage`), which knows where every frame really lies. Of the scenes of each
+folder those with an odd number are scored; on the even ones (``--developed``) the limits were
+chosen. They share no field.
+
+The truth is made without the counter: the finder looks at sharp, evenly lit, still views of the
+slide, half a frame apart, and what it finds whole at one true place is one cell. Counted are those
+of them that a sharp frame of the run has shown whole. What the finder itself misses is not
+measured here (`benchmarks/finder.py`).
+
+A counted cell that lies where another counted cell lies, or where the truth has none, is one too
+many; a cell of the truth where none is counted is one too few. Prints per scene: cells, counted,
+doubtful, too many and too few with how many of these errors are doubtful, what a count without
+places gives (all findings that no edge cuts, over all frames), frames whose place is wrong, and
+the time as a share of the finder's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from qlvit_edge.camera.stage import WORST_BLUR, StageCamera
+from qlvit_edge.fields.finder import Cell, find_cells
+from qlvit_edge.slide.register import SAME_PLACE, Answer
+from qlvit_edge.slide.tracker import SlideTracker
+
+FIELDS_PER_SLIDE = 36
+FAR = 30.0
+"""Pixels by which a place is wrong."""
+
+Spot = tuple[float, float, float]
+"""Centre (x, y) on the slide and mean side, in pixels."""
+
+
+@dataclass
+class Score:
+    """What came out of a scene; adds up.
+
+    Attributes:
+        cells: that sharp frames have shown whole.
+        counted: unique cells.
+        doubtful: of them.
+        too_many: counted cells that are others, or none.
+        too_many_doubtful: of them.
+        too_few: cells that are not counted.
+        sightings: findings that no edge cuts, over all frames.
+        misplaced: frames whose place is wrong within their island.
+        finder: seconds of the finder.
+        slide: seconds of counting once.
+    """
+
+    cells: int = 0
+    counted: int = 0
+    doubtful: int = 0
+    too_many: int = 0
+    too_many_doubtful: int = 0
+    too_few: int = 0
+    sightings: int = 0
+    misplaced: int = 0
+    finder: float = 0.0
+    slide: float = 0.0
+
+    def add(self, other: Score) -> None:
+        """Add another scene's."""
+        for entry in fields(self):
+            setattr(self, entry.name, getattr(self, entry.name) + getattr(other, entry.name))
+
+    def line(self, name: str) -> str:
+        """Return one row of the table."""
+        error = (self.counted - self.cells) / max(self.cells, 1)
+        return (
+            f"{name:24} {self.cells:6} {self.counted:8} {error:+7.1%} {self.doubtful:9} "
+            f"{self.too_many:9} {self.too_many_doubtful:9} {self.too_few:8} {self.sightings:10} "
+            f"{self.misplaced:10} {self.slide / max(self.finder, 1e-9):7.0%}"
+        )
+
+
+HEADER = (
+    f"{'scene':24} {'cells':>6} {'counted':>8} {'error':>7} {'doubtful':>9} {'too many':>9} "
+    f"{'…doubtful':>9} {'too few':>8} {'each frame':>10} {'misplaced':>10} {'/finder':>7}"
+)
+
+
+def scenes(folder: Path, developed: bool, most: int) -> Iterator[tuple[str, list[Path], int]]:
+    """Give name, images and seed of the scenes of a folder, in the order of the names."""
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".png"})
+    numbers = range(len(images) // FIELDS_PER_SLIDE)
+    chosen = [number for number in numbers if number % 2 == (0 if developed else 1)]
+    for number in chosen[:most]:
+        begin = number * FIELDS_PER_SLIDE
+        yield f"{folder.parent.name} {number}", images[begin : begin + FIELDS_PER_SLIDE], number
+
+
+def truth(camera: StageCamera, size: tuple[int, int]) -> list[Spot]:
+    """Return the cells of a slide: what the finder finds whole in still views of it."""
+    found: list[Spot] = []
+    steps = [
+        np.unique(np.append(np.arange(0, max(whole - frame, 0) + 1, frame / 2), whole - frame))
+        for whole, frame in zip(camera.slide_size, size, strict=True)
+    ]
+    for y in steps[1]:
+        for x in steps[0]:
+            for cell in find_cells(camera.still(float(x), float(y))):
+                if cell.cut:
+                    continue
+                spot = _spot(cell, (float(x), float(y)))
+                if not any(_same(spot, other) for other in found):
+                    found.append(spot)
+    return found
+
+
+def run(images: list[Path], seed: int, frames: int, size: tuple[int, int]) -> Score:
+    """Score one scene."""
+    score = Score()
+    with tempfile.TemporaryDirectory() as name:
+        for image in images:
+            (Path(name) / image.name).symlink_to(image.resolve())
+        camera = StageCamera(Path(name), seed=seed, fps=0, size=size)
+        spots = truth(camera, size)
+        shown: set[int] = set()
+        tracker = SlideTracker()
+        origins: dict[int, np.ndarray] = {}
+        spot_of: dict[int, Spot] = {}
+        for index in range(frames):
+            image, _ = camera.view(index)
+            corner = camera.corner(index)
+            started = time.process_time()
+            cells = find_cells(image)
+            found = time.process_time()
+            answers = [Answer("cell", "accepted")] * len(cells)
+            placement = tracker.add(image, cells, answers)
+            score.slide += time.process_time() - found
+            score.finder += found - started
+            score.sightings += sum(not cell.cut for cell in cells)
+            if placement.island is not None:
+                origin = np.subtract(corner, (placement.x, placement.y))
+                far = np.abs(origin - origins.setdefault(placement.island, origin)).max()
+                score.misplaced += bool(far > FAR)
+            if placement.state == "counted":
+                shown |= _shown(spots, corner, size)
+            for number, cell in zip(placement.numbers, cells, strict=True):
+                if number is not None and not cell.cut:
+                    spot_of.setdefault(number, _spot(cell, corner))
+            for gone, stays in placement.merged:
+                if gone in spot_of:
+                    spot_of.setdefault(stays, spot_of[gone])
+        _compare(score, tracker, spot_of, [spots[n] for n in sorted(shown)], spots)
+    return score
+
+
+def _compare(
+    score: Score,
+    tracker: SlideTracker,
+    spot_of: dict[int, Spot],
+    cells: list[Spot],
+    every: list[Spot],
+) -> None:
+    """Match counted cells with true ones, one to one, surest first."""
+    doubtful = tracker.doubtful_cells()
+    counted = {n for island in tracker.islands() for n, *_ in island.cells}
+    free = list(every)
+    for number in sorted(counted, key=lambda n: (n in doubtful, n)):
+        match = next((spot for spot in free if _same(spot, spot_of[number])), None)
+        if match is not None:
+            free.remove(match)
+            if match not in cells:
+                cells.append(match)  # at the rim of what counts as shown
+        else:
+            score.too_many += 1
+            score.too_many_doubtful += number in doubtful
+    score.cells = len(cells)
+    score.counted, score.doubtful = len(counted), len(counted & doubtful)
+    score.too_few = sum(spot in free for spot in cells)
+
+
+def _shown(spots: list[Spot], corner: tuple[float, float], size: tuple[int, int]) -> set[int]:
+    """The spots that a frame shows with room around them, so that none can be called cut."""
+    return {
+        number
+        for number, (x, y, side) in enumerate(spots)
+        if side < x - corner[0] < size[0] - side and side < y - corner[1] < size[1] - side
+    }
+
+
+def _spot(cell: Cell, corner: tuple[float, float]) -> Spot:
+    x, y = cell.centre
+    return corner[0] + x, corner[1] + y, (cell.width + cell.height) / 2
+
+
+def _same(one: Spot, other: Spot) -> bool:
+    return math.dist(one[:2], other[:2]) < SAME_PLACE * (one[2] + other[2]) / 2
+
+
+def main() -> None:
+    """Run the scenes and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--fields", type=Path, nargs="+", required=True)
+    parser.add_argument("--developed", action="store_true", help="the scenes of development")
+    parser.add_argument("--frames", type=int, default=600, help="frames per scene")
+    parser.add_argument("--scenes", type=int, default=99, help="scenes per folder at most")
+    parser.add_argument("--size", type=int, nargs=2, default=(960, 720), help="of the frames")
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    size = int(options.size[0]), int(options.size[1])
+    print(f"{options.frames} frames of {size[0]}x{size[1]}, blur up to {WORST_BLUR} px")
+    print(HEADER)
+    total = Score()
+    for folder in options.fields:
+        for name, images, seed in scenes(folder, options.developed, options.scenes):
+            score = run(images, seed, options.frames, size)
+            total.add(score)
+            print(score.line(name), flush=True)
+    print(total.line("all"))
+
+
+if __name__ == "__main__":
+    main()

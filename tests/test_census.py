@@ -1,0 +1,189 @@
+"""Red cells, bright cells and regions: on fields that the tests draw."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qlvit_edge.camera.base import Frame
+from qlvit_edge.errors import DataError
+from qlvit_edge.fields.bright import find_bright_cells, is_dark_field
+from qlvit_edge.fields.census import census, is_counted, red_per_white
+from qlvit_edge.fields.finder import find_cells
+from qlvit_edge.fields.target import target_of
+from qlvit_edge.microscope.pipeline import Pipeline, require_dark, require_scale
+
+Image = NDArray[np.uint8]
+GROUND, RED, NUCLEUS = (232, 228, 224), (205, 150, 150), (95, 60, 150)
+
+
+def smear(
+    red: list[tuple[int, int]],
+    white: tuple[tuple[int, int], ...] = (),
+    shape: tuple[int, int] = (480, 640),
+) -> Image:
+    """A field with red cells of 70 pixels, translucent where they overlap, and nuclei of 90."""
+    light = np.full((*shape, 3), GROUND, np.float64)
+    for x, y in red:
+        disc = np.zeros(shape, np.uint8)
+        cv2.circle(disc, (x, y), 35, 1, -1)
+        light[disc > 0] *= np.array(RED) / GROUND
+    for x, y in white:
+        cv2.circle(light, (x, y), 45, NUCLEUS, -1)
+    noisy = cv2.GaussianBlur(light, (0, 0), 2.0)
+    noisy += np.random.default_rng(1).normal(0, 1.5, light.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def grid(shape: tuple[int, int], step: int, first: int = 60) -> list[tuple[int, int]]:
+    return [
+        (x, y) for y in range(first, shape[0] - 40, step) for x in range(first, shape[1] - 40, step)
+    ]
+
+
+def glowing(places: list[tuple[int, int]], level: int = 12, radius: int = 25) -> Image:
+    """Round cells of differing brightness on a dark ground with a slope and noise."""
+    light = np.full((480, 640), float(level)) + np.linspace(0, level, 640)
+    for number, (x, y) in enumerate(places):
+        disc = np.zeros(light.shape, np.uint8)
+        cv2.circle(disc, (x, y), radius, 1, -1)
+        light[disc > 0] = level + 40 + 25 * (number % 6)
+    light = cv2.GaussianBlur(light, (0, 0), 1.5)
+    light += np.random.default_rng(2).normal(0, 2, light.shape)
+    return np.clip(light, 0, 255).astype(np.uint8)[:, :, None].repeat(3, 2)
+
+
+def test_red_cells_apart_are_all_counted() -> None:
+    places = grid((480, 640), 110)
+    seen = census(smear(places), [])
+    assert seen.red_cells == len(places)
+    middles = [((left + right) / 2, (top + low) / 2) for left, top, right, low in seen.red]
+    for place in places:
+        assert min(np.hypot(place[0] - x, place[1] - y) for x, y in middles) < 6
+
+
+@pytest.mark.parametrize("apart", [72, 62, 50])
+def test_touching_and_overlapping_red_cells_are_told_apart(apart: int) -> None:
+    pairs = [(x, y) for x in (100, 300, 500) for y in (90, 240, 390)]
+    places = pairs + [(x + apart, y) for x, y in pairs]
+    assert census(smear(places), []).red_cells == len(places)
+
+
+def test_a_crowded_field_of_red_cells_is_counted_and_has_no_white_cell() -> None:
+    places = grid((480, 640), 74)
+    image = smear(places)
+    assert find_cells(image) == []
+    seen = census(image, [])
+    assert abs(seen.red_cells - len(places)) <= 0.1 * len(places)
+    assert seen.white_cells == 0
+    assert red_per_white(seen.counts()) is None
+
+
+def test_white_cells_are_no_red_cells() -> None:
+    places, white = [(80, 80), (200, 90), (90, 380), (520, 100), (540, 380)], ((320, 240),)
+    image = smear(places, white)
+    cells = find_cells(image)
+    seen = census(image, cells)
+    assert len(cells) == 1
+    assert seen.counts() == {"white cells": 1, "red cells": 5}
+    assert red_per_white(seen.counts()) == 5.0
+
+
+def test_two_borders_are_in_and_two_are_out() -> None:
+    inside = [(200, 200), (400, 200), (300, 330)]
+    for edge, counted in (((0, 240), 0), ((330, 0), 0), ((639, 240), 1), ((330, 479), 1)):
+        seen = census(smear([*inside, edge]), [])
+        assert len(seen.red) == 4
+        assert seen.red_cells == 3 + counted
+    assert not is_counted((0.0, 50.0, 20.0, 90.0))
+    assert not is_counted((50.0, 0.0, 90.0, 20.0))
+    assert is_counted((600.0, 400.0, 640.0, 480.0))
+
+
+def test_a_blank_field_has_no_cell_of_any_kind() -> None:
+    for level in (0, 128, 235):
+        noise = np.random.default_rng(3).normal(level, 1.5, (240, 320, 1)).clip(0, 255)
+        image = noise.astype(np.uint8).repeat(3, 2)
+        assert census(image, []).counts() == {"white cells": 0, "red cells": 0}
+        assert find_bright_cells(image) == []
+
+
+def test_bright_cells_are_found_once_also_where_they_touch() -> None:
+    places = [
+        (60, 60),
+        (112, 60),
+        (250, 120),
+        (450, 80),
+        (500, 84),
+        (320, 300),
+        (80, 400),
+        (560, 400),
+    ]
+    cells = find_bright_cells(glowing(places))
+    assert len(cells) == len(places)
+    for x, y in places:
+        near = min(cells, key=lambda cell: np.hypot(cell.centre[0] - x, cell.centre[1] - y))
+        assert np.hypot(near.centre[0] - x, near.centre[1] - y) < 6
+        assert 44 <= near.width <= 64
+        assert 44 <= near.height <= 64
+        assert not near.cut
+
+
+def test_a_bright_cell_that_the_edge_cuts_is_said_to_be_cut() -> None:
+    cells = find_bright_cells(glowing([(2, 240), (320, 240)]))
+    assert sorted(cell.cut for cell in cells) == [False, True]
+
+
+def test_the_wrong_ground_is_refused_by_name() -> None:
+    dark, light = glowing([(100, 100), (300, 200)]), smear([(100, 100), (300, 200)])
+    assert is_dark_field(dark)
+    require_dark(dark, "dark.png")
+    for wrong in (light, 255 - dark):
+        with pytest.raises(DataError, match=r"wrong\.png: a picture with a bright ground"):
+            require_dark(wrong, "wrong.png")
+
+
+def test_what_is_looked_for_is_read_strictly() -> None:
+    assert target_of("all").kind == "all"
+    assert target_of("region:1,2,30,40").in_pixels(None) == (1, 2, 30, 40)
+    assert target_of("region:1,2,30,40um").in_pixels(0.5) == (2, 4, 60, 80)
+    for text in (
+        *("", "red", "region", "region:", "region:1,2,3", "region:1,2,0,4", "region:-1,2,3,4"),
+        *("region:1.5,2,3,4", "region:nan,2,3,4", "region:1,2,3,inf", "bright:1"),
+    ):
+        with pytest.raises(ValueError, match="'"):
+            target_of(text)
+    with pytest.raises(DataError, match="needs a scale"):
+        require_scale("region:1,2,30,40um", None)
+
+
+class Stub:
+    """Answers nothing, and keeps what it was shown."""
+
+    judges = False
+
+    def __init__(self) -> None:
+        self.shown: list[Image] = []
+
+    def prepare(self, image: Image) -> Image:
+        self.shown.append(image)
+        return image
+
+    def infer(self, image: Image) -> str:
+        return "answer"
+
+
+def test_a_region_is_classified_as_it_lies_and_refused_beyond_the_frame() -> None:
+    image = smear([(200, 200)])
+    frame = Frame(image=image, index=0, timestamp=0.0, source="field.png")
+    seen = Stub()
+    pipeline = Pipeline(seen, find="region:10,20,300,200")  # type: ignore[arg-type]
+    (found,) = pipeline.process(frame)
+    assert (found.cell.x, found.cell.y, found.cell.width, found.cell.height) == (10, 20, 300, 200)
+    assert np.array_equal(seen.shown[0], image[20:220, 10:310])
+    assert pipeline.count(frame, (found,)) is None
+    beyond = Pipeline(seen, find="region:400,20,300,200")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"field\.png: the region 400,20,300,200 .* 640 x 480"):
+        beyond.process(frame)
