@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -23,10 +23,9 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError, DeviceError
 from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.session import Session, Settings
-from qlvit_edge.page import application as application_module
 from qlvit_edge.page.access import ALL_FAILURES, FAILURES, SESSIONS, Access
 from qlvit_edge.page.address import Address, is_own_host, parse_address
-from qlvit_edge.page.application import LARGEST_BODY, Gate, application
+from qlvit_edge.page.application import LARGEST_BODY, application
 from qlvit_edge.page.certificate import Certificate, own_certificate
 from qlvit_edge.page.health import temperature, throttling
 from qlvit_edge.page.server import RESTARTS, PageServer
@@ -185,23 +184,6 @@ def test_state_says_what_is_simulated_and_counted(session: Session) -> None:
     ]
 
 
-def test_client_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application_module, "SEND_SECONDS", 0.05)
-
-    async def app(scope: object, receive: object, send: object) -> None:
-        await send({"type": "http.response.start", "status": 200})  # type: ignore[operator]
-
-    async def never(message: object) -> None:
-        await asyncio.Event().wait()
-
-    async def call() -> None:
-        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
-        await Gate(app, LOCAL)(scope, never, never)  # type: ignore[arg-type]
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(call())
-
-
 @pytest.fixture
 def served(session: Session) -> Iterator[tuple[PageServer, list[str]]]:
     notes: list[str] = []
@@ -219,6 +201,56 @@ def _fetch(link: str) -> int:
             if time.monotonic() > deadline:
                 raise
             threading.Event().wait(0.05)
+
+
+def _connected(page: PageServer) -> socket.socket:
+    _fetch(page.welcome.link)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", int(page.welcome.link.rstrip("/").rpartition(":")[2])))
+    return client
+
+
+def _connections(page: PageServer) -> int:
+    assert page._server is not None
+    return len(page._server.server_state.connections)
+
+
+def _wait_for_none(page: PageServer) -> None:
+    deadline = time.monotonic() + 8
+    while _connections(page) and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    assert _connections(page) == 0
+
+
+def test_client_that_never_reads_is_cut(
+    served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qlvit_edge.page.patience.SECONDS", 0.3)
+    page = served[0]
+    with _connected(page) as client:
+        client.settimeout(0.2)
+        host = f"Host: 127.0.0.1:{client.getpeername()[1]}"
+        asked = f"GET /page.js HTTP/1.1\r\n{host}\r\n\r\n".encode() * 1000
+        with contextlib.suppress(OSError):  # no room any more, or cut already
+            while True:
+                client.sendall(asked)
+        _wait_for_none(page)
+    assert _fetch(page.welcome.link) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"])
+def test_client_that_never_finishes_asking_is_cut(
+    sent: bytes, served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qlvit_edge.page.patience.SECONDS", 0.3)
+    page = served[0]
+    with _connected(page) as client:
+        client.settimeout(8)
+        client.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(10) == b""
+        _wait_for_none(page)
 
 
 def test_server_that_fails_is_started_again(served: tuple[PageServer, list[str]]) -> None:

@@ -18,6 +18,7 @@ from qlvit_edge.page.access import Access, new_token
 from qlvit_edge.page.address import Address, authority, outside_address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
+from qlvit_edge.page.patience import PatientProtocol
 from qlvit_edge.page.state import View
 
 CONNECTIONS = 64
@@ -80,7 +81,7 @@ class PageServer:
         self._socket = address.listen()
         self._config = uvicorn.Config(
             application(self.view, access, address, secure=own is not None),
-            http="h11",
+            http=PatientProtocol,
             ws="none",
             loop="asyncio",
             lifespan="off",

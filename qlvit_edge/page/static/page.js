@@ -112,7 +112,9 @@ function tell() {
   at("number").textContent = shown === null ? "" : "frame " + shown;
   let alarm = "";
   if (lost) alarm = "The program has not answered for " + Math.round(silent) + " s: what is shown is old. Trying again …";
-  else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
+  else if (state !== null && ["failed", "interrupted", "did not end"].includes(state.outcome)) {
+    alarm = "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more";
+  } else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
     alarm = "NO PICTURE from the camera for " + Math.round(age) + " s";
   }
   if (at("alarm").textContent !== alarm) at("alarm").textContent = alarm;
