@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -24,10 +25,12 @@ from qlvit_edge.errors import DataError, DeviceError
 from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.session import Session, Settings
 from qlvit_edge.page import application as application_module
-from qlvit_edge.page.access import ALL_FAILURES, FAILURES, SESSIONS, Access
-from qlvit_edge.page.address import Address, is_own_host, parse_address
+from qlvit_edge.page import connections
+from qlvit_edge.page.access import FAILURES, SESSIONS, Access
+from qlvit_edge.page.address import Address, is_own_host, outside_address, parse_address
 from qlvit_edge.page.application import LARGEST_BODY, Gate, application
-from qlvit_edge.page.certificate import Certificate, own_certificate
+from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
+from qlvit_edge.page.connections import CONNECTIONS, FROM_ONE, Listener, neighbourhood
 from qlvit_edge.page.health import temperature, throttling
 from qlvit_edge.page.server import RESTARTS, PageServer
 from qlvit_edge.page.state import PICTURE_WIDTH, View
@@ -88,7 +91,12 @@ def test_changes_need_the_sessions_own_word(session: Session) -> None:
     assert client.post("/api/pause", json={"paused": 1}, headers=headers).status_code == 400
     assert client.post("/api/pause", json={"paused": True}, headers=headers).status_code == 200
     assert session.pause.wanted
+    session.pause.left_out = 3
     assert client.get("/api/state").json()["paused"] is True
+    client.post("/api/pause", json={"paused": False}, headers=headers)
+    notes = client.get("/api/state").json()["notes"]
+    assert "nothing is counted" in notes[0]
+    assert "so far: 3" in notes[1]
 
 
 def test_cookie_is_kept_from_scripts_other_sites_and_plain_connections(session: Session) -> None:
@@ -108,15 +116,50 @@ def test_wrong_token_is_refused_and_guessing_is_slowed(session: Session) -> None
     assert client.get("/api/state").status_code == 401
 
 
-def test_guessing_from_many_addresses_is_slowed_and_forgotten_in_a_minute() -> None:
+def test_guessing_bars_who_guesses_for_a_minute_and_nobody_else() -> None:
     now = [1000.0]
     access = Access("secret", clock=lambda: now[0])
-    for number in range(ALL_FAILURES):
-        assert not access.is_barred(f"10.0.0.{number}")
-        assert access.log_in(f"10.0.0.{number}", "wrong") is None
-    assert access.is_barred("10.0.1.1")
-    now[0] += 61
+    for number in range(100):
+        for _ in range(FAILURES):
+            assert not access.is_barred(f"10.0.0.{number}")
+            assert access.log_in(f"10.0.0.{number}", "wrong") is None
+        assert access.is_barred(f"10.0.0.{number}")
     assert not access.is_barred("10.0.1.1")
+    now[0] += 61
+    assert not access.is_barred("10.0.0.99")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_addresses_that_one_client_may_have(one: str, other: str, is_same: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is is_same
+
+
+def test_pages_of_other_sites_cannot_use_up_the_tries(session: Session) -> None:
+    client = client_of(session, Access("secret"), ANYWHERE)
+    for origin in ("https://evil.example", "null", "https://127.0.0.1:9"):
+        for _ in range(FAILURES):
+            sent = client.post("/api/session", json={"token": "x"}, headers={"origin": origin})
+            assert sent.status_code == 403
+    own = {"origin": "https://127.0.0.1:8321"}
+    assert client.post("/api/session", json={"token": "secret"}, headers=own).status_code == 200
+
+
+def test_two_runs_on_one_machine_keep_their_sessions(session: Session) -> None:
+    """A browser sends a host's cookies to all of its ports."""
+    first = client_of(session, Access(None)).get("/api/session").headers["set-cookie"]
+    app = application(View(session), Access(None), LOCAL, secure=False)
+    other = TestClient(app, base_url="http://127.0.0.1:8322")
+    second = other.get("/api/session").headers["set-cookie"]
+    assert first.partition("=")[0] != second.partition("=")[0]
 
 
 def test_as_many_browsers_as_are_known_and_no_more() -> None:
@@ -202,6 +245,34 @@ def test_client_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> N
         asyncio.run(call())
 
 
+def test_connections_that_are_too_many_are_closed_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, Listener(listening) as listener:
+        place = listening.getsockname()
+        clients = [socket.create_connection(place) for _ in range(FROM_ONE + 1)]
+        accepted = [listener.accept()[0] for _ in range(FROM_ONE)]
+        with pytest.raises(ConnectionAbortedError):
+            listener.accept()
+        accepted.pop().close()
+        clients.append(socket.create_connection(place))
+        accepted.append(listener.accept()[0])
+        for one in (*clients, *accepted):
+            one.close()
+    assert FROM_ONE < CONNECTIONS
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: "])
+def test_quiet_connections_are_cut(
+    said: bytes, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "QUIET_SECONDS", 0.1)
+    with PageServer(session, Address("127.0.0.1", 0), note=print) as page:
+        port = page._socket.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(said)
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+
+
 @pytest.fixture
 def served(session: Session) -> Iterator[tuple[PageServer, list[str]]]:
     notes: list[str] = []
@@ -255,6 +326,22 @@ def test_a_taken_port_is_one_error_before_the_run(session: Session) -> None:
             PageServer(session, Address("127.0.0.1", port), note=print)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "name.invalid"])
+def test_a_name_of_no_machine_is_one_error(host: str) -> None:
+    with pytest.raises(DeviceError, match="cannot be served there"):
+        Address(host, 0).listen()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0"])
+def test_link_names_an_address_that_others_can_call(
+    host: str, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    page = PageServer(session, Address(host, 0), note=print)
+    page._socket.close()
+    assert f"//{outside_address()}:" in page.welcome.link
+
+
 def test_others_come_by_tls_with_the_token_in_the_link(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,8 +367,32 @@ def test_certificate_is_made_once_and_only_its_owner_reads_the_key(tmp_path: Pat
     assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
     before = made.fingerprint()
     assert own_certificate(tmp_path / "page").fingerprint() == before
+    made.key.chmod(0o644)
+    assert own_certificate(tmp_path / "page") == made
+    assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
     made.chain.write_text("damaged")
     assert own_certificate(tmp_path / "page").fingerprint() != before
+
+
+def test_fingerprint_is_of_the_certificate_whatever_stands_around_it(tmp_path: Path) -> None:
+    made = own_certificate(tmp_path)
+    before, content = made.fingerprint(), made.chain.read_bytes()
+    other = own_certificate(tmp_path / "other").chain.read_bytes()
+    made.chain.write_bytes("Gerät\n".encode("latin-1") + content + other)
+    assert made.fingerprint() == before
+    made.chain.write_bytes(content.replace(b"BEGIN", b"BEGUN"))
+    with pytest.raises(DataError, match="not plain PEM"):
+        made.fingerprint()
+
+
+def test_no_home_folder_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    with pytest.raises(DataError, match="no home folder"):
+        own_folder()
 
 
 def test_certificate_with_another_key_is_refused(tmp_path: Path) -> None:
@@ -304,7 +415,9 @@ def test_addresses(text: str, host: str, port: int) -> None:
     assert parse_address(text) == Address(host, port)
 
 
-@pytest.mark.parametrize("text", ["", "host:x", "host:70000", "[::1", "http://a:1", "a b:1"])
+@pytest.mark.parametrize(
+    "text", ["", "host:x", "host:70000", "[::1", "http://a:1", "a b:1", "9" * 5000]
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(DeviceError, match="no address"):
         parse_address(text)
