@@ -230,3 +230,18 @@ def test_client_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> N
 
     with pytest.raises(TimeoutError):
         asyncio.run(call())
+
+
+def test_cells_that_come_while_the_differential_is_made_are_not_half_in_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = session.count.tally.counted[0]
+    session.count.tally.add(label, "accepted")
+
+    def meanwhile(tally: Tally, *arguments: object, **options: object) -> Differential:
+        session.count.tally.add(label, "accepted")
+        return differential_of(tally, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("qlvit_edge.microscope.run_count.differential_of", meanwhile)
+    assert session.count.differential(None).cells == 1
+    assert session.count.tally.cells == 2
