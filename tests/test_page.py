@@ -14,6 +14,8 @@ from starlette.testclient import TestClient
 from tiny_metadata import tiny_file
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.differential.differential import Differential, differential_of
+from qlvit_edge.differential.tally import Tally
 from qlvit_edge.microscope.session import Session, Settings
 from qlvit_edge.page import application as application_module
 from qlvit_edge.page.access import FAILURES, SESSIONS, Access
@@ -244,4 +246,4 @@ def test_cells_that_come_while_the_differential_is_made_are_not_half_in_it(
 
     monkeypatch.setattr("qlvit_edge.microscope.run_count.differential_of", meanwhile)
     assert session.count.differential(None).cells == 1
-    assert session.count.tally.cells == 2
+    assert session.count.tally.total == 2
