@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from pathlib import Path
@@ -17,10 +16,9 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.differential.differential import Differential, differential_of
 from qlvit_edge.differential.tally import Tally
 from qlvit_edge.microscope.session import Session, Settings
-from qlvit_edge.page import application as application_module
 from qlvit_edge.page.access import FAILURES, SESSIONS, Access
 from qlvit_edge.page.address import Address, is_own_host
-from qlvit_edge.page.application import LARGEST_BODY, Gate, application
+from qlvit_edge.page.application import LARGEST_BODY, application
 from qlvit_edge.page.connections import neighbourhood
 from qlvit_edge.page.state import PICTURE_WIDTH, View
 
@@ -215,23 +213,6 @@ def test_state_says_what_is_simulated_and_counted(session: Session) -> None:
     assert [one["label"] for one in state["differential"]["classes"]] == [
         *session.count.tally.counted
     ]
-
-
-def test_client_that_never_reads_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application_module, "SEND_SECONDS", 0.05)
-
-    async def app(scope: object, receive: object, send: object) -> None:
-        await send({"type": "http.response.start", "status": 200})  # type: ignore[operator]
-
-    async def never(message: object) -> None:
-        await asyncio.Event().wait()
-
-    async def call() -> None:
-        scope = {"type": "http", "headers": [(b"host", b"localhost")]}
-        await Gate(app, LOCAL)(scope, never, never)  # type: ignore[arg-type]
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(call())
 
 
 def test_cells_that_come_while_the_differential_is_made_are_not_half_in_it(

@@ -20,7 +20,6 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError, DeviceError
 from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.session import Session, Settings
-from qlvit_edge.page import connections
 from qlvit_edge.page.address import Address, outside_address, parse_address
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
 from qlvit_edge.page.connections import CONNECTIONS, FROM_ONE, Listener
@@ -53,19 +52,6 @@ def test_connections_that_are_too_many_are_closed_at_once() -> None:
     assert FROM_ONE < CONNECTIONS
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: "])
-def test_quiet_connections_are_cut(
-    said: bytes, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "QUIET_SECONDS", 0.1)
-    with PageServer(session, Address("127.0.0.1", 0), note=print) as page:
-        port = page._socket.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-            client.sendall(said)
-            with suppress(ConnectionResetError):
-                assert client.recv(1) == b""
-
-
 @pytest.fixture
 def served(session: Session) -> Iterator[tuple[PageServer, list[str]]]:
     notes: list[str] = []
@@ -83,6 +69,56 @@ def _fetch(link: str) -> int:
             if time.monotonic() > deadline:
                 raise
             threading.Event().wait(0.05)
+
+
+def _connected(page: PageServer) -> socket.socket:
+    _fetch(page.welcome.link)
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", int(page.welcome.link.rstrip("/").rpartition(":")[2])))
+    return client
+
+
+def _connections(page: PageServer) -> int:
+    assert page._server is not None
+    return len(page._server.server_state.connections)
+
+
+def _wait_for_none(page: PageServer) -> None:
+    deadline = time.monotonic() + 8
+    while _connections(page) and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    assert _connections(page) == 0
+
+
+def test_client_that_never_reads_is_cut(
+    served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qlvit_edge.page.connections.QUIET_SECONDS", 0.3)
+    page = served[0]
+    with _connected(page) as client:
+        client.settimeout(0.2)
+        host = f"Host: 127.0.0.1:{client.getpeername()[1]}"
+        asked = f"GET /page.js HTTP/1.1\r\n{host}\r\n\r\n".encode() * 1000
+        with suppress(OSError):  # no room any more, or cut already
+            while True:
+                client.sendall(asked)
+        _wait_for_none(page)
+    assert _fetch(page.welcome.link) == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"])
+def test_client_that_never_finishes_asking_is_cut(
+    sent: bytes, served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qlvit_edge.page.connections.QUIET_SECONDS", 0.3)
+    page = served[0]
+    with _connected(page) as client:
+        client.settimeout(8)
+        client.sendall(sent)
+        with suppress(ConnectionResetError):
+            assert client.recv(10) == b""
+        _wait_for_none(page)
 
 
 def test_server_that_fails_is_started_again(served: tuple[PageServer, list[str]]) -> None:

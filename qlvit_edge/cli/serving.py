@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,11 +65,13 @@ def page_of(
 
 
 def _say_where(welcome: Welcome) -> None:
+    from qlvit_edge.cli.console import error_console
+
     reach = "this machine only" if welcome.is_local else "whoever has this link"
     click.echo(f"page: {welcome.link} ({reach})", err=True)
     if welcome.fingerprint is not None:
         click.echo(f"certificate (SHA-256): {welcome.fingerprint}", err=True)
-    if welcome.is_local or not sys.stderr.isatty():
+    if welcome.is_local or not error_console().is_terminal:
         return
     import segno
 

@@ -20,8 +20,7 @@ from qlvit_edge.page.address import Address, is_own_host
 from qlvit_edge.page.state import View
 
 LARGEST_BODY = 4096
-SEND_SECONDS = 10.0
-"""A client that takes longer to read a piece is let go."""
+BODY_SECONDS = 10.0
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -43,7 +42,7 @@ _FILES = {
 
 
 class Gate:
-    """Refuses foreign host names, lets go of clients that do not read, adds the headers."""
+    """Refuses foreign host names and adds the headers."""
 
     def __init__(self, app: ASGIApp, address: Address) -> None:
         self._app = app
@@ -52,19 +51,18 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
 
-        async def send_soon(message: Message) -> None:
+        async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
                 message = {**message, "headers": [*message.get("headers", []), *added]}
-            async with asyncio.timeout(SEND_SECONDS):
-                await send(message)
+            await send(message)
 
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) == 1 and is_own_host(hosts[0].decode("latin-1"), self._address):
-            await self._app(scope, receive, send_soon)
+            await self._app(scope, receive, send_on)
             return
         answer = _refusal(421, "this server is not known by that name")
-        await answer(scope, receive, send_soon)
+        await answer(scope, receive, send_on)
 
 
 class Answers:
@@ -198,12 +196,19 @@ def _is_foreign(request: Request) -> bool:
 
 
 async def _body(request: Request) -> dict[str, object] | None:
-    """Return what a request says; {} if that is no JSON object, None if it is too long."""
+    """Return what a request says; {} if that is no JSON object, None if it is too long.
+
+    One that does not arrive in `BODY_SECONDS` is too long, too.
+    """
     content = b""
-    async for piece in request.stream():
-        content += piece
-        if len(content) > LARGEST_BODY:
-            return None
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                content += piece
+                if len(content) > LARGEST_BODY:
+                    return None
+    except TimeoutError:
+        return None
     try:
         said = json.loads(content or b"{}")
     except (ValueError, RecursionError):

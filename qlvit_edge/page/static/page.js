@@ -122,7 +122,10 @@ function tell() {
     alarm = "The program does not answer, or has ended: what is shown is old. Trying again …";
     since = silent;
   }
-  else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
+  else if (state !== null && ["failed", "interrupted", "did not end"].includes(state.outcome)) {
+    alarm = "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more";
+    since = silent;
+  } else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
     alarm = "NO PICTURE from the camera";
     since = age;
   }
