@@ -155,7 +155,7 @@ def test_the_pace_of_a_live_camera_is_measured_between_its_frames() -> None:
         found = check_camera(camera, 10)
         seconds = time.monotonic() - started
     assert found.frames == 10
-    assert 9 / seconds <= found.frames_per_second <= 100
+    assert found.frames_per_second >= 9 / seconds
     assert "tiger" not in str(found)
 
 
