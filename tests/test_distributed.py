@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -19,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranks import LAST_STEP, STEPS
 from small_run import write_folder
+from torch.distributed import HashStore
 
 from qlvit_edge.data.chance import Drawn
 from qlvit_edge.data.folder import scan
@@ -28,6 +30,7 @@ from qlvit_edge.files import write_text
 from qlvit_edge.launch import Launch, launch
 from qlvit_edge.training.checkpoint import BEST_FILE, LAST_FILE, load_tensors
 from qlvit_edge.training.devices import choose_device
+from qlvit_edge.training.peers import Peers
 
 RANKS = Path(__file__).parent / "helpers" / "ranks.py"
 LAUNCHED = {"WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
@@ -218,6 +221,17 @@ def test_bad_input_is_refused_once(
     assert said.count("\n") == 1
     assert finding in said
     assert not (place / "none").exists()
+
+
+def test_a_process_that_ended_is_seen_by_one_that_has_not_met_it() -> None:
+    """One that meets a fault at once can end before the others have asked who is there."""
+    store = HashStore()
+    slow = Peers(store, Launch(1, 2, 1, 2))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert slow.gone() == ""
+    store.set(Peers._key(0), f"{ended.pid} {socket.gethostname()}")
+    assert slow.gone() == f"rank 0 of 2 (process {ended.pid})"
 
 
 def _rows(run: Path) -> list[dict[str, str]]:

@@ -39,15 +39,28 @@ class Peers:
     def meet(self) -> None:
         """Learn who the others are, once all have entered."""
         for rank in range(self._launched.size):
-            process, host = self._store.get(self._key(rank)).decode().split(" ", 1)
-            if host == self._host and rank != self._launched.rank:
-                self._here[rank] = int(process)
+            self._learn(rank)
+
+    def _learn(self, rank: int) -> None:
+        process, host = self._store.get(self._key(rank)).decode().split(" ", 1)
+        if host == self._host and rank != self._launched.rank:
+            self._here[rank] = int(process)
+
+    def _learn_of_entered(self) -> None:
+        """Learn who has entered: one that is asked to end may not have come to `meet`."""
+        try:
+            for rank in range(self._launched.size):
+                if self._store.check([self._key(rank)]):
+                    self._learn(rank)
+        except RuntimeError:  # the store is gone, too: what is known must do
+            return
 
     def gone(self) -> str:
         """Name the processes of this machine that have ended; "" where none has.
 
         It looks for a second: a process may still be ending when others see it break off.
         """
+        self._learn_of_entered()
         for _ in range(_LOOKS):
             found = [
                 f"rank {rank} of {self._launched.size} (process {process})"
