@@ -7,8 +7,6 @@ by frame; only the pace follows the clock.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,8 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.camera.base import Frame
-from qlvit_edge.camera.folder import PictureCamera
+from qlvit_edge.camera.paced import PacedCamera
 
 REST_FRAMES = 6
 """Frames that the stage rests on a field."""
@@ -41,7 +38,7 @@ NOISE = 1.5
 """Standard deviation of the sensor's noise, in grey levels."""
 
 
-class SimulatedCamera(PictureCamera):
+class SimulatedCamera(PacedCamera):
     """Gives frames of a stage that moves over the images of a folder, without end."""
 
     identity = "simulated"
@@ -65,25 +62,9 @@ class SimulatedCamera(PictureCamera):
         Raises:
             CameraError: see `qlvit_edge.camera.folder.pictures`.
         """
-        super().__init__(f"simulated:{folder}", folder)
-        self._seed, self._fps, self._size = seed, fps, size
+        super().__init__(f"simulated:{folder}", folder, seed=seed, fps=fps)
+        self._size = size
         self._field = lru_cache(maxsize=3)(self._load)
-
-    def frames(self) -> Iterator[Frame]:
-        """Give frames, paced, without end; who takes them late slows the stage.
-
-        Raises:
-            DataError: an image is damaged.
-        """
-        due = time.monotonic()
-        index = 0
-        while True:
-            image, source = self.view(index)
-            if self._fps > 0:
-                time.sleep(max(0.0, due - time.monotonic()))
-                due = max(due, time.monotonic()) + 1.0 / self._fps
-            yield Frame(image, index, time.time(), source)
-            index += 1
 
     def view(self, index: int) -> tuple[NDArray[np.uint8], str]:
         """Return frame ``index`` as (H, W, 3) uint8 RGB, and the field it mostly shows."""
@@ -129,11 +110,6 @@ class SimulatedCamera(PictureCamera):
         noise = generator.standard_normal(image.shape[:2], np.float32)[..., None] * NOISE
         light = image * gain.astype(np.float32) + noise
         return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
-
-    def _wave(self, index: int, period: float, salt: int) -> float:
-        """A slow swing between -1 and 1 whose phase follows from the seed."""
-        phase = float(np.random.default_rng((self._seed, salt)).random())
-        return float(np.sin(2 * np.pi * (index / period + phase)))
 
 
 def _ease(share: float) -> float:

@@ -9,8 +9,6 @@ is known (`StageCamera.corner`), which no real microscope tells.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,8 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.camera.base import Frame
-from qlvit_edge.camera.folder import PictureCamera
+from qlvit_edge.camera.paced import PacedCamera
 
 Image = NDArray[np.uint8]
 
@@ -64,7 +61,7 @@ class _Position(NamedTuple):
     y: float
 
 
-class StageCamera(PictureCamera):
+class StageCamera(PacedCamera):
     """Gives frames of a slide that is laid out of a folder's images, without end."""
 
     def __init__(
@@ -88,8 +85,7 @@ class StageCamera(PictureCamera):
             CameraError: see `qlvit_edge.camera.folder.pictures`.
             DataError: the first image is damaged.
         """
-        super().__init__(f"simulated:{folder}?stage=hand", folder)
-        self._seed, self._fps = seed, fps
+        super().__init__(f"simulated:{folder}?stage=hand", folder, seed=seed, fps=fps)
         first = self._decode(0)
         self._piece = first.shape[1], first.shape[0]
         self._columns = math.ceil(math.sqrt(len(self._paths)))
@@ -105,22 +101,6 @@ class StageCamera(PictureCamera):
         self._hand = np.random.default_rng((seed, 1))
         self._stops = [self._somewhere()]
         self._track = [self._stops[0]]
-
-    def frames(self) -> Iterator[Frame]:
-        """Give frames, paced, without end; who takes them late slows the stage.
-
-        Raises:
-            DataError: an image is damaged.
-        """
-        due = time.monotonic()
-        index = 0
-        while True:
-            image, source = self.view(index)
-            if self._fps > 0:
-                time.sleep(max(0.0, due - time.monotonic()))
-                due = max(due, time.monotonic()) + 1.0 / self._fps
-            yield Frame(image, index, time.time(), source)
-            index += 1
 
     def corner(self, index: int) -> tuple[float, float]:
         """Return the upper left corner of frame ``index`` on the slide, in pixels."""
@@ -225,11 +205,6 @@ class StageCamera(PictureCamera):
         )
         light = image * gain * self._vignette + noise[..., None] * NOISE
         return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
-
-    def _wave(self, index: int, period: float, salt: int) -> float:
-        """A slow swing between -1 and 1 whose phase follows from the seed."""
-        phase = float(np.random.default_rng((self._seed, salt)).random())
-        return float(np.sin(2 * np.pi * (index / period + phase)))
 
 
 def _smeared(image: Image, x: float, y: float) -> Image:
