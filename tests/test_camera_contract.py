@@ -15,6 +15,7 @@ import fake_picamera2
 import fake_v4l2
 import numpy as np
 import pytest
+from accepting import Accepting
 from mjpeg_server import mjpeg_server
 from numpy.typing import NDArray
 
@@ -330,26 +331,10 @@ def test_another_camera_in_the_place_of_the_lost_one_is_not_taken_for_it(
     assert camera.report.reconnections == 0
 
 
-class Answering:
-    """A classifier that accepts everything; it keeps what it was shown."""
-
-    judges = False
-
-    def __init__(self) -> None:
-        self.shown: list[Image] = []
-
-    def prepare(self, image: Image) -> Image:
-        self.shown.append(image)
-        return image
-
-    def infer(self, pixels: Image) -> str:
-        return "cell"
-
-
 def test_cells_are_looked_for_in_the_small_picture_and_cut_out_of_the_large_one() -> None:
     large = decode(sorted(FIELDS.glob("*.jpg"))[0])
     small = np.asarray(cv2.resize(large, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)
-    answers = [Answering(), Answering()]
+    answers = [Accepting(), Accepting()]
     alone, both = (
         Pipeline(one).process(Frame(large, 0, 0.0, small=picture))  # type: ignore[arg-type]
         for one, picture in zip(answers, (None, small), strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from accepting import Accepting
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
@@ -159,26 +160,10 @@ def test_what_is_looked_for_is_read_strictly() -> None:
         require_scale("region:1,2,30,40um", None)
 
 
-class Stub:
-    """Answers nothing, and keeps what it was shown."""
-
-    judges = False
-
-    def __init__(self) -> None:
-        self.shown: list[Image] = []
-
-    def prepare(self, image: Image) -> Image:
-        self.shown.append(image)
-        return image
-
-    def infer(self, image: Image) -> str:
-        return "answer"
-
-
 def test_a_region_is_classified_as_it_lies_and_refused_beyond_the_frame() -> None:
     image = smear([(200, 200)])
     frame = Frame(image=image, index=0, timestamp=0.0, source="field.png")
-    seen = Stub()
+    seen = Accepting()
     pipeline = Pipeline(seen, find="region:10,20,300,200")  # type: ignore[arg-type]
     (found,) = pipeline.process(frame)
     assert (found.cell.x, found.cell.y, found.cell.width, found.cell.height) == (10, 20, 300, 200)
