@@ -3,12 +3,12 @@
     python benchmarks/census.py --bccd bccd-fields --raabin raabin-fields --hep2 hep2
 
 The first two folders are those of `benchmarks/finder.py`, with the boxes of red cells. Parameters
-were chosen on the half of each set that a hash of the file's name tells (`developed_on`); the other
-half was only scored. Red cells match boxes one to one at an overlap of at least 0.4. Counts are
-compared field by field under the counting frame, on both sides. The third folder has 78 × 78
-images of fluorescent cells, one folder per class: fields of 640 × 480 are composed of those with an odd place
-in their folder, 4 to 26 cells each, on grounds of three levels with a slope, in three strengths of
-noise, in every second field touching. Prints one row per set.
+were chosen on the half of each set that a hash of the file's name tells (`developed_on`); the
+other half was only scored. Red cells match boxes one to one at an overlap of at least 0.4. Counts
+are compared field by field under the counting frame, on both sides. The third folder has 78 × 78
+images of fluorescent cells, one folder per class: fields of 640 × 480 are composed of those with
+an odd place in their folder, 4 to 26 cells each, on grounds of three levels with a slope, in
+three strengths of noise, in every second field touching. Prints one row per set.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ def test_credentials_are_not_stored_or_printed(
     from qlvit_edge.camera.folder import FolderCamera
     from qlvit_edge.microscope import session as module
 
-    monkeypatch.setattr(module, "open_camera", lambda source: FolderCamera(fields))
+    monkeypatch.setattr(module, "open_camera", lambda source, wanted: FolderCamera(fields))
     session = session_of(model, Path("m"), out)
     secret = "http://alice:s3cr@t@10.0.0.5/video?token=t0ken&fps=5"
     object.__setattr__(session.settings, "source", secret)

@@ -267,7 +267,7 @@ def _renewed(
             raise CalibrationError(out, finding, "choose another name for this size")
         light, scale = light or before.light, scale or before.scale
     return CameraCalibration(
-        program=f"qlvit-edge {installed_version()}",
+        program=" ".join(("qlvit-edge", installed_version())),
         camera=camera.identity,
         source=camera.name,
         width=size[0],

@@ -44,6 +44,7 @@ def command(
     from dataclasses import asdict
 
     from qlvit_edge.bundled import resolve_model
+    from qlvit_edge.cli.console import next_step, shell_word
     from qlvit_edge.cli.count_text import print_differential
     from qlvit_edge.files import json_text
     from qlvit_edge.microscope.stored_count import read_count, stored_differential
@@ -59,3 +60,8 @@ def command(
     )
     if stored.run.statement is not None:
         click.echo(f"images: {stored.run.statement}")
+    again = f"qlvit-edge count {shell_word(results)} --run {stored.run.run_id}"
+    if model is None:
+        next_step(f"{again} --model MODEL", "corrects it for the model's mistakes")
+    else:
+        next_step(f"{again} --model {shell_word(model)} --json", "for another program")

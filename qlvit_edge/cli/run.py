@@ -17,11 +17,13 @@ from qlvit_edge.cli.options import (
     runtime_options,
     white_level_option,
 )
+from qlvit_edge.cli.serving import page_of, require_page
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
+    from qlvit_edge.page.server import PageServer
 
 
 class Sought(click.ParamType[str]):
@@ -110,6 +112,24 @@ class Sought(click.ParamType[str]):
 @runtime_options
 @white_level_option
 @allowance_options
+@click.option(
+    "--serve",
+    metavar="[HOST:PORT]",
+    is_flag=False,
+    flag_value="127.0.0.1:8321",
+    help="Show the run in a browser while it goes on, at 127.0.0.1:8321 unless told otherwise; "
+    "any other machine needs the link that is printed.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Certificate of the page (PEM) in place of one that is made at first use.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Private key (PEM) of --certificate.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -129,6 +149,9 @@ def command(
     kernels: str,
     runtime: str,
     allowance: Allowance,
+    serve: str | None,
+    certificate: Path | None,
+    key: Path | None,
     as_json: bool,
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
@@ -152,6 +175,7 @@ def command(
     """
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
+    require_page(serve, certificate, key)
     with StopRequest() as stop:
         try:
             with stop.interruptible():
@@ -178,7 +202,8 @@ def command(
             pass
         if stop.requested is not None:
             _end_before_the_run(stop.requested)
-        _run(session, stop, as_json)
+        with page_of(session, serve, certificate, key) as page:
+            _run(session, stop, as_json, page)
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:
@@ -196,13 +221,14 @@ def _prepare(**options: Any) -> Session:
     return Session(Settings(**options))
 
 
-def _run(session: Session, stop: StopRequest, as_json: bool) -> None:
+def _run(session: Session, stop: StopRequest, as_json: bool, page: PageServer | None) -> None:
     """Run, and say what came out, also when the camera failed in between."""
     from qlvit_edge.cli.live import LiveView, print_summary, show_lost, show_unusual
 
     try:
         with LiveView(session) as view:
-            session.run(stop, opened=view.start, after_frame=view.update, note=view.note)
+            note = view.note if page is None else page.noting(view.note)
+            session.run(stop, opened=view.start, after_frame=view.update, note=note)
     finally:
         gone = suppress(OSError) if stop.requested is signal.SIGHUP else nullcontext()
         with gone:

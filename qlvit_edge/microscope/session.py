@@ -25,6 +25,7 @@ from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
+from qlvit_edge.microscope.pause import Pause
 from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
 from qlvit_edge.microscope.pipeline import (
     NEEDED_WORK,
@@ -69,6 +70,8 @@ class Session:
             has no guard that could tell.
         calibration: of the camera; None where none was named.
         lengths: sizes of the cells so far, and whether they are in µm.
+        pause: whether the run is to wait.
+        newest: the frame looked at last, with its cells; None before the first.
         slide: the cells so far, each once; None where they are counted in each frame.
     """
 
@@ -111,7 +114,19 @@ class Session:
         self.finding = None if self._statement is None else self._statement.finding()
         self.slide: SlideTracker | None = None
         self._stored_source = False
+        self.pause = Pause()
+        self.newest: tuple[Frame, tuple[ClassifiedCell, ...]] | None = None
         self._results: Results | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the camera goes on whether or not anybody looks."""
+        return not self._stored_source
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the run ended, or "running"."""
+        return "running" if self._results is None else self._results.outcome
 
     @property
     def incomplete(self) -> bool:
@@ -235,7 +250,12 @@ class Session:
             times=self.times,
             one_camera=one_camera,
         )
-        frames = camera.frames()
+        frames = self.pause.frames(
+            camera.frames(),
+            live=self.is_live,
+            show=lambda frame: setattr(self, "newest", (frame, ())),
+            stopped=lambda: stop.requested is not None,
+        )
         taken = 0
         with self._storing(results, stop, note) as writer:
             while taken != settings.frames and stop.requested is None and not self.count.is_full:
@@ -250,6 +270,7 @@ class Session:
                 found = pipeline.process(frame)
                 seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
+                self.newest = (frame, found)
                 self.count.see(found)
                 with self.times.measure("place"):
                     placement = placed(self.slide, frame, found)

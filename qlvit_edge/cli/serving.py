@@ -1,0 +1,76 @@
+"""`run --serve`: the live page's start, and what is said about it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qlvit_edge.cli.extras import require
+
+if TYPE_CHECKING:
+    from qlvit_edge.microscope.session import Session
+    from qlvit_edge.page.server import PageServer, Welcome
+
+
+def require_page(serve: str | None, certificate: Path | None, key: Path | None) -> None:
+    """Check the options of the page before anything is loaded.
+
+    Raises:
+        click.UsageError: options that do not go together.
+        MissingExtraError: what serves the page is not installed.
+    """
+    if (certificate is None) != (key is None):
+        raise click.UsageError("--certificate and --key go together")
+    if serve is None:
+        if certificate is not None:
+            raise click.UsageError("--certificate is the page's: add --serve")
+        return
+    require("page", "starlette", "uvicorn", "segno", "cryptography")
+
+
+@contextmanager
+def page_of(
+    session: Session, serve: str | None, certificate: Path | None, key: Path | None
+) -> Iterator[PageServer | None]:
+    """Serve a run's page meanwhile, and say where; None where no page is wanted.
+
+    Raises:
+        DeviceError: the address cannot be used.
+        DataError: the certificate cannot.
+    """
+    if serve is None:
+        yield None
+        return
+    from qlvit_edge.page.address import parse_address
+    from qlvit_edge.page.server import PageServer
+
+    def note(text: str) -> None:
+        with suppress(OSError):  # the terminal may be gone
+            click.echo(f"note: {text}", err=True)
+
+    pair = None if certificate is None or key is None else (certificate, key)
+    with PageServer(session, parse_address(serve), note=note, certificate=pair) as page:
+        with suppress(OSError):
+            _say_where(page.welcome)
+        yield page
+
+
+def _say_where(welcome: Welcome) -> None:
+    from qlvit_edge.cli.console import error_console
+
+    reach = "this machine only" if welcome.is_local else "whoever has this link"
+    click.echo(f"page: {welcome.link} ({reach})", err=True)
+    if welcome.fingerprint is not None:
+        click.echo(f"certificate (SHA-256): {welcome.fingerprint}", err=True)
+    if welcome.is_local or not error_console().is_terminal:
+        return
+    import segno
+
+    drawn = io.StringIO()
+    segno.make(welcome.link, error="l").terminal(out=drawn, compact=True)
+    click.echo(drawn.getvalue(), err=True)

@@ -1,0 +1,197 @@
+"""The page's answers over HTTP: fixed names, sessions, and limits on what is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from importlib.resources import files
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from qlvit_edge.page.access import Access
+from qlvit_edge.page.address import Address, is_own_host
+from qlvit_edge.page.state import View
+
+LARGEST_BODY = 4096
+BODY_SECONDS = 10.0
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+
+
+class Gate:
+    """Refuses foreign host names and adds the headers."""
+
+    def __init__(self, app: ASGIApp, address: Address) -> None:
+        self._app = app
+        self._address = address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *added]}
+            await send(message)
+
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        if len(hosts) == 1 and is_own_host(hosts[0].decode("latin-1"), self._address):
+            await self._app(scope, receive, send_on)
+            return
+        answer = _refusal(421, "this server is not known by that name")
+        await answer(scope, receive, send_on)
+
+
+class Answers:
+    """The routes of the page of one run."""
+
+    def __init__(self, view: View, access: Access, *, secure: bool) -> None:
+        """Prepare the answers.
+
+        Args:
+            view: what is shown.
+            access: who may see it.
+            secure: whether it is served over TLS.
+        """
+        self._view, self._access, self._secure = view, access, secure
+        self._cookie = "__Host-session" if secure else "session"
+        folder = files("qlvit_edge.page").joinpath("static")
+        self._files = {
+            path: (folder.joinpath(name).read_bytes(), kind)
+            for path, (name, kind) in _FILES.items()
+        }
+
+    def routes(self) -> list[Route]:
+        """Return all there is; none of them names a file by what the network says."""
+        return [
+            *(Route(path, self._file, methods=["GET"]) for path in self._files),
+            Route("/api/session", self._session, methods=["GET", "POST"]),
+            Route("/api/state", self._state, methods=["GET"]),
+            Route("/api/frame", self._frame, methods=["GET"]),
+            Route("/api/pause", self._pause, methods=["POST"]),
+        ]
+
+    async def _file(self, request: Request) -> Response:
+        content, kind = self._files[request.url.path]
+        return Response(content, media_type=kind)
+
+    async def _session(self, request: Request) -> Response:
+        """Who is asking: the session's word for changes, after the token where one is needed."""
+        csrf = self._csrf(request)
+        if csrf is not None:
+            return JSONResponse({"csrf": csrf})
+        client = request.client.host if request.client is not None else ""
+        token = ""
+        if self._access.token is not None:
+            if request.method == "GET":
+                return _refusal(401, "this page needs the token that run printed")
+            if self._access.is_barred(client):
+                return _refusal(429, "too many wrong tokens; wait a minute")
+            body = await _body(request)
+            if body is None:
+                return _refusal(413, "that is too long")
+            token = str(body.get("token", ""))
+        session = self._access.log_in(client, token)
+        if session is None:
+            return _refusal(403, "that is not the token")
+        answer = JSONResponse({"csrf": self._access.csrf_of(session)})
+        answer.set_cookie(
+            self._cookie, session, httponly=True, samesite="strict", secure=self._secure, path="/"
+        )
+        return answer
+
+    async def _state(self, request: Request) -> Response:
+        if self._csrf(request) is None:
+            return _refusal(401, "log in first")
+        return JSONResponse(await run_in_threadpool(self._view.state))
+
+    async def _frame(self, request: Request) -> Response:
+        """The newest frame; nothing (204) if the client has it already."""
+        if self._csrf(request) is None:
+            return _refusal(401, "log in first")
+        found = await run_in_threadpool(self._view.picture)
+        if found is None or request.query_params.get("after") == str(found[0]):
+            return Response(status_code=204)
+        index, taken, jpeg = found
+        age = f"{time.monotonic() - taken:.3f}"
+        return Response(
+            jpeg, media_type="image/jpeg", headers={"x-frame": str(index), "x-age": age}
+        )
+
+    async def _pause(self, request: Request) -> Response:
+        """Stop counting, or go on."""
+        session = request.cookies.get(self._cookie)
+        if not self._access.may_change(session, request.headers.get("x-csrf-token", "")):
+            return _refusal(403, "reload the page and try again")
+        body = await _body(request)
+        if body is None:
+            return _refusal(413, "that is too long")
+        paused = body.get("paused")
+        if not isinstance(paused, bool):
+            return _refusal(400, "say whether to pause")
+        self._view.session.pause.wanted = paused
+        return JSONResponse({"paused": paused})
+
+    def _csrf(self, request: Request) -> str | None:
+        return self._access.csrf_of(request.cookies.get(self._cookie))
+
+
+def application(view: View, access: Access, address: Address, *, secure: bool) -> Starlette:
+    """Return the page as an ASGI application.
+
+    Args:
+        view: what is shown.
+        access: who may see it.
+        address: where it is served, as the user wrote it.
+        secure: whether over TLS.
+    """
+    answers = Answers(view, access, secure=secure)
+    return Starlette(routes=answers.routes(), middleware=[Middleware(Gate, address=address)])
+
+
+def _refusal(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text}, status_code=status)
+
+
+async def _body(request: Request) -> dict[str, object] | None:
+    """Return what a request says; {} if that is no JSON object, None if it is too long.
+
+    One that does not arrive in `BODY_SECONDS` is too long, too.
+    """
+    content = b""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                content += piece
+                if len(content) > LARGEST_BODY:
+                    return None
+    except TimeoutError:
+        return None
+    try:
+        said = json.loads(content or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,160 @@
+"""The page's server, in a thread of its own: its failures do not end the run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+
+from qlvit_edge.microscope.session import Session
+from qlvit_edge.page.access import Access, new_token
+from qlvit_edge.page.address import Address, authority, outside_address
+from qlvit_edge.page.application import application
+from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
+from qlvit_edge.page.patience import PatientProtocol
+from qlvit_edge.page.state import View
+
+CONNECTIONS = 64
+RESTARTS, RESTART_SECONDS = 5, 60.0
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """How to get at the page.
+
+    Attributes:
+        link: its address, with the token.
+        fingerprint: of its certificate (SHA-256); None without TLS.
+        is_local: whether only this machine reaches it.
+    """
+
+    link: str
+    fingerprint: str | None
+    is_local: bool
+
+
+class PageServer:
+    """Serves a run's page while it is entered.
+
+    Attributes:
+        view: what is shown.
+        welcome: how to get at it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        address: Address,
+        *,
+        note: Callable[[str], None],
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        """Open the address, before the run begins.
+
+        Args:
+            session: the run.
+            address: where to serve it.
+            note: called with what the user should know, from any thread.
+            certificate: PEM files of certificate and key; None: one of our own, for addresses
+                that other machines reach.
+
+        Raises:
+            DeviceError: the address cannot be used.
+            DataError: the certificate cannot.
+        """
+        self.view = View(session)
+        self._note = note
+        own = None
+        if certificate is not None:
+            own = Certificate(*certificate)
+        elif not address.is_local:
+            own = own_certificate(own_folder())
+        context = None if own is None else own.context()
+        access = Access(None if address.is_local else new_token())
+        self._socket = address.listen()
+        self._config = uvicorn.Config(
+            application(self.view, access, address, secure=own is not None),
+            http=PatientProtocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=1,
+            h11_max_incomplete_event_size=16384,
+            ssl_context_factory=None if context is None else lambda *_: context,
+        )
+        self.welcome = self._welcome(address, own, access.token)
+        self._server: uvicorn.Server | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin to serve."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, in two seconds at most."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        self._thread.join(timeout=2)
+        self._socket.close()
+
+    def noting(self, note: Callable[[str], None]) -> Callable[[str], None]:
+        """Return what says a note elsewhere and on the page."""
+
+        def both(text: str) -> None:
+            self.view.notes.append(text)
+            note(text)
+
+        return both
+
+    def _serve(self) -> None:
+        """Serve until it is enough; start again after a failure, unless they follow closely."""
+        failures: deque[float] = deque(maxlen=RESTARTS)
+        while not self._stopping.is_set():
+            self._server = uvicorn.Server(self._config)
+            finding = "it ended"
+            try:
+                with self._socket.dup() as listener:
+                    self._server.run(sockets=[listener])
+            except (Exception, SystemExit) as error:
+                finding = str(error) or type(error).__name__
+            if self._stopping.is_set():
+                return
+            failures.append(time.monotonic())
+            if len(failures) == RESTARTS and failures[-1] - failures[0] < RESTART_SECONDS:
+                self._note(f"the page failed {RESTARTS} times and is off; the run goes on")
+                return
+            self._note(f"the page failed ({finding}) and is started again; the run goes on")
+            self._stopping.wait(0.5)
+
+    def _welcome(self, address: Address, own: Certificate | None, token: str | None) -> Welcome:
+        port = self._socket.getsockname()[1]
+        host = outside_address() if address.host in ("0.0.0.0", "::") else address.host
+        scheme = "http" if own is None else "https"
+        secret = "" if token is None else f"#{token}"
+        return Welcome(
+            link=f"{scheme}://{authority(host, port)}/{secret}",
+            fingerprint=None if own is None else own.fingerprint(),
+            is_local=address.is_local,
+        )

@@ -1,0 +1,188 @@
+"use strict";
+const OLD = 2, GONE = 5, STATE_EVERY = 500, FRAME_EVERY = 200, PATIENCE = 5000;
+const at = (id) => document.getElementById(id);
+let csrf = null, state = null, stateAt = 0, shown = null, takenAt = null, url = null;
+
+async function ask(path, options = {}) {
+  const aborter = new AbortController();
+  const timer = setTimeout(() => aborter.abort(), PATIENCE);
+  try {
+    const answer = await fetch(path, { ...options, signal: aborter.signal, credentials: "same-origin" });
+    const body = answer.headers.get("content-type") === "image/jpeg"
+      ? await answer.blob() : answer.status === 204 ? null : await answer.json();
+    return { answer, body };
+  } finally { clearTimeout(timer); }
+}
+
+function change(path, body) {
+  return ask(path, { method: "POST", body: JSON.stringify(body),
+    headers: { "content-type": "application/json", "x-csrf-token": csrf ?? "" } });
+}
+
+async function open(token) {
+  const { answer, body } = token === null ? await ask("/api/session") : await change("/api/session", { token });
+  csrf = answer.ok ? body.csrf : null;
+  at("login").hidden = answer.ok;
+  at("main").hidden = !answer.ok;
+  if (!answer.ok && token !== null) at("refused").textContent = body.error;
+  if (!answer.ok) at("status").textContent = "locked";
+  return answer.ok;
+}
+
+const percent = (share) => share === null ? "–" : (100 * share).toFixed(1) + " %";
+const range = (limits) => limits === null ? "–" : (100 * limits[0]).toFixed(1) + "–" + (100 * limits[1]).toFixed(1);
+
+function list(id, rows) {
+  at(id).replaceChildren(...rows.flatMap(([name, value, warning]) => {
+    const term = document.createElement("dt"), data = document.createElement("dd");
+    term.textContent = name;
+    data.textContent = value;
+    data.classList.toggle("warning", Boolean(warning));
+    return [term, data];
+  }));
+}
+
+function classes(found) {
+  at("classes").replaceChildren(...found.classes.map((one) => {
+    const row = document.createElement("tr"), head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = one.label.toLowerCase();
+    row.append(head);
+    const corrected = one.corrected === null ? "–" : percent(one.corrected);
+    for (const text of [one.count, percent(one.share), range(one.limits), corrected]) {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      row.append(cell);
+    }
+    if (one.corrected_limits) row.lastChild.title = range(one.corrected_limits);
+    return row;
+  }));
+  at("uncorrected").textContent = found.not_corrected ? "Not corrected: " + found.not_corrected : "";
+}
+
+function size(bytes) {
+  return bytes === null ? "not known" : (bytes / 2 ** 30).toFixed(1) + " GiB";
+}
+
+function draw() {
+  at("model").textContent = state.model;
+  at("simulated").hidden = !state.simulated;
+  at("pause").disabled = false;
+  at("pause").firstChild.textContent = state.paused ? "Go on " : "Pause ";
+  at("total").textContent = state.differential.cells + " cells counted"
+    + (state.stop_at === null ? "" : " of " + state.stop_at);
+  at("goal").hidden = state.stop_at === null;
+  at("goal").value = state.stop_at === null ? 0 : Math.min(1, state.differential.cells / state.stop_at);
+  classes(state.differential);
+  const entries = (object) => Object.entries(object);
+  list("beside", [...entries(state.differential.apart), ...entries(state.differential.beside)]
+    .map(([name, n]) => [name.toLowerCase(), n]));
+  list("verdicts", [...entries(state.verdicts), ...entries(state.unfit).map(([why, n]) => ["not fit: " + why, n])]);
+  const device = state.device, hot = device.temperature !== null && device.temperature >= 80;
+  const held = device.throttling;
+  list("device", [
+    ["frames a second", device.frames_per_second === null ? "–" : device.frames_per_second.toFixed(1)],
+    ["frames stored", state.frames],
+    ["frames left out", device.dropped, device.dropped > 0],
+    ["reconnections", device.reconnections, device.reconnections > 0],
+    ["temperature", device.temperature === null ? "not known" : device.temperature.toFixed(0) + " °C", hot],
+    ["throttling", held === null ? "not known" : held.join(", ") || "none", held !== null && held.length > 0],
+    ["memory free", size(device.memory_free), device.memory_free !== null && device.memory_free < 2 ** 27],
+    ["disk free", size(device.disk_free), device.disk_free !== null && device.disk_free < 2 ** 30],
+    ["kernels", device.kernels],
+  ]);
+  at("statement").textContent = state.warning || state.statement
+    || (state.guarded ? "" : "This model file cannot tell cells that it does not know.");
+  at("statement").classList.toggle("warning", Boolean(state.warning) || state.familiar === false || !state.guarded);
+  at("notes").replaceChildren(...state.notes.slice(-4).reverse().map((text) => {
+    const item = document.createElement("li");
+    item.textContent = text;
+    return item;
+  }));
+}
+
+/* Whatever else happens, the picture's age is right: it is worked out here, by this clock. */
+function tell() {
+  const now = performance.now(), silent = (now - stateAt) / 1000;
+  const age = takenAt === null ? null : (now - takenAt) / 1000;
+  const lost = csrf !== null && stateAt > 0 && silent > OLD;
+  const running = state !== null && state.outcome === "running";
+  at("picture").querySelector("figure").classList.toggle("old", age !== null && age > OLD);
+  at("age").textContent = age === null ? "" : age < 10 ? age.toFixed(1) + " s old" : Math.round(age) + " s old";
+  at("number").textContent = shown === null ? "" : "frame " + shown;
+  let alarm = "";
+  if (lost) alarm = "The program has not answered for " + Math.round(silent) + " s: what is shown is old. Trying again …";
+  else if (state !== null && ["failed", "interrupted", "did not end"].includes(state.outcome)) {
+    alarm = "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more";
+  } else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
+    alarm = "NO PICTURE from the camera for " + Math.round(age) + " s";
+  }
+  if (at("alarm").textContent !== alarm) at("alarm").textContent = alarm;
+  at("alarm").hidden = alarm === "";
+  if (csrf === null || state === null) return;
+  at("status").textContent = lost ? "no connection" : !running ? "run " + state.outcome
+    : state.paused ? "paused: nothing is counted" : "counting";
+}
+
+async function states() {
+  try {
+    if (csrf === null && at("login").hidden) await open(null);
+    if (csrf !== null) {
+      const { answer, body } = await ask("/api/state");
+      if (answer.status === 401) await open(null);
+      else if (answer.ok) { state = body; stateAt = performance.now(); draw(); }
+    }
+  } catch { /* no server: tell() says so, and this is tried again */ }
+  setTimeout(states, STATE_EVERY);
+}
+
+async function frames() {
+  try {
+    if (csrf !== null && !document.hidden) {
+      const asked = performance.now();
+      const { answer, body } = await ask("/api/frame" + (shown === null ? "" : "?after=" + encodeURIComponent(shown)));
+      if (answer.status === 200) {
+        const next = URL.createObjectURL(body);
+        at("frame").src = next;
+        if (url !== null) URL.revokeObjectURL(url);
+        url = next;
+        shown = answer.headers.get("x-frame");
+        takenAt = asked - 1000 * Number(answer.headers.get("x-age"));
+        at("frame").hidden = false;
+        at("none").hidden = true;
+      }
+    }
+  } catch { /* as above */ }
+  setTimeout(frames, FRAME_EVERY);
+}
+
+async function pause() {
+  if (state === null || csrf === null) return;
+  try {
+    const { answer, body } = await change("/api/pause", { paused: !state.paused });
+    if (answer.ok) { state.paused = body.paused; draw(); tell(); }
+  } catch { /* the next state says how it is */ }
+}
+
+async function start() {
+  const token = location.hash.slice(1);
+  if (token) {
+    history.replaceState(null, "", location.pathname);
+    try { await open(decodeURIComponent(token)); } catch { /* tried again without it */ }
+  }
+  states();
+  frames();
+  setInterval(tell, 100);
+}
+
+at("pause").addEventListener("click", pause);
+at("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try { await open(at("token").value.trim()); } catch { at("refused").textContent = "no answer; try again"; }
+  at("token").value = "";
+});
+addEventListener("keydown", (event) => {
+  const typing = ["INPUT", "BUTTON"].includes(event.target.tagName);
+  if (event.key.toLowerCase() === "p" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) pause();
+});
+start();
