@@ -38,9 +38,25 @@ def save_picture(
     good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     if not good:
         raise ValueError(f"frame {frame.index} cannot be written as JPEG")
-    path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
+    return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg", content.tobytes())
+
+
+def keep_picture(folder: Path, run_id: int, frame: Frame) -> Path:
+    """Save a frame as it is, as PNG; returns its path.
+
+    Raises:
+        DataError: it cannot be saved.
+    """
+    pixels = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    good, content = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not good:
+        raise ValueError(f"frame {frame.index} cannot be written as PNG")
+    return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}-plain.png", content.tobytes())
+
+
+def _write(path: Path, content: bytes) -> Path:
     try:
-        write_bytes(path, content.tobytes())
+        write_bytes(path, content)
     except OSError as error:
         raise DataError(
             path,

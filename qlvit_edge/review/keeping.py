@@ -6,7 +6,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
 from qlvit_edge.review.chain import digest
+from qlvit_edge.review.frames import located
 from qlvit_edge.review.names import required
 from qlvit_edge.review.opening import alone, open_to_add, reading, transaction
 from qlvit_edge.review.records import ReviewRecord, now
@@ -179,31 +180,28 @@ def _doomed(path: Path, wanted: Callable[[RunRow, bool], bool]) -> list[Doomed]:
                 "SELECT count(*) FROM cells JOIN frames ON frames.id = frame_id WHERE run_id = ?",
                 (run.run,),
             ).fetchone()
-            pictures = tuple(_pictures_of(connection, run.run))
+            pictures = tuple(_pictures_of(connection, path, run.run))
             found.append(Doomed(run, status.state, int(cells), pictures))
     return sorted(found, key=lambda one: (one.run.started, one.run.run))
 
 
-def _pictures_of(connection: sqlite3.Connection, run: int) -> Iterable[Path]:
+def _pictures_of(connection: sqlite3.Connection, results: Path, run: int) -> Iterable[Path]:
     known = {row[1] for row in connection.execute("PRAGMA table_info(frames)")}
     for column in {"saved_as", "kept_as"} & known:
         rows = connection.execute(
             f"SELECT {column} FROM frames WHERE run_id = ? AND {column} IS NOT NULL", (run,)
         )
         for (name,) in rows:
-            picture = Path(str(name))
-            if _PICTURE.fullmatch(picture.name) and picture.is_file():
+            picture = located(results, str(name))
+            if picture is not None and _PICTURE.fullmatch(picture.name):
                 yield picture
 
 
 def _delete_pictures(pictures: Iterable[Path]) -> list[Path]:
     left = []
     for picture in pictures:
-        with suppress(FileNotFoundError):
-            try:
-                picture.unlink()
-            except OSError as error:
-                if isinstance(error, FileNotFoundError):
-                    raise
-                left.append(picture)
+        try:
+            picture.unlink(missing_ok=True)
+        except OSError:
+            left.append(picture)
     return left
