@@ -128,7 +128,7 @@ def show(results: Path, run: int | None, with_cells: bool, as_json: bool) -> Non
 
 def _print_run(seen: ReviewedRun, records: list[ReviewRecord]) -> None:
     from qlvit_edge.cli.count_text import print_differential
-    from qlvit_edge.text import plain
+    from qlvit_edge.text import counted, plain
 
     row, status = seen.run, seen.status
     about = f"run {row.run} of {row.model}: {row.outcome}, {len(seen.cells)} cells"
@@ -140,6 +140,9 @@ def _print_run(seen: ReviewedRun, records: list[ReviewRecord]) -> None:
         click.echo(f"to do: {left}")
     if any(cell.final is not None for cell in seen.cells):
         print_differential(seen.differential(), "Confirmed or changed by people")
+    excluded = [cell for cell in seen.cells if cell.decision is not None and cell.final is None]
+    if excluded:
+        click.echo(f"excluded by people: {counted(len(excluded), 'cell')}")
     if records:
         table = plain_table("Records", "number>", "at (UTC)", "by", "what", "reason")
         for one in records:

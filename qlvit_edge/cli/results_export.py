@@ -82,8 +82,9 @@ def export(
     for one in seen:
         click.echo(plain(f"run {one.run.run}: {one.status.statement()}"))
     if kind == "crops" and reviewed:
-        where = shell_word(out)
-        next_step(f"qlvit-edge data split {where} --groups {shell_word(out / 'sources.csv')}")
+        samples = {one.run.sample or str(one.run.run) for one in seen}
+        groups = f" --groups {shell_word(out / 'sources.csv')}" if len(samples) > 1 else ""
+        next_step(f"qlvit-edge data split {shell_word(out)}{groups} --out split.json")
 
 
 def _read(results: Path, runs: tuple[int, ...], sample: str | None) -> list[ReviewedRun]:
