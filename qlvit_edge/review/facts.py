@@ -32,7 +32,7 @@ _PLACE: Final = ("island", "slide_x", "slide_y", "unique_cell", "doubtful")
 
 _AT_ONCE = 500
 
-_OF_RUN = """SELECT {columns}, samples.name, operators.name FROM runs
+_OF_RUN = """SELECT {columns}, samples.name, samples.created, operators.name FROM runs
 LEFT JOIN samples ON samples.id = sample_id
 LEFT JOIN operators ON operators.id = operator_id WHERE runs.id = ?"""
 

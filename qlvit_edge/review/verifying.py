@@ -6,7 +6,9 @@ import sqlite3
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.sqlite_errors import LockedError
+from qlvit_edge.microscope.views import CENSUS, VIEWS
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import cells_of
 from qlvit_edge.review.checks import final_counts
@@ -53,6 +55,7 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
     ]
     if not log.has_reviews(connection):
         return found
+    found += _of_schema(connection)
     runs = connection.execute(
         "SELECT id FROM runs UNION SELECT run_id FROM reviews UNION SELECT run_id FROM "
         "review_heads ORDER BY 1"
@@ -62,6 +65,36 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
             found += _of_run(connection, run) if run != log.FILE else _of_file(connection)
         except (log.BrokenChainError, KeyError) as error:
             found.append(str(error.args[0]) if error.args else str(error))
+    return found
+
+
+def _of_schema(connection: sqlite3.Connection) -> list[str]:
+    """Tables and views must be those of this format: an altered view shows other figures."""
+    plan = sqlite3.connect(":memory:")
+    try:
+        plan.executescript(schema.TABLES + VIEWS + CENSUS)
+        wanted, there = _described(plan), _described(connection)
+    finally:
+        plan.close()
+    if "census" not in there:
+        wanted = {name: said for name, said in wanted.items() if not name.startswith("census")}
+    found = [f"{name} was altered" for name in wanted if there.get(name) != wanted[name]]
+    if schema.marks(connection)[1] != schema.FORMAT_VERSION:
+        found.append("the number of its format was altered")
+    return found
+
+
+def _described(connection: sqlite3.Connection) -> dict[str, object]:
+    """Columns of every table, which may have been added one by one; text of everything else."""
+    found: dict[str, object] = {}
+    for kind, name, text in connection.execute(
+        "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    ).fetchall():
+        if kind == "table":
+            info = connection.execute("SELECT * FROM pragma_table_info(?)", (name,))
+            found[name] = sorted(map(repr, (row[1:] for row in info)))
+        else:
+            found[name] = text
     return found
 
 
