@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from qlvit_edge.review.states import Decision, ReviewStatus
 
@@ -131,15 +131,28 @@ class ReviewCell:
         return self.decision.label if self.decision.kind == "change" else self.label
 
 
-_RUN = (
+_RUN: Final = (
     *("id", "started", "ended", "outcome", "model", "model_sha256", "runtime", "kernels"),
     *("camera", "crop_margin", "program", "calibration", "familiar", "statement"),
 )
-_CELL = (
+_CELL: Final = (
     *("id", "x", "y", "width", "height", "nucleus_area", "label", "probability"),
     *("probabilities", "verdict", "reason", "cut", "unique_cell", "doubtful"),
 )
-_FRAME = ("number", "timestamp", "source", "saved_as", "kept_as")
+_FRAME: Final = ("number", "timestamp", "source", "saved_as", "kept_as")
+
+_NUMBERS: Final = frozenset(
+    {"started", "ended", "crop_margin", "nucleus_area", "probability", "timestamp"}
+)
+_WHOLE: Final = frozenset(
+    {"id", "x", "y", "width", "height", "number", "frame_width", "frame_height", "familiar"}
+    | {"cut", "unique_cell", "doubtful"}
+)
+_EMPTY: Final = frozenset(
+    {"ended", "calibration", "familiar", "statement", "sample", "operator", "reason"}
+    | {"unique_cell", "doubtful", "saved_as", "kept_as", "cut"}
+)
+"""Columns of numbers, of whole numbers, and of what may be missing; all others are texts."""
 
 
 def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
@@ -157,7 +170,7 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
 
 
 def _run_row(row: Sequence[Any]) -> RunRow:
-    found = dict(zip((*_RUN, "sample", "operator"), row, strict=True))
+    found = _typed("run", (*_RUN, "sample", "operator"), row)
     found["run"] = found.pop("id")
     if found["familiar"] is not None:
         found["familiar"] = bool(found["familiar"])
@@ -183,7 +196,7 @@ def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, An
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )
     for row in connection.execute(query, (run,)):
-        yield dict(zip(names, row, strict=True))
+        yield _typed("cell", names, row)
 
 
 def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
@@ -213,6 +226,25 @@ def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
             )
         },
     )
+
+
+def _typed(what: str, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """A row by the names of its columns.
+
+    Raises:
+        sqlite3.DatabaseError: a value is of another type than its column: the file is damaged.
+    """
+    for name, value in zip(names, row, strict=True):
+        kind: type | tuple[type, ...] = str
+        if name in _NUMBERS:
+            kind = (float, int)
+        elif name in _WHOLE:
+            kind = int
+        if not isinstance(value, kind) and not (value is None and name in _EMPTY):
+            error = sqlite3.DatabaseError(f"{name} of {what} {row[0]!a} is of another type")
+            error.sqlite_errorname = "SQLITE_CORRUPT"
+            raise error
+    return dict(zip(names, row, strict=True))
 
 
 def _probabilities(text: str) -> dict[str, float]:

@@ -16,8 +16,13 @@ BEGINNING = hashlib.sha256(b"qlvit-edge review").hexdigest()
 
 
 def canonical(content: Any) -> str:
-    """Return content as the one JSON text that it has: sorted keys, no spaces, ASCII."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    """Return content as the one JSON text that it has: sorted keys, no spaces, ASCII.
+
+    Bytes, which only a damaged row holds, are told from texts.
+    """
+    return json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=_of_bytes
+    )
 
 
 def digest(content: Any) -> str:
@@ -36,3 +41,9 @@ def digest_of_rows(rows: Iterable[Any]) -> str:
 def link(previous: str, text: str) -> str:
     """Return the hash of a text that follows a hash."""
     return hashlib.sha256(f"{previous}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _of_bytes(content: object) -> object:
+    if isinstance(content, bytes):
+        return {"bytes": content.hex()}
+    raise TypeError(f"{type(content).__name__} is not stored")
