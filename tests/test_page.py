@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import socket
-import ssl
-import stat
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
-from tiny_metadata import plain_image, tiny_file
+from tiny_metadata import tiny_file
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.errors import DataError, DeviceError
-from qlvit_edge.microscope.pause import Pause
+from qlvit_edge.differential.differential import Differential, differential_of
+from qlvit_edge.differential.tally import Tally
 from qlvit_edge.microscope.session import Session, Settings
-from qlvit_edge.page.access import ALL_FAILURES, FAILURES, SESSIONS, Access
-from qlvit_edge.page.address import Address, is_own_host, parse_address
+from qlvit_edge.page.access import FAILURES, SESSIONS, Access
+from qlvit_edge.page.address import Address, is_own_host
 from qlvit_edge.page.application import LARGEST_BODY, application
-from qlvit_edge.page.certificate import Certificate, own_certificate
-from qlvit_edge.page.health import temperature, throttling
-from qlvit_edge.page.server import RESTARTS, PageServer
+from qlvit_edge.page.connections import neighbourhood
 from qlvit_edge.page.state import PICTURE_WIDTH, View
 
 LOCAL = Address("127.0.0.1", 8321)
@@ -87,7 +78,12 @@ def test_changes_need_the_sessions_own_word(session: Session) -> None:
     assert client.post("/api/pause", json={"paused": 1}, headers=headers).status_code == 400
     assert client.post("/api/pause", json={"paused": True}, headers=headers).status_code == 200
     assert session.pause.wanted
+    session.pause.left_out = 3
     assert client.get("/api/state").json()["paused"] is True
+    client.post("/api/pause", json={"paused": False}, headers=headers)
+    notes = client.get("/api/state").json()["notes"]
+    assert "nothing is counted" in notes[0]
+    assert "so far: 3" in notes[1]
 
 
 def test_cookie_is_kept_from_scripts_other_sites_and_plain_connections(session: Session) -> None:
@@ -107,15 +103,50 @@ def test_wrong_token_is_refused_and_guessing_is_slowed(session: Session) -> None
     assert client.get("/api/state").status_code == 401
 
 
-def test_guessing_from_many_addresses_is_slowed_and_forgotten_in_a_minute() -> None:
+def test_guessing_bars_who_guesses_for_a_minute_and_nobody_else() -> None:
     now = [1000.0]
     access = Access("secret", clock=lambda: now[0])
-    for number in range(ALL_FAILURES):
-        assert not access.is_barred(f"10.0.0.{number}")
-        assert access.log_in(f"10.0.0.{number}", "wrong") is None
-    assert access.is_barred("10.0.1.1")
-    now[0] += 61
+    for number in range(100):
+        for _ in range(FAILURES):
+            assert not access.is_barred(f"10.0.0.{number}")
+            assert access.log_in(f"10.0.0.{number}", "wrong") is None
+        assert access.is_barred(f"10.0.0.{number}")
     assert not access.is_barred("10.0.1.1")
+    now[0] += 61
+    assert not access.is_barred("10.0.0.99")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_addresses_that_one_client_may_have(one: str, other: str, is_same: bool) -> None:
+    assert (neighbourhood(one) == neighbourhood(other)) is is_same
+
+
+def test_pages_of_other_sites_cannot_use_up_the_tries(session: Session) -> None:
+    client = client_of(session, Access("secret"), ANYWHERE)
+    for origin in ("https://evil.example", "null", "https://127.0.0.1:9"):
+        for _ in range(FAILURES):
+            sent = client.post("/api/session", json={"token": "x"}, headers={"origin": origin})
+            assert sent.status_code == 403
+    own = {"origin": "https://127.0.0.1:8321"}
+    assert client.post("/api/session", json={"token": "secret"}, headers=own).status_code == 200
+
+
+def test_two_runs_on_one_machine_keep_their_sessions(session: Session) -> None:
+    """A browser sends a host's cookies to all of its ports."""
+    first = client_of(session, Access(None)).get("/api/session").headers["set-cookie"]
+    app = application(View(session), Access(None), LOCAL, secure=False)
+    other = TestClient(app, base_url="http://127.0.0.1:8322")
+    second = other.get("/api/session").headers["set-cookie"]
+    assert first.partition("=")[0] != second.partition("=")[0]
 
 
 def test_as_many_browsers_as_are_known_and_no_more() -> None:
@@ -184,202 +215,16 @@ def test_state_says_what_is_simulated_and_counted(session: Session) -> None:
     ]
 
 
-@pytest.fixture
-def served(session: Session) -> Iterator[tuple[PageServer, list[str]]]:
-    notes: list[str] = []
-    with PageServer(session, Address("127.0.0.1", 0), note=notes.append) as page:
-        yield page, notes
-
-
-def _fetch(link: str) -> int:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(link, timeout=5) as answer:
-                return int(answer.status)
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            threading.Event().wait(0.05)
-
-
-def _connected(page: PageServer) -> socket.socket:
-    _fetch(page.welcome.link)
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.connect(("127.0.0.1", int(page.welcome.link.rstrip("/").rpartition(":")[2])))
-    return client
-
-
-def _connections(page: PageServer) -> int:
-    assert page._server is not None
-    return len(page._server.server_state.connections)
-
-
-def _wait_for_none(page: PageServer) -> None:
-    deadline = time.monotonic() + 8
-    while _connections(page) and time.monotonic() < deadline:
-        threading.Event().wait(0.02)
-    assert _connections(page) == 0
-
-
-def test_client_that_never_reads_is_cut(
-    served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qlvit_edge.page.patience.SECONDS", 0.3)
-    page = served[0]
-    with _connected(page) as client:
-        client.settimeout(0.2)
-        host = f"Host: 127.0.0.1:{client.getpeername()[1]}"
-        asked = f"GET /page.js HTTP/1.1\r\n{host}\r\n\r\n".encode() * 1000
-        with contextlib.suppress(OSError):  # no room any more, or cut already
-            while True:
-                client.sendall(asked)
-        _wait_for_none(page)
-    assert _fetch(page.welcome.link) == 200
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: local"])
-def test_client_that_never_finishes_asking_is_cut(
-    sent: bytes, served: tuple[PageServer, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qlvit_edge.page.patience.SECONDS", 0.3)
-    page = served[0]
-    with _connected(page) as client:
-        client.settimeout(8)
-        client.sendall(sent)
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(10) == b""
-        _wait_for_none(page)
-
-
-def test_server_that_fails_is_started_again(served: tuple[PageServer, list[str]]) -> None:
-    page, notes = served
-    assert _fetch(page.welcome.link) == 200
-    assert page._server is not None
-    page._server.should_exit = True
-    deadline = time.monotonic() + 20
-    while not notes and time.monotonic() < deadline:
-        threading.Event().wait(0.02)
-    assert "started again" in notes[0]
-    assert _fetch(page.welcome.link) == 200
-
-
-def test_server_that_fails_again_and_again_is_given_up(
+def test_cells_that_come_while_the_differential_is_made_are_not_half_in_it(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: object, sockets: object) -> None:
-        raise OSError("no")
+    label = session.count.tally.counted[0]
+    session.count.tally.add(label, "accepted")
 
-    monkeypatch.setattr("uvicorn.Server.run", fail)
-    notes: list[str] = []
-    with PageServer(session, Address("127.0.0.1", 0), note=notes.append) as page:
-        page._thread.join(timeout=20)
-        assert not page._thread.is_alive()
-    assert len(notes) == RESTARTS
-    assert "off; the run goes on" in notes[-1]
+    def meanwhile(tally: Tally, *arguments: object, **options: object) -> Differential:
+        session.count.tally.add(label, "accepted")
+        return differential_of(tally, *arguments, **options)  # type: ignore[arg-type]
 
-
-def test_a_taken_port_is_one_error_before_the_run(session: Session) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(DeviceError, match="cannot be served there"):
-            PageServer(session, Address("127.0.0.1", port), note=print)
-
-
-def test_others_come_by_tls_with_the_token_in_the_link(
-    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    with PageServer(session, Address("0.0.0.0", 0), note=print) as page:
-        link, _, token = page.welcome.link.partition("#")
-        assert link.startswith("https://")
-        assert len(token) >= 20
-        assert page.welcome.fingerprint is not None
-        context = ssl.create_default_context(
-            cafile=str(tmp_path / "qlvit-edge/page/certificate.pem")
-        )
-        port = int(link.rstrip("/").rpartition(":")[2])
-        request = urllib.request.Request(
-            f"https://localhost:{port}/api/session", json.dumps({"token": token}).encode()
-        )
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-            assert answer.status == 200
-
-
-def test_certificate_is_made_once_and_only_its_owner_reads_the_key(tmp_path: Path) -> None:
-    made = own_certificate(tmp_path / "page")
-    assert stat.S_IMODE(made.key.stat().st_mode) == 0o600
-    before = made.fingerprint()
-    assert own_certificate(tmp_path / "page").fingerprint() == before
-    made.chain.write_text("damaged")
-    assert own_certificate(tmp_path / "page").fingerprint() != before
-
-
-def test_certificate_with_another_key_is_refused(tmp_path: Path) -> None:
-    first, second = own_certificate(tmp_path / "a"), own_certificate(tmp_path / "b")
-    with pytest.raises(DataError, match="no certificate that goes with the key"):
-        Certificate(first.chain, second.key).context()
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("127.0.0.1:80", "127.0.0.1", 80),
-        (":9000", "127.0.0.1", 9000),
-        ("9000", "127.0.0.1", 9000),
-        ("0.0.0.0", "0.0.0.0", 8321),
-        ("[::1]:9", "::1", 9),
-    ],
-)
-def test_addresses(text: str, host: str, port: int) -> None:
-    assert parse_address(text) == Address(host, port)
-
-
-@pytest.mark.parametrize("text", ["", "host:x", "host:70000", "[::1", "http://a:1", "a b:1"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(DeviceError, match="no address"):
-        parse_address(text)
-
-
-def test_health_of_a_raspberry_pi(tmp_path: Path) -> None:
-    for number, text in enumerate(("48312\n", "61500\n", "broken")):
-        (tmp_path / f"thermal_zone{number}").mkdir()
-        (tmp_path / f"thermal_zone{number}" / "temp").write_text(text)
-    assert temperature(tmp_path) == 61.5
-    (tmp_path / "throttled").write_text("50005\n")
-    assert throttling(tmp_path / "throttled") == ["undervoltage", "throttled"]
-
-
-def _frames(number: int) -> Iterator[Frame]:
-    return iter([Frame(plain_image("GREEN"), index, 0.0) for index in range(number)])
-
-
-def test_paused_camera_goes_on_and_is_not_counted() -> None:
-    pause, left_out = Pause(), list[int]()
-    pause.wanted = True
-
-    def show(frame: Frame) -> None:
-        left_out.append(frame.index)
-        pause.wanted = frame.index < 2
-
-    counted = pause.frames(_frames(5), live=True, show=show, stopped=lambda: False)
-    assert [frame.index for frame in counted] == [3, 4]
-    assert left_out == [0, 1, 2]
-
-
-def test_paused_folder_waits_and_loses_nothing() -> None:
-    pause = Pause()
-    pause.wanted = True
-    timer = threading.Timer(0.1, lambda: setattr(pause, "wanted", False))
-    timer.start()
-    counted = pause.frames(_frames(3), live=False, show=lambda _: None, stopped=lambda: False)
-    assert [frame.index for frame in counted] == [0, 1, 2]
-    timer.join()
-
-
-def test_paused_run_can_be_stopped() -> None:
-    pause = Pause()
-    pause.wanted = True
-    counted = pause.frames(_frames(3), live=False, show=lambda _: None, stopped=lambda: True)
-    assert list(counted) == []
+    monkeypatch.setattr("qlvit_edge.microscope.run_count.differential_of", meanwhile)
+    assert session.count.differential(None).cells == 1
+    assert session.count.tally.total == 2

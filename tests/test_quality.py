@@ -120,6 +120,12 @@ def test_an_empty_field_has_no_sharpness(channels: int) -> None:
     assert (found["sharpness"], found["noise"], found["stain"]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 2)])
+def test_a_picture_of_one_row_or_column_is_measured(size: tuple[int, int]) -> None:
+    found = image_measures(np.full((*size, 3), 200, np.uint8))
+    assert (found["detail"], found["sharpness"], found["light"]) == (0, 0, 200)
+
+
 def test_the_limit_itself_is_still_judged() -> None:
     limits = [Measure(name="sharpness", fit_low=2700), Measure(name="light", fit_high=250)]
     assert unfit({"sharpness": 2700, "light": 250}, limits) == ""

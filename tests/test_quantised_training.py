@@ -26,6 +26,7 @@ from qlvit_edge.files import write_text
 from qlvit_edge.quantised import loop, session
 from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.judge import Judge, divergence
+from qlvit_edge.quantised.outcome import Integers
 from qlvit_edge.quantised.state import best_row
 from qlvit_edge.training.checkpoint import (
     BEST_FILE,
@@ -36,6 +37,7 @@ from qlvit_edge.training.checkpoint import (
     read_run_config,
     write_run_config,
 )
+from qlvit_edge.training.history import recorded_history
 from qlvit_edge.training.state import Row
 
 
@@ -165,6 +167,10 @@ def test_a_run_that_was_stopped_gives_the_numbers_of_one_that_was_not(
     asked = arguments(place, out, "--epochs", 2)
     assert run_command(*asked) == 130
     assert (out / LAST_FILE).exists()
+    # What is told of it counts epochs trained, and has the best from the weights that are kept.
+    recorded = recorded_history(out)
+    assert [row["epoch"] for row in recorded.rows] == [1]
+    assert recorded.best_epoch == 1
     assert "add --resume" in _refusal(capfd, *asked)
     # The images have moved since; other ones of the same names are not gone on with.
     moved = shutil.copytree(place / "cells", tmp_path / "cells")
@@ -211,6 +217,46 @@ def test_the_calibrated_run_is_handed_out_where_no_epoch_is_better(
     said = capfd.readouterr().out
     assert "the run as it was calibrated: no epoch was closer to float" in said
     assert "0.0100 before, 0.0100 after" in said
+
+
+@pytest.mark.parametrize(
+    ("best", "before", "after", "warning"),
+    [
+        (2, 0, 10, "right on 10 fewer test images than the calibration alone"),
+        (1, -1, 0, "right on 1 fewer test image than the calibration alone"),
+        (1, 3, 3, "right on no more test images than the calibration alone"),
+        (1, 3, 2, None),
+        (0, 3, 3, None),
+    ],
+)
+def test_a_training_that_was_no_gain_is_not_said_to_be_one(
+    best: int,
+    before: int,
+    after: int,
+    warning: str | None,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    found = Integers(
+        **{"test_images": 100, "floats": 0.9, "calibrated": 0.9 - before / 100},
+        **{"quantised": 0.9 - after / 100, "changed_before": before, "changed": after},
+        **{"best_epoch": best, "epochs": 2, "divergence_before": 0.02, "divergence": 0.01},
+    )
+    monkeypatch.setattr(session, "run_quantised", lambda *given: found)
+    command = [*arguments(place, tmp_path / "out"), "--quantise", "exact"]
+    assert run_command(*command) == 0
+    said = capfd.readouterr()
+    convert = f"qlvit-edge convert {place / 'float'} --out model.tflite --softmax exact"
+    if warning is None:
+        assert "warning" not in said.err
+        assert convert not in said.out
+        assert f"next: qlvit-edge calibrate {tmp_path / 'out'}" in said.out
+    else:
+        assert said.err.startswith(f"warning: these integers are {warning}, though")
+        assert f"next: {convert}" in said.out
+        assert "qlvit-edge calibrate" not in said.out
 
 
 def test_the_epoch_closest_to_float_is_handed_out() -> None:

@@ -123,6 +123,13 @@ def train_quantised(options: Mapping[str, Any]) -> None:
             with suppress(OSError):
                 out.rmdir()  # nothing was written: it is empty
     _print(found, out)
+    if found.best_epoch and found.changed >= found.changed_before:
+        _print_no_gain(found, options["from_run"], options["quantise"])
+        return
+    next_step(
+        f"qlvit-edge calibrate {shell_word(out)}",
+        "measure its tensors and fit its guard; the trained ranges stay",
+    )
 
 
 def _chosen(options: Mapping[str, Any], name: str, default: Any) -> Any:
@@ -156,9 +163,26 @@ def _print(found: Integers, out: Path) -> None:
         f"({_net(found.changed_before)}), these integers {found.quantised:.2%} "
         f"({_net(found.changed)}); run folder: {out}"
     )
+
+
+def _print_no_gain(found: Integers, start: Path | str, form: str) -> None:
+    """Say that this training was no gain, and what to convert instead.
+
+    What is handed out stays what it is: by test images nothing is chosen.
+    """
+    lost = found.changed - found.changed_before
+    finding = (
+        f"on {counted(lost, 'fewer test image')} than" if lost else "on no more test images than"
+    )
+    click.echo(
+        f"warning: these integers are right {finding} the calibration alone, though closer to "
+        "float on the images that the epoch was chosen by: this training is no gain",
+        err=True,
+    )
+    softmax = "" if form == INTEGER_SOFTMAXES[0] else f" --softmax {form}"
     next_step(
-        f"qlvit-edge calibrate {shell_word(out)}",
-        "measure its tensors and fit its guard; the trained ranges stay",
+        f"qlvit-edge convert {shell_word(start)} --out model.tflite{softmax}",
+        "convert the run as it was calibrated",
     )
 
 

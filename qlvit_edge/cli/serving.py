@@ -22,6 +22,7 @@ def require_page(serve: str | None, certificate: Path | None, key: Path | None) 
 
     Raises:
         click.UsageError: options that do not go together.
+        DeviceError: what stands after --serve is no address.
         MissingExtraError: what serves the page is not installed.
     """
     if (certificate is None) != (key is None):
@@ -31,6 +32,9 @@ def require_page(serve: str | None, certificate: Path | None, key: Path | None) 
             raise click.UsageError("--certificate is the page's: add --serve")
         return
     require("page", "starlette", "uvicorn", "segno", "cryptography")
+    from qlvit_edge.page.address import parse_address
+
+    parse_address(serve)
 
 
 @contextmanager

@@ -36,5 +36,5 @@ def appearance(pixels: NDArray[np.uint8]) -> dict[str, int]:
     values = [row[channel % len(row)] for row in levels for channel in range(len(_CHANNELS))]
     green = np.ascontiguousarray(pixels[:, :, pixels.shape[2] // 2])
     steps = int(cv2.norm(green[:, 1:], green[:, :-1], cv2.NORM_L1))
-    values.append(steps * _CENT // (green.size - len(green)))
+    values.append(steps * _CENT // max(1, green.size - len(green)))  # one column: no step
     return dict(zip(APPEARANCE, values, strict=True))

@@ -15,9 +15,11 @@ class Pause:
 
     Attributes:
         wanted: whether it is.
+        left_out: frames of a camera that were left out so far.
     """
 
     def __init__(self) -> None:
+        self.left_out = 0
         self._going = threading.Event()
         self._going.set()
 
@@ -59,6 +61,7 @@ class Pause:
             if frame is None:
                 return
             if self.wanted and live:
+                self.left_out += 1
                 show(frame)
             else:
                 yield frame

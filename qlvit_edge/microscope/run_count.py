@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Iterable
 
 from qlvit_edge.differential.analyser import analyser_of
@@ -37,6 +39,7 @@ class RunCount:
         """
         self.stop_at = stop_at
         self.seen = 0
+        self._adding = threading.Lock()
         self.tally = Tally(classifier.labels)
         self._analyser = None if analyser is None else analyser_of(analyser, self.tally.counted)
         self._confusion, self._accept_at = classifier.metadata.confusion, classifier.accept_at
@@ -54,7 +57,8 @@ class RunCount:
 
     def add(self, record: FrameRecord) -> None:
         """Count the cells of a frame that is stored."""
-        self.tally.add_all(record.answers())
+        with self._adding:
+            self.tally.add_all(record.answers())
 
     def differential(self, familiar: bool | None, replicates: int = REPLICATES) -> Differential:
         """Return the differential of the cells stored so far.
@@ -64,4 +68,6 @@ class RunCount:
             replicates: draws for the corrected interval; fewer are quicker and rougher.
         """
         mistakes = Mistakes.of(self._confusion, self._accept_at, familiar=familiar)
-        return differential_of(self.tally, mistakes, self._analyser, replicates=replicates)
+        with self._adding:  # cells that come meanwhile would be in some figures and not in others
+            tally = copy.deepcopy(self.tally)
+        return differential_of(tally, mistakes, self._analyser, replicates=replicates)

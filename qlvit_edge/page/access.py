@@ -9,14 +9,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from qlvit_edge.page.connections import neighbourhood
+
 SESSIONS = 64
 """Browsers that are known at a time; the one that was seen longest ago is forgotten."""
 
 FAILURES, FAILURE_SECONDS = 5, 60.0
 """Wrong tokens that one address may send in so many seconds."""
-
-ALL_FAILURES = 50
-"""Wrong tokens from everywhere in that time."""
 
 
 class Access:
@@ -32,16 +31,17 @@ class Access:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, str] = OrderedDict()
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
-        self._all: deque[float] = deque(maxlen=ALL_FAILURES)
 
     def is_barred(self, client: str) -> bool:
-        """Return whether an address, or all together, sent too many wrong tokens just now."""
+        """Return whether an address sent too many wrong tokens just now.
+
+        Nobody else is barred, however many guess: 128 bits are not found by guessing, and whoever
+        has the token must not be shut out by those who have not.
+        """
         with self._lock:
             since = self._clock() - FAILURE_SECONDS
-            own = self._failures.get(client, deque())
-            return sum(t > since for t in own) >= FAILURES or (
-                len(self._all) == ALL_FAILURES and self._all[0] > since
-            )
+            own = self._failures.get(neighbourhood(client), deque())
+            return sum(t > since for t in own) >= FAILURES
 
     def log_in(self, client: str, token: str) -> str | None:
         """Return a new session's name; None for a wrong token, which is remembered."""
@@ -49,10 +49,10 @@ class Access:
             token.encode("utf-8", "replace"), self.token.encode()
         ):
             with self._lock:
-                now = self._clock()
-                self._failures.setdefault(client, deque(maxlen=FAILURES)).append(now)
-                self._failures.move_to_end(client)
-                self._all.append(now)
+                origin = neighbourhood(client)
+                own = self._failures.setdefault(origin, deque(maxlen=FAILURES))
+                own.append(self._clock())
+                self._failures.move_to_end(origin)
                 while len(self._failures) > 1024:
                     self._failures.popitem(last=False)
             return None

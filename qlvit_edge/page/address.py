@@ -44,7 +44,7 @@ class Address:
                 self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             listener = socket.socket(family, kind, protocol)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no name could be written so
             raise self._unusable(error) from None
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,10 +55,11 @@ class Address:
             raise self._unusable(error) from None
         return listener
 
-    def _unusable(self, error: OSError) -> DeviceError:
+    def _unusable(self, error: OSError | UnicodeError) -> DeviceError:
+        finding = error.strerror if isinstance(error, OSError) else "that is no name of a machine"
         return DeviceError(
             f"--serve {authority(self.host, self.port)}",
-            f"the page cannot be served there: {error.strerror or error}",
+            f"the page cannot be served there: {finding or error}",
             "name another HOST:PORT",
         )
 
@@ -83,7 +84,7 @@ def parse_address(text: str) -> Address:
     elif text.isdecimal():
         host, port = "", text
     number = port or str(DEFAULT_PORT)
-    if not (number.isascii() and number.isdecimal() and int(number) < 65536):
+    if len(number) > 5 or not number.isascii() or not number.isdecimal() or int(number) > 65535:
         raise wrong
     if any(character in host for character in "/@? #") or (not host and not port):
         raise wrong

@@ -77,7 +77,6 @@ class Answers:
             secure: whether it is served over TLS.
         """
         self._view, self._access, self._secure = view, access, secure
-        self._cookie = "__Host-session" if secure else "session"
         folder = files("qlvit_edge.page").joinpath("static")
         self._files = {
             path: (folder.joinpath(name).read_bytes(), kind)
@@ -100,13 +99,15 @@ class Answers:
 
     async def _session(self, request: Request) -> Response:
         """Who is asking: the session's word for changes, after the token where one is needed."""
+        if _is_foreign(request):
+            return _refusal(403, "another site asked for that")
         csrf = self._csrf(request)
         if csrf is not None:
             return JSONResponse({"csrf": csrf})
         client = request.client.host if request.client is not None else ""
         token = ""
         if self._access.token is not None:
-            if request.method == "GET":
+            if request.method != "POST":
                 return _refusal(401, "this page needs the token that run printed")
             if self._access.is_barred(client):
                 return _refusal(429, "too many wrong tokens; wait a minute")
@@ -119,7 +120,12 @@ class Answers:
             return _refusal(403, "that is not the token")
         answer = JSONResponse({"csrf": self._access.csrf_of(session)})
         answer.set_cookie(
-            self._cookie, session, httponly=True, samesite="strict", secure=self._secure, path="/"
+            self._cookie(request),
+            session,
+            httponly=True,
+            samesite="strict",
+            secure=self._secure,
+            path="/",
         )
         return answer
 
@@ -143,8 +149,9 @@ class Answers:
 
     async def _pause(self, request: Request) -> Response:
         """Stop counting, or go on."""
-        session = request.cookies.get(self._cookie)
-        if not self._access.may_change(session, request.headers.get("x-csrf-token", "")):
+        session = request.cookies.get(self._cookie(request))
+        word = request.headers.get("x-csrf-token", "")
+        if _is_foreign(request) or not self._access.may_change(session, word):
             return _refusal(403, "reload the page and try again")
         body = await _body(request)
         if body is None:
@@ -152,11 +159,17 @@ class Answers:
         paused = body.get("paused")
         if not isinstance(paused, bool):
             return _refusal(400, "say whether to pause")
-        self._view.session.pause.wanted = paused
+        self._view.pause(paused)
         return JSONResponse({"paused": paused})
 
     def _csrf(self, request: Request) -> str | None:
-        return self._access.csrf_of(request.cookies.get(self._cookie))
+        return self._access.csrf_of(request.cookies.get(self._cookie(request)))
+
+    def _cookie(self, request: Request) -> str:
+        """Return the cookie's name; browsers send a host's cookies to all its ports."""
+        server = request.scope.get("server")
+        port = "" if server is None else server[1]
+        return f"{'__Host-' if self._secure else ''}session-{port}"
 
 
 def application(view: View, access: Access, address: Address, *, secure: bool) -> Starlette:
@@ -174,6 +187,12 @@ def application(view: View, access: Access, address: Address, *, secure: bool) -
 
 def _refusal(status: int, text: str) -> JSONResponse:
     return JSONResponse({"error": text}, status_code=status)
+
+
+def _is_foreign(request: Request) -> bool:
+    """Return whether a page of another site asks: browsers name it with what they send."""
+    origin = request.headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
 
 
 async def _body(request: Request) -> dict[str, object] | None:

@@ -6,12 +6,15 @@ prints is what to compare.
 
 from __future__ import annotations
 
+import base64
 import datetime
 import hashlib
 import ipaddress
 import os
+import re
 import socket
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,9 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.page.address import outside_address, own_names
 
 VALID_DAYS = 730
+_PEM = re.compile(
+    rb"-----BEGIN (?:X509 )?CERTIFICATE-----([^-]+)-----END (?:X509 )?CERTIFICATE-----"
+)
 _RENEW_BEFORE = datetime.timedelta(days=7)
 
 
@@ -54,18 +60,45 @@ class Certificate:
         return context
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the certificate as browsers show it: pairs of hex digits."""
-        first = self.chain.read_text(encoding="ascii").split("-----END CERTIFICATE-----")[0]
-        begin = first.index("-----BEGIN CERTIFICATE-----")
-        der = ssl.PEM_cert_to_DER_cert(f"{first[begin:]}-----END CERTIFICATE-----\n")
+        """Return the SHA-256 of the certificate as browsers show it: pairs of hex digits.
+
+        Raises:
+            DataError: the file holds it in another form than PEM's usual one.
+        """
+        # OpenSSL took the file, but in more spellings than one, and with notes in any encoding.
+        first = _PEM.search(self.chain.read_bytes())
+        try:
+            der = b"" if first is None else base64.b64decode(first[1])
+        except ValueError:
+            der = b""
+        if not der:
+            raise DataError(
+                self.chain,
+                "its first certificate is not plain PEM",
+                "give --certificate as a file that begins with -----BEGIN CERTIFICATE-----",
+            )
         digest = hashlib.sha256(der).hexdigest().upper()
         return ":".join(digest[i : i + 2] for i in range(0, 64, 2))
 
 
 def own_folder() -> Path:
-    """Return where the page's certificate is kept."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "qlvit-edge" / "page"
+    """Return where the page's certificate is kept.
+
+    Raises:
+        DataError: this user has no home folder.
+    """
+    named = os.environ.get("XDG_DATA_HOME", "")
+    if os.path.isabs(named):  # others are to be ignored, says the XDG specification
+        return Path(named) / "qlvit-edge" / "page"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise DataError(
+            "--serve",
+            "the page's certificate cannot be kept: this user has no home folder",
+            "set HOME or XDG_DATA_HOME, or give --certificate and --key",
+        ) from None
+    return home / ".local" / "share" / "qlvit-edge" / "page"
 
 
 def own_certificate(folder: Path) -> Certificate:
@@ -79,6 +112,8 @@ def own_certificate(folder: Path) -> Certificate:
         if not _is_valid(found):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make(found)
+        if stat.S_IMODE(found.key.stat().st_mode) & 0o077:
+            found.key.chmod(0o600)
     except OSError as error:
         raise DataError(
             folder,

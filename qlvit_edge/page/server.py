@@ -18,10 +18,9 @@ from qlvit_edge.page.access import Access, new_token
 from qlvit_edge.page.address import Address, authority, outside_address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
-from qlvit_edge.page.patience import PatientProtocol
+from qlvit_edge.page.connections import Listener, Protocol
 from qlvit_edge.page.state import View
 
-CONNECTIONS = 64
 RESTARTS, RESTART_SECONDS = 5, 60.0
 
 
@@ -81,7 +80,7 @@ class PageServer:
         self._socket = address.listen()
         self._config = uvicorn.Config(
             application(self.view, access, address, secure=own is not None),
-            http=PatientProtocol,
+            http=Protocol,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -90,7 +89,6 @@ class PageServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
             timeout_keep_alive=10,
             timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=16384,
@@ -126,6 +124,7 @@ class PageServer:
             self.view.notes.append(text)
             note(text)
 
+        self.view.say = both
         return both
 
     def _serve(self) -> None:
@@ -135,7 +134,7 @@ class PageServer:
             self._server = uvicorn.Server(self._config)
             finding = "it ended"
             try:
-                with self._socket.dup() as listener:
+                with Listener(self._socket) as listener:
                     self._server.run(sockets=[listener])
             except (Exception, SystemExit) as error:
                 finding = str(error) or type(error).__name__
@@ -149,8 +148,8 @@ class PageServer:
             self._stopping.wait(0.5)
 
     def _welcome(self, address: Address, own: Certificate | None, token: str | None) -> Welcome:
-        port = self._socket.getsockname()[1]
-        host = outside_address() if address.host in ("0.0.0.0", "::") else address.host
+        bound, port = self._socket.getsockname()[:2]
+        host = outside_address() if bound in ("0.0.0.0", "::") else address.host
         scheme = "http" if own is None else "https"
         secret = "" if token is None else f"#{token}"
         return Welcome(

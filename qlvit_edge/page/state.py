@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -24,11 +25,13 @@ class View:
     Attributes:
         session: the run.
         notes: the last things that the user should know, newest last.
+        say: called with one more.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.notes: deque[str] = deque(maxlen=20)
+        self.say: Callable[[str], None] = self.notes.append
         self._encoding = threading.Lock()
         self._picture: tuple[object, bytes] | None = None
         self._asking = threading.Lock()
@@ -55,6 +58,17 @@ class View:
                 done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
                 self._picture = (shown, jpeg.tobytes() if done else b"")
             return frame.index, frame.monotonic, self._picture[1]
+
+    def pause(self, wanted: bool) -> None:
+        """Let the run wait or go on, and say so where the run is watched."""
+        pause = self.session.pause
+        if pause.wanted == wanted:
+            return
+        pause.wanted = wanted
+        if wanted:
+            self.say("paused on the page: nothing is counted until it goes on")
+        else:
+            self.say(f"counting goes on; frames left out while paused so far: {pause.left_out}")
 
     def state(self) -> dict[str, Any]:
         """Return everything but the picture, for JSON."""

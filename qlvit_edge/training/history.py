@@ -9,8 +9,8 @@ from pydantic import BaseModel, ValidationError
 
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.reading import UnreadableFileError, read_json
-from qlvit_edge.training.checkpoint import LAST_FILE
-from qlvit_edge.training.state import Row, best_epoch, read_history
+from qlvit_edge.training.checkpoint import BEST_FILE, LAST_FILE, load_tensors
+from qlvit_edge.training.state import Row, read_history
 
 METRICS_FILE = "metrics.json"
 
@@ -51,7 +51,9 @@ def recorded_history(folder: Path) -> History:
     except FileNotFoundError:
         last = folder / LAST_FILE
         rows = read_history(last) if last.is_file() else []
-        return History(tuple(rows), best_epoch(rows) if rows else None)
+        # A fine-tuning as integers begins with a row of its start, and chooses otherwise.
+        trained = tuple(row for row in rows if row["epoch"] > 0)
+        return History(trained, _kept_epoch(folder) if trained else None)
     except (UnreadableFileError, ValidationError) as error:
         why = error if isinstance(error, UnreadableFileError) else "is not what `train` writes"
         raise CheckpointError(path, str(why), "restore it, or delete it") from None
@@ -60,3 +62,9 @@ def recorded_history(folder: Path) -> History:
         where = "" if found.device is None else f" on {found.device.upper()}"
         facts.append(("time of training", f"{found.seconds / 60:.0f} minutes{where}"))
     return History(tuple(found.history), found.best_epoch, tuple(facts))
+
+
+def _kept_epoch(folder: Path) -> int | None:
+    """Return whose weights a run folder keeps, as their file says."""
+    epoch = load_tensors(folder / BEST_FILE)[1].get("epoch")
+    return epoch if isinstance(epoch, int) else None

@@ -206,6 +206,11 @@ def _facts(trained: Trained, folder: ImageFolder) -> list[tuple[str, str]]:
         found.append(("epochs", f"{len(trained.history)} of {training.epochs}{best}"))
     if run.started_from is not None:
         found.append(("started from", str(run.started_from)))
+    if run.quantised is not None:
+        made = f"softmax {run.quantised.form}, calibrated by {run.quantised.observer}"
+        found.append(
+            ("trained as integers", f"{made}; the figures here are of its weights in float")
+        )
     if run.adapted_from is not None:
         found.append(("fitted", run.adapted_from.words))
     if run.unknown_cells:

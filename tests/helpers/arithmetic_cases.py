@@ -57,7 +57,8 @@ def _constants(
     scales = tuple((base * spread).astype(np.float32).tolist())
     largest = draw(st.sampled_from([3, 127]))
     weights = generator.integers(-largest, largest + 1, shape).astype(np.int8)
-    reach = draw(st.sampled_from([1, 3000, 2**27]))
+    # Into the units of a fused clip it is multiplied by up to 64, and must stay in int32.
+    reach = draw(st.sampled_from([1, 3000, 2**24]))
     bias = generator.integers(-reach, reach + 1, channels).astype(np.int32)
     bias_scales = tuple(float(np.float32(s) * np.float32(x.scale)) for s in scales)
     return (
@@ -140,7 +141,8 @@ def dynamic_depthwise_conv_2d(draw: Draw) -> Case:
     )
     generator = np.random.default_rng(draw(SEED))
     given = inputs_of(draw, x, weight)
-    reach = draw(st.sampled_from([1, 3000, 2**27]))
+    # Into the units of a fused clip it is multiplied by up to 64, and must stay in int32.
+    reach = draw(st.sampled_from([1, 3000, 2**24]))
     given["b"] = generator.integers(-reach, reach + 1, (BATCH, channels)).astype(np.int32)
     return Case(operation, given)
 

@@ -22,10 +22,17 @@ function change(path, body) {
 async function open(token) {
   const { answer, body } = token === null ? await ask("/api/session") : await change("/api/session", { token });
   csrf = answer.ok ? body.csrf : null;
+  if (!answer.ok && at("login").hidden) {
+    at("login").hidden = false;
+    at("token").focus();
+  }
   at("login").hidden = answer.ok;
   at("main").hidden = !answer.ok;
   if (!answer.ok && token !== null) at("refused").textContent = body.error;
-  if (!answer.ok) at("status").textContent = "locked";
+  if (!answer.ok) {
+    at("status").textContent = "locked";
+    at("pause").disabled = true;
+  }
   return answer.ok;
 }
 
@@ -110,14 +117,21 @@ function tell() {
   at("picture").querySelector("figure").classList.toggle("old", age !== null && age > OLD);
   at("age").textContent = age === null ? "" : age < 10 ? age.toFixed(1) + " s old" : Math.round(age) + " s old";
   at("number").textContent = shown === null ? "" : "frame " + shown;
-  let alarm = "";
-  if (lost) alarm = "The program has not answered for " + Math.round(silent) + " s: what is shown is old. Trying again …";
+  let alarm = "", since = 0;
+  if (lost) {
+    alarm = "The program does not answer, or has ended: what is shown is old. Trying again …";
+    since = silent;
+  }
   else if (state !== null && ["failed", "interrupted", "did not end"].includes(state.outcome)) {
     alarm = "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more";
+    since = silent;
   } else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
-    alarm = "NO PICTURE from the camera for " + Math.round(age) + " s";
+    alarm = "NO PICTURE from the camera";
+    since = age;
   }
-  if (at("alarm").textContent !== alarm) at("alarm").textContent = alarm;
+  /* The seconds stand apart: a screen reader says the finding once, not every second. */
+  if (at("finding").textContent !== alarm) at("finding").textContent = alarm;
+  at("since").textContent = "(" + Math.round(since) + " s)";
   at("alarm").hidden = alarm === "";
   if (csrf === null || state === null) return;
   at("status").textContent = lost ? "no connection" : !running ? "run " + state.outcome
@@ -182,7 +196,7 @@ at("login").addEventListener("submit", async (event) => {
   at("token").value = "";
 });
 addEventListener("keydown", (event) => {
-  const typing = ["INPUT", "BUTTON"].includes(event.target.tagName);
-  if (event.key.toLowerCase() === "p" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) pause();
+  const typing = event.target.tagName === "INPUT";
+  if (event.key.toLowerCase() === "p" && !event.repeat && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) pause();
 });
 start();
