@@ -65,7 +65,7 @@ def export(
     Example:
       qlvit-edge results export results.sqlite --run 1 --out run1.csv --by "A. Reader"
       qlvit-edge results export results.sqlite --reviewed --out cells/
-      qlvit-edge train --data cells/ --model nano --out runs/own
+      qlvit-edge data split cells/ --out split.json
     """
     from qlvit_edge.files import require_other
 
