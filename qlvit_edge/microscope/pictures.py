@@ -15,6 +15,7 @@ from qlvit_edge.fields.census import Census
 from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.microscope.annotate import annotate, draw_census, draw_scale
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.settings import Settings
 
 
 def save_picture(
@@ -39,6 +40,28 @@ def save_picture(
     if not good:
         raise ValueError(f"frame {frame.index} cannot be written as JPEG")
     return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg", content.tobytes())
+
+
+def save_pictures(
+    settings: Settings,
+    run_id: int,
+    frame: Frame,
+    cells: Sequence[ClassifiedCell],
+    labels: Sequence[str],
+    um_per_pixel: float | None,
+    census: Census | None,
+) -> tuple[Path | None, Path | None]:
+    """Save what of a frame the run was asked to; returns both paths, None where it was not.
+
+    Raises:
+        DataError: one cannot be saved.
+    """
+    saved = kept = None
+    if settings.save is not None:
+        saved = save_picture(settings.save, run_id, frame, cells, labels, um_per_pixel, census)
+    if settings.keep is not None and cells:
+        kept = keep_picture(settings.keep, run_id, frame)
+    return saved, kept
 
 
 def keep_picture(folder: Path, run_id: int, frame: Frame) -> Path:

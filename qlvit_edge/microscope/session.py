@@ -26,7 +26,7 @@ from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pause import Pause
-from qlvit_edge.microscope.pictures import folder_for, keep_picture, require_apart, save_picture
+from qlvit_edge.microscope.pictures import folder_for, require_apart, save_pictures
 from qlvit_edge.microscope.pipeline import (
     NEEDED_WORK,
     ClassifiedCell,
@@ -302,16 +302,12 @@ class Session:
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells, placement, seen = found
-        folder, keep = self.settings.save, self.settings.keep
         if self._statement is not None:
             for cell in cells:
                 self._statement.add(cell.classification.judgement)
-        saved = None
-        if folder is not None:
-            scale = self.lengths.um_per_pixel
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
+        scale, labels = self.lengths.um_per_pixel, self.classifier.labels
+        saved, kept = save_pictures(self.settings, run_id, frame, cells, labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        kept = keep_picture(keep, run_id, frame) if keep is not None and cells else None
         return FrameRecord.of(frame, cells, saved, unfit, placement, seen, kept)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:

@@ -122,14 +122,23 @@ def delete(path: Path, doomed: Sequence[Doomed], by: str) -> list[Path]:
     with alone(path):
         connection = open_to_add(path, lambda _: None)
         try:
-            with speaking(path):
-                with transaction(connection):
-                    _delete_rows(connection, path, runs, name)
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with speaking(path), transaction(connection):
+                _delete_rows(connection, path, runs, name)
+            left = _delete_pictures(picture for one in doomed for picture in one.pictures)
+            _give_back(connection, path)
         finally:
             connection.close()
-    return _delete_pictures(picture for one in doomed for picture in one.pictures)
+    return left
+
+
+def _give_back(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the file as small as what it holds; needs as much free space for a moment."""
+    try:
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        finding = f"the runs are deleted, but their space is not given back yet ({error})"
+        raise DataError(path, finding, "free some disk space and delete the next run") from None
 
 
 def _delete_rows(
