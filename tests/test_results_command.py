@@ -22,8 +22,10 @@ from reviewed_run import OF_SAMPLE, found, sign_run, write_run
 
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.source_map import read_source_map
+from qlvit_edge.errors import DataError
 from qlvit_edge.fields.finder import Cell, crop
 from qlvit_edge.preprocess import decode
+from qlvit_edge.review import keeping
 from qlvit_edge.review.rows import COLUMNS
 from qlvit_edge.review.store import ReviewStore
 from qlvit_edge.review.tables import cell_text
@@ -290,6 +292,22 @@ def test_a_sample_is_deleted_with_all_that_is_of_it(
     assert "it has no sample 'other'" in refused(
         capfd, "results", "delete", path, "--sample", "other", "--by", "Ann"
     )
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_was_deleted_is_overwritten_where_the_space_cannot_be_given_back(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(connection: sqlite3.Connection, path: Path) -> None:
+        raise DataError(path, "the disk is full", "free some space")
+
+    monkeypatch.setattr(keeping, "_give_back", full)
+    path = Path("r.sqlite")
+    options = ("--sample", "S-0815", "--by", "Ann", "--yes")
+    assert "the disk is full" in refused(capfd, "results", "delete", path, *options)
+    assert rows(path, "SELECT count(*) FROM runs") == [(0,)]
+    assert b"S-0815" not in path.read_bytes()
+    assert files_below(Path("frames")) == set()
 
 
 @pytest.mark.usefixtures("folder")
