@@ -22,7 +22,7 @@ from qlvit_edge.review.records import ReviewRecord, read_record
 from qlvit_edge.review.store import ReviewStore
 from qlvit_edge.review.verifying import findings_in
 
-EXAMPLES = 80
+EXAMPLES = 50
 
 TABLES = (
     *("runs", "frames", "cells", "islands", "samples", "operators", "reviews", "review_heads"),
