@@ -32,6 +32,7 @@ DEVICE: dict[str, set[str]] = {
     "microscope": LEAVES
     | IMAGES
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
+    "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "page": LEAVES | {"inference", "microscope"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

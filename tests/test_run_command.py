@@ -109,6 +109,36 @@ def test_the_start_says_what_it_is_for_and_what_it_does_not_know(
     assert "1 frame in" in done.stdout
 
 
+def test_sample_operator_and_frames_as_they_are_are_kept(
+    tmp_path: Path, model: Path, fields: Path
+) -> None:
+    out, kept = tmp_path / "r.sqlite", tmp_path / "kept"
+    names = ("--sample", " S-0815 ", "--operator", "Jörg")
+    run(model, "--camera", fields, "--out", out, "--keep", kept, *names)
+    assert rows(out, "SELECT sample, operator, review FROM run_list") == [
+        ("S-0815", "Jörg", "collected")
+    ]
+    stored = rows(
+        out,
+        "SELECT source, kept_as, EXISTS (SELECT 1 FROM cells WHERE frame_id = frames.id) "
+        "FROM frames",
+    )
+    assert any(name for _, name, _ in stored)
+    for source, name, has_cells in stored:
+        assert (name is not None) == bool(has_cells)
+        if name is not None:
+            assert np.array_equal(decode(Path(name)), decode(fields / source))
+
+
+def test_a_sample_without_a_name_is_refused(
+    tmp_path: Path, model: Path, fields: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.sqlite"
+    said = ends_with(2, capsys, model, "--camera", fields, "--out", out, "--sample", " ")
+    assert "--sample: is empty" in said
+    assert not out.exists()
+
+
 def test_frames_stops_an_endless_camera(tmp_path: Path, model: Path, fields: Path) -> None:
     source = f"simulated:{fields}?seed=5&fps=0"
     done = run(model, "--camera", source, "--out", tmp_path / "r.sqlite", "--frames", 7, "--json")

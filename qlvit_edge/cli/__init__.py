@@ -46,6 +46,7 @@ COMMANDS = {
     "explain": "Show where in images a network finds a class.",
     "camera": "Find, test and calibrate a microscope's camera.",
     "run": "Find and classify cells in a camera's frames.",
+    "results": "Review, sign, export and keep the results of runs.",
     "count": "Show the differential of a stored run.",
 }
 

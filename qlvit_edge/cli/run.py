@@ -17,6 +17,7 @@ from qlvit_edge.cli.options import (
     runtime_options,
     white_level_option,
 )
+from qlvit_edge.cli.sample_options import sample_options
 from qlvit_edge.cli.serving import page_of, require_page
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Sought(click.ParamType[str]):
     help="Whether to recognise places of the slide that were seen before and count each cell there "
     "once, beside the cells of each frame [default: with live cameras].",
 )
+@sample_options
 @accept_at_option
 @click.option(
     "--threads",
@@ -140,6 +142,9 @@ def command(
     stop_at: int | None,
     analyser: str | None,
     save: Path | None,
+    sample: str | None,
+    operator: str | None,
+    keep: Path | None,
     cell_size: float | None,
     find: str,
     count_once: bool | None,
@@ -188,6 +193,9 @@ def command(
                     stop_at=stop_at,
                     analyser=analyser,
                     save=save,
+                    sample=sample,
+                    operator=operator,
+                    keep=keep,
                     cell_size=cell_size,
                     find=find,
                     count_once=count_once,

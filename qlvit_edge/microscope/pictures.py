@@ -15,6 +15,7 @@ from qlvit_edge.fields.census import Census
 from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.microscope.annotate import annotate, draw_census, draw_scale
 from qlvit_edge.microscope.pipeline import ClassifiedCell
+from qlvit_edge.microscope.settings import Settings
 
 
 def save_picture(
@@ -38,9 +39,47 @@ def save_picture(
     good, content = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     if not good:
         raise ValueError(f"frame {frame.index} cannot be written as JPEG")
-    path = folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg"
+    return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg", content.tobytes())
+
+
+def save_pictures(
+    settings: Settings,
+    run_id: int,
+    frame: Frame,
+    cells: Sequence[ClassifiedCell],
+    labels: Sequence[str],
+    um_per_pixel: float | None,
+    census: Census | None,
+) -> tuple[Path | None, Path | None]:
+    """Save what of a frame the run was asked to; returns both paths, None where it was not.
+
+    Raises:
+        DataError: one cannot be saved.
+    """
+    saved = kept = None
+    if settings.save is not None:
+        saved = save_picture(settings.save, run_id, frame, cells, labels, um_per_pixel, census)
+    if settings.keep is not None and cells:
+        kept = keep_picture(settings.keep, run_id, frame)
+    return saved, kept
+
+
+def keep_picture(folder: Path, run_id: int, frame: Frame) -> Path:
+    """Save a frame as it is, as PNG; returns its path.
+
+    Raises:
+        DataError: it cannot be saved.
+    """
+    pixels = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
+    good, content = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not good:
+        raise ValueError(f"frame {frame.index} cannot be written as PNG")
+    return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}-plain.png", content.tobytes())
+
+
+def _write(path: Path, content: bytes) -> Path:
     try:
-        write_bytes(path, content.tobytes())
+        write_bytes(path, content)
     except OSError as error:
         raise DataError(
             path,

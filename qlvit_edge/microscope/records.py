@@ -30,7 +30,7 @@ Outcome = Literal[
 
 FRAME_COLUMNS = (
     *("number", "timestamp", "source", "width", "height", "saved_as", "position_ms"),
-    "unfit",
+    *("unfit", "kept_as"),
 )
 
 CELL_COLUMNS = (
@@ -57,6 +57,8 @@ class RunInfo:
         find: what was looked for, see `qlvit_edge.fields.target`.
         calibration: the camera's calibration as JSON: hash of the file, scale and where that
             comes from; None where there is none.
+        sample: what the slide is called; None: not said.
+        operator: who runs it; None: not said.
     """
 
     model: str
@@ -70,6 +72,8 @@ class RunInfo:
     program: str
     find: str = "cells"
     calibration: str | None = None
+    sample: str | None = None
+    operator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class FrameRecord:
         unfit: str | None = None,
         placement: Placement | None = None,
         census: Census | None = None,
+        kept_as: Path | None = None,
     ) -> FrameRecord:
         """Note a frame and its cells.
 
@@ -107,6 +112,7 @@ class FrameRecord:
             unfit: why the frame is not fit to be judged, see `frame_finding`.
             placement: where it lies on the slide.
             census: what else was counted in it.
+            kept_as: where it was saved as it is.
         """
         height, width = frame.image.shape[:2]
         row = (
@@ -118,6 +124,7 @@ class FrameRecord:
             None if saved_as is None else str(saved_as),
             getattr(frame, "position_ms", None),
             unfit,
+            None if kept_as is None else str(kept_as),
         )
         rows = (
             (*_cell_row(found), *_slide_row(found, number, placement))

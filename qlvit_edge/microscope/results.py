@@ -12,7 +12,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -274,23 +273,20 @@ class Results:
 
     def _begin(self, connection: sqlite3.Connection, info: RunInfo) -> int:
         """Add the run's row, and mark runs that were killed: no other run goes on now."""
-        values = {"started": time.time(), "outcome": "running", **asdict(info)}
-        columns = ", ".join(values)
-        places = ", ".join(f":{name}" for name in values)
         with self._transaction():
             if info.find == "all":
                 schema.make_census(connection)
             killed = connection.execute(
                 "UPDATE runs SET outcome = 'did not end' WHERE outcome = 'running' RETURNING id"
             ).fetchall()
-            cursor = connection.execute(f"INSERT INTO runs ({columns}) VALUES ({places})", values)
+            number = schema.insert_run(connection, info)
         if killed:
             which = ", ".join(str(number) for (number,) in killed)
             self._note(
                 f"{self.path}: run {which} did not end (it was killed, or the power went); "
                 "what it had stored is there"
             )
-        return int(cursor.lastrowid or 0)
+        return number
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

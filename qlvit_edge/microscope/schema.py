@@ -8,19 +8,48 @@ number. `docs/results.md` lists every column.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.microscope.placing import note_placement
-from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord
+from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
+from qlvit_edge.microscope.views import CENSUS, VIEWS
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
-TABLES = """
+_REVIEW = """
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created REAL NOT NULL
+);
+CREATE TABLE operators (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE reviews (
+    run_id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    content TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (run_id, number)
+);
+CREATE TABLE review_heads (
+    run_id INTEGER PRIMARY KEY,
+    records INTEGER NOT NULL,
+    hash TEXT NOT NULL,
+    state TEXT NOT NULL
+);
+"""
+"""What people say of a run; `qlvit_edge.review` writes it. Run 0 is the file itself."""
+
+TABLES = f"""{_REVIEW}
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started REAL NOT NULL,
@@ -39,7 +68,9 @@ CREATE TABLE runs (
     dropped_frames INTEGER NOT NULL DEFAULT 0,
     statement TEXT,
     familiar INTEGER,
-    calibration TEXT
+    calibration TEXT,
+    sample_id INTEGER REFERENCES samples (id),
+    operator_id INTEGER REFERENCES operators (id)
 );
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -51,7 +82,8 @@ CREATE TABLE frames (
     height INTEGER NOT NULL,
     saved_as TEXT,
     position_ms REAL,
-    unfit TEXT
+    unfit TEXT,
+    kept_as TEXT
 );
 CREATE TABLE cells (
     id INTEGER PRIMARY KEY,
@@ -121,127 +153,67 @@ CREATE TABLE islands (
 DROP VIEW IF EXISTS cell_list;
 """
 
+_FROM_4_TO_5 = f"""{_REVIEW}
+ALTER TABLE runs ADD COLUMN sample_id INTEGER REFERENCES samples (id);
+ALTER TABLE runs ADD COLUMN operator_id INTEGER REFERENCES operators (id);
+ALTER TABLE frames ADD COLUMN kept_as TEXT;
+DROP VIEW IF EXISTS run_list;
+"""
+
+_REVIEW_COLUMNS = {
+    "samples": ("id", "name", "created"),
+    "operators": ("id", "name"),
+    "reviews": ("run_id", "number", "content", "hash"),
+    "review_heads": ("run_id", "records", "hash", "state"),
+}
+
 _ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
     2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
     3: {"runs.calibration"}
     | {f"cells.{name}" for name in ("island", "slide_x", "slide_y", "unique_cell", "doubtful")}
     | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
+    4: {"runs.sample_id", "runs.operator_id", "frames.kept_as"}
+    | {f"{table}.{name}" for table, names in _REVIEW_COLUMNS.items() for name in names},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
-
-_LOCAL = "strftime('%Y-%m-%d %H:%M:{seconds}', {column}, 'unixepoch', 'localtime')"
-
-
-def _local(column: str, seconds: str = "%S") -> str:
-    return _LOCAL.format(column=column, seconds=seconds)
-
-
-VIEWS = f"""
-CREATE VIEW IF NOT EXISTS run_list AS
-SELECT
-    runs.id AS run,
-    {_local("started")} AS started_local,
-    {_local("coalesce(ended, max(frames.timestamp))")} AS ended_local,
-    round(coalesce(ended, max(frames.timestamp)) - started, 1) AS duration_s,
-    outcome,
-    model,
-    camera,
-    find,
-    count(frames.id) AS frames,
-    dropped_frames,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id) AS cells,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id AND verdict = 'uncertain') AS uncertain_cells,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id AND verdict = 'accepted') AS accepted_cells,
-    CASE familiar WHEN 1 THEN 'yes' WHEN 0 THEN 'no' ELSE 'not known' END AS familiar,
-    statement,
-    round(100 * accept_at, 1) AS accept_at_percent,
-    program
-FROM runs LEFT JOIN frames ON frames.run_id = runs.id
-GROUP BY runs.id;
-CREATE VIEW IF NOT EXISTS frame_list AS
-SELECT
-    frames.run_id AS run,
-    frames.number AS frame,
-    {_local("frames.timestamp", "%f")} AS taken_local,
-    round(frames.position_ms / 1000, 3) AS position_s,
-    frames.source AS source,
-    frames.width AS width_px,
-    frames.height AS height_px,
-    (SELECT count(*) FROM cells WHERE cells.frame_id = frames.id) AS cells,
-    frames.unfit AS unfit,
-    frames.saved_as AS picture
-FROM frames;
-CREATE VIEW IF NOT EXISTS cell_list AS
-SELECT
-    frames.run_id AS run,
-    frames.number AS frame,
-    cells.id AS cell,
-    {_local("frames.timestamp", "%f")} AS taken_local,
-    round(frames.position_ms / 1000, 3) AS position_s,
-    frames.source AS source,
-    cells.label AS label,
-    round(100 * cells.probability, 1) AS probability_percent,
-    cells.verdict AS verdict,
-    cells.reason AS reason,
-    CASE cells.cut WHEN 0 THEN 'no' ELSE 'yes' END AS cut_by_edge,
-    cells.x AS x_px,
-    cells.y AS y_px,
-    cells.width AS width_px,
-    cells.height AS height_px,
-    round(nullif(cells.nucleus_area, 0), 1) AS nucleus_px2,
-    cells.unique_cell AS unique_cell,
-    CASE cells.doubtful WHEN 0 THEN 'no' WHEN 1 THEN 'yes' END AS doubtful,
-    coalesce(islands.joined_to, islands.number) AS island,
-    round(cells.slide_x + islands.x, 1) AS slide_x_px,
-    round(cells.slide_y + islands.y, 1) AS slide_y_px,
-    frames.saved_as AS picture
-FROM cells JOIN frames ON frames.id = cells.frame_id
-LEFT JOIN islands ON islands.run_id = frames.run_id AND islands.number = cells.island;
-CREATE VIEW IF NOT EXISTS class_counts AS
-SELECT
-    frames.run_id AS run,
-    cells.label AS label,
-    count(*) AS cells,
-    sum(cells.verdict = 'accepted') AS accepted,
-    sum(cells.verdict = 'uncertain') AS uncertain,
-    sum(cells.verdict = 'unknown cell') AS unknown_cells,
-    sum(cells.verdict = 'foreign image') AS foreign_images,
-    sum(cells.verdict = 'abstained') AS abstained,
-    round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY frames.run_id), 1) AS share_percent
-FROM cells JOIN frames ON frames.id = cells.frame_id
-GROUP BY frames.run_id, cells.label;
-"""
 
 
 def _inserting(table: str, columns: Sequence[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
 
 
-CENSUS = """
-CREATE TABLE IF NOT EXISTS census (
-    frame_id INTEGER NOT NULL REFERENCES frames (id),
-    kind TEXT NOT NULL,
-    cells INTEGER NOT NULL,
-    PRIMARY KEY (frame_id, kind)
-) WITHOUT ROWID;
-CREATE VIEW IF NOT EXISTS census_list AS
-SELECT
-    frames.run_id AS run,
-    frames.number AS frame,
-    frames.source AS source,
-    census.kind AS kind,
-    census.cells AS cells
-FROM census JOIN frames ON frames.id = census.frame_id;
-"""
-"""Cells counted in a frame beside those that are classified; made in files of any format by the
-first run that counts."""
+NEXT_RUN = (
+    "(SELECT 1 + max(coalesce((SELECT max(id) FROM runs), 0), coalesce((SELECT max(value) FROM "
+    "reviews, json_each(content, '$.runs') WHERE run_id = 0), 0)))"
+)
+"""Number of the next run, in SQL: one that no run has or, deleted since, had."""
 
 INSERT_FRAME = _inserting("frames", ("run_id", *FRAME_COLUMNS))
 INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
+
+
+def insert_run(connection: sqlite3.Connection, info: RunInfo) -> int:
+    """Add a run that begins now; return its number, which no run of the file had before."""
+    values = asdict(info)
+    sample, operator = values.pop("sample"), values.pop("operator")
+    now = time.time()
+    if sample is not None:
+        connection.execute(
+            "INSERT OR IGNORE INTO samples (name, created) VALUES (?, ?)", (sample, now)
+        )
+    if operator is not None:
+        connection.execute("INSERT OR IGNORE INTO operators (name) VALUES (?)", (operator,))
+    values.update(started=now, outcome="running", sample=sample, operator=operator)
+    names = [name for name in values if name not in ("sample", "operator")]
+    connection.execute(
+        f"INSERT INTO runs (id, sample_id, operator_id, {', '.join(names)}) VALUES ("
+        f"{NEXT_RUN}, (SELECT id FROM samples WHERE name = :sample), "
+        "(SELECT id FROM operators WHERE name = :operator), "
+        f"{', '.join(f':{name}' for name in names)})",
+        values,
+    )
+    return int(connection.execute("SELECT max(id) FROM runs").fetchone()[0])
 
 
 def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> int:
@@ -320,7 +292,7 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
     What is stored stays as it is; the time that it takes does not grow with it.
     """
-    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3, 3: _FROM_3_TO_4}
+    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3, 3: _FROM_3_TO_4, 4: _FROM_4_TO_5}
     if version < FORMAT_VERSION:
         needed = "".join(step for before, step in steps.items() if before >= version)
         _in_one_transaction(connection, needed + VIEWS)
@@ -343,7 +315,7 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
 def _columns(connection: sqlite3.Connection) -> set[str]:
     return {
         f"{table}.{column[1]}"
-        for table in ("runs", "frames", "cells", "islands")
+        for table in ("runs", "frames", "cells", "islands", *_REVIEW_COLUMNS)
         for column in connection.execute(f"PRAGMA table_info({table})")
     }
 

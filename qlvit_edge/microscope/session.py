@@ -26,7 +26,7 @@ from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.pause import Pause
-from qlvit_edge.microscope.pictures import folder_for, require_apart, save_picture
+from qlvit_edge.microscope.pictures import folder_for, require_apart, save_pictures
 from qlvit_edge.microscope.pipeline import (
     NEEDED_WORK,
     ClassifiedCell,
@@ -165,10 +165,11 @@ class Session:
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         self.slide = tracker_for(source, settings.count_once, settings.find)
-        if settings.save is not None:
-            require_apart(settings.save, source)
+        for folder in filter(None, (settings.save, settings.keep)):
+            require_apart(folder, source)
         with (
             folder_for(settings.save),
+            folder_for(settings.keep),
             source if calibration is None else CalibratedCamera(source, calibration) as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
@@ -301,16 +302,13 @@ class Session:
     def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells, placement, seen = found
-        folder = self.settings.save
         if self._statement is not None:
             for cell in cells:
                 self._statement.add(cell.classification.judgement)
-        saved = None
-        if folder is not None:
-            scale = self.lengths.um_per_pixel
-            saved = save_picture(folder, run_id, frame, cells, self.classifier.labels, scale, seen)
+        scale, labels = self.lengths.um_per_pixel, self.classifier.labels
+        saved, kept = save_pictures(self.settings, run_id, frame, cells, labels, scale, seen)
         unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit, placement, seen)
+        return FrameRecord.of(frame, cells, saved, unfit, placement, seen, kept)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -348,4 +346,6 @@ class Session:
             program=f"qlvit-edge {installed_version()}",
             find=self.settings.find,
             calibration=None if self.calibration is None else self.calibration.stored(),
+            sample=self.settings.sample,
+            operator=self.settings.operator,
         )

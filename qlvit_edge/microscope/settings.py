@@ -21,6 +21,9 @@ class Settings:
         stop_at: stop after the frame in which so many cells are counted; None for no limit.
         analyser: an analyser's differential to compare with, see `analyser_of`; None for none.
         save: folder for annotated pictures; None for none.
+        keep: folder for the frames in which cells are found, as they are; None for none.
+        sample: what the slide is called; None: not said.
+        operator: who runs it; None: not said.
         cell_size: diameter of a usual cell as a share of the frame's short side.
         find: what is looked for, see `qlvit_edge.fields.target`.
         accept_at: smallest probability of an accepted answer; None: the model's own.
@@ -40,6 +43,9 @@ class Settings:
     stop_at: int | None = None
     analyser: str | None = None
     save: Path | None = None
+    keep: Path | None = None
+    sample: str | None = None
+    operator: str | None = None
     cell_size: float | None = None
     find: str = "cells"
     accept_at: float | None = None

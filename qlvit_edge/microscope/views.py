@@ -1,0 +1,125 @@
+"""What people ask of a results file: local times, percent, a row per run, frame, cell or class."""
+
+from __future__ import annotations
+
+_LOCAL = "strftime('%Y-%m-%d %H:%M:{seconds}', {column}, 'unixepoch', 'localtime')"
+
+
+def _local(column: str, seconds: str = "%S") -> str:
+    return _LOCAL.format(column=column, seconds=seconds)
+
+
+VIEWS = f"""
+CREATE VIEW IF NOT EXISTS run_list AS
+SELECT
+    runs.id AS run,
+    {_local("started")} AS started_local,
+    {_local("coalesce(ended, max(frames.timestamp))")} AS ended_local,
+    round(coalesce(ended, max(frames.timestamp)) - started, 1) AS duration_s,
+    outcome,
+    model,
+    camera,
+    find,
+    count(frames.id) AS frames,
+    dropped_frames,
+    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
+        WHERE f.run_id = runs.id) AS cells,
+    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
+        WHERE f.run_id = runs.id AND verdict = 'uncertain') AS uncertain_cells,
+    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
+        WHERE f.run_id = runs.id AND verdict = 'accepted') AS accepted_cells,
+    CASE familiar WHEN 1 THEN 'yes' WHEN 0 THEN 'no' ELSE 'not known' END AS familiar,
+    statement,
+    round(100 * accept_at, 1) AS accept_at_percent,
+    program,
+    (SELECT name FROM samples WHERE samples.id = runs.sample_id) AS sample,
+    (SELECT name FROM operators WHERE operators.id = runs.operator_id) AS operator,
+    coalesce((SELECT state FROM review_heads WHERE run_id = runs.id), 'collected') AS review
+FROM runs LEFT JOIN frames ON frames.run_id = runs.id
+GROUP BY runs.id;
+CREATE VIEW IF NOT EXISTS frame_list AS
+SELECT
+    frames.run_id AS run,
+    frames.number AS frame,
+    {_local("frames.timestamp", "%f")} AS taken_local,
+    round(frames.position_ms / 1000, 3) AS position_s,
+    frames.source AS source,
+    frames.width AS width_px,
+    frames.height AS height_px,
+    (SELECT count(*) FROM cells WHERE cells.frame_id = frames.id) AS cells,
+    frames.unfit AS unfit,
+    frames.saved_as AS picture
+FROM frames;
+CREATE VIEW IF NOT EXISTS cell_list AS
+SELECT
+    frames.run_id AS run,
+    frames.number AS frame,
+    cells.id AS cell,
+    {_local("frames.timestamp", "%f")} AS taken_local,
+    round(frames.position_ms / 1000, 3) AS position_s,
+    frames.source AS source,
+    cells.label AS label,
+    round(100 * cells.probability, 1) AS probability_percent,
+    cells.verdict AS verdict,
+    cells.reason AS reason,
+    CASE cells.cut WHEN 0 THEN 'no' ELSE 'yes' END AS cut_by_edge,
+    cells.x AS x_px,
+    cells.y AS y_px,
+    cells.width AS width_px,
+    cells.height AS height_px,
+    round(nullif(cells.nucleus_area, 0), 1) AS nucleus_px2,
+    cells.unique_cell AS unique_cell,
+    CASE cells.doubtful WHEN 0 THEN 'no' WHEN 1 THEN 'yes' END AS doubtful,
+    coalesce(islands.joined_to, islands.number) AS island,
+    round(cells.slide_x + islands.x, 1) AS slide_x_px,
+    round(cells.slide_y + islands.y, 1) AS slide_y_px,
+    frames.saved_as AS picture
+FROM cells JOIN frames ON frames.id = cells.frame_id
+LEFT JOIN islands ON islands.run_id = frames.run_id AND islands.number = cells.island;
+CREATE VIEW IF NOT EXISTS class_counts AS
+SELECT
+    frames.run_id AS run,
+    cells.label AS label,
+    count(*) AS cells,
+    sum(cells.verdict = 'accepted') AS accepted,
+    sum(cells.verdict = 'uncertain') AS uncertain,
+    sum(cells.verdict = 'unknown cell') AS unknown_cells,
+    sum(cells.verdict = 'foreign image') AS foreign_images,
+    sum(cells.verdict = 'abstained') AS abstained,
+    round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY frames.run_id), 1) AS share_percent
+FROM cells JOIN frames ON frames.id = cells.frame_id
+GROUP BY frames.run_id, cells.label;
+CREATE VIEW IF NOT EXISTS review_list AS
+SELECT
+    run_id AS run,
+    number,
+    json_extract(content, '$.at') AS at_utc,
+    json_extract(content, '$.by') AS by_name,
+    json_extract(content, '$.kind') AS kind,
+    json_array_length(content, '$.cells') AS cells,
+    json_extract(content, '$.label') AS label,
+    json_extract(content, '$.reason') AS reason,
+    hash
+FROM reviews;
+CREATE VIEW IF NOT EXISTS signatures AS
+SELECT run, number, at_utc, by_name, hash FROM review_list WHERE kind = 'sign';
+"""
+
+CENSUS = """
+CREATE TABLE IF NOT EXISTS census (
+    frame_id INTEGER NOT NULL REFERENCES frames (id),
+    kind TEXT NOT NULL,
+    cells INTEGER NOT NULL,
+    PRIMARY KEY (frame_id, kind)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS census_list AS
+SELECT
+    frames.run_id AS run,
+    frames.number AS frame,
+    frames.source AS source,
+    census.kind AS kind,
+    census.cells AS cells
+FROM census JOIN frames ON frames.id = census.frame_id;
+"""
+"""Cells counted in a frame beside those that are classified; made in files of any format by the
+first run that counts."""

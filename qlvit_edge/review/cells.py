@@ -1,0 +1,265 @@
+"""A run's cells as they are reviewed: each once, with what the model and people say of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qlvit_edge.review.states import Decision, ReviewStatus
+
+EXCLUDED = "excluded"
+"""What stands beside the differential because a person took it out."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run, as files of any format tell it.
+
+    Attributes:
+        run: its number.
+        started: seconds since 1970, UTC.
+        ended: the same; None while it goes on, and where it did not end.
+        outcome: see `qlvit_edge.microscope.records.Outcome`.
+        model: name of the model.
+        model_sha256: hash of its file.
+        runtime: the TFLite runtime.
+        kernels: the kernels that ran.
+        camera: the source.
+        crop_margin: surroundings in a crop, as a share of the cell's longer side.
+        program: the program that made it.
+        sample: what the slide is called; None: not said.
+        operator: who ran it; None: not said.
+        calibration: of the camera, as JSON; None where there was none.
+        familiar: whether the cells are what the model was made for; None: not known.
+        statement: the same in words.
+    """
+
+    run: int
+    started: float
+    ended: float | None
+    outcome: str
+    model: str
+    model_sha256: str
+    runtime: str
+    kernels: str
+    camera: str
+    crop_margin: float
+    program: str
+    sample: str | None
+    operator: str | None
+    calibration: str | None
+    familiar: bool | None
+    statement: str | None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on, or was killed and no other run has begun since."""
+        return self.outcome == "running"
+
+    @property
+    def um_per_pixel(self) -> float | None:
+        """Length of a frame's pixel in µm; None where it is not known."""
+        try:
+            scale = json.loads(self.calibration or "{}").get("um_per_pixel")
+        except (ValueError, AttributeError):
+            return None
+        return float(scale) if isinstance(scale, int | float) else None
+
+
+@dataclass(frozen=True)
+class ReviewCell:
+    """A cell of a run; of a run that counts cells once, all findings of one cell.
+
+    Attributes:
+        id: its number in the file; of several findings that of the best one.
+        findings: numbers of all its findings.
+        frame: number of the frame in its run.
+        taken: when that was taken, seconds since 1970, UTC.
+        source: the image file; "" of cameras.
+        x: left edge in pixels of the frame.
+        y: upper edge.
+        width: of its box.
+        height: of its box.
+        frame_width: of the frame, in pixels.
+        frame_height: of the frame.
+        nucleus_area: in square pixels; 0 where nothing was looked for.
+        label: the model's answer.
+        probability: of that, from 0 to 1.
+        probabilities: of all classes.
+        verdict: see `qlvit_edge.choices.VERDICTS`.
+        reason: why it is not accepted.
+        cut: whether the frame's edge cuts it.
+        unique_cell: its number on the slide; None where cells are not counted once.
+        doubtful: whether it may be another finding of a counted cell; None: not known.
+        picture: the frame with its cells drawn in; None where it was not saved.
+        kept: the frame as it is; None where it was not kept.
+        decision: what a person said last; None where nobody did.
+    """
+
+    id: int
+    findings: tuple[int, ...]
+    frame: int
+    taken: float
+    source: str
+    x: int
+    y: int
+    width: int
+    height: int
+    frame_width: int
+    frame_height: int
+    nucleus_area: float
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    verdict: str
+    reason: str | None
+    cut: bool
+    unique_cell: int | None
+    doubtful: bool | None
+    picture: str | None
+    kept: str | None
+    decision: Decision | None
+
+    @property
+    def final(self) -> str | None:
+        """Its class after review; None where it is excluded or nobody has looked at it."""
+        if self.decision is None or self.decision.kind == "exclude":
+            return None
+        return self.decision.label if self.decision.kind == "change" else self.label
+
+
+_RUN: Final = (
+    *("id", "started", "ended", "outcome", "model", "model_sha256", "runtime", "kernels"),
+    *("camera", "crop_margin", "program", "calibration", "familiar", "statement"),
+)
+_CELL: Final = (
+    *("id", "x", "y", "width", "height", "nucleus_area", "label", "probability"),
+    *("probabilities", "verdict", "reason", "cut", "unique_cell", "doubtful"),
+)
+_FRAME: Final = ("number", "timestamp", "source", "saved_as", "kept_as")
+
+_NUMBERS: Final = frozenset(
+    {"started", "ended", "crop_margin", "nucleus_area", "probability", "timestamp"}
+)
+_WHOLE: Final = frozenset(
+    {"id", "x", "y", "width", "height", "number", "frame_width", "frame_height", "familiar"}
+    | {"cut", "unique_cell", "doubtful"}
+)
+_EMPTY: Final = frozenset(
+    {"ended", "calibration", "familiar", "statement", "sample", "operator", "reason"}
+    | {"unique_cell", "doubtful", "saved_as", "kept_as", "cut"}
+)
+"""Columns of numbers, of whole numbers, and of what may be missing; all others are texts."""
+
+
+def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
+    """Return a file's runs, by number."""
+    runs = _select(connection, "runs", _RUN)
+    names = "NULL, NULL"
+    if "sample_id" in _known(connection, "runs"):
+        names = (
+            "(SELECT name FROM samples WHERE samples.id = sample_id), "
+            "(SELECT name FROM operators WHERE operators.id = operator_id)"
+        )
+    return [
+        _run_row(row) for row in connection.execute(f"SELECT {runs}, {names} FROM runs ORDER BY id")
+    ]
+
+
+def _run_row(row: Sequence[Any]) -> RunRow:
+    found = _typed("run", (*_RUN, "sample", "operator"), row)
+    found["run"] = found.pop("id")
+    if found["familiar"] is not None:
+        found["familiar"] = bool(found["familiar"])
+    return RunRow(**found)
+
+
+def cells_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> list[ReviewCell]:
+    """Return a run's cells in the order of their best findings."""
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for found in _findings(connection, run):
+        unique = found["unique_cell"]
+        key = ("cell", found["id"]) if unique is None else ("unique", unique)
+        groups.setdefault(key, []).append(found)
+    cells = [_cell(group, status) for group in groups.values()]
+    return sorted(cells, key=lambda cell: cell.id)
+
+
+def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, Any]]:
+    names = (*_CELL, *_FRAME, "frame_width", "frame_height")
+    query = (
+        f"SELECT {_select(connection, 'cells', _CELL)}, {_select(connection, 'frames', _FRAME)}, "
+        "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
+        "WHERE frames.run_id = ? ORDER BY cells.id"
+    )
+    for row in connection.execute(query, (run,)):
+        yield _typed("cell", names, row)
+
+
+def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
+    """One cell of all its findings: shown by the surest whole one."""
+    best = max(group, key=lambda one: (not one["cut"], one["probability"], -one["id"]))
+    findings = tuple(sorted(one["id"] for one in group))
+    doubtful = best["doubtful"]
+    return ReviewCell(
+        id=best["id"],
+        findings=findings,
+        frame=best["number"],
+        taken=best["timestamp"],
+        source=best["source"],
+        frame_width=best["frame_width"],
+        frame_height=best["frame_height"],
+        picture=best["saved_as"],
+        kept=best["kept_as"],
+        probabilities=_probabilities(best["probabilities"]),
+        cut=bool(best["cut"]),
+        doubtful=None if doubtful is None else bool(doubtful),
+        decision=status.decision(findings),
+        **{
+            name: best[name]
+            for name in (
+                *("x", "y", "width", "height", "nucleus_area", "label", "probability"),
+                *("verdict", "reason", "unique_cell"),
+            )
+        },
+    )
+
+
+def _typed(what: str, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """A row by the names of its columns.
+
+    Raises:
+        sqlite3.DatabaseError: a value is of another type than its column: the file is damaged.
+    """
+    for name, value in zip(names, row, strict=True):
+        kind: type | tuple[type, ...] = str
+        if name in _NUMBERS:
+            kind = (float, int)
+        elif name in _WHOLE:
+            kind = int
+        if not isinstance(value, kind) and not (value is None and name in _EMPTY):
+            error = sqlite3.DatabaseError(f"{name} of {what} {row[0]!a} is of another type")
+            error.sqlite_errorname = "SQLITE_CORRUPT"
+            raise error
+    return dict(zip(names, row, strict=True))
+
+
+def _probabilities(text: str) -> dict[str, float]:
+    try:
+        found = json.loads(text)
+        return {str(label): float(value) for label, value in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _known(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+
+
+def _select(connection: sqlite3.Connection, table: str, names: Sequence[str]) -> str:
+    """Columns of a table as SQL, NULL in place of those that an older format does not have."""
+    known = _known(connection, table)
+    return ", ".join(f"{table}.{name}" if name in known else "NULL" for name in names)

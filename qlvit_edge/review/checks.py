@@ -1,0 +1,68 @@
+"""What must be right before a result is signed, and what it then says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from qlvit_edge.differential.differential import Differential, Mistakes, differential_of
+from qlvit_edge.differential.tally import Tally
+from qlvit_edge.review.cells import EXCLUDED, ReviewCell
+
+_SHOWN = 5
+
+REVIEWED = "people looked at every cell that is counted"
+"""Why a reviewed count is not corrected for the model's mistakes."""
+
+
+def left_to_do(cells: Sequence[ReviewCell]) -> list[str]:
+    """Return what stands against a signature, one text per kind; empty where nothing does."""
+    open_cells = [cell for cell in cells if cell.decision is None]
+    unknown = [cell for cell in open_cells if cell.verdict == "unknown cell"]
+    others = [cell for cell in open_cells if cell.verdict != "unknown cell"]
+    found = []
+    if not cells:
+        found.append("it has no cells")
+    if unknown:
+        found.append(f"{_counted(unknown, 'unknown cell')} left ({_numbers(unknown)})")
+    if others:
+        found.append(f"{_counted(others, 'cell')} not looked at ({_numbers(others)})")
+    return found
+
+
+def final_counts(cells: Sequence[ReviewCell]) -> dict[str, int]:
+    """Return the cells by class after review, and those excluded, by name."""
+    counts = Counter(cell.final for cell in cells if cell.final is not None)
+    found = {str(label): counts[label] for label in sorted(counts, key=str)}
+    excluded = sum(cell.decision is not None and cell.final is None for cell in cells)
+    return {**found, f"({EXCLUDED})": excluded} if excluded else found
+
+
+def reviewed_differential(labels: Sequence[str], cells: Sequence[ReviewCell]) -> Differential:
+    """Return the differential of the cells whose class people confirmed or changed.
+
+    Args:
+        labels: the model's classes, in its order.
+        cells: the run's cells; those that nobody has looked at are not counted.
+    """
+    counts = Counter(cell.final for cell in cells if cell.final is not None)
+    tally = Tally((*labels, *sorted(str(name) for name in counts if name not in labels)))
+    for label, number in counts.items():
+        tally.add(str(label), "accepted", cells=number)
+    return differential_of(tally, Mistakes(None, REVIEWED), None)
+
+
+def labels_of(cells: Sequence[ReviewCell]) -> tuple[str, ...]:
+    """Return the model's classes as its answers name them, and then those given by people."""
+    named = tuple(cells[0].probabilities) if cells else ()
+    others = {cell.label for cell in cells} | {cell.final for cell in cells if cell.final}
+    return (*named, *sorted(others - set(named)))
+
+
+def _counted(cells: Sequence[ReviewCell], noun: str) -> str:
+    return f"{len(cells)} {noun}{'' if len(cells) == 1 else 's'}"
+
+
+def _numbers(cells: Sequence[ReviewCell]) -> str:
+    shown = ", ".join(str(cell.id) for cell in cells[:_SHOWN])
+    return f"{shown}, …" if len(cells) > _SHOWN else shown

@@ -1,0 +1,89 @@
+"""What is stored of cells and runs, as the records of a review are bound to it.
+
+The columns are named here, and an older format's missing ones are NULL: what a later format adds
+changes no hash.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from qlvit_edge.review.chain import digest_of_rows
+
+_RUN: Final = (
+    *("id", "started", "model", "model_sha256", "runtime", "kernels", "camera", "cell_size"),
+    *("crop_margin", "accept_at", "program", "find", "calibration"),
+)
+_END: Final = ("ended", "outcome", "dropped_frames", "statement", "familiar")
+"""Of a run, too, but it changes them until it has ended."""
+
+_FRAME: Final = (
+    *("number", "timestamp", "source", "width", "height", "saved_as", "position_ms", "unfit"),
+    "kept_as",
+)
+_CELL: Final = (
+    *("id", "frame_id", "x", "y", "width", "height", "nucleus_area", "label", "probability"),
+    *("probabilities", "verdict", "cut", "reason"),
+)
+_PLACE: Final = ("island", "slide_x", "slide_y", "unique_cell", "doubtful")
+"""Of a cell, too, but a run changes them until it has ended."""
+
+_AT_ONCE = 500
+
+_OF_RUN = """SELECT {columns}, samples.name, samples.created, operators.name FROM runs
+LEFT JOIN samples ON samples.id = sample_id
+LEFT JOIN operators ON operators.id = operator_id WHERE runs.id = ?"""
+
+
+def columns(names: Sequence[str], table: str) -> str:
+    """Return columns of a table as SQL."""
+    return ", ".join(f"{table}.{name}" for name in names)
+
+
+def facts_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int]) -> str:
+    """Return the hash of some cells, their frames and run, without what the run still changes.
+
+    Raises:
+        KeyError: the run has no cell of that number.
+    """
+    return digest_of_rows(_rows_of_cells(connection, run, sorted(set(cells))))
+
+
+def _rows_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int]) -> Iterator[Any]:
+    made_with = _OF_RUN.format(columns=columns(_RUN, "runs"))
+    yield from map(list, connection.execute(made_with, (run,)))
+    for start in range(0, len(cells), _AT_ONCE):
+        some = cells[start : start + _AT_ONCE]
+        found = connection.execute(
+            f"SELECT {columns(_CELL, 'cells')}, {columns(_FRAME, 'frames')} "
+            "FROM cells JOIN frames ON frames.id = cells.frame_id "
+            f"WHERE run_id = ? AND cells.id IN ({', '.join('?' * len(some))}) ORDER BY cells.id",
+            (run, *some),
+        ).fetchall()
+        if len(found) != len(some):
+            raise KeyError(min(set(some) - {row[0] for row in found}))
+        yield from map(list, found)
+
+
+def facts_of_run(connection: sqlite3.Connection, run: int) -> str:
+    """Return the hash of all that is stored of a run that has ended."""
+    return digest_of_rows(_rows_of_run(connection, run))
+
+
+def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
+    queries = [
+        _OF_RUN.format(columns=columns((*_RUN, *_END), "runs")),
+        f"SELECT id, {columns(_FRAME, 'frames')} FROM frames WHERE run_id = ? ORDER BY id",
+        f"SELECT {columns((*_CELL, *_PLACE), 'cells')} FROM cells "
+        "JOIN frames ON frames.id = frame_id WHERE run_id = ? ORDER BY cells.id",
+        "SELECT number, joined_to, x, y FROM islands WHERE run_id = ? ORDER BY number",
+    ]
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'census'").fetchone():
+        queries.append(
+            "SELECT frame_id, kind, cells FROM census JOIN frames ON frames.id = frame_id "
+            "WHERE run_id = ? ORDER BY 1, 2"
+        )
+    for query in queries:
+        yield from map(list, connection.execute(query, (run,)))
