@@ -85,9 +85,9 @@ class Sought(click.ParamType[str]):
     metavar="WHAT",
     default="cells",
     show_default=True,
-    help="What to classify: cells, the white cells in a frame; all, these, with red cells counted "
-    "beside; bright, bright cells on a dark ground; none, the frame as a whole; region:X,Y,W,H, a "
-    "part of it in pixels, or with um at the end in µm.",
+    help="What to classify: cells, the white cells in a frame; all, these, with red cells and "
+    "platelets counted beside; bright, bright cells on a dark ground; none, the frame as a whole; "
+    "region:X,Y,W,H, a part of it in pixels, or with um at the end in µm.",
 )
 @click.option(
     "--count-once/--no-count-once",

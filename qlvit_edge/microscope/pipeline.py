@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.differential.white_cells import is_platelet
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.bright import find_bright_cells, is_dark_field
 from qlvit_edge.fields.census import Census, census
-from qlvit_edge.fields.finder import CROP_MARGIN, Cell, crop, find_cells, is_grey
+from qlvit_edge.fields.finder import CROP_MARGIN, Cell, Search, crop, is_grey, search
 from qlvit_edge.fields.quality import CUT
+from qlvit_edge.fields.scale import Scale
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification, Classifier
 
@@ -107,6 +109,7 @@ class Pipeline:
         self._target = target_of(find)
         self._um_per_pixel = um_per_pixel
         self._one_camera, self._found = one_camera, False
+        self._searched: tuple[Frame, Scale | None] | None = None
         self.times = times if times is not None else Times()
 
     def process(self, frame: Frame) -> tuple[ClassifiedCell, ...]:
@@ -125,17 +128,28 @@ class Pipeline:
         with self.times.measure("find"):
             if not (self._one_camera and self._found):
                 self._require_fit(frame)
-            cells = _found_in(frame, self._cell_size, bright=self._target.kind == "bright")
-            self._found |= bool(cells)
-        return tuple(ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in cells)
+            found = _found_in(frame, self._cell_size, bright=self._target.kind == "bright")
+            self._found |= bool(found.cells)
+            self._searched = frame, found.scale
+        return tuple(
+            ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in found.cells
+        )
 
     def count(self, frame: Frame, cells: Sequence[ClassifiedCell]) -> Census | None:
-        """Count red cells beside a frame's cells; None unless asked for."""
+        """Count red cells and platelets beside a frame's cells.
+
+        Returns:
+            The count; None unless it is asked for, and where cells are too small to be counted.
+        """
         if self._target.kind != "all":
             return None
+        scale = None
+        if self._searched is not None and self._searched[0] is frame:
+            scale = self._searched[1]
         with self.times.measure("find"):
-            white = [found.cell for found in cells]
-            return census(frame.image, white, cell_size=self._cell_size)
+            large = [found.cell for found in cells if _is_platelet(found.classification)]
+            white = [found.cell for found in cells if not _is_platelet(found.classification)]
+            return census(frame.image, white, large, cell_size=self._cell_size, scale=scale)
 
     def _require_fit(self, frame: Frame) -> None:
         if self._target.kind == "bright":
@@ -169,21 +183,31 @@ class Pipeline:
         return of_a_part(answer)
 
 
-def _found_in(frame: Frame, cell_size: float | None, *, bright: bool = False) -> list[Cell]:
+def _is_platelet(answer: Classification) -> bool:
+    """Whether a cell was accepted as a platelet; the largest are found as white cells are."""
+    return answer.verdict == "accepted" and is_platelet(answer.label)
+
+
+def _found_in(frame: Frame, cell_size: float | None, *, bright: bool = False) -> Search:
     """Look for cells in the frame, or in its low-resolution copy; in pixels of the frame."""
-    find = find_bright_cells if bright else find_cells
+    shown = frame.image if frame.small is None else frame.small
+    if bright:
+        result = Search(find_bright_cells(shown, cell_size=cell_size), None)
+    else:
+        result = search(shown, cell_size=cell_size)
     if frame.small is None:
-        return find(frame.image, cell_size=cell_size)
+        return result
     height, width = frame.image.shape[:2]
     across, down = width / frame.small.shape[1], height / frame.small.shape[0]
     found = []
-    for cell in find(frame.small, cell_size=cell_size):
+    for cell in result.cells:
         x, y = round(cell.x * across), round(cell.y * down)
         right = min(width, round((cell.x + cell.width) * across))
         bottom = min(height, round((cell.y + cell.height) * down))
         area = cell.area * across * down
         found.append(Cell(x, y, right - x, bottom - y, area, cut=cell.cut))
-    return found
+    scale = result.scale
+    return Search(found, scale and replace(scale, red_cell=scale.red_cell * across))
 
 
 def require_colour(image: NDArray[np.uint8], source: str) -> None:

@@ -19,7 +19,7 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
-from qlvit_edge.fields.census import Census, red_per_white
+from qlvit_edge.fields.census import Census, platelets_per_1000_red, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.classifier import Classifier
@@ -213,6 +213,7 @@ class Session:
             cut=self.cut,
             census=dict(self.census),
             red_per_white=red_per_white(self.census),
+            platelets_per_1000_red=platelets_per_1000_red(self.census),
             abstained=dict(self.abstained),
             unfit_frames=dict(self.unfit_frames),
             dropped_frames=self.report.dropped,
@@ -325,8 +326,7 @@ class Session:
             self.verdicts.update(map(str, record.column("verdict")))
             if self.settings.find in ("cells", "all", "bright"):
                 self.lengths.add(record)
-            if record.census is not None:
-                self.census.update(record.census)
+            self.census.update(record.census or {})
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.count.add(record)
             self.abstained.update(record.abstained())

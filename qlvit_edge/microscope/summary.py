@@ -35,9 +35,10 @@ class Summary:
         warning: what stands beside accepted answers, such as that the file has no guard; None
             where nothing needs to.
         cut: cells cut by the frame's edge, which are counted all the same.
-        census: cells that the counting frame counted: white cells and red cells; empty unless
-            ``--find all``. No class: beside the differential, never inside it.
+        census: cells that the counting frame counted: white cells, red cells and platelets;
+            empty unless ``--find all``. No class: beside the differential, never inside it.
         red_per_white: red cells per white cell of these; None without either.
+        platelets_per_1000_red: platelets per 1000 red cells of these; None without red cells.
         abstained: cells that were not fit to be judged, by reason.
         unfit_frames: frames that were not, by reason.
         dropped_frames: frames, or images of a folder, that came damaged and were left out.
@@ -75,6 +76,7 @@ class Summary:
     cut: int
     census: dict[str, int]
     red_per_white: float | None
+    platelets_per_1000_red: float | None
     abstained: dict[str, int]
     unfit_frames: dict[str, int]
     dropped_frames: int
