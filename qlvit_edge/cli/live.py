@@ -235,7 +235,7 @@ def census_in_words(summary: Summary) -> str:
     counts = ", ".join(f"{count:,} {kind}" for kind, count in summary.census.items())
     ratio, platelets = summary.red_per_white, summary.platelets_per_1000_red
     per = "" if ratio is None else f"; {ratio:.1f} red cells per white cell"
-    per += "" if platelets is None else f"; {platelets:.0f} platelets per 1000 red cells"
+    per += "" if platelets is None else f"; about {platelets:.0f} platelets per 1000 red cells"
     return f"counted (left and upper border left out): {counts}{per}\n"
 
 

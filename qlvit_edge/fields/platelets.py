@@ -99,20 +99,18 @@ class _Spot:
         summit: its height, in red and green densities of a red cell.
         area: of the outline, in discs of a red cell.
         side: its longer side, in diameters.
-        fill: the share of its box that it fills.
         turn: degrees by which its colour is turned from that of red cells.
         colour: degrees by which it is turned from grey.
-        around: median and upper quartile of the density around it, in those of a red cell.
+        around: upper quartile of the density around it, in those of a red cell.
         cut: whether the field's border cuts it.
     """
 
     summit: float
     area: float
     side: float
-    fill: float
     turn: float
     colour: float
-    around: tuple[float, float]
+    around: float
     cut: bool
 
 
@@ -182,40 +180,44 @@ def _spot(
     *,
     cut: bool,
 ) -> _Spot | None:
-    """Measure an outline (h, w) in a window of densities (h, w, 3); None where it is too large."""
+    """Measure an outline (h, w) in a window of densities (h, w, 3).
+
+    None where its size, its shape or what lies around it is no platelet's.
+    """
     mask = np.asarray(outline, np.uint8)
     pixels, disc = int(np.count_nonzero(outline)), np.pi / 4 * diameter**2
     _, _, width, height = cv2.boundingRect(mask)
     if not AREA[0] * disc < pixels < AREA[1] * disc or max(width, height) > LONGEST * diameter:
         return None
+    if pixels < COMPACT * width * height:
+        return None
     near, far = (cv2.dilate(mask, disc_of(share * diameter)) for share in AROUND)
     ring = density[(np.asarray(far) > 0) & (np.asarray(near) == 0)].sum(axis=1)
     if not len(ring):
         return None
-    median, quartile = (float(value) / sum(red.colour) for value in np.percentile(ring, (50, 75)))
+    ring = np.sort(ring) / np.float32(sum(red.colour))
+    median, quartile = (float(ring[len(ring) * share // 4]) for share in (2, 3))
+    if median > MOST_AROUND:
+        return None
     return _Spot(
         summit=summit,
         area=pixels / disc,
         side=max(width, height) / diameter,
-        fill=pixels / (width * height),
         turn=red.turned(density[outline]),
         colour=replace(red, colour=(1.0, 1.0, 1.0)).turned(density[outline]),
-        around=(median, quartile),
+        around=quartile,
         cut=cut,
     )
 
 
 def _is_platelet(spot: _Spot, turn: float) -> bool:
     """Whether a spot is a platelet, in a field where nuclei are turned by so many degrees."""
-    median, quartile = spot.around
-    if spot.fill < COMPACT or median > MOST_AROUND:
-        return False
     if spot.turn < LEAST_TURN or spot.colour < LEAST_COLOUR:
         return False
     least = CUT_SUMMIT if spot.cut else LEAST_SUMMIT
-    strong = spot.summit > least + CROWDED * max(0.0, quartile - CROWDED)
+    strong = spot.summit > least + CROWDED * max(0.0, spot.around - CROWDED)
     if strong and spot.turn > TURN * turn:
         return True
     small = spot.side < ALONE_LONGEST and spot.area < ALONE_AREA
-    alone = quartile < ALONE_AROUND and not spot.cut
+    alone = spot.around < ALONE_AROUND and not spot.cut
     return small and alone and spot.turn > ALONE_TURN * turn

@@ -56,6 +56,9 @@ APART: Final = 0.5
 OWN_OUTLINE: Final = (0.2, 0.8)
 """Distances from its middle at which an outline is a cell's own, in diameters."""
 
+FARTHEST_VOTE: Final = 1.7
+"""Own outlines vote no farther from the middle, in diameters: out, on, and the blur."""
+
 OWN_SLOPE: Final = 0.65
 """Least cosine between an own outline's slope and the way to the middle."""
 
@@ -173,9 +176,10 @@ class _Votes:
         """Make a place that of a cell: its outline votes no more, none other is near."""
         lines, size = self._outlines, self.diameter
         x, y = column - self.room, row - self.room
-        near = np.flatnonzero(
-            self._free & (np.abs(lines.xs - x) < size) & (np.abs(lines.ys - y) < size)
-        )
+        # Outlines lie row by row: those above and below need not be looked at.
+        first, last = np.searchsorted(lines.ys, (y - size, y + size)).tolist()
+        beside = np.abs(lines.xs[first:last] - x) < size
+        near = first + np.flatnonzero(beside & self._free[first:last])
         right, below = x - lines.xs[near], y - lines.ys[near]
         far = np.hypot(right, below) + 1e-6
         towards = (right * lines.across[near] + below * lines.down[near]) / far
@@ -186,16 +190,22 @@ class _Votes:
         if len(own) > SEEN_WHOLE * size:
             self._radii.append(float(np.median(far[mine])))
         box = _box((x, y), lines.xs[own] - x, lines.ys[own] - y, size)
-        reach = int(2 * size) + 2
-        window = (
-            slice(max(0, row - reach), min(self.shape[0], row + reach + 1)),
-            slice(max(0, column - reach), min(self.shape[1], column + reach + 1)),
-        )
-        rows, columns = np.ogrid[window]
-        self._weights[window][np.hypot(rows - row, columns - column) < APART * size] = 0
+        window = self._around(row, column, FARTHEST_VOTE * size)
         self.scores[window] -= self._cast(own, window) * self._weights[window]
-        self.scores[window][self._weights[window] == 0] = 0
+        barred = self._around(row, column, APART * size)
+        rows, columns = np.ogrid[barred]
+        close = np.hypot(rows - row, columns - column) < APART * size
+        self._weights[barred][close] = 0
+        self.scores[barred][close] = 0
         return box
+
+    def _around(self, row: int, column: int, reach: float) -> tuple[slice, slice]:
+        """The window of what lies within reach of a place."""
+        room = int(reach) + 1
+        return (
+            slice(max(0, row - room), min(self.shape[0], row + room + 1)),
+            slice(max(0, column - room), min(self.shape[1], column + room + 1)),
+        )
 
     def correction(self) -> float:
         """By what factor the diameter differs from what the surest cells' outlines say."""
@@ -267,7 +277,7 @@ def _box(
     sides = []
     for along, across in ((-right, below), (-below, right), (right, below), (below, right)):
         facing = far[along >= np.abs(across)]
-        own = float(facing.mean()) if len(facing) >= FACING * size else usual
+        own = float(facing.sum()) / len(facing) if len(facing) >= FACING * size else usual
         sides.append(min(max(own, least), most) + RIM * size)
     x, y = middle
     return x - sides[0], y - sides[1], x + sides[2], y + sides[3]
