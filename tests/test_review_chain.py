@@ -26,6 +26,7 @@ EXAMPLES = 50
 
 TABLES = (
     *("runs", "frames", "cells", "islands", "samples", "operators", "reviews", "review_heads"),
+    "outbox",
 )
 
 

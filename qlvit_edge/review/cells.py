@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,11 +63,19 @@ class RunRow:
     @property
     def um_per_pixel(self) -> float | None:
         """Length of a frame's pixel in µm; None where it is not known."""
-        try:
-            scale = json.loads(self.calibration or "{}").get("um_per_pixel")
-        except (ValueError, AttributeError):
+        scale = self.calibration_facts.get("um_per_pixel")
+        if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
             return None
-        return float(scale) if isinstance(scale, int | float) else None
+        return float(scale)
+
+    @property
+    def calibration_facts(self) -> dict[str, Any]:
+        """What is stored of the camera's calibration, by name; empty where there was none."""
+        try:
+            found = json.loads(self.calibration or "{}")
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
