@@ -101,6 +101,7 @@ def _write(
     reviewed: bool,
     leaving: Callable[[], None],
 ) -> None:
+    from qlvit_edge.exchange.ome_tiff import write_fields
     from qlvit_edge.exchange.oru import message_of
     from qlvit_edge.files import atomic_path
     from qlvit_edge.review import tables
@@ -122,8 +123,9 @@ def _write(
             leaving()
         click.echo(f"{counted(len(seen), 'message')} in {plain(str(out))}")
         return
-    if kind == "geojson":
-        files = write_detections(results, out, seen, leaving)
+    if kind in ("geojson", "ome-tiff"):
+        write = write_detections if kind == "geojson" else write_fields
+        files = write(results, out, seen, leaving)
         click.echo(f"{counted(files, 'frame')} in {plain(str(out))}")
         return
     rows = [
