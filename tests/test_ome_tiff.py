@@ -47,7 +47,9 @@ def test_frames_are_what_was_kept_with_the_scale_that_is_known(
 ) -> None:
     path, out = tmp_path / "r.sqlite", tmp_path / "out"
     info = replace(OF_SAMPLE, calibration=calibration, sample="S-<µ>&8")
-    write_run(path, [found(), found("BLUE", x=30)], [found()], info=info, keep=kept_folder(tmp_path))
+    write_run(
+        path, [found(), found("BLUE", x=30)], [found()], info=info, keep=kept_folder(tmp_path)
+    )
     sign_run(path)
     assert export(path, out, "--by", "Ann") == 0
     kept = sorted((tmp_path / "kept").iterdir())

@@ -70,9 +70,9 @@ def export(
         raise click.UsageError("--format: OUT does not tell; name one, or end OUT in .csv")
     require_other(out, results)
     seen = selected(results, runs, sample)
-    signed = [one.run.run for one in seen if one.status.is_signed]
+    signed = [one for one in seen if one.status.is_signed]
     if signed and by is None:
-        said = ", ".join(map(str, signed))
+        said = ", ".join(str(one.run.run) for one in signed)
         raise click.UsageError(f"--by: run {said} is signed, and who exports it is recorded")
     _write(kind, results, out, seen, reviewed, lambda: _record(results, signed, out, str(by)))
     for one in seen:
@@ -83,14 +83,15 @@ def export(
         next_step(f"qlvit-edge data split {shell_word(out)}{groups} --out split.json")
 
 
-def _record(results: Path, signed: list[int], out: Path, by: str) -> None:
+def _record(results: Path, signed: list[ReviewedRun], out: Path, by: str) -> None:
     """Record the export of signed runs: all is written, and has not got its name yet."""
+    from qlvit_edge.review.selecting import unchanged
     from qlvit_edge.review.store import ReviewStore
 
     if signed:
         with ReviewStore(results, note=say) as store:
-            for run in signed:
-                store.export(run, to=out.name, by=by)
+            for one in signed:
+                store.export(one.run.run, to=out.name, by=by, also=unchanged(results, one))
 
 
 def _write(

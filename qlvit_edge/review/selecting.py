@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.review.cells import runs_of
+from qlvit_edge.review.log import head_of
 from qlvit_edge.review.opening import reading
-from qlvit_edge.review.store import ReviewedRun, reviewed_run, run_row
+from qlvit_edge.review.store import Also, ReviewedRun, reviewed_run, run_row
 
 
 def selected(results: Path, runs: Sequence[int], sample: str | None) -> list[ReviewedRun]:
@@ -39,3 +41,13 @@ def selected(results: Path, runs: Sequence[int], sample: str | None) -> list[Rev
 def selected_runs(results: Path, runs: Sequence[int], sample: str | None) -> list[int]:
     """Return the numbers of runs; arguments and errors as of `selected`."""
     return [one.run.run for one in selected(results, runs, sample)]
+
+
+def unchanged(results: Path, seen: ReviewedRun) -> Also:
+    """Return what refuses to record that a run leaves if it is not what was read any more."""
+
+    def require(connection: sqlite3.Connection) -> None:
+        if head_of(connection, seen.run.run) != seen.head:
+            raise DataError(results, f"run {seen.run.run} was changed meanwhile", "start again")
+
+    return require
