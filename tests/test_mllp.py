@@ -31,6 +31,7 @@ OPEN = {
     "dies before it answers": "the listener hung up, with no acknowledgement",
     "half an answer": "the listener hung up, with half an acknowledgement",
     "stalls": "no acknowledgement within 0.3 s",
+    "drips": "no acknowledgement within 0.3 s",
     "of another": "another message was acknowledged: ANOTHERMESSAGE123456",
     "garbage": "the answer is no MLLP block",
     "no acknowledgement": "it has no MSA",
@@ -79,6 +80,10 @@ def test_a_result_that_was_not_acknowledged_is_sent_again_as_the_same(
         assert state(signed) == [("delivered", 2)]
         assert run_command(*arguments, "--run", 1) == 0  # nothing is left to send
         assert "delivered before" in capfd.readouterr().out
+        assert run_command("results", "outbox", signed) == 0
+        said = capfd.readouterr().out
+        assert f"run 1 to mllp://{lab.address}: delivered since" in said
+        assert f"sent 2 times, message {next(iter(lab.kept))}, by Ann (AA)" in said
         assert lab.connections == 2
     assert len(set(lab.seen)) == len(lab.kept) == 1
     sent = rows(signed, "SELECT json_extract(content, '$.kind') FROM reviews")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.cli.console import plain_table, table_console
 from qlvit_edge.cli.options import Number
 from qlvit_edge.cli.result_options import by_option, results_argument, runs_option, say
 from qlvit_edge.text import counted, plain
@@ -75,7 +74,8 @@ def send(
     with Post(results, listener, say) as post:
         for one in post.put(chosen, by):
             if one.state == "delivered":
-                click.echo(f"run {one.run}: was delivered before, {one.changed[:19]} UTC")
+                since = one.changed[:19].replace("T", " ")
+                click.echo(f"run {one.run}: was delivered before, {since} UTC")
         left = post.send(seconds, _tell)
     if left:
         finding = f"{counted(len(left), 'message')} not acknowledged ({plain(left[0].answer)})"
@@ -109,14 +109,9 @@ def outbox_command(results: Path) -> None:
     if not messages:
         click.echo("the outbox is empty")
         return
-    table = plain_table(
-        f"Outbox of {results.name}",
-        *("run>", "to", "message", "state", "sent>", "since (UTC)", "by", "answer"),
-    )
     for one in messages:
         since = one.changed[:19].replace("T", " ")
-        table.add_row(
-            *(one.run, one.destination, one.control_id, one.state, one.attempts, since),
-            *(one.by, one.answer),
-        )
-    table_console(wrap=False).print(table)
+        said = f"run {one.run} to {one.destination}: {one.state} since {since} UTC"
+        sent = f"sent {counted(one.attempts, 'time')}" if one.attempts else "not sent"
+        answer = f" ({one.answer})" if one.answer else ""
+        click.echo(plain(f"{said}, {sent}, message {one.control_id}, by {one.by}{answer}"))
