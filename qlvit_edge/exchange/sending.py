@@ -170,7 +170,7 @@ class Post:
 
     def _messages(self, connection: sqlite3.Connection) -> list[OutboxMessage]:
         try:
-            return outbox.messages_of(connection, destination=str(self.listener))
+            return outbox.messages_of(connection, str(self.listener))
         except outbox.AlteredOutboxError as error:
             raise DataError(self.results, str(error), "restore a backup") from None
 

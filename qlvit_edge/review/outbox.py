@@ -87,9 +87,9 @@ def has_outbox(connection: sqlite3.Connection) -> bool:
 
 
 def messages_of(
-    connection: sqlite3.Connection, *, run: int | None = None, destination: str | None = None
+    connection: sqlite3.Connection, destination: str | None = None
 ) -> list[OutboxMessage]:
-    """Return messages in the order in which they were written.
+    """Return the messages for a destination, or all, in the order in which they were written.
 
     Raises:
         AlteredOutboxError: one is not as it was written.
@@ -98,8 +98,8 @@ def messages_of(
         return []
     rows = connection.execute(
         f"SELECT hash, {', '.join(_COLUMNS)} FROM outbox "
-        "WHERE run_id = coalesce(?, run_id) AND destination = coalesce(?, destination) ORDER BY id",
-        (run, destination),
+        "WHERE destination = coalesce(?, destination) ORDER BY id",
+        (destination,),
     )
     return [_checked(stored, row) for stored, *row in rows.fetchall()]
 
@@ -124,13 +124,7 @@ def put(
     result: str,
     message: str,
 ) -> None:
-    """Add a message in the caller's transaction.
-
-    What is open there of an earlier state of the same run is withdrawn.
-    """
-    for one in messages_of(connection, run=run, destination=destination):
-        if one.state in OPEN:
-            withdraw(connection, one)
+    """Add a message in the caller's transaction; one of that ID and destination must not be there."""
     written = now()
     new = OutboxMessage(
         0, run, control_id, destination, written, by, result, message, "waiting", 0, written, ""
