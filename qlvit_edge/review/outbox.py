@@ -124,7 +124,7 @@ def put(
     result: str,
     message: str,
 ) -> None:
-    """Add a message in the caller's transaction; one of that ID and destination must not be there."""
+    """Add a message in the caller's transaction; its destination must not have that ID yet."""
     written = now()
     new = OutboxMessage(
         0, run, control_id, destination, written, by, result, message, "waiting", 0, written, ""
