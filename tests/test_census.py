@@ -16,6 +16,7 @@ from qlvit_edge.fields.bright import find_bright_cells, is_dark_field
 from qlvit_edge.fields.census import Census, is_counted, platelets_per_1000_red, red_per_white
 from qlvit_edge.fields.census import census as census_of
 from qlvit_edge.fields.finder import Cell, find_cells
+from qlvit_edge.fields.scale import Scale
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.pipeline import Pipeline, require_dark, require_scale
@@ -221,6 +222,18 @@ def test_pale_centres_are_no_cells_and_part_none() -> None:
     seen = census(light.astype(np.uint8), [])
     assert seen.red_cells == len(places)
     assert seen.platelets == ()
+
+
+def test_outlines_correct_a_size_that_was_measured_wrongly() -> None:
+    pairs = [(x, y) for x in (100, 300, 500) for y in (90, 240, 390)]
+    image = smear(pairs + [(x + 60, y) for x, y in pairs])
+    usual = []
+    for off in (0.8, 1.0, 1.25):
+        seen = census_of(image, [], scale=Scale(off * 70, "red cells"))
+        assert seen is not None
+        assert seen.red_cells == 2 * len(pairs)
+        usual.append(float(np.median([right - left for left, _, right, _ in seen.red])))
+    assert max(usual) < 1.1 * min(usual)
 
 
 def test_cells_too_small_to_be_counted_are_not_said_to_be_none() -> None:
