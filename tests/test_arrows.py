@@ -12,7 +12,7 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"launch", "reading", "statistics", "text", "tomlfile", "version"}
+LEAVES |= {"launch", "reading", "sensors", "statistics", "text", "tomlfile", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
@@ -34,6 +34,7 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "page": LEAVES | {"inference", "microscope"},
+    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,

@@ -40,6 +40,7 @@ DEVICE_PACKAGES = (
     "modelfile",
     "integer",
     "bundled",
+    "doctor",
 )
 DEVICE_MODULES = (
     "preprocess",
@@ -48,6 +49,7 @@ DEVICE_MODULES = (
     "files",
     "errors",
     "cli.run",
+    "cli.doctor",
     "cli.predict",
     "cli.validate",
     "cli.inspect",
