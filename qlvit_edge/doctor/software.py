@@ -30,7 +30,7 @@ Lookup = Callable[[str], str | None]
 def check_python(place: Place) -> list[Finding]:
     """Is this Python one that the program was made for?"""
     known = importlib.metadata.metadata(_OWN)
-    wanted = known["Requires-Python"] if "Requires-Python" in known else ""
+    wanted = "".join(known.get_all("Requires-Python") or [])
     return [python_finding(platform.python_version(), wanted)]
 
 
