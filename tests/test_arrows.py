@@ -45,6 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": LEAVES
     | IMAGES
     | {"bundled", "data", "fields", "guard", "inference", "measuring", "modelfile"},
+    "reference": LEAVES
+    | IMAGES
+    | {"camera", "evaluation", "fields", "inference", "microscope", "review"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES

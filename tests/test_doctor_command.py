@@ -10,7 +10,9 @@ from base_environment import make_base_environment
 from command import refused, run_command
 
 from qlvit_edge.bundled import FIELDS
+from qlvit_edge.cli.doctor import _say_next
 from qlvit_edge.doctor.examination import CHECKS
+from qlvit_edge.doctor.finding import Finding
 
 QUICK = tuple(check for check in CHECKS if check.name in ("python", "results folder", "camera"))
 
@@ -57,6 +59,10 @@ def test_a_password_is_not_shown(
     assert run_command("doctor", "--camera", "http://ann:geheim@127.0.0.1:9/x") == 1
     said = capfd.readouterr()
     assert "geheim" not in said.out + said.err
+    assert "***@127.0.0.1" in said.out
+    _say_next([Finding("camera", "ok", "frames")], "blood-nano", "http://ann:geheim@127.0.0.1:9/x")
+    said = capfd.readouterr()
+    assert "geheim" not in said.out
     assert "***@127.0.0.1" in said.out
 
 

@@ -49,6 +49,7 @@ COMMANDS = {
     "run": "Find and classify cells in a camera's frames.",
     "results": "Review, sign, export and keep the results of runs.",
     "count": "Show the differential of a stored run.",
+    "reference": "Check every day that a reference slide is seen as before.",
 }
 
 
