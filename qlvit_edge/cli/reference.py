@@ -15,6 +15,8 @@ from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
+    from qlvit_edge.camera.base import Camera
+    from qlvit_edge.camera.calibrated import CalibratedCamera
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.inference.classifier import Classifier
     from qlvit_edge.inference.interpreter import Runtime
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from qlvit_edge.reference.history import Record
     from qlvit_edge.reference.judgement import Judgement
     from qlvit_edge.reference.reference_set import ReferenceSet
+
+    Source = tuple[Camera, Camera | CalibratedCamera]
 
 HISTORY = "history.jsonl"
 
@@ -153,6 +157,7 @@ def check(
     if calibration is not None and camera is None:
         raise click.UsageError("--calibration: it is of a camera; give --camera too")
     known = read_reference(reference)
+    source = None if camera is None else _named_camera(camera, calibration)
     history = history or reference / HISTORY
     page = _page(history, page, known)
     ensure_writable(history.absolute().parent)
@@ -161,12 +166,10 @@ def check(
         model, kernels=kernels, runtime=cast("Runtime", runtime), allowance=allowance
     ) as classifier:
         seen = _see_fields(classifier, known)
-        slide = (
-            None if camera is None else _see_slide(classifier, camera, calibration, cells, frames)
-        )
+        slide = None if source is None else _see_slide(classifier, source, cells, frames)
         today = _record(model, classifier, known, seen, slide, calibration, begins=new_baseline)
     judgement = judge(records, today)
-    warnings = [f"{one.text}; {one.remedy}" for one in judgement.warnings]
+    warnings = [plain(one.text) for one in judgement.warnings]
     outside = any(one.outside for one in judgement.warnings)
     today = today.model_copy(update={"warnings": warnings, "outside": outside})
     append_record(history, today)
@@ -244,24 +247,29 @@ def _see_fields(classifier: Classifier, known: ReferenceSet) -> FieldsSeen:
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.reference.checking import see_fields
 
-    show_start(classifier)
     with progress_bar("checking", len(known.fields)) as advance:
-        return see_fields(classifier, known, advance)
+        seen = see_fields(classifier, known, advance)
+    show_start(classifier)
+    return seen
 
 
-def _see_slide(
-    classifier: Classifier, source: str, calibration: Path | None, cells: int, frames: int
-) -> SlideSeen:
+def _named_camera(source: str, calibration: Path | None) -> Source:
+    """Return a camera, and what is to be entered for it: itself, or itself calibrated."""
     from qlvit_edge.camera.calibrated import CalibratedCamera
     from qlvit_edge.camera.calibration import Loaded
     from qlvit_edge.camera.sources import open_camera
-    from qlvit_edge.cli.progress import progress_bar
-    from qlvit_edge.reference.checking import see_slide
 
     loaded = None if calibration is None else Loaded(calibration)
     camera = open_camera(source, None if loaded is None else loaded.content.wanted())
     camera.report.listener = lambda text: say(f"note: {text}")
-    opened = camera if loaded is None else CalibratedCamera(camera, loaded)
+    return camera, camera if loaded is None else CalibratedCamera(camera, loaded)
+
+
+def _see_slide(classifier: Classifier, source: Source, cells: int, frames: int) -> SlideSeen:
+    from qlvit_edge.cli.progress import progress_bar
+    from qlvit_edge.reference.checking import see_slide
+
+    camera, opened = source
     with progress_bar("looking at the slide", cells) as advance:
         shown = 0
 

@@ -33,7 +33,9 @@ def print_check(
     from qlvit_edge.reference.limits import LEARNT_FROM
 
     if judgement.is_learning:
-        click.echo(f"limits: provisional, learnt from {judgement.learnt} of {LEARNT_FROM} checks")
+        click.echo(
+            f"limits: provisional, learnt from {judgement.learnt} of {LEARNT_FROM} earlier checks"
+        )
     for one in judgement.warnings:
         click.echo(plain(f"WARNING: {one.text}; {one.remedy}"))
     if not judgement.warnings:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Camera, Frame
+from qlvit_edge.camera.calibrated import CalibratedCamera
 from qlvit_edge.errors import CameraError, DataError
 from qlvit_edge.fields.quality import image_measures
 from qlvit_edge.inference.classifier import Classifier
@@ -122,7 +122,7 @@ def _compare(
 def see_slide(
     classifier: Classifier,
     camera: Camera,
-    opened: AbstractContextManager[object],
+    opened: Camera | CalibratedCamera,
     *,
     cells: int,
     most_frames: int,
@@ -148,7 +148,7 @@ def see_slide(
     tracker = tracker_for(camera, None, "cells")
     counts, measures = Counter[str](), []
     with opened:
-        for frame in itertools.islice(_frames_of(opened, camera), most_frames):
+        for frame in itertools.islice(opened.frames(), most_frames):
             found = pipeline.process(frame)
             measures.append(measured(frame.image))
             if tracker is None:
@@ -163,12 +163,6 @@ def see_slide(
     if not measures:
         raise CameraError(camera.name, "it gave no frame", "check the source")
     return SlideSeen(name, len(measures), counts, medians(measures))
-
-
-def _frames_of(opened: object, camera: Camera) -> Iterable[Frame]:
-    source = opened if hasattr(opened, "frames") else camera
-    frames: Iterable[Frame] = source.frames()
-    return frames
 
 
 def measured(image: NDArray[np.uint8]) -> dict[str, float]:
