@@ -375,8 +375,12 @@ def test_measures_of_a_picture() -> None:
 
 def test_chart_shows_limits_and_what_is_outside_and_other() -> None:
     records = [a_record(0, model_sha256="c" * 64), *history(22)]
-    today = with_measure("white level", 190, outside=True, warnings=["white level: <low>"])
+    today = with_measure("white level", 190)
+    found = judge(records, today).noted(today)
+    assert (found.outside, found.broken) == (True, ["white level"])
+    today = found.model_copy(update={"warnings": ["white level: <low>"]})
     html = chart.render([*records, today], judge(records, today), 2)
+    assert html.count(f'fill="{chart._BAD}"') == 1
     assert html.count("<svg") == len(SERIES)
     assert "white level: &lt;low&gt;" in html
     assert "2 lines of the history cannot be read" in html

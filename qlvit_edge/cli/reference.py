@@ -169,9 +169,7 @@ def check(
         slide = None if source is None else _see_slide(classifier, source, cells, frames)
         today = _record(model, classifier, known, seen, slide, calibration, begins=new_baseline)
     judgement = judge(records, today)
-    warnings = [plain(one.text) for one in judgement.warnings]
-    outside = any(one.outside for one in judgement.warnings)
-    today = today.model_copy(update={"warnings": warnings, "outside": outside})
+    today = judgement.noted(today)
     append_record(history, today)
     _draw(page, [*records, today], judgement, len(damaged))
     if as_json:
@@ -180,7 +178,7 @@ def check(
         print_check(today, seen, slide, judgement)
         count = counted(len(records) + 1, "check")
         click.echo(plain(f"history: {history} ({count}); chart: {page}"))
-    _finish(history, damaged, warnings, as_json=as_json)
+    _finish(history, damaged, today.warnings, as_json=as_json)
 
 
 @command.command("history")

@@ -20,8 +20,8 @@ from qlvit_edge.reference.limits import (
 )
 from qlvit_edge.text import counted
 
-SHOWN: Final = 120
-"""Checks in a chart, the newest ones."""
+SHOWN, LISTED = 120, 20
+"""Checks in a chart, and in a table: the newest ones."""
 
 _GOOD, _BAD, _OTHER = COLOURS[0], COLOURS[1], "#9aa7b3"
 _FRAME: Final = (62.0, 34.0, 384.0, 206.0)
@@ -49,6 +49,7 @@ def render(records: Sequence[Record], judgement: Judgement | None, damaged: int)
             *([report.notice(f"{counted(damaged, 'line')} of the history cannot be read")])
             * bool(damaged),
             report.section("Over the days", report.drawings(_drawings(records)), _legend()),
+            report.section("What was not as usual", _unusual(records)),
             report.section("The newest checks", _table(records)),
             report.footer(f"Reference {today.reference[:12]}; {today.program}, {today.runtime}"),
         ],
@@ -94,12 +95,13 @@ def _drawing(series: Series, shown: Sequence[Record], same: Sequence[Record], to
         drawing.line((axes.left, axes.y(at)), (axes.right, axes.y(at)), colour, dash=dash)
     own = identity(today)
     for number, value, record in points:
-        colour = _OTHER if identity(record) != own else _BAD if record.outside else _GOOD
+        out = series.name in record.broken
+        colour = _OTHER if identity(record) != own else _BAD if out else _GOOD
         shown_value = f"{value:.1%}" if series.parts is not None else f"{value:.1f}"
         drawing.dot(
             axes.x(number),
             axes.y(value),
-            4.5 if record.outside else 3.2,
+            4.5 if out else 3.2,
             colour,
             title=f"{record.at[:16]}: {shown_value}",
         )
@@ -175,19 +177,28 @@ def _legend() -> str:
 
 def _table(records: Sequence[Record]) -> str:
     rows = []
-    for record in reversed(records[-20:]):
+    for record in reversed(records[-LISTED:]):
         agreement = f"{record.agreed} of {record.compared}" if record.compared else "–"
         rows.append(
             [
-                record.at[:16].replace("T", " "),
+                _moment(record),
                 f"{record.located} of {record.labelled}",
                 agreement,
                 *(f"{record.measures.get(name, float('nan')):.1f}" for name in _COLUMNS),
-                "; ".join(record.warnings) or "as usual",
             ]
         )
-    header = ["UTC", "located", "agreement", *_COLUMNS, "finding"]
-    return report.table(header, rows)
+    return report.table(["UTC", "located", "agreement", *_COLUMNS], rows)
+
+
+def _unusual(records: Sequence[Record]) -> str:
+    found = [(_moment(one), "; ".join(one.warnings)) for one in reversed(records) if one.warnings]
+    return report.pairs(found[:LISTED]) if found else report.paragraph("Nothing so far.")
+
+
+def _moment(record: Record) -> str:
+    """When a check was made, as a text that stays on one line."""
+    shown = record.at[:16].replace("T", "\N{NO-BREAK SPACE}")
+    return shown.replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 _COLUMNS: Final = ("white level", "sharpness")

@@ -50,6 +50,7 @@ class Record(BaseModel):
         camera_counts: whole cells found in them, by the model's class.
         measures: of the pictures, by name.
         outside: whether a limit was broken: such a check is not learnt from.
+        broken: names of the series whose limits were broken.
         warnings: what was said.
     """
 
@@ -77,6 +78,7 @@ class Record(BaseModel):
     camera_counts: dict[str, _Count] = {}
     measures: dict[str, _Number]
     outside: bool = False
+    broken: list[_Text] = []
     warnings: list[str] = []
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import Final
 from qlvit_edge.reference.checking import homogeneity
 from qlvit_edge.reference.history import Record, of_the_same
 from qlvit_edge.reference.limits import LEARNT_FROM, SERIES, broken_rules, learnt
-from qlvit_edge.text import counted
+from qlvit_edge.text import counted, plain
 
 LEAST_PROBABILITY: Final = 0.0027
 """Below it two differentials of one slide differ: what lies beyond three standard deviations."""
@@ -34,11 +34,13 @@ class Deviation:
         text: what.
         remedy: what to do.
         outside: whether a limit is broken, so that the check is not learnt from.
+        series: whose limit that is; "" where it is that of none.
     """
 
     text: str
     remedy: str
     outside: bool = False
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Judgement:
     warnings: tuple[Deviation, ...]
     learnt: int
     probability: float | None
+
+    def noted(self, today: Record) -> Record:
+        """Return today's check with what was found of it."""
+        return today.model_copy(
+            update={
+                "warnings": [plain(one.text) for one in self.warnings],
+                "outside": any(one.outside for one in self.warnings),
+                "broken": sorted({one.series for one in self.warnings if one.series}),
+            }
+        )
 
     @property
     def is_learning(self) -> bool:
@@ -130,7 +142,8 @@ def _out_of_limits(same: Sequence[Record], today: Record) -> list[Deviation]:
             continue
         for rule in broken_rules(limits, same, today):
             remedy = "look at it before today's slides: see docs/reference.md"
-            found.append(Deviation(f"{series.name}: {rule}", remedy, outside=True))
+            text = f"{series.name}: {rule}"
+            found.append(Deviation(text, remedy, outside=True, series=series.name))
     return found
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from qlvit_edge.reference.checking import MEASURES
 from qlvit_edge.reference.history import Record
 from qlvit_edge.statistics import binomial_tail, incomplete_beta
+from qlvit_edge.text import counted
 
 LEARNT_FROM: Final = 20
 """Checks that limits are learnt from; laboratories take at least 20 days."""
@@ -173,7 +174,7 @@ def broken_rules(limits: Limits, records: Sequence[Record], today: Record) -> li
     broken = []
     for length, far, name in rules:
         if _in_a_row(row, length, far):
-            what = f"{length} checks in a row more than {far:g} standard deviations"
+            what = f"{length} checks in a row more than {counted(int(far), 'standard deviation')}"
             broken.append(f"{what} {_side(here)} the mean ({name})")
     return broken
 
