@@ -245,6 +245,7 @@ def test_deviations_of_shares_and_of_t() -> None:
     assert share_deviations(50, 100, 0.5) == pytest.approx(0, abs=1e-9)
     assert share_deviations(35, 100, 0.5) == pytest.approx(-3.0, abs=0.1)
     assert share_deviations(65, 100, 0.5) == pytest.approx(3.0, abs=0.1)
+    assert share_deviations(65, 100, 0.5) == pytest.approx(-share_deviations(35, 100, 0.5))
     assert share_deviations(0, 100, 0.9) == -8.0
     assert share_deviations(100, 100, 0.001) == 8.0
     assert t_deviations(2.093024, 19) == pytest.approx(1.959964, abs=1e-4)
@@ -289,6 +290,35 @@ def test_measures_that_jump_or_drift() -> None:
     assert texts(history(4), with_measure("white level", 100)) == ""
     assert "1-3s" in texts(history(5), with_measure("white level", 100))
     assert texts(history(LEARNT_FROM - 1), slow) == ""
+
+
+def test_rows_count_on_one_side_and_once_limits_are_learnt() -> None:
+    records = history(LEARNT_FROM)
+    below, above = with_measure("red", 184.7), with_measure("red", 189.3)
+    assert texts([*records, below], above) == ""
+    assert "2-2s" in texts([*records, above], above)
+    few = learnt(SERIES[2], records[:10])
+    assert few is not None
+    assert 2 < abs(few.deviations(below) or 0) < 3
+    assert broken_rules(few, [below], below) == []
+
+
+def test_limits_are_those_of_the_first_checks() -> None:
+    later = [with_measure("red", 150.0, day) for day in range(20, 40)]
+    for series in SERIES:
+        first, all_of_them = learnt(series, history(20)), learnt(series, [*history(20), *later])
+        assert first is not None
+        assert all_of_them is not None
+        assert (first.centre, first.checks) == (all_of_them.centre, all_of_them.checks)
+
+
+def test_one_cell_that_was_never_missed_before_is_no_alarm() -> None:
+    every = {"labelled": 17, "located": 17, "compared": 17, "agreed": 17, "answers": []}
+    missed = every | {"located": 16, "compared": 16, "agreed": 16}
+    assert texts(history(3, **every), a_record(3, **missed)) == ""
+    assert texts(history(20, **every), a_record(20, **missed)) == ""
+    gone = every | {"located": 13, "compared": 13, "agreed": 13}
+    assert "cells located" in texts(history(20, **every), a_record(20, **gone))
 
 
 def test_pictures_that_never_change_have_limits_too() -> None:

@@ -90,6 +90,8 @@ def _printed_lines(findings: Iterable[Finding]) -> Iterable[Finding]:
 
 def _print_table(findings: Sequence[Finding]) -> None:
     table = plain_table("This device", "", "check", "found", "what to do")
+    for column in table.columns:
+        column.overflow = "fold"  # a path is of no use with its end left out
     for one in findings:
         table.add_row(_WORDS[one.state], one.check, one.text, one.remedy)
     table_console().print(table)
