@@ -84,13 +84,9 @@ def test_hours_must_be_a_number() -> None:
         assert run_command("doctor", "--hours", hours) == 2
 
 
-def test_it_runs_on_the_base_install(tmp_path: Path) -> None:
-    """Without extras, torch, and without the runtime, too."""
+def test_it_says_what_is_missing(tmp_path: Path) -> None:
+    """Neither runtime nor OpenCV, which every second module imports."""
     base = make_base_environment(tmp_path / "base")
-    done = base.run("doctor", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    seen = {one["check"]: one["state"] for one in json.loads(done.stdout)["findings"]}
-    assert (seen["model"], seen["live page"]) == ("ok", "warning")
     for package in base.python.parents[1].glob("lib/*/site-packages/ai_edge_litert*"):
         package.unlink()
     for package in base.python.parents[1].glob("lib/*/site-packages/cv2"):

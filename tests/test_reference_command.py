@@ -50,7 +50,14 @@ def test_check_history_chart_and_a_change(slide: Path, capfd: pytest.CaptureFixt
     assert "called as people do, of the located: 3 of 4 (75.0%" in said
     assert "limits: provisional, learnt from 0 of 20 earlier checks" in said
     assert "as usual" in said
+    assert "since the first day" not in said
     assert (slide / "history.html").read_text().startswith("<!doctype html>")
+    first = json.loads((slide / "history.jsonl").read_text())
+    first["measures"]["red"] -= 2
+    (slide / "history.jsonl").write_text(json.dumps(first) + "\n")
+    assert run_command("reference", "check", "blood-nano", slide) == 0
+    said = capfd.readouterr().out
+    assert f"since the first day, {first['at'][:10]}: red +2.0, green +0.0, " in said
     options = ("--kernels", "reference", "--json")
     assert run_command("reference", "check", "blood-nano", slide, *options) == 1
     told = json.loads(capfd.readouterr().out)

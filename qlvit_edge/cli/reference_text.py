@@ -30,6 +30,14 @@ def print_check(
         _print_slide(slide, seen, judgement)
     measures = ", ".join(f"{name} {value:.1f}" for name, value in today.measures.items())
     click.echo(f"{'stored fields' if slide is None else 'under the camera'}: {measures}")
+    if judgement.first is not None:
+        before = judgement.first.measures
+        moved = ", ".join(
+            f"{name} {value - before[name]:+.1f}"
+            for name, value in today.measures.items()
+            if name in before
+        )
+        click.echo(f"since the first day, {judgement.first.at[:10]}: {moved}")
     from qlvit_edge.reference.limits import LEARNT_FROM
 
     if judgement.is_learning:

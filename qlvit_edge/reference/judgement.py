@@ -52,11 +52,13 @@ class Judgement:
         learnt: checks that the limits were learnt from, at most `LEARNT_FROM`.
         probability: that two differentials of one slide differ as much as the camera's and that of
             the fields; None where no camera was used, or with too few cells.
+        first: the first check that today's is held against; None: it is the first itself.
     """
 
     warnings: tuple[Deviation, ...]
     learnt: int
     probability: float | None
+    first: Record | None
 
     def noted(self, today: Record) -> Record:
         """Return today's check with what was found of it."""
@@ -96,7 +98,8 @@ def judge(records: Sequence[Record], today: Record) -> Judgement:
         )
         remedy = "look at light, white balance, focus and stain; is it the reference slide?"
         warnings.append(Deviation(text, remedy, outside=True))
-    return Judgement(tuple(warnings), min(len(usable), LEARNT_FROM), probability)
+    first = usable[0] if usable else None
+    return Judgement(tuple(warnings), min(len(usable), LEARNT_FROM), probability, first)
 
 
 def _changes(records: Sequence[Record], today: Record) -> list[Deviation]:
