@@ -301,7 +301,7 @@ def _record(
         reference=known.sha256,
         model=plain(model)[:1000],
         model_sha256=classifier.sha256,
-        program=f"qlvit-edge {installed_version()}",
+        program=" ".join(("qlvit-edge", installed_version())),
         runtime=str(classifier.arithmetic.runtime),
         kernels=classifier.kernels_used,
         camera="" if slide is None else slide.camera[:1000],
