@@ -18,7 +18,7 @@ from qlvit_edge.reference.limits import (
     learnt,
     share_deviations,
 )
-from qlvit_edge.text import counted
+from qlvit_edge.text import RESEARCH_ONLY, counted
 
 SHOWN, LISTED = 120, 20
 """Checks in a chart, and in a table: the newest ones."""
@@ -26,7 +26,6 @@ SHOWN, LISTED = 120, 20
 _GOOD, _BAD, _OTHER = COLOURS[0], COLOURS[1], "#9aa7b3"
 _FRAME: Final = (62.0, 34.0, 384.0, 206.0)
 _HALVINGS: Final = 50
-_RESEARCH: Final = "For research use only, not for diagnosis."
 
 
 def render(records: Sequence[Record], judgement: Judgement | None, damaged: int) -> str:
@@ -45,7 +44,7 @@ def render(records: Sequence[Record], judgement: Judgement | None, damaged: int)
         f"{today.at[:10]}",
         [
             _verdict(today, judgement),
-            report.notice(_RESEARCH),
+            report.notice(RESEARCH_ONLY),
             *([report.notice(f"{counted(damaged, 'line')} of the history cannot be read")])
             * bool(damaged),
             report.section("Over the days", report.drawings(_drawings(records)), _legend()),
