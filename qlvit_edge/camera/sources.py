@@ -101,14 +101,15 @@ def _usb(source: str, wanted: Wanted | None) -> Camera:
 def _simulated(source: str) -> Camera:
     from qlvit_edge.camera.simulated import SimulatedCamera
 
-    place, settings = _taken_apart(source, ("seed", "fps", "stage"))
+    place, settings = _taken_apart(source, ("seed", "fps", "stage", "size"))
     folder = _folder(source, place)
     seed, fps = int(settings.get("seed", "0")), float(settings.get("fps", "10"))
+    size = _wanted(settings).size or (640, 480)
     if settings.get("stage") == "hand":
         from qlvit_edge.camera.stage import StageCamera
 
-        return StageCamera(folder, seed=seed, fps=fps)
-    return SimulatedCamera(folder, seed=seed, fps=fps)
+        return StageCamera(folder, seed=seed, fps=fps, size=size)
+    return SimulatedCamera(folder, seed=seed, fps=fps, size=size)
 
 
 def _watched(source: str) -> Camera:
