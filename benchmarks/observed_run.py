@@ -220,14 +220,15 @@ def memory(pids: Sequence[int]) -> Memory:
     return Memory(sum(each), alone, tuple(each))
 
 
-def pss(pids: Sequence[int]) -> float:
-    """Return the sum of the proportional set sizes in MB, by the system's own sum."""
-    total = 0
+def held(pids: Sequence[int]) -> tuple[float, float]:
+    """Return in MB, by the system's own sums, PSS and the part of it that is no file's."""
+    total = anonymous = 0
     for pid in pids:
         with suppress(OSError, IndexError):
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             total += int(text.partition("\nPss:")[2].split()[0])
-    return total * 1024 / 1e6
+            anonymous += int(text.partition("\nPss_Anon:")[2].split()[0])
+    return total * 1024 / 1e6, anonymous * 1024 / 1e6
 
 
 def integrity(path: Path) -> str:

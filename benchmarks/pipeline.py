@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from observed_run import ObservedRun, Reader, Seen, descendants, pss, quantile, table
+from observed_run import ObservedRun, Reader, Seen, descendants, held, quantile, table
 
 from qlvit_edge.measuring.machine import describe_machine
 
@@ -128,7 +128,7 @@ def measured(scratch: Path, source: str, frames: int, model: str, *, page: bool)
             seen += fresh
             if seen and time.monotonic() >= due:
                 due = time.monotonic() + MEMORY_SECONDS
-                sums.append(pss((run.process.pid, *descendants(run.process.pid))))
+                sums.append(held((run.process.pid, *descendants(run.process.pid)))[0])
                 spent = run.cpu_seconds()
                 # A process that has ended took its time with it.
                 if all(spent[name] >= cpu[-1][1][name] for name in spent):
