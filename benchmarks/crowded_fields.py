@@ -1,6 +1,6 @@
 """Make fields of a wide frame with up to so many white cells each, of the bundled ones.
 
-    python benchmarks/crowded_fields.py FOLDER [--cells 12] [--fields 12] [--size 1280x720]
+    python benchmarks/crowded_fields.py FOLDER [--cells 12] [--fields 6] [--size 1280x720]
 
 Several bundled fields stand side by side in one, three across and two down. Kept are those in
 which the finder finds nearly as many cells as asked for, and no more.
@@ -22,7 +22,7 @@ TRIES = 400
 
 
 def make(folder: Path, cells: int, fields: int, size: tuple[int, int]) -> list[int]:
-    """Write the fields as PNG; returns how many cells are found in each.
+    """Write the fields as JPEG; returns how many cells are found in each.
 
     Raises:
         ValueError: the bundled fields do not give as many fields with as many cells.
@@ -42,7 +42,7 @@ def make(folder: Path, cells: int, fields: int, size: tuple[int, int]) -> list[i
         found = len(find_cells(np.ascontiguousarray(field[..., ::-1])))
         if 0.8 * cells <= found <= cells:
             counts.append(found)
-            cv2.imwrite(str(folder / f"field_{len(counts):03}.png"), field)
+            cv2.imwrite(str(folder / f"field_{len(counts):03}.jpg"), field)
         if len(counts) == fields:
             return counts
     raise ValueError(f"{len(counts)} of {fields} fields with {cells} cells after {TRIES} tries")
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cells", type=int, default=12)
-    parser.add_argument("--fields", type=int, default=12)
+    parser.add_argument("--fields", type=int, default=6)
     parser.add_argument("--size", default="1280x720")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -39,18 +41,21 @@ class PacedCamera(PictureCamera, ABC):
     def frames(self) -> Iterator[Frame]:
         """Give frames, paced, without end; who takes them late slows the stage.
 
+        The next view is made in a thread of its own meanwhile, as a real camera would.
+
         Raises:
             DataError: an image is damaged.
         """
         due = time.monotonic()
-        index = 0
-        while True:
-            image, source = self.view(index)
-            if self._fps > 0:
-                time.sleep(max(0.0, due - time.monotonic()))
-                due = max(due, time.monotonic()) + 1.0 / self._fps
-            yield Frame(image, index, time.time(), source)
-            index += 1
+        with ThreadPoolExecutor(1, thread_name_prefix="stage") as maker:
+            coming = maker.submit(self.view, 0)
+            for index in itertools.count():
+                image, source = coming.result()
+                coming = maker.submit(self.view, index + 1)
+                if self._fps > 0:
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    due = max(due, time.monotonic()) + 1.0 / self._fps
+                yield Frame(image, index, time.time(), source)
 
     @abstractmethod
     def view(self, index: int) -> tuple[NDArray[np.uint8], str]:

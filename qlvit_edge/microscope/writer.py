@@ -34,7 +34,7 @@ R = TypeVar("R", bound=Rows)
 MOST_FRAMES_AHEAD = 4
 """Frames, with their pixels, that may wait for the thread; more are held back, not dropped."""
 
-GROUP_SECONDS = 0.04
+GROUP_SECONDS = 0.02
 """A frame waits so long for others that are stored together with it."""
 
 LONGEST_GROUP_SECONDS = 1.0
