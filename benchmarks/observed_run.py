@@ -13,14 +13,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
+
+from qlvit_edge.quiet import memory_file
 
 PROGRAM = ("-P", "-c", "from qlvit_edge.cli import main; main()")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -93,7 +94,11 @@ class ObservedRun:
     """
 
     def __init__(
-        self, out: Path, *arguments: str, program: Sequence[str] = PROGRAM, model: str = "blood-nano"
+        self,
+        out: Path,
+        *arguments: str,
+        program: Sequence[str] = PROGRAM,
+        model: str = "blood-nano",
     ) -> None:
         """Start it.
 
@@ -105,7 +110,9 @@ class ObservedRun:
         """
         self.out, self.started = out, time.time()
         # Files, not pipes: nobody has to read along.
-        self._said, self._answered = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self._closing = ExitStack()
+        self._said = self._closing.enter_context(memory_file())
+        self._answered = self._closing.enter_context(memory_file())
         command = [sys.executable, *program, "run", model, "--out", str(out), "--json", *arguments]
         self.process = subprocess.Popen(command, stdout=self._answered, stderr=self._said)
 
@@ -121,8 +128,7 @@ class ObservedRun:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        self._said.close()
-        self._answered.close()
+        self._closing.close()
 
     @property
     def goes_on(self) -> bool:
@@ -136,13 +142,11 @@ class ObservedRun:
 
     def summary(self) -> str:
         """Return what it printed on standard output (JSON, once it has ended)."""
-        self._answered.seek(0)
-        return self._answered.read().decode("utf-8", "replace")
+        return _content(self._answered)
 
     def said(self) -> str:
         """Return what it has said on standard error so far."""
-        self._said.seek(0)
-        return self._said.read().decode("utf-8", "replace")
+        return _content(self._said)
 
     def children(self) -> list[int]:
         """Return its child processes, and theirs, oldest first."""
@@ -249,6 +253,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as a Markdown table; all columns but the first to the right."""
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _content(file: BinaryIO) -> str:
+    """What a file holds; the place at which the run writes is not moved."""
+    size = os.fstat(file.fileno()).st_size
+    return os.pread(file.fileno(), size, 0).decode("utf-8", "replace")
 
 
 def _cpu_seconds(pid: int) -> float:

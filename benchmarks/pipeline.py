@@ -37,7 +37,11 @@ ASK_SECONDS = 0.005
 MEMORY_SECONDS = 0.5
 CLIENT_SECONDS = 0.1
 
-FIRST_RESULT, LATENCY_MS, MEMORY_MB = 2.0, 100.0, {"without the page": 180.0, "with the page": 250.0}
+FIRST_RESULT, LATENCY_MS, MEMORY_MB = (
+    2.0,
+    100.0,
+    {"without the page": 180.0, "with the page": 250.0},
+)
 """The targets: seconds from the start, milliseconds at the 95th percentile, PSS at most."""
 
 
@@ -179,9 +183,7 @@ def _outcome(
         latency_ms=(statistics.median(late), quantile(late, 0.95)),
         pss_mb=(statistics.median(sums), max(sums)),
         alone_mb=alone,
-        cpu_ms={
-            name: 1e3 * (after[name] - before[name]) / max(done - begun, 1) for name in before
-        },
+        cpu_ms={name: 1e3 * (after[name] - before[name]) / max(done - begun, 1) for name in before},
         stages=stages,
         exit_code=code,
     )

@@ -144,9 +144,7 @@ def soaked(
                 log = out.with_name(f"{out.name}-wal")
                 size = log.stat().st_size / 1e6 if log.exists() else 0.0
                 if run.goes_on and pss:
-                    samples.append(
-                        Sample(time.time() - run.started, stored, pss, anonymous, size)
-                    )
+                    samples.append(Sample(time.time() - run.started, stored, pss, anonymous, size))
             time.sleep(0.02)
         stored += len(reader.new())
         reader.close()

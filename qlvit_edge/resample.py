@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ _PART = 1 << 21  # samples that are copied as floats at a time
 _KEPT = 1 << 16  # inputs times outputs of an axis whose weights are kept for the next image
 
 _Floats = NDArray[np.float32] | NDArray[np.float64]
+_Kind = Literal["float32", "float64"]
 
 
 @lru_cache(maxsize=64)
@@ -99,8 +100,8 @@ def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     upright = height * wide <= high * width
     values = image if upright else image.transpose(1, 0, 2)
     first, second = (height, width) if upright else (width, height)
-    sums = _along_first_axis(values, first, np.float32).transpose(1, 0, 2)
-    sums = _along_first_axis(sums, second, np.float64)
+    sums = _along_first_axis(values, first, "float32").transpose(1, 0, 2)
+    sums = _along_first_axis(sums, second, "float64")
     # Adding a power of two, scaling by one and flooring are exact as well.
     sums += float(1 << (2 * WEIGHT_BITS - 1))
     sums *= 2.0 ** (-2 * WEIGHT_BITS)
@@ -108,9 +109,7 @@ def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     return np.ascontiguousarray(rounded.transpose(1, 0, 2) if upright else rounded)
 
 
-def _along_first_axis(
-    values: NDArray[np.uint8] | NDArray[np.float32], length: int, kind: type[np.floating[Any]]
-) -> _Floats:
+def _along_first_axis(values: NDArray[np.uint8] | _Floats, length: int, kind: _Kind) -> _Floats:
     """Resample axis 0 of (N, M, C) to ``length``; integers × 2¹⁶, carried in floats.
 
     Only a part of ``values`` is copied at a time, so that a large image costs no more
@@ -130,9 +129,7 @@ def _along_first_axis(
     return result
 
 
-def _blocks(
-    before: int, length: int, kind: type[np.floating[Any]]
-) -> Iterator[tuple[int, slice, _Floats]]:
+def _blocks(before: int, length: int, kind: _Kind) -> Iterator[tuple[int, slice, _Floats]]:
     """Give, for a few outputs at a time, the first one, the inputs that they need, and weights."""
     first, rows = triangle_weights(before, length)
     for start in range(0, length, _BLOCK):
@@ -145,8 +142,6 @@ def _blocks(
 
 
 @lru_cache(maxsize=128)
-def _kept_blocks(
-    before: int, length: int, kind: type[np.floating[Any]]
-) -> tuple[tuple[int, slice, _Floats], ...]:
+def _kept_blocks(before: int, length: int, kind: _Kind) -> tuple[tuple[int, slice, _Floats], ...]:
     """Return `_blocks` of a crop's size, which comes again."""
     return tuple(_blocks(before, length, kind))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import PictureCamera
 
-
 _BAND = 64  # rows; a frame's light as float32 is four times the frame
 
 

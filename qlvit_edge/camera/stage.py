@@ -97,7 +97,7 @@ class StageCamera(PacedCamera):
         # The last row is filled up from the beginning.
         self._order = [int(order[n % len(order)]) for n in range(self._columns * self._rows)]
         y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in self._size[::-1])
-        self._vignette = 1 - VIGNETTE * (x[None] ** 2 + y[:, None] ** 2) / 2
+        self._vignette = np.asarray(1 - VIGNETTE * (x[None] ** 2 + y[:, None] ** 2) / 2, np.float32)
         self._hand = np.random.default_rng((seed, 1))
         self._stops = [self._somewhere()]
         self._track = [self._stops[0]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def median(values: NDArray[np.float32]) -> float:
-    """Return the median of (N,) float32, N at least 1: the mean of the middle two where N is even."""
+    """Return the median of (N,) float32, N at least 1; of an even N the mean of the middle two."""
     middle = len(values) // 2
     if len(values) % 2:
         return float(np.partition(values, middle)[middle])

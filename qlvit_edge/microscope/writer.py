@@ -1,10 +1,10 @@
 """Storing results beside the work: a thread of its own waits for the disk, and for locks.
 
 What comes within a moment is stored in one transaction, and counted once that is on the
-disk: a row that was counted is never lost. A slow disk is asked less often. While another program has the results file
-locked, frames wait in memory without their pixels, and the run goes on. Where too many wait,
-the run waits too (of a file or folder nothing is left out; a live camera goes on meanwhile).
-A lock that does not end ends the run.
+disk: a row that was counted is never lost. A slow disk is asked less often. While another
+program has the results file locked, frames wait in memory without their pixels, and the run goes
+on. Where too many wait, the run waits too (of a file or folder nothing is left out; a live camera
+goes on meanwhile). A lock that does not end ends the run.
 """
 
 from __future__ import annotations
