@@ -123,7 +123,7 @@ class Kills:
                 if victim == "main":
                     self._kill_main(run)
                 else:
-                    self._kill_child(run, reader)
+                    self._kill_child(run, reader, before)
         reader.close()
         self._check()
 
@@ -156,7 +156,7 @@ class Kills:
             time.sleep(0.005)
         self.tally.gone_after.append(time.monotonic() - killed)
 
-    def _kill_child(self, run: ObservedRun, reader: Reader) -> None:
+    def _kill_child(self, run: ObservedRun, reader: Reader, before: int) -> None:
         until = time.monotonic() + GIVE_UP_SECONDS
         while not (children := run.children()) and run.goes_on and time.monotonic() < until:
             time.sleep(0.005)
@@ -178,7 +178,9 @@ class Kills:
                 return
             time.sleep(0.005)
         code = run.process.poll()
-        self.tally.endings["no frame came" if code is None else f"exit code {code}"] += 1
+        how = "no frame came" if code is None else f"exit code {code}"
+        begun = reader.last != before
+        self.tally.endings[how if begun else f"{how}, before its first frame"] += 1
 
     def _check(self) -> None:
         if not self._out.exists():
