@@ -141,7 +141,7 @@ def _blocks(before: int, length: int, kind: _Kind) -> Iterator[tuple[int, slice,
         yield start, slice(begin, end), block
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=64)
 def _kept_blocks(before: int, length: int, kind: _Kind) -> tuple[tuple[int, slice, _Floats], ...]:
     """Return `_blocks` of a crop's size, which comes again."""
     return tuple(_blocks(before, length, kind))
