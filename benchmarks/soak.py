@@ -15,7 +15,9 @@ Meanwhile another connection keeps an old state of the results file open, a new 
 `HELD_SECONDS`, and every `LOCK_EVERY` seconds a third one locks the file for `LOCK_SECONDS`.
 
 Growth is the median memory over the last tenth of the frames less that over the first tenth after
-the first thousand. Exits 1 above the limit, or where the run did not store every frame.
+the first thousand. It is judged by the memory that is no file's: PSS also changes when other
+programs that map the same libraries begin or end. Exits 1 above the limit, or where the run did not
+store every frame.
 """
 
 from __future__ import annotations
@@ -253,7 +255,8 @@ def main() -> int:
     rows = [[name, value] for name, value in facts.items()]
     for name, (begin, end) in found.items():
         rows.append([f"{name}, MB: after {WARM_UP} frames → end", f"{begin:.1f} → {end:.1f}"])
-        rows.append([f"{name}: growth, MB", f"{end - begin:+.1f} (≤ {LIMIT_MB:g})"])
+        limit = f" (≤ {LIMIT_MB:g})" if name == "anonymous" else ""
+        rows.append([f"{name}: growth, MB", f"{end - begin:+.1f}{limit}"])
     most = quantile([sample.pss for sample in samples], 1.0)
     print(table(["", ""], [*rows, ["pss, most MB", f"{most:.1f}"]]))
     if options.csv is not None:
@@ -266,7 +269,8 @@ def main() -> int:
             )
     if options.svg is not None:
         options.svg.write_text(curve(samples, "Memory of a long run"), encoding="utf-8")
-    within = all(end - begin <= LIMIT_MB for begin, end in found.values())
+    begin, end = found["anonymous"]
+    within = end - begin <= LIMIT_MB
     return 0 if within and stored else 1
 
 
