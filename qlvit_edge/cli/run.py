@@ -162,7 +162,7 @@ def command(
     """Find and classify the white cells in a camera's frames with MODEL.
 
     MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
-    results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
+    results are on the disk, a moment after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
     cell and what is not accepted stands beside it. A cell that several frames show is counted in
     each; --count-once counts it once, on a line of its own. For research use only, not for
