@@ -116,6 +116,8 @@ def show(results: Path, run: int | None, with_cells: bool, as_json: bool) -> Non
         said["cells"] = [{**asdict(cell), "final": cell.final} for cell in seen.cells]
         said["records"] = [asdict(record) for record in records]
         said["differential"] = seen.differential().as_dict()
+        estimate = seen.blind_estimate()
+        said["blind"] = None if estimate is None else estimate.as_dict()
         click.echo(json_text(said))
         return
     _print_run(seen, records)
@@ -143,6 +145,9 @@ def _print_run(seen: ReviewedRun, records: list[ReviewRecord]) -> None:
     excluded = [cell for cell in seen.cells if cell.decision is not None and cell.final is None]
     if excluded:
         click.echo(f"excluded by people: {counted(len(excluded), 'cell')}")
+    estimate = seen.blind_estimate()
+    if estimate is not None:
+        click.echo(plain(estimate.sentence()))
     if records:
         table = plain_table("Records", "number>", "at (UTC)", "by", "what", "reason")
         for one in records:
