@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.cli import results_export, results_keep, results_review
+from qlvit_edge.cli import results_export, results_keep, results_review, results_serve
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.result_options import results_argument, run_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
@@ -39,6 +39,7 @@ for _part in (
     results_review.review,
     results_review.sign,
     results_export.export,
+    results_serve.serve,
     results_keep.delete,
     results_keep.backup,
     results_keep.verify,

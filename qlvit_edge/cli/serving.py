@@ -60,11 +60,12 @@ def page_of(
     pair = None if certificate is None or key is None else (certificate, key)
     with PageServer(session, parse_address(serve), note=note, certificate=pair) as page:
         with suppress(OSError):
-            _say_where(page.welcome)
+            say_where(page.welcome)
         yield page
 
 
-def _say_where(welcome: Welcome) -> None:
+def say_where(welcome: Welcome) -> None:
+    """Say where a page is, on a terminal with a QR code."""
     from qlvit_edge.cli.console import error_console
 
     reach = "this machine only" if welcome.is_local else "whoever has this link"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import time
 from importlib.resources import files
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qlvit_edge.page.access import Access
 from qlvit_edge.page.address import Address, is_own_host
+from qlvit_edge.page.door import LARGEST_BODY, Door
+from qlvit_edge.page.door import body as _body
+from qlvit_edge.page.door import refusal as _refusal
+from qlvit_edge.page.reviewing import Reviewing
 from qlvit_edge.page.state import View
 
-LARGEST_BODY = 4096
-BODY_SECONDS = 10.0
+__all__ = ["LARGEST_BODY", "Answers", "Gate", "application"]
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -68,15 +70,14 @@ class Gate:
 class Answers:
     """The routes of the page of one run."""
 
-    def __init__(self, view: View, access: Access, *, secure: bool) -> None:
+    def __init__(self, view: View, door: Door) -> None:
         """Prepare the answers.
 
         Args:
             view: what is shown.
-            access: who may see it.
-            secure: whether it is served over TLS.
+            door: who may see it.
         """
-        self._view, self._access, self._secure = view, access, secure
+        self._view, self._door = view, door
         folder = files("qlvit_edge.page").joinpath("static")
         self._files = {
             path: (folder.joinpath(name).read_bytes(), kind)
@@ -87,7 +88,6 @@ class Answers:
         """Return all there is; none of them names a file by what the network says."""
         return [
             *(Route(path, self._file, methods=["GET"]) for path in self._files),
-            Route("/api/session", self._session, methods=["GET", "POST"]),
             Route("/api/state", self._state, methods=["GET"]),
             Route("/api/frame", self._frame, methods=["GET"]),
             Route("/api/pause", self._pause, methods=["POST"]),
@@ -96,38 +96,6 @@ class Answers:
     async def _file(self, request: Request) -> Response:
         content, kind = self._files[request.url.path]
         return Response(content, media_type=kind)
-
-    async def _session(self, request: Request) -> Response:
-        """Who is asking: the session's word for changes, after the token where one is needed."""
-        if _is_foreign(request):
-            return _refusal(403, "another site asked for that")
-        csrf = self._csrf(request)
-        if csrf is not None:
-            return JSONResponse({"csrf": csrf})
-        client = request.client.host if request.client is not None else ""
-        token = ""
-        if self._access.token is not None:
-            if request.method != "POST":
-                return _refusal(401, "this page needs the token that run printed")
-            if self._access.is_barred(client):
-                return _refusal(429, "too many wrong tokens; wait a minute")
-            body = await _body(request)
-            if body is None:
-                return _refusal(413, "that is too long")
-            token = str(body.get("token", ""))
-        session = self._access.log_in(client, token)
-        if session is None:
-            return _refusal(403, "that is not the token")
-        answer = JSONResponse({"csrf": self._access.csrf_of(session)})
-        answer.set_cookie(
-            self._cookie(request),
-            session,
-            httponly=True,
-            samesite="strict",
-            secure=self._secure,
-            path="/",
-        )
-        return answer
 
     async def _state(self, request: Request) -> Response:
         if self._csrf(request) is None:
@@ -149,9 +117,7 @@ class Answers:
 
     async def _pause(self, request: Request) -> Response:
         """Stop counting, or go on."""
-        session = request.cookies.get(self._cookie(request))
-        word = request.headers.get("x-csrf-token", "")
-        if _is_foreign(request) or not self._access.may_change(session, word):
+        if not self._door.may_change(request):
             return _refusal(403, "reload the page and try again")
         body = await _body(request)
         if body is None:
@@ -163,54 +129,31 @@ class Answers:
         return JSONResponse({"paused": paused})
 
     def _csrf(self, request: Request) -> str | None:
-        return self._access.csrf_of(request.cookies.get(self._cookie(request)))
-
-    def _cookie(self, request: Request) -> str:
-        """Return the cookie's name; browsers send a host's cookies to all its ports."""
-        server = request.scope.get("server")
-        port = "" if server is None else server[1]
-        return f"{'__Host-' if self._secure else ''}session-{port}"
+        return self._door.csrf(request)
 
 
-def application(view: View, access: Access, address: Address, *, secure: bool) -> Starlette:
+def application(
+    view: View | None,
+    access: Access,
+    address: Address,
+    *,
+    secure: bool,
+    results: Path | None = None,
+) -> Starlette:
     """Return the page as an ASGI application.
 
     Args:
-        view: what is shown.
+        view: what is shown of a run that goes on; None to review a results file only.
         access: who may see it.
         address: where it is served, as the user wrote it.
         secure: whether over TLS.
+        results: the results file; None for that of the run.
     """
-    answers = Answers(view, access, secure=secure)
-    return Starlette(routes=answers.routes(), middleware=[Middleware(Gate, address=address)])
-
-
-def _refusal(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status_code=status)
-
-
-def _is_foreign(request: Request) -> bool:
-    """Return whether a page of another site asks: browsers name it with what they send."""
-    origin = request.headers.get("origin")
-    return origin is not None and origin.partition("://")[2] != request.headers.get("host")
-
-
-async def _body(request: Request) -> dict[str, object] | None:
-    """Return what a request says; {} if that is no JSON object, None if it is too long.
-
-    One that does not arrive in `BODY_SECONDS` is too long, too.
-    """
-    content = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                content += piece
-                if len(content) > LARGEST_BODY:
-                    return None
-    except TimeoutError:
-        return None
-    try:
-        said = json.loads(content or b"{}")
-    except (ValueError, RecursionError):
-        return {}
-    return said if isinstance(said, dict) else {}
+    door = Door(access, secure=secure)
+    routes = [Route("/api/session", door.session, methods=["GET", "POST"])]
+    if view is not None:
+        routes += Answers(view, door).routes()
+        results = view.session.settings.out if results is None else results
+    if results is not None:
+        routes += Reviewing(results, door, live=view is not None).routes()
+    return Starlette(routes=routes, middleware=[Middleware(Gate, address=address)])

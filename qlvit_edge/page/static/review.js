@@ -1,0 +1,407 @@
+/* The review of a run: what is shown, and what a reader says of it. */
+import { get, leave, open, step } from "./review-server.js";
+import { IN_BULK, advance, bulk, element, focus, gallery, hasPicture, invert, move, paint, seen, show, toggle, turn } from "./review-tiles.js";
+import { CONTROLS, chooseLayout, keyOf, listen, marksNeedShift } from "./review-keys.js";
+import { showRandom } from "./review-random.js";
+import { showResult } from "./review-result.js";
+
+const at = (id) => document.getElementById(id);
+const EVERY = 4000;
+const REASONS = ["looks so in the picture", "shape of the nucleus", "granules", "colour of the cytoplasm", "size of the cell"];
+const REASONS_NOT = ["no cell that is counted", "smudged or damaged", "cut or overlapped", "cannot be told"];
+let state = null, run = null, section = null, shownSection = null, steps = Promise.resolve(), waiting = 0;
+
+const reader = () => sessionStorage.getItem("reader") ?? "";
+const left = (cells) => cells.filter((cell) => cell.decision === null).length;
+
+function tell(text, loud = false) {
+  at("told").textContent = text;
+  at("told").classList.toggle("loud", loud);
+}
+
+function alarm(text) {
+  if (at("alarm").textContent !== text) at("alarm").textContent = text;
+  at("alarm").hidden = text === "";
+}
+
+/* The sections: classes as the model gave them, what it did not class, random cells, the result. */
+function sections() {
+  const shown = state.cells.filter((cell) => !cell.hidden), found = [];
+  for (const label of state.labels) {
+    const cells = shown.filter((cell) => cell.label === label && IN_BULK.includes(cell.verdict));
+    if (cells.length) found.push({ key: "class " + label, name: label.toLowerCase(), cells });
+  }
+  for (const verdict of new Set(shown.map((cell) => cell.verdict).filter((one) => !IN_BULK.includes(one)))) {
+    found.push({ key: "verdict " + verdict, name: verdict, cells: shown.filter((cell) => cell.verdict === verdict), single: true });
+  }
+  for (const one of found) one.cells.sort((a, b) => a.probability - b.probability || a.id - b.id);
+  return [...found, { key: "random", name: "random cells" }, { key: "result", name: "result" }];
+}
+
+function draw() {
+  const all = sections(), there = all.find((one) => one.key === section) ?? all[0];
+  section = there.key;
+  const fresh = shownSection !== run + section;
+  shownSection = run + section;
+  at("sections").replaceChildren(...all.map((one) => navigation(one)));
+  at("gallery").hidden = !there.cells;
+  at("random").hidden = section !== "random";
+  at("result").hidden = section !== "result";
+  if (there.cells) {
+    at("heading").textContent = there.name;
+    at("heading").append(element("small", there.cells.length - left(there.cells) + " of " + there.cells.length + " decided"
+      + (there.single ? "; one by one" : "; least certain first")));
+    show(there.cells, run, fresh);
+    if (fresh) { scrollTo(0, 0); if (gallery.current !== null) focus(gallery.current); }
+  }
+  if (section === "random") showRandom(state, { draw: () => make({ step: "draw" }) });
+  if (section === "result") showResult(state, results);
+  const signed = state.state === "signed" || state.state === "exported";
+  at("worth").textContent = signed ? "SIGNED by " + state.signed_by.join(", ") : "PRELIMINARY: " + state.state;
+  at("worth").classList.toggle("signed", signed);
+  const open = left(state.cells.filter((cell) => !cell.hidden)) + state.covered.length;
+  at("left").textContent = open === 0 ? "all " + state.cells.length + " cells decided" : open + " of " + state.cells.length + " cells left";
+  at("simulated").hidden = !state.simulated;
+  warn();
+  decisions();
+}
+
+function warn() {
+  const none = state.cells.filter((cell) => cell.picture === null).length, texts = [];
+  if (state.goes_on) texts.push("The run goes on: cells still come, and it can be signed when it has ended.");
+  if (none) {
+    texts.push(none + " of " + state.cells.length + " cells have no picture here (frames are kept with run --keep): "
+      + "they are not confirmed with others, only one by one.");
+  }
+  if (state.familiar === false) texts.push(state.statement);
+  at("warning").textContent = texts.join(" ");
+  at("warning").hidden = texts.length === 0;
+}
+
+function navigation(one) {
+  const made = element("button", one.name), open = one.cells ? left(one.cells) : one.key === "random" ? state.covered.length : 0;
+  made.type = "button";
+  if (one.cells || open) made.append(element("small", open ? open + " left" : "✓"));
+  if (one.key === section) made.setAttribute("aria-current", "true");
+  made.addEventListener("click", () => { section = one.key; draw(); });
+  return made;
+}
+
+/* The buttons beside the gallery, which say their keys. */
+function decisions() {
+  const classes = state.labels.map((label, index) => pressable(label.toLowerCase(), keyOf(index), () => decide(label)));
+  classes.push(pressable("another class …", "", another));
+  const actions = CONTROLS.map(([key, title, name, shown]) => pressable(title, shown ?? key, () => controls[name]()));
+  const there = document.activeElement?.closest("#classes, #actions");
+  const place = there ? [...there.children].indexOf(document.activeElement) : -1;
+  at("classes").replaceChildren(...classes);
+  at("actions").replaceChildren(...actions);
+  there?.children[place]?.focus();
+}
+
+function pressable(text, key, press) {
+  const made = element("button", text);
+  made.type = "button";
+  if (key) {
+    made.append(element("kbd", key.length === 1 ? key.toUpperCase() : key));
+    made.setAttribute("aria-keyshortcuts", key);
+  }
+  made.addEventListener("click", press);
+  return made;
+}
+
+gallery.painted = () => {
+  const chosen = gallery.selected.size, cell = state?.cells.find((one) => one.id === gallery.current);
+  at("current").textContent = chosen ? chosen + (chosen === 1 ? " cell" : " cells") + " selected"
+    : cell ? "cell " + cell.id + (cell.decision ? ": " + (cell.final ?? "left out").toLowerCase() + ", by " + cell.by + (cell.why ? " (" + cell.why + ")" : "") : "") : "";
+};
+
+function question(text, { typed = false, yes = "Yes" } = {}) {
+  at("asked").textContent = text;
+  for (const id of ["answer", "answering"]) at(id).hidden = !typed;
+  at("answer").value = "";
+  at("yes").textContent = yes;
+  at("question").returnValue = "";
+  at("question").showModal();
+  (typed ? at("answer") : at("no")).focus();
+  return new Promise((resolve) => at("question").addEventListener("close", () => {
+    const said = at("question").returnValue === "yes";
+    resolve(!said ? null : typed ? at("answer").value.trim() || null : true);
+  }, { once: true }));
+}
+
+/* One step after another; what is shown meanwhile is what was asked for, and then what is stored. */
+function make(said, applied = () => {}) {
+  waiting += 1;
+  applied();
+  const asked = { run, by: reader(), ...said };
+  steps = steps.then(async () => {
+    try {
+      const record = await step(asked);
+      if (waiting === 1 && ["done", "sign", "reopen", "draw"].includes(asked.step)) tell(asked.step + ": stored as record " + record.number);
+    } catch (error) {
+      tell("NOT STORED: " + (error.message || "no answer"), true);
+    }
+    waiting -= 1;
+    if (waiting === 0) await refresh(true);
+  });
+  return steps;
+}
+
+async function decide(label, isNew = false) {
+  if (section === "random") {
+    if (state.covered.length) answerBlind(label);
+    return;
+  }
+  const found = await targets("change");
+  if (!found) return;
+  const same = found.cells.filter((cell) => cell.label === label), others = found.cells.filter((cell) => cell.label !== label);
+  const more = found.unseen ? { unseen: true } : {};
+  if (same.length) {
+    make({ step: "confirm", cells: same.map((cell) => cell.id), ...more }, () => apply(same, "confirm", label));
+  }
+  if (others.length) {
+    const reason = at("why").value;
+    make({ step: "change", cells: others.map((cell) => cell.id), label, reason, ...(isNew ? { new: true } : {}), ...more },
+      () => apply(others, "change", label, reason));
+  }
+  after(found);
+  tell(found.cells.length + (found.cells.length === 1 ? " cell is " : " cells are ") + label.toLowerCase() + found.note);
+}
+
+/* The cells that a decision is about: those selected, or the current one. */
+async function targets(what) {
+  if (!gallery.cells.length || at("gallery").hidden) return null;
+  const ids = gallery.selected.size ? [...gallery.selected] : gallery.current === null ? [] : [gallery.current];
+  const cells = gallery.cells.filter((cell) => ids.includes(cell.id));
+  if (!cells.length) { tell("no cell is chosen", true); return null; }
+  const without = what === "exclude" ? [] : cells.filter((cell) => !hasPicture(cell));
+  const found = { cells, chosen: gallery.selected.size > 0, unseen: false, note: "" };
+  if (without.length && cells.length === 1) {
+    if (await question("There is no picture of cell " + cells[0].id + ". Decide without having seen it?", { yes: "Decide unseen" }) === null) return null;
+    found.unseen = true;
+  } else if (without.length) {
+    found.cells = cells.filter(hasPicture);
+    found.note = "; " + without.length + " without a picture left: one by one";
+    if (!found.cells.length) { tell("without a picture: decide one by one", true); return null; }
+  }
+  return found;
+}
+
+function apply(cells, decision, final, why = null) {
+  for (const cell of cells) Object.assign(cell, { decision, final, by: reader(), why });
+  draw();
+}
+
+function after(found) {
+  const chosen = found.chosen;
+  gallery.selected.clear();
+  if (chosen) {
+    const next = gallery.cells.find((cell) => cell.decision === null);
+    gallery.current = next?.id ?? null;
+    paint();
+  } else advance();
+}
+
+async function another() {
+  const name = await question("Of which class? It may be one that the model does not have.", { typed: true, yes: "Of this class" });
+  if (name !== null) decide(name, true);
+}
+
+function answerBlind(label) {
+  const cell = state.covered[0];
+  make({ step: "blind", cells: [cell], label }, () => { state.covered = state.covered.slice(1); if (state.covered.length) draw(); });
+}
+
+const controls = {
+  async confirm() {
+    if (at("gallery").hidden) return;
+    const single = section.startsWith("verdict ");
+    if (gallery.selected.size || single) {
+      const found = await targets("confirm");
+      if (!found) return;
+      for (const unseen of [false, true]) {
+        if (unseen === found.unseen) {
+          make({ step: "confirm", cells: found.cells.map((cell) => cell.id), ...(unseen ? { unseen } : {}) }, () => {
+            for (const cell of found.cells) apply([cell], "confirm", cell.label);
+          });
+        }
+      }
+      after(found);
+      tell(found.cells.length + " confirmed" + found.note);
+      return;
+    }
+    const cells = bulk();
+    if (cells.length) {
+      make({ step: "confirm", cells: cells.map((cell) => cell.id) }, () => apply(cells, "confirm", cells[0].label));
+      advance();
+    }
+    const open = gallery.cells.filter((cell) => cell.decision === null);
+    const unseen = open.filter((cell) => hasPicture(cell) && !seen.has(cell.id)).length, blank = open.length - unseen;
+    tell(cells.length + " confirmed" + (unseen ? "; " + unseen + " not on the screen yet: Page Down" : "")
+      + (blank ? "; " + blank + " without a picture: one by one" : ""), unseen + blank > 0 && !cells.length);
+  },
+  next() { go(1); },
+  before() { go(-1); },
+  async second() {
+    if (section === "random") return;
+    const found = await targets("change");
+    if (!found) return;
+    const reason = at("why").value;
+    for (const label of new Set(found.cells.map((cell) => cell.second).filter(Boolean))) {
+      const cells = found.cells.filter((cell) => cell.second === label);
+      make({ step: "change", cells: cells.map((cell) => cell.id), label, reason, ...(found.unseen ? { unseen: true } : {}) },
+        () => apply(cells, "change", label, reason));
+    }
+    after(found);
+    tell(found.cells.length + " changed to the model's second answer" + found.note);
+  },
+  invert() { if (!at("gallery").hidden) invert(); },
+  select() { if (gallery.current !== null && !at("gallery").hidden) toggle(gallery.current); },
+  async exclude() {
+    if (section === "random") { if (state.covered.length) answerBlind(null); return; }
+    const found = await targets("exclude");
+    if (!found) return;
+    const reason = at("whynot").value;
+    make({ step: "exclude", cells: found.cells.map((cell) => cell.id), reason }, () => apply(found.cells, "exclude", null, reason));
+    after(found);
+    tell(found.cells.length + " left out");
+  },
+  undo() { make({ step: "undo" }).then(() => { if (!at("told").classList.contains("loud")) tell("undone"); }); },
+  around() {
+    const cell = section === "random" ? state.covered[0] : gallery.current;
+    if (cell === null || cell === undefined || section === "result") return;
+    at("field").src = "/api/review/field?run=" + run + "&cell=" + cell;
+    at("around").showModal();
+  },
+  help() {
+    const rows = [...CONTROLS.map(([key, title, , shown]) => [shown ?? key, title]),
+      [marksNeedShift() ? "Shift + letter" : "letter", "select the cell with this mark"],
+      ["Page Down, Page Up", "the next 26 cells get the marks"], ["arrows", "another cell"], ["Esc", "select nothing"]];
+    at("keys").replaceChildren(...rows.flatMap(([key, title]) => [element("dt", key), element("dd", title)]));
+    at("help").showModal();
+  },
+};
+
+function go(by) {
+  const all = sections(), place = all.findIndex((one) => one.key === section);
+  section = all[Math.max(0, Math.min(all.length - 1, place + by))].key;
+  tell("");
+  draw();
+}
+
+const results = {
+  done: () => make({ step: "done" }),
+  sign: (readers) => make({ step: "sign", readers }),
+  async reopen() {
+    const reason = await question("Why are the signatures taken back?", { typed: true, yes: "Reopen" });
+    if (reason !== null) make({ step: "reopen", reason });
+  },
+  async leave(format) {
+    tell("preparing …");
+    try {
+      const { name, content } = await leave({ step: "export", run, by: reader(), format });
+      const link = element("a");
+      link.href = URL.createObjectURL(content);
+      link.download = name;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+      tell(name + " was made");
+    } catch (error) { tell(error.message || "no answer", true); }
+    await refresh(true);
+  },
+};
+
+async function refresh(always = false) {
+  try {
+    const have = always || state === null ? "" : "&have=" + encodeURIComponent(state.version);
+    const found = await get("/api/review/run?run=" + run + have);
+    alarm("");
+    if (found !== null && waiting === 0) {
+      state = found;
+      draw();
+    }
+  } catch (error) {
+    if (error.status === 401) return login("");
+    alarm(error.status ? error.message : "The program does not answer, or has ended. Decisions that it had answered are in the file. Trying again …");
+  }
+}
+
+async function list() {
+  const found = await get("/api/review/runs");
+  at("runs").replaceChildren(...found.runs.map((one) => new Option("run " + one.run + (one.sample ? ", sample " + one.sample : "") + ", " + one.model, one.run)));
+  at("back").hidden = !found.live;
+  document.title = "Review of " + found.file;
+  const wanted = Number(new URLSearchParams(location.search).get("run"));
+  run = found.runs.some((one) => one.run === wanted) ? wanted : found.runs.at(-1)?.run ?? null;
+  at("runs").value = run;
+}
+
+function login(error) {
+  at("login").hidden = false;
+  at("desk").hidden = at("who").hidden = true;
+  at("refused").textContent = error;
+  at("token").focus();
+}
+
+async function enter() {
+  at("login").hidden = true;
+  try { await list(); } catch (error) {
+    if (error.status === 401) { login(""); return; }
+    alarm(error.status ? error.message : "The program does not answer. Trying again …");
+    setTimeout(enter, 2000);
+    return;
+  }
+  alarm(run === null ? "This file holds no run yet." : "");
+  if (run === null) { setTimeout(enter, 2000); return; }
+  const named = reader() !== "";
+  at("who").hidden = named;
+  at("desk").hidden = at("reader").hidden = !named;
+  at("reader").textContent = reader();
+  if (!named) { at("name").focus(); return; }
+  await refresh(true);
+}
+
+async function start() {
+  const token = location.hash.slice(1);
+  if (token) history.replaceState(null, "", location.pathname + location.search);
+  at("why").replaceChildren(...REASONS.map((text) => new Option(text)), new Option("other …"));
+  at("whynot").replaceChildren(...REASONS_NOT.map((text) => new Option(text)), new Option("other …"));
+  for (const id of ["why", "whynot"]) at(id).addEventListener("change", async () => {
+    if (at(id).selectedIndex === at(id).length - 1) {
+      const text = await question("Which reason?", { typed: true, yes: "Use it" });
+      if (text !== null) at(id).add(new Option(text), 0);
+      at(id).selectedIndex = 0;
+    }
+    at(id).blur();
+  });
+  chooseLayout(() => { if (state) draw(); });
+  listen({ ...controls, move, turn, ready: () => !at("desk").hidden && state !== null,
+    clear: () => { gallery.selected.clear(); paint(); },
+    marked: (letter) => { const id = gallery.marks.get(letter); if (id !== undefined && !at("gallery").hidden) toggle(id); },
+    classed: (index) => { if (state.labels[index] !== undefined) decide(state.labels[index]); } });
+  gallery.wanted = (id) => { gallery.current = id; controls.around(); };
+  try {
+    const found = await open(token ? decodeURIComponent(token) : null);
+    if (found.ok) await enter();
+    else login(token ? found.error : "");
+  } catch { alarm("The program does not answer. Trying again …"); setTimeout(enter, 2000); }
+  setInterval(() => { if (state !== null && waiting === 0 && !document.hidden && at("login").hidden) refresh(); }, EVERY);
+}
+
+at("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    const found = await open(at("token").value.trim());
+    if (found.ok) await enter(); else at("refused").textContent = found.error;
+  } catch { at("refused").textContent = "no answer; try again"; }
+  at("token").value = "";
+});
+at("who").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = at("name").value.trim();
+  if (name) { sessionStorage.setItem("reader", name); at("name").blur(); enter(); }
+});
+at("reader").addEventListener("click", () => { sessionStorage.removeItem("reader"); enter(); });
+at("runs").addEventListener("change", () => { run = Number(at("runs").value); section = null; at("runs").blur(); refresh(true); });
+start();
