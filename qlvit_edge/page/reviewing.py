@@ -34,7 +34,7 @@ LOCK_SECONDS = 5.0
 UNSEEN = "confirmed without a picture"
 """The reason of a confirmation by who has not seen the cell here."""
 
-_PARTS: Final = ("server", "tiles", "keys", "random", "result")
+_PARTS: Final = ("server", "tiles", "keys", "random", "reasons", "result", "sections")
 _FILES: Final = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/review": ("review.html", "text/html; charset=utf-8"),

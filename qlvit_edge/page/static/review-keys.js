@@ -6,7 +6,7 @@ const LAYOUTS = {
 };
 
 export const CONTROLS = [
-  ["Enter", "Confirm what is left", "confirm"],
+  ["Enter", "Confirm the rest", "confirm"],
   [".", "Next class", "next"],
   [",", "Class before", "before"],
   ["-", "Second answer", "second"],

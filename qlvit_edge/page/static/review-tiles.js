@@ -69,7 +69,7 @@ export const hasPicture = (cell) => cell.picture !== null && !tiles.get(cell.id)
 
 const BADGES = [
   [(cell) => cell.verdict === "unknown cell", "unknown"],
-  [(cell) => cell.verdict === "foreign stain or microscope", "foreign"],
+  [(cell) => cell.verdict === "foreign image", "foreign"],
   [(cell) => cell.verdict === "abstained", "not fit"],
   [(cell) => cell.verdict === "uncertain", "uncertain"],
   [(cell) => cell.doubtful === true, "seen before?"],
@@ -80,8 +80,8 @@ const BADGES = [
 function fill(tile, cell) {
   const badges = BADGES.filter(([is]) => is(cell)).map(([, word]) => word);
   tile.querySelector(".badge").textContent = badges.join(", ");
-  tile.querySelector(".says").textContent = percent(cell.probability) + (cell.second === null ? "" : " · " + cell.second.toLowerCase() + "?");
-  const people = cell.decision === null ? "" : cell.final === null ? "left out"
+  tile.querySelector(".says").textContent = percent(cell.probability);
+  const people = cell.decision === null ? cell.second === null ? "" : "or " + cell.second.toLowerCase() : cell.final === null ? "left out"
     : (cell.final === cell.label ? "✓ " : "→ ") + cell.final.toLowerCase();
   tile.querySelector(".people").textContent = people;
   tile.classList.toggle("decided", cell.decision !== null);
@@ -89,20 +89,17 @@ function fill(tile, cell) {
   tile.classList.toggle("doubt", badges.length > 0);
   tile.title = cell.reason ?? "";
   tile.setAttribute("aria-label", ["cell " + cell.id, cell.label, percent(cell.probability), ...badges,
-    hasPicture(cell) ? "" : "no picture", people || "not decided", cell.why ?? ""].filter(Boolean).join(", "));
+    hasPicture(cell) ? "" : "no picture", cell.decision === null ? "not decided, " + people : people, cell.why ?? ""].filter(Boolean).join(", "));
 }
 
-/* Shows cells; the tiles of those that were shown before stay as they are. */
+/* Shows cells; tiles that were made once stay as they are, with their pictures. */
 export function show(cells, run, fresh) {
   const ids = new Set(cells.map((cell) => cell.id));
   if (fresh) {
-    watcher.disconnect();
-    tiles.clear();
-    visible.clear();
     gallery.selected.clear();
     gallery.from = 0;
   }
-  for (const [id, tile] of tiles) if (!ids.has(id)) { watcher.unobserve(tile); tiles.delete(id); gallery.selected.delete(id); }
+  gallery.selected = new Set([...gallery.selected].filter((id) => ids.has(id)));
   gallery.cells = cells;
   for (const cell of cells) {
     if (!tiles.has(cell.id)) tiles.set(cell.id, made(cell, run));

@@ -1,18 +1,17 @@
 /* The review of a run: what is shown, and what a reader says of it. */
 import { get, leave, open, step } from "./review-server.js";
-import { IN_BULK, advance, bulk, element, focus, gallery, hasPicture, invert, move, paint, seen, show, toggle, turn } from "./review-tiles.js";
+import { advance, bulk, element, focus, gallery, hasPicture, invert, move, paint, seen, show, toggle, turn } from "./review-tiles.js";
 import { CONTROLS, chooseLayout, keyOf, listen, marksNeedShift } from "./review-keys.js";
 import { showRandom } from "./review-random.js";
 import { showResult } from "./review-result.js";
+import { chooseReasons, question } from "./review-reasons.js";
+import { left, navigation, sections, warn } from "./review-sections.js";
 
 const at = (id) => document.getElementById(id);
 const EVERY = 4000;
-const REASONS = ["looks so in the picture", "shape of the nucleus", "granules", "colour of the cytoplasm", "size of the cell"];
-const REASONS_NOT = ["no cell that is counted", "smudged or damaged", "cut or overlapped", "cannot be told"];
 let state = null, run = null, section = null, shownSection = null, steps = Promise.resolve(), waiting = 0;
 
 const reader = () => sessionStorage.getItem("reader") ?? "";
-const left = (cells) => cells.filter((cell) => cell.decision === null).length;
 
 function tell(text, loud = false) {
   at("told").textContent = text;
@@ -24,29 +23,16 @@ function alarm(text) {
   at("alarm").hidden = text === "";
 }
 
-/* The sections: classes as the model gave them, what it did not class, random cells, the result. */
-function sections() {
-  const shown = state.cells.filter((cell) => !cell.hidden), found = [];
-  for (const label of state.labels) {
-    const cells = shown.filter((cell) => cell.label === label && IN_BULK.includes(cell.verdict));
-    if (cells.length) found.push({ key: "class " + label, name: label.toLowerCase(), cells });
-  }
-  for (const verdict of new Set(shown.map((cell) => cell.verdict).filter((one) => !IN_BULK.includes(one)))) {
-    found.push({ key: "verdict " + verdict, name: verdict, cells: shown.filter((cell) => cell.verdict === verdict), single: true });
-  }
-  for (const one of found) one.cells.sort((a, b) => a.probability - b.probability || a.id - b.id);
-  return [...found, { key: "random", name: "random cells" }, { key: "result", name: "result" }];
-}
-
 function draw() {
-  const all = sections(), there = all.find((one) => one.key === section) ?? all[0];
+  const all = sections(state), there = all.find((one) => one.key === section) ?? all[0];
   section = there.key;
   const fresh = shownSection !== run + section;
   shownSection = run + section;
-  at("sections").replaceChildren(...all.map((one) => navigation(one)));
+  at("sections").replaceChildren(...all.map((one) => navigation(one, state, one.key === section, () => { section = one.key; draw(); })));
   at("gallery").hidden = !there.cells;
   at("random").hidden = section !== "random";
   at("result").hidden = section !== "result";
+  for (const id of ["classes", "actions", "options", "current"]) at(id).hidden = section === "result";
   if (there.cells) {
     at("heading").textContent = there.name;
     at("heading").append(element("small", there.cells.length - left(there.cells) + " of " + there.cells.length + " decided"
@@ -54,44 +40,25 @@ function draw() {
     show(there.cells, run, fresh);
     if (fresh) { scrollTo(0, 0); if (gallery.current !== null) focus(gallery.current); }
   }
+  else gallery.painted();
   if (section === "random") showRandom(state, { draw: () => make({ step: "draw" }) });
   if (section === "result") showResult(state, results);
   const signed = state.state === "signed" || state.state === "exported";
   at("worth").textContent = signed ? "SIGNED by " + state.signed_by.join(", ") : "PRELIMINARY: " + state.state;
   at("worth").classList.toggle("signed", signed);
   const open = left(state.cells.filter((cell) => !cell.hidden)) + state.covered.length;
-  at("left").textContent = open === 0 ? "all " + state.cells.length + " cells decided" : open + " of " + state.cells.length + " cells left";
+  at("left").textContent = waiting ? "storing …" : open === 0 ? "all " + state.cells.length + " cells decided" : open + " of " + state.cells.length + " cells left";
   at("simulated").hidden = !state.simulated;
-  warn();
+  warn(state);
   decisions();
-}
-
-function warn() {
-  const none = state.cells.filter((cell) => cell.picture === null).length, texts = [];
-  if (state.goes_on) texts.push("The run goes on: cells still come, and it can be signed when it has ended.");
-  if (none) {
-    texts.push(none + " of " + state.cells.length + " cells have no picture here (frames are kept with run --keep): "
-      + "they are not confirmed with others, only one by one.");
-  }
-  if (state.familiar === false) texts.push(state.statement);
-  at("warning").textContent = texts.join(" ");
-  at("warning").hidden = texts.length === 0;
-}
-
-function navigation(one) {
-  const made = element("button", one.name), open = one.cells ? left(one.cells) : one.key === "random" ? state.covered.length : 0;
-  made.type = "button";
-  if (one.cells || open) made.append(element("small", open ? open + " left" : "✓"));
-  if (one.key === section) made.setAttribute("aria-current", "true");
-  made.addEventListener("click", () => { section = one.key; draw(); });
-  return made;
 }
 
 /* The buttons beside the gallery, which say their keys. */
 function decisions() {
   const classes = state.labels.map((label, index) => pressable(label.toLowerCase(), keyOf(index), () => decide(label)));
   classes.push(pressable("another class …", "", another));
-  const actions = CONTROLS.map(([key, title, name, shown]) => pressable(title, shown ?? key, () => controls[name]()));
+  const used = section === "random" ? CONTROLS.filter(([, , name]) => !["confirm", "second", "invert", "select"].includes(name)) : CONTROLS;
+  const actions = used.map(([key, title, name, shown]) => pressable(title, shown ?? key, () => controls[name]()));
   const there = document.activeElement?.closest("#classes, #actions");
   const place = there ? [...there.children].indexOf(document.activeElement) : -1;
   at("classes").replaceChildren(...classes);
@@ -111,24 +78,11 @@ function pressable(text, key, press) {
 }
 
 gallery.painted = () => {
+  if (at("gallery").hidden) { at("current").textContent = ""; return; }
   const chosen = gallery.selected.size, cell = state?.cells.find((one) => one.id === gallery.current);
   at("current").textContent = chosen ? chosen + (chosen === 1 ? " cell" : " cells") + " selected"
     : cell ? "cell " + cell.id + (cell.decision ? ": " + (cell.final ?? "left out").toLowerCase() + ", by " + cell.by + (cell.why ? " (" + cell.why + ")" : "") : "") : "";
 };
-
-function question(text, { typed = false, yes = "Yes" } = {}) {
-  at("asked").textContent = text;
-  for (const id of ["answer", "answering"]) at(id).hidden = !typed;
-  at("answer").value = "";
-  at("yes").textContent = yes;
-  at("question").returnValue = "";
-  at("question").showModal();
-  (typed ? at("answer") : at("no")).focus();
-  return new Promise((resolve) => at("question").addEventListener("close", () => {
-    const said = at("question").returnValue === "yes";
-    resolve(!said ? null : typed ? at("answer").value.trim() || null : true);
-  }, { once: true }));
-}
 
 /* One step after another; what is shown meanwhile is what was asked for, and then what is stored. */
 function make(said, applied = () => {}) {
@@ -158,7 +112,7 @@ async function decide(label, isNew = false) {
   const same = found.cells.filter((cell) => cell.label === label), others = found.cells.filter((cell) => cell.label !== label);
   const more = found.unseen ? { unseen: true } : {};
   if (same.length) {
-    make({ step: "confirm", cells: same.map((cell) => cell.id), ...more }, () => apply(same, "confirm", label));
+    make({ step: "confirm", cells: same.map((cell) => cell.id), ...more }, () => apply(same, "confirm"));
   }
   if (others.length) {
     const reason = at("why").value;
@@ -175,6 +129,8 @@ async function targets(what) {
   const ids = gallery.selected.size ? [...gallery.selected] : gallery.current === null ? [] : [gallery.current];
   const cells = gallery.cells.filter((cell) => ids.includes(cell.id));
   if (!cells.length) { tell("no cell is chosen", true); return null; }
+  const late = what === "exclude" ? [] : cells.filter((cell) => hasPicture(cell) && !seen.has(cell.id));
+  if (late.length) { tell("the picture of cell " + late[0].id + " has not been on the screen yet", true); return null; }
   const without = what === "exclude" ? [] : cells.filter((cell) => !hasPicture(cell));
   const found = { cells, chosen: gallery.selected.size > 0, unseen: false, note: "" };
   if (without.length && cells.length === 1) {
@@ -188,8 +144,8 @@ async function targets(what) {
   return found;
 }
 
-function apply(cells, decision, final, why = null) {
-  for (const cell of cells) Object.assign(cell, { decision, final, by: reader(), why });
+function apply(cells, decision, final = null, why = null) {
+  for (const cell of cells) Object.assign(cell, { decision, final: decision === "confirm" ? cell.label : final, by: reader(), why });
   draw();
 }
 
@@ -209,7 +165,9 @@ async function another() {
 }
 
 function answerBlind(label) {
-  const cell = state.covered[0];
+  const cell = state.covered[0], image = at("random").querySelector("img");
+  if (!image?.complete || image.naturalWidth === 0) { tell("its picture has not come yet", true); return; }
+  tell("");
   make({ step: "blind", cells: [cell], label }, () => { state.covered = state.covered.slice(1); if (state.covered.length) draw(); });
 }
 
@@ -220,20 +178,15 @@ const controls = {
     if (gallery.selected.size || single) {
       const found = await targets("confirm");
       if (!found) return;
-      for (const unseen of [false, true]) {
-        if (unseen === found.unseen) {
-          make({ step: "confirm", cells: found.cells.map((cell) => cell.id), ...(unseen ? { unseen } : {}) }, () => {
-            for (const cell of found.cells) apply([cell], "confirm", cell.label);
-          });
-        }
-      }
+      make({ step: "confirm", cells: found.cells.map((cell) => cell.id), ...(found.unseen ? { unseen: true } : {}) },
+        () => apply(found.cells, "confirm"));
       after(found);
       tell(found.cells.length + " confirmed" + found.note);
       return;
     }
     const cells = bulk();
     if (cells.length) {
-      make({ step: "confirm", cells: cells.map((cell) => cell.id) }, () => apply(cells, "confirm", cells[0].label));
+      make({ step: "confirm", cells: cells.map((cell) => cell.id) }, () => apply(cells, "confirm"));
       advance();
     }
     const open = gallery.cells.filter((cell) => cell.decision === null);
@@ -284,7 +237,7 @@ const controls = {
 };
 
 function go(by) {
-  const all = sections(), place = all.findIndex((one) => one.key === section);
+  const all = sections(state), place = all.findIndex((one) => one.key === section);
   section = all[Math.max(0, Math.min(all.length - 1, place + by))].key;
   tell("");
   draw();
@@ -365,16 +318,7 @@ async function enter() {
 async function start() {
   const token = location.hash.slice(1);
   if (token) history.replaceState(null, "", location.pathname + location.search);
-  at("why").replaceChildren(...REASONS.map((text) => new Option(text)), new Option("other …"));
-  at("whynot").replaceChildren(...REASONS_NOT.map((text) => new Option(text)), new Option("other …"));
-  for (const id of ["why", "whynot"]) at(id).addEventListener("change", async () => {
-    if (at(id).selectedIndex === at(id).length - 1) {
-      const text = await question("Which reason?", { typed: true, yes: "Use it" });
-      if (text !== null) at(id).add(new Option(text), 0);
-      at(id).selectedIndex = 0;
-    }
-    at(id).blur();
-  });
+  chooseReasons();
   chooseLayout(() => { if (state) draw(); });
   listen({ ...controls, move, turn, ready: () => !at("desk").hidden && state !== null,
     clear: () => { gallery.selected.clear(); paint(); },
@@ -389,6 +333,7 @@ async function start() {
   setInterval(() => { if (state !== null && waiting === 0 && !document.hidden && at("login").hidden) refresh(); }, EVERY);
 }
 
+addEventListener("beforeunload", (event) => { if (waiting) event.preventDefault(); });
 at("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
