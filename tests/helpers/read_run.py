@@ -67,6 +67,9 @@ _SHOWN = """[...document.querySelectorAll('.tile')].map((tile) => ({
 _READY = """[...document.querySelectorAll('.tile')].filter((tile) => {
   const box = tile.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight;
 }).every((tile) => tile.querySelector('img').complete && tile.querySelector('img').naturalWidth)"""
+_TO_THE_END = (
+    "document.querySelector('.tile:last-child').getBoundingClientRect().bottom <= innerHeight"
+)
 _UNSEEN = "document.getElementById('told').textContent.includes('not on the screen yet')"
 
 
@@ -96,18 +99,19 @@ class Reader:
             self._correct(label, [one for one in marked if self._truths[one["id"]] != label])
             block += 1
             later = [one for one in tiles[26 * block :] if self._truths[one["id"]] != label]
-            if not later and 26 * (block - 1) + 35 >= len(tiles):
+            if not later and self._browser.ask(_TO_THE_END):
                 break
             self.press("PageDown")
         self.press("Enter")
-        while self._browser.ask(_UNSEEN):
-            self.press("PageDown")
-            self._browser.wait(_READY)
-            self.press("Enter")
+        assert not self._browser.ask(_UNSEEN)
 
     def _correct(self, label: str, wrong: list[dict[str, Any]]) -> None:
         alike = [one for one in wrong if self._truths[one["id"]] == one["second"]]
         others = [one for one in wrong if one not in alike]
+        for one in others:
+            if one["current"]:  # before anything is selected
+                self.press(str(self.key_of(self._truths[one["id"]])))
+        others = [one for one in others if not one["current"]]
         if len(alike) == 1 and alike[0]["current"]:
             self.press("-")
         elif alike:

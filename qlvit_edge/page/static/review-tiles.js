@@ -53,8 +53,8 @@ function made(cell, run) {
     tile.classList.add("blank");
     frame.append(element("span", "no picture", "none"));
   }
-  frame.append(element("span", "", "mark"), element("span", "", "badge"));
-  tile.append(frame, element("span", "", "says"), element("span", "", "people"));
+  frame.append(element("span", "", "mark"), element("span", "", "says"), element("span", "", "badge"));
+  tile.append(frame, element("span", "", "people"));
   tile.addEventListener("click", (event) => {
     gallery.current = cell.id;
     toggle(cell.id);
