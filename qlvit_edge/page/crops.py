@@ -118,5 +118,6 @@ def _cut(image: NDArray[np.uint8], cell: ReviewCell, margin: float) -> bytes:
 
 
 def _encoded(image: NDArray[np.uint8], ending: str) -> bytes:
-    good, content = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    fast = [cv2.IMWRITE_PNG_COMPRESSION, 1] if ending == ".png" else []
+    good, content = cv2.imencode(ending, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), fast)
     return content.tobytes() if good else _NO_CROP

@@ -124,7 +124,7 @@ class Reviewing:
                 return refusal(404, "there is no picture of this cell")
             return Response(content, media_type="image/png")
 
-        return await self._answer(request, ask)
+        return await self._answer(request, ask, in_turn=False)
 
     async def _field(self, request: Request) -> Response:
         def ask() -> Response:
@@ -133,7 +133,7 @@ class Reviewing:
                 return refusal(404, "there is no picture of this cell's frame")
             return Response(content, media_type="image/jpeg")
 
-        return await self._answer(request, ask)
+        return await self._answer(request, ask, in_turn=False)
 
     async def _step(self, request: Request) -> Response:
         """One step of a review, on the disk when this is answered."""
@@ -195,7 +195,10 @@ class Reviewing:
     async def _answer(
         self, request: Request, ask: Callable[[], Response], *, in_turn: bool = True
     ) -> Response:
-        """Ask in a thread, one question after another; every finding is one line."""
+        """Ask in a thread, one question to the file after another; every finding is one line.
+
+        Pictures and exports are made beside that: a decision does not wait for them.
+        """
         if self._door.csrf(request) is None:
             return refusal(401, "log in first")
 
@@ -235,9 +238,10 @@ class Reviewing:
         raise WrongRequest(f"run {run} has no cell {number}", 404)
 
     def _last(self, run: int, *, fresh: bool) -> ReviewedRun:
-        if fresh or self._seen is None or self._seen.run.run != run:
-            self._seen = self._reviewed(run)
-        return self._seen
+        with self._one_at_a_time:
+            if fresh or self._seen is None or self._seen.run.run != run:
+                self._seen = self._reviewed(run)
+            return self._seen
 
     def _require_seen(self, seen: ReviewedRun, said: Said) -> None:
         """Refuse to decide on what the reader cannot have seen, or must not have seen yet."""

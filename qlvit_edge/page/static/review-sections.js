@@ -3,7 +3,7 @@ import { IN_BULK, element } from "./review-tiles.js";
 
 const at = (id) => document.getElementById(id);
 
-const NAMES = { abstained: "not fit to be judged", "unknown cell": "unknown cells", "foreign image": "foreign images" };
+const NAMES = { abstained: "not judged", "unknown cell": "unknown cells", "foreign image": "foreign images" };
 
 export const left = (cells) => cells.filter((cell) => cell.decision === null).length;
 
