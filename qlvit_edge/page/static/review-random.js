@@ -1,4 +1,5 @@
 /* Random cells, one by one, without the model's answer. */
+import { picture } from "./review-server.js";
 import { element } from "./review-tiles.js";
 
 const at = (id) => document.getElementById(id);
@@ -20,7 +21,7 @@ export function showRandom(state, on) {
     if (state.goes_on) parts.push(element("p", "They are drawn when the run has ended.", "quiet"));
   } else if (asked !== null) {
     const image = element("img");
-    image.src = "/api/review/crop?run=" + state.run + "&cell=" + asked;
+    picture(image, "/api/review/crop?run=" + state.run + "&cell=" + asked);
     image.alt = "The cell that is to be classed";
     const done = state.drawn.length - state.covered.length;
     parts.push(element("p", "Cell " + (done + 1) + " of " + state.drawn.length + ": of which class is it? Its key classes it and goes on."), image);
@@ -37,7 +38,7 @@ function table(state, differing) {
   const list = element("ul", "", "differing");
   for (const cell of state.cells.filter((one) => differing.has(one.id))) {
     const item = element("li"), image = element("img");
-    image.src = "/api/review/crop?run=" + state.run + "&cell=" + cell.id;
+    picture(image, "/api/review/crop?run=" + state.run + "&cell=" + cell.id);
     image.alt = "";
     item.append(image, element("span", "cell " + cell.id + ": the model says " + cell.label.toLowerCase() + ", now "
       + (cell.final === null ? "left out" : cell.final.toLowerCase())));

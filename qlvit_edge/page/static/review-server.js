@@ -1,5 +1,5 @@
 /* Talking to the server: sessions, questions, and steps one after another. */
-const PATIENCE = 20000;
+const PATIENCE = 20000, AGAIN = 3000;
 let csrf = null;
 
 async function ask(path, options = {}) {
@@ -38,6 +38,22 @@ async function asked(path, options) {
 export async function get(path) {
   const { answer, body } = await asked(path, () => ({}));
   return answer.status === 204 ? null : body;
+}
+
+/* Shows a picture, also after the server was away; says so where there is none. */
+export function picture(image, path, missing = () => {}) {
+  let tries = 0;
+  image.addEventListener("error", async () => {
+    tries += 1;
+    try {
+      await asked(path, () => ({}));
+      if (tries < 5) image.src = path; else missing();
+    } catch (error) {
+      if (error.status === 404) missing();
+      else setTimeout(() => { image.src = path; }, AGAIN);
+    }
+  });
+  image.src = path;
 }
 
 export async function step(said) {

@@ -1,4 +1,6 @@
 /* The gallery: tiles of one class, the current one, selected ones, marks, and what was on the screen. */
+import { picture } from "./review-server.js";
+
 const MARKS = "abcdefghijklmnopqrstuvwxyz";
 const at = (id) => document.getElementById(id);
 
@@ -42,12 +44,11 @@ function made(cell, run) {
     image.loading = "lazy";
     image.alt = "";
     image.addEventListener("load", () => look(cell.id));
-    image.addEventListener("error", () => {
+    picture(image, "/api/review/crop?run=" + run + "&cell=" + cell.id, () => {
       tile.classList.add("blank");
       image.remove();
       frame.prepend(element("span", "no picture", "none"));
     });
-    image.src = "/api/review/crop?run=" + run + "&cell=" + cell.id;
     frame.append(image);
   } else {
     tile.classList.add("blank");
