@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 from reviewed_run import OF_SAMPLE, SAMPLE, found, sign_run, write_run
 from starlette.testclient import TestClient
+from tiny_metadata import tiny_file
 
 import qlvit_edge.page
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.microscope.pictures import keep_picture
 from qlvit_edge.microscope.records import FrameRecord
 from qlvit_edge.microscope.results import Results
+from qlvit_edge.microscope.session import Session, Settings
 from qlvit_edge.page.access import Access
 from qlvit_edge.page.address import Address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.reviewing import UNSEEN
+from qlvit_edge.page.state import View
 from qlvit_edge.review.blind import BLIND, drawn_from
 from qlvit_edge.review.store import ReviewStore
 from qlvit_edge.review.verifying import findings_in
@@ -256,7 +259,7 @@ def test_the_page_writes_texts_never_programs() -> None:
 
 def test_every_script_of_the_page_is_served(desk: Desk) -> None:
     folder = Path(qlvit_edge.page.__file__).parent / "static"
-    for file in [*folder.glob("review*.js"), folder / "review.css", folder / "page.css"]:
+    for file in [*folder.glob("review*.js"), folder / "review.css"]:
         answer = desk.client.get(f"/{file.name}")
         assert answer.content == file.read_bytes()
         assert answer.headers["cache-control"] == "no-store"
@@ -455,3 +458,18 @@ def test_the_draw_is_even_and_only_the_seeds() -> None:
     times = [sum(cell in one for one in drawn) for cell in cells]
     assert min(times) > 150  # 200 ± 10: 5 standard deviations
     assert max(times) < 250
+
+
+def test_the_review_is_beside_the_live_page(tmp_path: Path) -> None:
+    model = tiny_file(tmp_path / "tiny.tflite")
+    path = tmp_path / "r.sqlite"
+    session = Session(Settings(str(model), "simulated:/nowhere", path))
+    app = application(View(session), Access(None), LOCAL, secure=False)
+    client = TestClient(app, base_url="http://127.0.0.1:8321")
+    client.get("/api/session")
+    assert client.get("/review").status_code == 200
+    assert client.get("/").text != client.get("/review").text
+    assert "no such file" in client.get("/api/review/runs").json()["error"]
+    write_run(path, [found()], keep=tmp_path)
+    assert client.get("/api/review/runs").json()["live"] is True
+    assert len(client.get("/api/review/run?run=1").json()["cells"]) == 1

@@ -36,7 +36,6 @@ UNSEEN = "confirmed without a picture"
 
 _PARTS: Final = ("server", "tiles", "keys", "random", "reasons", "result", "sections")
 _FILES: Final = {
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/review": ("review.html", "text/html; charset=utf-8"),
     "/review.css": ("review.css", "text/css; charset=utf-8"),
     **{
@@ -71,7 +70,7 @@ class Reviewing:
         """Return all there is; none of them names a file by what the network says."""
         return [
             *([] if self._live else [Route("/", self._redirect, methods=["GET"])]),
-            *(Route(path, self._file, methods=["GET"]) for path in self._files if self._own(path)),
+            *(Route(path, self._file, methods=["GET"]) for path in self._files),
             Route("/api/review/runs", self._runs, methods=["GET"]),
             Route("/api/review/run", self._run, methods=["GET"]),
             Route("/api/review/crop", self._crop, methods=["GET"]),
@@ -79,9 +78,6 @@ class Reviewing:
             Route("/api/review/step", self._step, methods=["POST"]),
             Route("/api/review/export", self._export, methods=["POST"]),
         ]
-
-    def _own(self, path: str) -> bool:
-        return not self._live or path != "/page.css"  # the live page serves that
 
     async def _redirect(self, _: Request) -> Response:
         return RedirectResponse("/review", status_code=307)

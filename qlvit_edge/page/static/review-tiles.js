@@ -42,6 +42,7 @@ function made(cell, run) {
   if (cell.picture !== null) {
     const image = element("img");
     image.loading = "lazy";
+    image.fetchPriority = "low"; // decisions go first
     image.alt = "";
     image.addEventListener("load", () => look(cell.id));
     picture(image, "/api/review/crop?run=" + run + "&cell=" + cell.id, () => {

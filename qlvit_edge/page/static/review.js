@@ -230,7 +230,8 @@ const controls = {
   help() {
     const rows = [...CONTROLS.map(([key, title, , shown]) => [shown ?? key, title]),
       [marksNeedShift() ? "Shift + letter" : "letter", "select the cell with this mark"],
-      ["Page Down, Page Up", "the next 26 cells get the marks"], ["arrows", "another cell"], ["Esc", "select nothing"]];
+      ["Page Down, Page Up", "the next 26 cells get the marks"], ["arrows", "another cell"], ["Esc", "select nothing"],
+      ["selected cells", "Enter, -, Del and the classes then act on these only"]];
     at("keys").replaceChildren(...rows.flatMap(([key, title]) => [element("dt", key), element("dd", title)]));
     at("help").showModal();
   },
