@@ -173,3 +173,27 @@ def test_random_cells_and_cells_without_a_picture_in_a_browser(tmp_path: Path) -
         browser.wait("!document.getElementById('question').open")
     with ReviewStore(path) as store:
         assert store.records(1)[-1].by == "Bob"
+
+
+def test_what_was_not_on_the_screen_is_not_confirmed(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    write_known_run(path, tmp_path, seed=2)
+    with (
+        ReviewServer(path, LOCAL, note=print) as page,
+        Browser(tmp_path / "profile", width=390, height=700) as browser,
+    ):
+        enter(browser, page.welcome.link)
+        first = "document.querySelector('.tile img')"
+        browser.wait(f"{first}?.naturalWidth > 0")
+        browser.press("Enter", "\r")
+        browser.wait(f"{_TOLD}.includes('not on the screen yet')")
+        browser.wait(f"{_LEFT}.endsWith('cells left')")
+        decided = browser.ask("document.querySelectorAll('.tile.decided').length")
+        browser.press("Enter", "\r")  # nor is the next class: that is another key
+        heading = "document.getElementById('heading').textContent"
+        assert browser.ask(f"{heading}.startsWith('neutrophil')") is True
+        with ReviewStore(path) as store:
+            cells = [cell for cell in store.run(1).cells if cell.decision is not None]
+    assert 0 < decided < 20
+    assert decided <= len(cells) < 20
+    assert min(cell.probability for cell in cells) < 0.6

@@ -163,6 +163,8 @@ def _what(record: ReviewRecord) -> str:
     if record.cells:
         shown = ", ".join(map(str, record.cells[:6])) + (", …" if len(record.cells) > 6 else "")
         to = f" to {record.label}" if record.label is not None else ""
+        if record.kind == "blind" and record.label is None:
+            to = ", left out"
         return f"{record.kind} {shown}{to}"
     if record.undoes is not None:
         return f"undo record {record.undoes}"
