@@ -91,36 +91,50 @@ class Reader:
 
     def read(self, label: str) -> None:
         """Read the class that is shown to its end."""
-        block = 0
+        block, self._chosen = 0, False
         while True:
             self._browser.wait(_READY)
             tiles: list[dict[str, Any]] = self._browser.ask(_SHOWN)
             marked = [one for one in tiles if one["mark"] and not one["decided"]]
-            self._correct(label, [one for one in marked if self._truths[one["id"]] != label])
+            wrong = [one for one in marked if self._truths[one["id"]] != label]
+            self._correct([one for one in wrong if not self._is_second(one)])
+            self._choose([one for one in wrong if self._is_second(one)])
             block += 1
             later = [one for one in tiles[26 * block :] if self._truths[one["id"]] != label]
             if not later and self._browser.ask(_TO_THE_END):
                 break
             self.press("PageDown")
+        self._change_chosen()
         self.press("Enter")
         assert not self._browser.ask(_UNSEEN)
 
-    def _correct(self, label: str, wrong: list[dict[str, Any]]) -> None:
-        alike = [one for one in wrong if self._truths[one["id"]] == one["second"]]
-        others = [one for one in wrong if one not in alike]
-        for one in others:
+    def _is_second(self, tile: dict[str, Any]) -> bool:
+        return self._truths[tile["id"]] == str(tile["second"])
+
+    def _correct(self, wrong: list[dict[str, Any]]) -> None:
+        """Give cells of the marked ones their classes; all of a class at once."""
+        if wrong:
+            self._change_chosen()
+        for one in wrong:
             if one["current"]:  # before anything is selected
                 self.press(str(self.key_of(self._truths[one["id"]])))
-        others = [one for one in others if not one["current"]]
-        if len(alike) == 1 and alike[0]["current"]:
-            self.press("-")
-        elif alike:
-            for one in alike:
-                self.press(one["mark"])
-            self.press("-")
-        for one in others:
+        others = [one for one in wrong if not one["current"]]
+        for label in dict.fromkeys(self._truths[one["id"]] for one in others):
+            for one in others:
+                if self._truths[one["id"]] == label:
+                    self.press(one["mark"])
+            self.press(str(self.key_of(label)))
+
+    def _choose(self, wrong: list[dict[str, Any]]) -> None:
+        """Select cells whose second answer is right; they stay so while more are looked for."""
+        for one in wrong:
             self.press(one["mark"])
-            self.press(str(self.key_of(self._truths[one["id"]])))
+            self._chosen = True
+
+    def _change_chosen(self) -> None:
+        if self._chosen:
+            self.press("-")
+        self._chosen = False
 
     def key_of(self, label: str) -> int:
         """Return the number that stands on a class's button."""
