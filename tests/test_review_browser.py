@@ -93,18 +93,18 @@ def test_a_cell_is_corrected_signed_and_exported_whatever_becomes_of_the_server(
         with ReviewServer(path, LOCAL, note=print) as page:
             port = page._socket.getsockname()[1]
             enter(browser, page.welcome.link, _HOSTILE)
-            browser.wait("document.querySelector('.tile img')?.naturalWidth > 0")
+            browser.wait("document.querySelector('.tile.seen') !== null")
             browser.ask("document.getElementById('why').selectedIndex = 2")
             browser.press("2", "2")  # BLUE
             browser.wait(f"{_LEFT} === '2 of 3 cells left'")
         with ReviewServer(path, Address("127.0.0.1", port), note=print):  # knows no session
             browser.wait("document.querySelector('.tile .people').textContent === '→ blue'")
             section(browser, "blue")
-            browser.wait("document.querySelector('.tile img')?.naturalWidth > 0")
+            browser.wait("document.querySelector('.tile.seen') !== null")
             browser.press("Enter", "\r")
             browser.wait(f"{_LEFT} === '1 of 3 cells left'")
             section(browser, "unknown")
-            browser.wait("document.querySelector('.tile img')?.naturalWidth > 0")
+            browser.wait("document.querySelector('.tile.seen') !== null")
             browser.press("Delete")
             browser.wait(f"{_LEFT} === 'all 3 cells decided'")
             browser.press("Backspace")
@@ -112,7 +112,7 @@ def test_a_cell_is_corrected_signed_and_exported_whatever_becomes_of_the_server(
             browser.open(f"http://127.0.0.1:{port}/review")  # the name is asked for once
             browser.wait(f"{_LEFT} === '1 of 3 cells left'")
             section(browser, "unknown")
-            browser.wait("document.querySelector('.tile img')?.naturalWidth > 0")
+            browser.wait("document.querySelector('.tile.seen') !== null")
             browser.press("1", "1")
             browser.wait(f"{_LEFT} === 'all 3 cells decided'")
             section(browser, "result")
@@ -146,7 +146,8 @@ def test_random_cells_and_cells_without_a_picture_in_a_browser(tmp_path: Path) -
         section(browser, "random")
         browser.ask("document.querySelector('#random button').click()")
         for _ in range(4):
-            browser.wait("document.querySelector('#random img')?.naturalWidth > 0")
+            image = "document.querySelector('#random img')"
+            browser.wait(f"{image} !== null && {image}.complete && {image}.naturalWidth > 0")
             shown = browser.ask("document.querySelector('#desk').innerText").lower()
             assert "%" not in shown
             before = browser.ask(_RANDOM)
@@ -183,8 +184,7 @@ def test_what_was_not_on_the_screen_is_not_confirmed(tmp_path: Path) -> None:
         Browser(tmp_path / "profile", width=390, height=700) as browser,
     ):
         enter(browser, page.welcome.link)
-        first = "document.querySelector('.tile img')"
-        browser.wait(f"{first}?.naturalWidth > 0")
+        browser.wait("document.querySelector('.tile.seen') !== null")
         browser.press("Enter", "\r")
         browser.wait(f"{_TOLD}.includes('not on the screen yet')")
         browser.wait(f"{_LEFT}.endsWith('cells left')")

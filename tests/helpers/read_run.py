@@ -65,8 +65,8 @@ _SHOWN = """[...document.querySelectorAll('.tile')].map((tile) => ({
   decided: tile.classList.contains('decided'), current: tile.classList.contains('current'),
   second: tile.querySelector('.people').textContent.replace('or ', '').toUpperCase() }))"""
 _READY = """[...document.querySelectorAll('.tile')].filter((tile) => {
-  const box = tile.getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight;
-}).every((tile) => tile.querySelector('img').complete && tile.querySelector('img').naturalWidth)"""
+  const box = tile.getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight;
+}).every((tile) => tile.classList.contains('seen'))"""
 _TO_THE_END = (
     "document.querySelector('.tile:last-child').getBoundingClientRect().bottom <= innerHeight"
 )

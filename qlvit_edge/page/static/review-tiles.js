@@ -17,8 +17,10 @@ const watcher = new IntersectionObserver((entries) => {
 
 /* A cell was seen once its picture has been on the screen. */
 function look(id) {
-  const image = tiles.get(id)?.querySelector("img");
-  if (visible.has(id) && image && image.complete && image.naturalWidth > 0) seen.add(id);
+  const tile = tiles.get(id), image = tile?.querySelector("img");
+  if (!visible.has(id) || !image?.complete || image.naturalWidth === 0) return;
+  seen.add(id);
+  tile.classList.add("seen");
 }
 
 export const gallery = { cells: [], current: null, selected: new Set(), marks: new Map(), from: 0, wanted: () => {} };

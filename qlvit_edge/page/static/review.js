@@ -9,7 +9,7 @@ import { left, navigation, sections, warn } from "./review-sections.js";
 
 const at = (id) => document.getElementById(id);
 const EVERY = 4000;
-let state = null, run = null, section = null, shownSection = null, steps = Promise.resolve(), waiting = 0;
+let state = null, run = null, section = null, shownSection = null, steps = Promise.resolve(), waiting = 0, asked = 0;
 
 const reader = () => sessionStorage.getItem("reader") ?? "";
 
@@ -58,7 +58,7 @@ function decisions() {
   const classes = state.labels.map((label, index) => pressable(label.toLowerCase(), keyOf(index), () => decide(label)));
   classes.push(pressable("another class …", "", another));
   const used = section === "random" ? CONTROLS.filter(([, , name]) => !["confirm", "second", "invert", "select"].includes(name)) : CONTROLS;
-  const actions = used.map(([key, title, name, shown]) => pressable(title, shown ?? key, () => controls[name]()));
+  const actions = used.map(([key, title, name, shown]) => pressable(title, shown ?? key, () => controls[name](), key === " " ? "Space" : key));
   const there = document.activeElement?.closest("#classes, #actions");
   const place = there ? [...there.children].indexOf(document.activeElement) : -1;
   at("classes").replaceChildren(...classes);
@@ -66,12 +66,12 @@ function decisions() {
   there?.children[place]?.focus();
 }
 
-function pressable(text, key, press) {
+function pressable(text, key, press, shortcut = key) {
   const made = element("button", text);
   made.type = "button";
   if (key) {
     made.append(element("kbd", key.length === 1 ? key.toUpperCase() : key));
-    made.setAttribute("aria-keyshortcuts", key);
+    made.setAttribute("aria-keyshortcuts", shortcut);
   }
   made.addEventListener("click", press);
   return made;
@@ -87,12 +87,13 @@ gallery.painted = () => {
 /* One step after another; what is shown meanwhile is what was asked for, and then what is stored. */
 function make(said, applied = () => {}) {
   waiting += 1;
+  asked += 1; // what is on its way does not know of this step
   applied();
-  const asked = { run, by: reader(), ...said };
+  const wanted = { run, by: reader(), ...said };
   steps = steps.then(async () => {
     try {
-      const record = await step(asked);
-      if (waiting === 1 && ["done", "sign", "reopen", "draw"].includes(asked.step)) tell(asked.step + ": stored as record " + record.number);
+      const record = await step(wanted);
+      if (waiting === 1 && ["done", "sign", "reopen", "draw"].includes(wanted.step)) tell(wanted.step + ": stored as record " + record.number);
     } catch (error) {
       tell("NOT STORED: " + (error.message || "no answer"), true);
     }
@@ -267,11 +268,13 @@ const results = {
 };
 
 async function refresh(always = false) {
+  asked += 1;
+  const mine = asked;
   try {
     const have = always || state === null ? "" : "&have=" + encodeURIComponent(state.version);
     const found = await get("/api/review/run?run=" + run + have);
     alarm("");
-    if (found !== null && waiting === 0) {
+    if (found !== null && mine === asked) {
       state = found;
       draw();
     }
