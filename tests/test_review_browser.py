@@ -176,14 +176,24 @@ def test_random_cells_and_cells_without_a_picture_in_a_browser(tmp_path: Path) -
         assert store.records(1)[-1].by == "Bob"
 
 
-def test_what_was_not_on_the_screen_is_not_confirmed(tmp_path: Path) -> None:
+def test_what_was_not_on_the_screen_is_not_confirmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a phone, over TLS, with the link's token."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "kept"))
     path = tmp_path / "r.sqlite"
     write_known_run(path, tmp_path, seed=2)
     with (
-        ReviewServer(path, LOCAL, note=print) as page,
+        ReviewServer(path, Address("0.0.0.0", 0), note=print) as page,
         Browser(tmp_path / "profile", width=390, height=700) as browser,
     ):
-        enter(browser, page.welcome.link)
+        place = f"https://127.0.0.1:{page._socket.getsockname()[1]}/"
+        browser.open(place)
+        browser.wait("document.getElementById('login')?.hidden === false")
+        assert browser.ask("document.getElementById('desk').hidden") is True
+        token = page.welcome.link.partition("#")[2]
+        enter(browser, f"{place}#{token}")
+        assert token not in browser.ask("location.href")
         browser.wait("document.querySelector('.tile.seen') !== null")
         browser.press("Enter", "\r")
         browser.wait(f"{_TOLD}.includes('not on the screen yet')")
