@@ -70,9 +70,7 @@ def parse_address(text: str) -> Address:
     Raises:
         DeviceError: it is none.
     """
-    wrong = DeviceError(
-        f"page at {text}", "that is no address to serve it on", "give HOST:PORT"
-    )
+    wrong = DeviceError(f"page at {text}", "that is no address to serve it on", "give HOST:PORT")
     host, port = text, ""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")

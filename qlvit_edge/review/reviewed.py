@@ -24,12 +24,14 @@ class ReviewedRun:
         status: the state of its review.
         cells: its cells, each once.
         head: hash of its last record; None without one.
+        signature: that makes it a result; None where it is not signed.
     """
 
     run: RunRow
     status: ReviewStatus
     cells: tuple[ReviewCell, ...]
     head: str | None
+    signature: log.Signature | None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -59,7 +61,8 @@ def reviewed_run(connection: sqlite3.Connection, path: Path, run: int | None) ->
     row = run_row(connection, path, run)
     status = log.status_in(connection, path, row.run)
     cells = tuple(cells_of(connection, row.run, status))
-    return ReviewedRun(row, status, cells, log.head_of(connection, row.run))
+    signature = log.signature_of(connection, row.run) if status.is_signed else None
+    return ReviewedRun(row, status, cells, log.head_of(connection, row.run), signature)
 
 
 def run_row(connection: sqlite3.Connection, path: Path, run: int | None) -> RunRow:

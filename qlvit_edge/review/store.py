@@ -26,6 +26,7 @@ from qlvit_edge.review.states import StepError
 from qlvit_edge.version import installed_version
 
 T = TypeVar("T")
+Also = Callable[[sqlite3.Connection], None]
 
 __all__ = ["ReviewStore", "ReviewedRun", "reviewed_run", "run_row"]
 
@@ -227,15 +228,17 @@ class ReviewStore:
 
         return self._append("reopen", run, by, step)
 
-    def export(self, run: int, *, to: str, by: str) -> ReviewRecord:
-        """Note that a signed result is about to leave the file.
+    def export(self, run: int, *, to: str, by: str, also: Also = lambda _: None) -> ReviewRecord:
+        """Note that a signed result is about to leave the file; ``also`` is in the transaction.
 
         Raises:
             DataError: it is not signed, or what is stored is not what was signed; or as `change`.
         """
 
         def step(connection: sqlite3.Connection, blank: ReviewRecord) -> ReviewRecord:
-            return replace(self._complete(connection, blank), to=to)
+            record = replace(self._complete(connection, blank), to=to)
+            also(connection)
+            return record
 
         return self._append("export", run, by, step)
 
