@@ -19,9 +19,16 @@ from qlvit_edge.page.address import Address, authority, outside_address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
 from qlvit_edge.page.connections import Listener, Protocol
+from qlvit_edge.page.orders import Orders
 from qlvit_edge.page.state import View
 
 RESTARTS, RESTART_SECONDS = 5, 60.0
+
+WATCHED_SECONDS = 2.0
+"""A page that asked in the last so many seconds is still open."""
+
+FAREWELL_SECONDS = 0.9
+"""How long it is told how the run ended: longer than from one of its questions to the next."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class PageServer:
         *,
         note: Callable[[str], None],
         certificate: tuple[Path, Path] | None = None,
+        orders: Orders | None = None,
     ) -> None:
         """Open the address, before the run begins.
 
@@ -63,12 +71,13 @@ class PageServer:
             note: called with what the user should know, from any thread.
             certificate: PEM files of certificate and key; None: one of our own, for addresses
                 that other machines reach.
+            orders: takes what is asked for on the page; None: nobody does.
 
         Raises:
             DeviceError: the address cannot be used.
             DataError: the certificate cannot.
         """
-        self.view = View(session)
+        self.view = View(session, orders)
         self._note = note
         own = None
         if certificate is not None:
@@ -110,12 +119,24 @@ class PageServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, in two seconds at most."""
+        """Stop, in three seconds at most; browsers that are open hear of it first."""
+        self.view.closing = True
+        if self._thread.is_alive() and time.monotonic() - self.view.asked < WATCHED_SECONDS:
+            self._stopping.wait(FAREWELL_SECONDS)
         self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join(timeout=2)
         self._socket.close()
+
+    def looking(self, after_frame: Callable[[], None]) -> Callable[[], None]:
+        """Return what is called after each frame, here and elsewhere."""
+
+        def both() -> None:
+            self.view.growth.look()
+            after_frame()
+
+        return both
 
     def noting(self, note: Callable[[str], None]) -> Callable[[str], None]:
         """Return what says a note elsewhere and on the page."""
@@ -143,6 +164,7 @@ class PageServer:
             failures.append(time.monotonic())
             if len(failures) == RESTARTS and failures[-1] - failures[0] < RESTART_SECONDS:
                 self._note(f"the page failed {RESTARTS} times and is off; the run goes on")
+                self.view.orders.leave()
                 return
             self._note(f"the page failed ({finding}) and is started again; the run goes on")
             self._stopping.wait(0.5)
