@@ -175,8 +175,8 @@ def command(
     diagnosis.
 
     Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
-    video, were left out; a live camera ends with 2 when it gives no frame for so long. Where --serve
-    stays for further runs, the code is that of the first run that failed.
+    video, were left out; a live camera ends with 2 when it gives no frame for so long. Where the
+    page stays for further runs (--stay), the code is that of the first run that failed.
 
     \b
     Example:

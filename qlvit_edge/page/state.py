@@ -72,9 +72,11 @@ class View:
     def begin(self, session: Session) -> None:
         """Show another run from now on."""
         with self._asking, self._encoding:
-            self.session = session
+            self.session, self._run = session, self.orders.run
             self.growth = Growth(session.count.tally)
-            self.over, self.failure = False, None
+            self.over = False
+            self.failure: str | None = None
+            self.notes.clear()
             self._shown: object = None
             self._picture: Picture | None = None
             self._slow: tuple[float, dict[str, Any], Health] | None = None
@@ -90,7 +92,7 @@ class View:
         self.growth.look(last=True)
         with self._asking:
             self._slow = self._map = None
-            self.failure, self.over = failure, True
+            self.failure, self.over, self._run = failure, True, self.orders.run
 
     def picture(self) -> Picture | None:
         """Return the newest frame; None before the first.
@@ -145,7 +147,7 @@ class View:
         shown, finding = session.newest, session.finding
         labels = session.classifier.labels
         return {
-            "run": self.orders.run,
+            "run": self._run,
             "over": self.over,
             "failure": self.failure,
             "closing": self.closing,
