@@ -232,6 +232,7 @@ async function frames() {
         takenAt = asked - 1000 * Number(answer.headers.get("x-age"));
         at("frame").hidden = false;
         at("none").hidden = true;
+        tell();
       }
     }
   } catch { /* as above */ }
