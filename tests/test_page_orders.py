@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,12 @@ def test_growth_takes_the_same_room_however_long() -> None:
     assert seconds == sorted(seconds)
     assert all(abs(at - count) <= 1 for at, count in zip(seconds, cells, strict=True))
     assert set(curves["classes"]["NEUTROPHIL"]) == {0}
+
+
+def test_the_plots_come_with_their_licence_and_version() -> None:
+    folder = files("qlvit_edge.page").joinpath("static")
+    assert "MIT License" in folder.joinpath("uPlot-LICENSE.txt").read_text()
+    assert "(v1.6.32)" in folder.joinpath("uPlot.iife.min.js").read_text()[:200]
 
 
 # Pauses

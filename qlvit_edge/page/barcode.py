@@ -46,4 +46,4 @@ def barcode_in(image: NDArray[np.uint8]) -> str:
             f"{len(found)} are in the picture: {', '.join(map(repr, found[:3]))}",
             "show one of them alone, or type the ID",
         )
-    return found[0]
+    return str(found[0])
