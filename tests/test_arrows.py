@@ -33,7 +33,7 @@ DEVICE: dict[str, set[str]] = {
     | IMAGES
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
-    "page": LEAVES | {"differential", "inference", "microscope", "review", "slide"},
+    "page": LEAVES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,

@@ -287,7 +287,7 @@ def test_the_map_shows_what_the_tracker_knows(session: Session) -> None:
 def test_growth_takes_the_same_room_however_long() -> None:
     now = [0.0]
     tally = Tally(("NEUTROPHIL", "LYMPHOCYTE"))
-    growth = Growth(tally, clock=lambda: now[0])
+    growth = Growth(tally.counted, lambda: tally.accepted, clock=lambda: now[0])
     for second in range(10 * MOST_POINTS):
         now[0] = float(second)
         tally.add("LYMPHOCYTE", "accepted")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-
-from qlvit_edge.differential.tally import Tally
+from collections.abc import Callable, Mapping, Sequence
 
 FINEST_SECONDS = 1.0
 """Time from one point to the next, to begin with."""
@@ -22,15 +20,22 @@ class Growth:
         labels: the classes, in the model's order.
     """
 
-    def __init__(self, tally: Tally, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        counts: Callable[[], Mapping[str, int]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin at no time, with no cells.
 
         Args:
-            tally: of a run, which grows.
+            labels: the classes of the differential.
+            counts: returns its cells so far, by class.
             clock: seconds, from any beginning.
         """
-        self.labels = tally.counted
-        self._tally = tally
+        self.labels = tuple(labels)
+        self._counts = counts
         self._clock = clock
         self._lock = threading.Lock()
         self._began = clock()
@@ -47,7 +52,8 @@ class Growth:
         with self._lock:
             if not last and seconds - self._points[-1][0] < self._every:
                 return
-            self._points.append((seconds, tuple(self._tally.accepted[n] for n in self.labels)))
+            counts = self._counts()
+            self._points.append((seconds, tuple(counts.get(label, 0) for label in self.labels)))
             if len(self._points) > MOST_POINTS:
                 # The newest stays.
                 self._points = self._points[:-1][::2] + self._points[-1:]

@@ -73,7 +73,8 @@ class View:
         """Show another run from now on."""
         with self._asking, self._encoding:
             self.session, self._run = session, self.orders.run
-            self.growth = Growth(session.count.tally)
+            tally = session.count.tally
+            self.growth = Growth(tally.counted, lambda: tally.accepted)
             self.over = False
             self.failure: str | None = None
             self.notes.clear()
