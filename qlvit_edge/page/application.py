@@ -14,13 +14,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from qlvit_edge.errors import QLViTEdgeError
 from qlvit_edge.page.access import Access
 from qlvit_edge.page.address import Address, is_own_host
+from qlvit_edge.page.barcode import barcode_in, is_installed
 from qlvit_edge.page.door import LARGEST_BODY, Door
 from qlvit_edge.page.door import body as _body
 from qlvit_edge.page.door import refusal as _refusal
+from qlvit_edge.page.orders import Sample
 from qlvit_edge.page.reviewing import Reviewing
 from qlvit_edge.page.state import View
+from qlvit_edge.review.names import required
 
 __all__ = ["LARGEST_BODY", "Answers", "Gate", "application"]
 
@@ -39,7 +43,11 @@ HEADERS = {
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}": (name, "text/javascript; charset=utf-8")
+        for name in ("page.js", "sample.js", "slide.js", "growth.js", "uPlot.iife.min.js")
+    },
+    "/uPlot.min.css": ("uPlot.min.css", "text/css; charset=utf-8"),
 }
 
 
@@ -90,7 +98,11 @@ class Answers:
             *(Route(path, self._file, methods=["GET"]) for path in self._files),
             Route("/api/state", self._state, methods=["GET"]),
             Route("/api/frame", self._frame, methods=["GET"]),
+            Route("/api/slide", self._slide, methods=["GET"]),
+            Route("/api/growth", self._growth, methods=["GET"]),
             Route("/api/pause", self._pause, methods=["POST"]),
+            Route("/api/run", self._run, methods=["POST"]),
+            Route("/api/barcode", self._barcode, methods=["POST"]),
         ]
 
     async def _file(self, request: Request) -> Response:
@@ -100,28 +112,84 @@ class Answers:
     async def _state(self, request: Request) -> Response:
         if self._csrf(request) is None:
             return _refusal(401, "log in first")
-        return JSONResponse(await run_in_threadpool(self._view.state))
+        state = await run_in_threadpool(self._view.state)
+        return JSONResponse({**state, "barcodes": is_installed()})
 
     async def _frame(self, request: Request) -> Response:
         """The newest frame; nothing (204) if the client has it already."""
         if self._csrf(request) is None:
             return _refusal(401, "log in first")
         found = await run_in_threadpool(self._view.picture)
-        if found is None or request.query_params.get("after") == str(found[0]):
+        if found is None or request.query_params.get("after") == found.name:
             return Response(status_code=204)
-        index, taken, jpeg = found
-        age = f"{time.monotonic() - taken:.3f}"
-        return Response(
-            jpeg, media_type="image/jpeg", headers={"x-frame": str(index), "x-age": age}
-        )
+        headers = {
+            "x-picture": found.name,
+            "x-frame": str(found.index),
+            "x-age": f"{time.monotonic() - found.taken:.3f}",
+            "x-cells": found.cells,
+        }
+        return Response(found.jpeg, media_type="image/jpeg", headers=headers)
 
-    async def _pause(self, request: Request) -> Response:
-        """Stop counting, or go on."""
+    async def _slide(self, request: Request) -> Response:
+        """The slide's map; nothing (204) where cells are not counted once."""
+        if self._csrf(request) is None:
+            return _refusal(401, "log in first")
+        found = await run_in_threadpool(self._view.slide)
+        return Response(status_code=204) if found is None else JSONResponse(found)
+
+    async def _growth(self, request: Request) -> Response:
+        """The counts over time."""
+        if self._csrf(request) is None:
+            return _refusal(401, "log in first")
+        return JSONResponse(await run_in_threadpool(self._view.growth.curves))
+
+    async def _change(self, request: Request) -> dict[str, object] | Response:
+        """What a change says; a refusal, if it may not be made."""
         if not self._door.may_change(request):
             return _refusal(403, "reload the page and try again")
         body = await _body(request)
-        if body is None:
-            return _refusal(413, "that is too long")
+        return _refusal(413, "that is too long") if body is None else body
+
+    async def _run(self, request: Request) -> Response:
+        """End the run, begin another one, or end the program."""
+        body = await self._change(request)
+        if isinstance(body, Response):
+            return body
+        orders, run, action = self._view.orders, body.get("run"), body.get("action")
+        if not isinstance(run, int) or isinstance(run, bool):
+            return _refusal(400, "say which run")
+        if action == "begin":
+            try:
+                sample = _sample(body)
+            except QLViTEdgeError as error:
+                return _refusal(422, str(error))
+            done = orders.begin(run, sample)
+        elif action in ("stop", "end"):
+            done = (orders.stop if action == "stop" else orders.end)(run)
+        else:
+            return _refusal(400, "say what to do")
+        if not done:
+            return _refusal(409, "that run is over, or another one has begun: look again")
+        return JSONResponse({"action": action})
+
+    async def _barcode(self, request: Request) -> Response:
+        """What the barcode in the live picture says."""
+        body = await self._change(request)
+        if isinstance(body, Response):
+            return body
+        shown = self._view.session.newest
+        if shown is None or self._view.over:
+            return _refusal(409, "barcode: no live picture; type the ID")
+        try:
+            return JSONResponse({"text": await run_in_threadpool(barcode_in, shown[0].image)})
+        except QLViTEdgeError as error:
+            return _refusal(422, str(error))
+
+    async def _pause(self, request: Request) -> Response:
+        """Stop counting, or go on."""
+        body = await self._change(request)
+        if isinstance(body, Response):
+            return body
         paused = body.get("paused")
         if not isinstance(paused, bool):
             return _refusal(400, "say whether to pause")
@@ -157,3 +225,14 @@ def application(
     if results is not None:
         routes += Reviewing(results, door, live=view is not None).routes()
     return Starlette(routes=routes, middleware=[Middleware(Gate, address=address)])
+
+
+def _sample(body: dict[str, object]) -> Sample:
+    """Return what the next run is of.
+
+    Raises:
+        DataError: a name is missing, too long, or cannot be printed.
+    """
+    name = required(str(body.get("sample") or ""), "sample's ID")
+    operator = str(body.get("operator") or "").strip()
+    return Sample(name, required(operator, "operator") if operator else None)

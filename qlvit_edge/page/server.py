@@ -20,9 +20,16 @@ from qlvit_edge.page.address import Address, authority, outside_address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
 from qlvit_edge.page.connections import Listener, Protocol
+from qlvit_edge.page.orders import Orders
 from qlvit_edge.page.state import View
 
 RESTARTS, RESTART_SECONDS = 5, 60.0
+
+WATCHED_SECONDS = 2.0
+"""A page that asked in the last so many seconds is still open."""
+
+FAREWELL_SECONDS = 0.9
+"""How long it is told how the run ended: longer than from one of its questions to the next."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,21 @@ class Server:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, in two seconds at most."""
+        """Stop, in three seconds at most; browsers that are open hear of it first."""
+        if self._thread.is_alive() and self._is_watched():
+            self._stopping.wait(FAREWELL_SECONDS)
         self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join(timeout=2)
         self._socket.close()
+
+    def _is_watched(self) -> bool:
+        """Return whether somebody looks who should hear of the end first."""
+        return False
+
+    def _give_up(self) -> None:
+        """Do what there is to do when the page is off for good."""
 
     def _serve(self) -> None:
         """Serve until it is enough; start again after a failure, unless they follow closely."""
@@ -134,6 +150,7 @@ class Server:
             failures.append(time.monotonic())
             if len(failures) == RESTARTS and failures[-1] - failures[0] < RESTART_SECONDS:
                 self._note(f"the page failed {RESTARTS} times and is off{self._meanwhile}")
+                self._give_up()
                 return
             self._note(f"the page failed ({finding}) and is started again{self._meanwhile}")
             self._stopping.wait(0.5)
@@ -164,6 +181,7 @@ class PageServer(Server):
         *,
         note: Callable[[str], None],
         certificate: tuple[Path, Path] | None = None,
+        orders: Orders | None = None,
     ) -> None:
         """Open the address, before the run begins; arguments and errors as of `Server`.
 
@@ -172,8 +190,9 @@ class PageServer(Server):
             address: where to serve it.
             note: called with what the user should know, from any thread.
             certificate: PEM files of certificate and key, or None.
+            orders: takes what is asked for on the page; None: nobody does.
         """
-        self.view = view = View(session)
+        self.view = view = View(session, orders)
         super().__init__(
             lambda access, secure: application(view, access, address, secure=secure),
             address,
@@ -181,6 +200,15 @@ class PageServer(Server):
             certificate=certificate,
             meanwhile="; the run goes on",
         )
+
+    def looking(self, after_frame: Callable[[], None]) -> Callable[[], None]:
+        """Return what is called after each frame, here and elsewhere."""
+
+        def both() -> None:
+            self.view.growth.look()
+            after_frame()
+
+        return both
 
     def noting(self, note: Callable[[str], None]) -> Callable[[str], None]:
         """Return what says a note elsewhere and on the page."""
@@ -191,6 +219,13 @@ class PageServer(Server):
 
         self.view.say = both
         return both
+
+    def _is_watched(self) -> bool:
+        self.view.closing = True
+        return time.monotonic() - self.view.asked < WATCHED_SECONDS
+
+    def _give_up(self) -> None:
+        self.view.orders.leave()
 
 
 class ReviewServer(Server):
