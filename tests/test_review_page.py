@@ -467,7 +467,7 @@ def test_the_review_is_beside_the_live_page(tmp_path: Path) -> None:
     app = application(View(session), Access(None), LOCAL, secure=False)
     client = TestClient(app, base_url="http://127.0.0.1:8321")
     client.get("/api/session")
-    assert client.get("/review").status_code == 200
+    assert client.get("/review").status_code == client.head("/review").status_code == 200
     assert client.get("/").text != client.get("/review").text
     assert "no such file" in client.get("/api/review/runs").json()["error"]
     write_run(path, [found()], keep=tmp_path)
