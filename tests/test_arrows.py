@@ -34,8 +34,8 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
-    "page": LEAVES | {"inference", "microscope"},
     "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
