@@ -96,6 +96,20 @@ def test_what_comes_within_a_group_s_time_is_stored_together(store: Store) -> No
     assert store.groups == [list(range(10)), [10]]
 
 
+def test_a_slow_disk_is_asked_less_often(store: Store) -> None:
+    def slow(records: Sequence[Noted]) -> None:
+        store.add(records)
+        time.sleep(0.1)
+
+    with store.writer(store=slow) as writer:
+        writer.put(0)
+        until(lambda: store.groups == [[0]])
+        for number in range(1, 5):
+            writer.put(number)
+            time.sleep(0.03)
+    assert store.groups == [[0], [1, 2, 3, 4]]
+
+
 def test_the_work_goes_on_while_the_disk_is_slow(store: Store) -> None:
     release = threading.Event()
 

@@ -257,7 +257,10 @@ def lost_in_words(summary: Summary) -> str:
             (summary.cut, "cell", "cut by the frame's edge"),
             (summary.dropped_frames, "frame", "unreadable and left out"),
             (summary.reconnections, "reconnection", "to the camera"),
+            (summary.paused_frames, "frame", "left out while paused"),
         )
         if count
     ]
+    if summary.paused_seconds:
+        parts.append(f"paused for {summary.paused_seconds:.1f} s, which no time below contains")
     return f"{'; '.join(parts)}\n" if parts else ""

@@ -37,7 +37,7 @@ def doubted(seen: ReviewedRun) -> list[ReviewCell]:
     """Return the cells to show: changed and excluded ones first, then by rising probability."""
 
     def order(cell: ReviewCell) -> tuple[bool, bool, float, int]:
-        corrected = cell.decision is not None and cell.decision.kind != "confirm"
+        corrected = cell.decision is not None and cell.final != cell.label
         return not corrected, cell.verdict == "accepted", cell.probability, cell.id
 
     return sorted(seen.cells, key=order)[:SHOWN]

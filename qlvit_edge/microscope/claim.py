@@ -160,12 +160,18 @@ class Claim:
                     Path(f"{self.path}{ending}").unlink()
 
 
-def file_system(path: Path) -> str:
-    """Return the type of the file system that ``path`` lies on, ``""`` where that is hidden."""
+def file_system(path: Path, root: Path = Path("/")) -> str:
+    """Return the type of the file system that ``path`` lies on, ``""`` where that is hidden.
+
+    Args:
+        path: of a file or folder.
+        root: where `/proc` lies.
+    """
     number = path.stat().st_dev
     wanted = f"{os.major(number)}:{os.minor(number)}"
     with contextlib.suppress(OSError):
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        listed = root / "proc/self/mountinfo"
+        mounts = listed.read_text(encoding="utf-8", errors="replace")
         for line in mounts.splitlines():
             mount, _, kind = line.partition(" - ")
             if mount.split()[2] == wanted:

@@ -61,8 +61,13 @@ class Times:
         finally:
             self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - started
 
+    def leave_out(self, name: str, seconds: float) -> None:
+        """Take seconds that only passed, within a block that is measured, out of all figures."""
+        self.spent[name] = self.spent.get(name, 0.0) - seconds
+        self._started += seconds
+
     def total(self) -> float:
-        """Return the seconds since this was made."""
+        """Return the seconds since this was made, without those left out."""
         return time.perf_counter() - self._started
 
     def shares(self) -> dict[str, float]:

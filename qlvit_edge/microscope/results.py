@@ -40,6 +40,8 @@ LOG_PAGES = 4000
 LOG_BYTES_NOTED = 16 * 2**20
 """Size of the write-ahead log in bytes that is no longer usual."""
 
+_STATE = "dropped_frames = ?, statement = ?, familiar = ?, pauses = ?"
+
 LOG_BYTES_LIMIT = 256 * 2**20
 """Size of the write-ahead log above which nothing is added: another program reads an old state."""
 
@@ -56,6 +58,7 @@ class Results:
         statement: whether the run's images and cells are those that the model was made for, in
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
+        pauses: returns the run's pauses, see `Pause.stored`; stored at the same times.
     """
 
     def __init__(
@@ -83,7 +86,8 @@ class Results:
         self.dropped_frames = 0
         self.statement: str | None = None
         self.familiar: bool | None = None
-        self._noted: tuple[object, ...] = (0, None, None)
+        self.pauses: Callable[[], str | None] = lambda: None
+        self._noted: tuple[object, ...] = (0, None, None, None)
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -169,9 +173,7 @@ class Results:
                 state = self._state()
                 if state != self._noted:
                     connection.execute(
-                        "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? "
-                        "WHERE id = ?",
-                        (*state, self.run_id),
+                        f"UPDATE runs SET {_STATE} WHERE id = ?", (*state, self.run_id)
                     )
             self._noted = state
             self._watch_log()
@@ -213,8 +215,7 @@ class Results:
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ?, statement = ?, "
-                    "familiar = ? WHERE id = ?",
+                    f"UPDATE runs SET ended = ?, outcome = ?, {_STATE} WHERE id = ?",
                     (time.time(), outcome, *self._state(), self.run_id),
                 )
 
@@ -238,7 +239,7 @@ class Results:
     def _state(self) -> tuple[object, ...]:
         """What a run's row says besides how it began and ended."""
         familiar = None if self.familiar is None else int(self.familiar)
-        return self.dropped_frames, self.statement, familiar
+        return self.dropped_frames, self.statement, familiar, self.pauses()
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""

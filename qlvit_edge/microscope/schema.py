@@ -45,7 +45,8 @@ CREATE TABLE runs (
     familiar INTEGER,
     calibration TEXT,
     sample_id INTEGER REFERENCES samples (id),
-    operator_id INTEGER REFERENCES operators (id)
+    operator_id INTEGER REFERENCES operators (id),
+    pauses TEXT
 );
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -131,6 +132,7 @@ DROP VIEW IF EXISTS cell_list;
 _FROM_4_TO_5 = f"""{REVIEW}
 ALTER TABLE runs ADD COLUMN sample_id INTEGER REFERENCES samples (id);
 ALTER TABLE runs ADD COLUMN operator_id INTEGER REFERENCES operators (id);
+ALTER TABLE runs ADD COLUMN pauses TEXT;
 ALTER TABLE frames ADD COLUMN kept_as TEXT;
 DROP VIEW IF EXISTS run_list;
 """
@@ -141,7 +143,7 @@ _ADDED = {
     3: {"runs.calibration"}
     | {f"cells.{name}" for name in ("island", "slide_x", "slide_y", "unique_cell", "doubtful")}
     | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
-    4: {"runs.sample_id", "runs.operator_id", "frames.kept_as"}
+    4: {"runs.sample_id", "runs.operator_id", "runs.pauses", "frames.kept_as"}
     | {f"{table}.{name}" for table, names in REVIEW_COLUMNS.items() for name in names},
 }
 """Columns that files of a format lack, besides those that later ones lack."""

@@ -75,8 +75,8 @@ class Session:
         slide: the cells so far, each once; None where they are counted in each frame.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Load the model.
+    def __init__(self, settings: Settings, classifier: Classifier | None = None) -> None:
+        """Load the model, unless a run before has loaded it with the same settings.
 
         Raises:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
@@ -89,7 +89,7 @@ class Session:
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
         require_scale(settings.find, self.lengths.um_per_pixel)
-        self.classifier = Classifier(
+        self.classifier = classifier or Classifier(
             settings.model,
             kernels=settings.kernels,
             runtime=settings.runtime,
@@ -98,16 +98,14 @@ class Session:
             delegate=settings.delegate,
             allowance=settings.allowance,
         )
-        self.frames = 0
+        self.frames = self.cut = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
         self.count = RunCount(self.classifier, settings.stop_at, settings.analyser)
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
-        self.cut = 0
-        self.census: Counter[str] = Counter()
-        self.abstained: Counter[str] = Counter()
+        self.census, self.abstained = Counter[str](), Counter[str]()
         self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
         self._statement = None if guard is None else RunStatement(guard)
@@ -156,8 +154,7 @@ class Session:
             DataError: the results file cannot be written or stays locked, a picture cannot be
                 saved, or pictures would be saved among the source's own.
         """
-        settings, self.times = self.settings, Times()
-        calibration = self.calibration
+        settings, calibration, self.times = self.settings, self.calibration, Times()
         wanted = None if calibration is None else calibration.content.wanted()
         source = open_camera(settings.source, wanted)
         self.report, source.report.listener = source.report, note
@@ -173,7 +170,7 @@ class Session:
             source if calibration is None else CalibratedCamera(source, calibration) as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
-            self._results = results
+            self._results, results.pauses = results, self.pause.stored
             opened()
             try:
                 one_camera = not isinstance(source, PictureCamera)
@@ -183,15 +180,14 @@ class Session:
             if self.slide is not None:
                 results.note_doubtful(self.slide.doubtful_cells())
             ended: Outcome = "counted" if self.count.is_full else "finished"
-            results.finish(ended if stop.requested is None else "stopped")
+            results.finish("stopped" if stop.wanted else ended)
 
     def summary(self) -> Summary | None:
         """Return what came out so far; None before the results file was open."""
         if self._results is None:
             return None
         outcome = self._results.outcome
-        shares = self.times.shares()
-        seconds = self.times.total()
+        shares, seconds = self.times.shares(), self.times.total()
         return Summary(
             model=self.classifier.metadata.name,
             model_sha256=self.classifier.sha256,
@@ -227,6 +223,8 @@ class Session:
             cell_diameter=self.lengths.median(),
             cell_diameter_unit=self.lengths.unit,
             slide=None if self.slide is None else self.slide.count(),
+            paused_seconds=self.pause.seconds,
+            paused_frames=self.pause.left_out,
             overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
         )
 
@@ -256,11 +254,12 @@ class Session:
             camera.frames(),
             live=self.is_live,
             show=lambda frame: setattr(self, "newest", (frame, ())),
-            stopped=lambda: stop.requested is not None,
+            stopped=lambda: stop.wanted,
+            waited=lambda seconds: self.times.leave_out("capture", seconds),
         )
         taken = 0
         with self._storing(results, stop, note) as writer:
-            while taken != settings.frames and stop.requested is None and not self.count.is_full:
+            while taken != settings.frames and not stop.wanted and not self.count.is_full:
                 try:
                     with self.times.measure("capture"), stop.interruptible():
                         frame = next(frames, None)
@@ -290,7 +289,7 @@ class Session:
             note_down=lambda found: self._note_down(found, results.run_id),
             store=lambda records: self._store(results, records),
             check=results.require_in_place,
-            hurried=lambda: stop.requested is not None,
+            hurried=lambda: stop.wanted,
             say=note,
             failed=stop.wake,
         )

@@ -44,7 +44,7 @@ class Summary:
         dropped_frames: frames, or images of a folder, that came damaged and were left out.
         damaged: name → finding, of a folder's images that were left out.
         reconnections: times a stream was lost and came back.
-        seconds: wall time, from opening the camera.
+        seconds: wall time, from opening the camera, without pauses.
         frames_per_second: frames by that time.
         time_shares: share of the time by work; "capture" is waiting and decoding, "store"
             waiting for the disk.
@@ -53,6 +53,8 @@ class Summary:
         cell_diameter: median of the cells' mean side, of those that no edge cuts; None of none.
         cell_diameter_unit: ``"µm"``, or ``"px"`` where no scale is known.
         slide: the cells of the slide, each once; None where they are counted in each frame.
+        paused_seconds: how long the run was paused.
+        paused_frames: frames of a live camera that were left out meanwhile.
         overhead_share: share of the time outside capture, find and infer.
     """
 
@@ -90,4 +92,6 @@ class Summary:
     cell_diameter: float | None
     cell_diameter_unit: str
     slide: Count | None
+    paused_seconds: float
+    paused_frames: int
     overhead_share: float

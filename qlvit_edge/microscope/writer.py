@@ -1,10 +1,10 @@
 """Storing results beside the work: a thread of its own waits for the disk, and for locks.
 
-What comes within a second is stored in one transaction, and counted once that is on the
-disk: a row that was counted is never lost. While another program has the results file
-locked, frames wait in memory without their pixels, and the run goes on. Where too many wait,
-the run waits too (of a file or folder nothing is left out; a live camera goes on meanwhile).
-A lock that does not end ends the run.
+What comes within a moment is stored in one transaction, and counted once that is on the
+disk: a row that was counted is never lost. A slow disk is asked less often. While another
+program has the results file locked, frames wait in memory without their pixels, and the run goes
+on. Where too many wait, the run waits too (of a file or folder nothing is left out; a live camera
+goes on meanwhile). A lock that does not end ends the run.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ R = TypeVar("R", bound=Rows)
 MOST_FRAMES_AHEAD = 4
 """Frames, with their pixels, that may wait for the thread; more are held back, not dropped."""
 
-GROUP_SECONDS = 1.0
-"""A frame waits at most so long for others that are stored together with it."""
+GROUP_SECONDS = 0.02
+"""A frame waits so long for others that are stored together with it."""
+
+LONGEST_GROUP_SECONDS = 1.0
+"""The same where the disk is slow: the wait is `REST` times as long as the last storing took."""
+
+REST = 4.0
 
 CHECK_SECONDS = 1.0
 """How often the thread looks whether the results file is still in place."""
@@ -55,7 +60,7 @@ class Patience:
     """How long a writer waits.
 
     Attributes:
-        group_seconds: for other frames to be stored together with one.
+        group_seconds: for other frames to be stored together with one, at least.
         lock_seconds: for another program's lock.
         hurried_lock_seconds: the same once a stop was asked for.
         most_rows: rows that may wait before the run waits too.
@@ -100,6 +105,7 @@ class Writer(Generic[T, R]):
         self._ahead: queue.Queue[T | None] = queue.Queue(MOST_FRAMES_AHEAD)
         self._waiting: list[R] = []
         self._rows = 0
+        self._took = 0.0
         self._due: float | None = None
         self._next_check = 0.0
         self._locked_since: float | None = None
@@ -175,7 +181,10 @@ class Writer(Generic[T, R]):
         self._waiting.append(record)
         self._rows += record.rows
         if self._due is None:
-            self._due = time.monotonic() + self._patience.group_seconds
+            self._due = time.monotonic() + self._group_seconds()
+
+    def _group_seconds(self) -> float:
+        return max(self._patience.group_seconds, min(REST * self._took, LONGEST_GROUP_SECONDS))
 
     def _is_full(self) -> bool:
         return self._rows >= self._patience.most_rows
@@ -196,11 +205,13 @@ class Writer(Generic[T, R]):
     def _store(self) -> None:
         if not self._waiting:
             return
+        began = time.monotonic()
         try:
             self._steps.store(self._waiting)
         except LockedError as error:
             self._wait_for_lock(error)
             return
+        self._took = time.monotonic() - began
         if self._locked_since is not None:
             seconds = time.monotonic() - self._locked_since
             self._steps.say(

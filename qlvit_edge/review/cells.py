@@ -135,9 +135,9 @@ class ReviewCell:
     @property
     def final(self) -> str | None:
         """Its class after review; None where it is excluded or nobody has looked at it."""
-        if self.decision is None or self.decision.kind == "exclude":
+        if self.decision is None:
             return None
-        return self.decision.label if self.decision.kind == "change" else self.label
+        return self.label if self.decision.kind == "confirm" else self.decision.label
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _RUN: Final = (
     *("id", "started", "model", "model_sha256", "runtime", "kernels", "camera", "cell_size"),
     *("crop_margin", "accept_at", "program", "find", "calibration"),
 )
-_END: Final = ("ended", "outcome", "dropped_frames", "statement", "familiar")
+_END: Final = ("ended", "outcome", "dropped_frames", "statement", "familiar", "pauses")
 """Of a run, too, but it changes them until it has ended."""
 
 _FRAME: Final = (

@@ -10,6 +10,7 @@ from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.sqlite_errors import LockedError
 from qlvit_edge.microscope.views import CENSUS, VIEWS
 from qlvit_edge.review import log, outbox
+from qlvit_edge.review.blind import drawable, drawn_from
 from qlvit_edge.review.cells import cells_of
 from qlvit_edge.review.checks import final_counts
 from qlvit_edge.review.facts import facts_of_cells, facts_of_run
@@ -122,7 +123,7 @@ def _of_run(connection: sqlite3.Connection, run: int) -> list[str]:
         if not same:
             found.append(_altered(record))
     found += outbox.missing_messages(connection, log.records_of(connection, run))
-    return found + _counts_of(connection, run, status)
+    return found + _draw_of(connection, run) + _counts_of(connection, run, status)
 
 
 def _facts_of(connection: sqlite3.Connection, record: ReviewRecord) -> str | None:
@@ -136,6 +137,16 @@ def _altered(record: ReviewRecord) -> str:
     what = f"cells of run {record.run} were" if record.cells else f"run {record.run} was"
     since = f"record {record.number} ({record.kind}, {record.by}, {record.at})"
     return f"{what} altered since {since}"
+
+
+def _draw_of(connection: sqlite3.Connection, run: int) -> list[str]:
+    """Drawn cells must be those that their seed gives."""
+    for record in log.records_of(connection, run):
+        if record.kind == "draw":
+            cells = cells_of(connection, run, ReviewStatus())
+            if drawn_from(drawable(cells), record.seed or "") != record.cells:
+                return [f"run {run}: the cells of record {record.number} were not drawn at random"]
+    return []
 
 
 def _counts_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> list[str]:
