@@ -18,7 +18,7 @@ from typing import Self
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError, ResultsLostError
-from qlvit_edge.microscope import schema
+from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
@@ -56,6 +56,7 @@ class Results:
         statement: whether the run's images and cells are those that the model was made for, in
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
+        losses: frames lost so far, by where; stored at the same times.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class Results:
         self.dropped_frames = 0
         self.statement: str | None = None
         self.familiar: bool | None = None
-        self._noted: tuple[object, ...] = (0, None, None)
+        self.losses: dict[str, int] = {}
+        self._noted: tuple[object, ...] = (0, None, None, {})
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -166,13 +168,7 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [schema.insert(connection, self.run_id, record) for record in records]
-                state = self._state()
-                if state != self._noted:
-                    connection.execute(
-                        "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? "
-                        "WHERE id = ?",
-                        (*state, self.run_id),
-                    )
+                state = self._store_state(connection)
             self._noted = state
             self._watch_log()
             return numbers
@@ -213,10 +209,10 @@ class Results:
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ?, statement = ?, "
-                    "familiar = ? WHERE id = ?",
-                    (time.time(), outcome, *self._state(), self.run_id),
+                    "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
+                    (time.time(), outcome, self.run_id),
                 )
+                self._store_state(connection)
 
         try:
             note_end()
@@ -235,10 +231,17 @@ class Results:
         if lost is not None:
             raise lost
 
-    def _state(self) -> tuple[object, ...]:
-        """What a run's row says besides how it began and ended."""
+    def _store_state(self, connection: sqlite3.Connection) -> tuple[object, ...]:
+        """Store what is known of a run besides how it began and ended; returns that."""
         familiar = None if self.familiar is None else int(self.familiar)
-        return self.dropped_frames, self.statement, familiar
+        state = self.dropped_frames, self.statement, familiar, dict(self.losses)
+        if state != self._noted:
+            connection.execute(
+                "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? WHERE id = ?",
+                (*state[:3], self.run_id),
+            )
+            losses.store(connection, self.run_id, self.losses)
+        return state
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""

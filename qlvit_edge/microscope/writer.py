@@ -126,6 +126,11 @@ class Writer(Generic[T, R]):
         if kind is None:
             self.complain()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `put` would not wait."""
+        return not self._ahead.full()
+
     def put(self, result: T) -> None:
         """Hand over a result; waits while too many wait already.
 

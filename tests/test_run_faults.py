@@ -1,0 +1,381 @@
+"""What goes wrong beside a run does not end it: too many frames, full disks, a wrong clock."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from results_rows import rows
+from tiny_metadata import plain_image, tiny_file
+
+import qlvit_edge.bundled
+from qlvit_edge.camera.base import LiveCamera, SourceEndedError
+from qlvit_edge.cli.run import command
+from qlvit_edge.errors import DataError
+from qlvit_edge.inference.watchdog import Watchdog
+from qlvit_edge.microscope import pictures
+from qlvit_edge.microscope import session as session_module
+from qlvit_edge.microscope.pipeline import Pipeline, Sight
+from qlvit_edge.microscope.session import Session
+from qlvit_edge.microscope.settings import Settings
+from qlvit_edge.microscope.stopping import StopRequest
+from qlvit_edge.microscope.worker import Worker
+
+FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
+SECONDS = 20.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_file(tmp_path_factory.mktemp("model") / "tiny.tflite")
+
+
+@pytest.fixture
+def fields(tmp_path: Path) -> Path:
+    folder = tmp_path / "fields"
+    folder.mkdir()
+    for path in sorted(FIELDS.glob("*.jpg"))[:3]:
+        shutil.copy(path, folder)
+    return folder
+
+
+class Scripted(LiveCamera):
+    """A live camera that gives the next frame when it is told to.
+
+    Attributes:
+        turns: one permit a frame.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__("scripted", stall_seconds=SECONDS)
+        self.turns = threading.Semaphore(0)
+        self.numbers = iter(range(count))
+
+    def _start(self) -> None:
+        pass
+
+    def _read(self) -> np.ndarray:
+        if next(self.numbers, None) is None:
+            raise SourceEndedError
+        assert self.turns.acquire(timeout=SECONDS)
+        return plain_image("GREEN", size=16)
+
+    def _close(self) -> None:
+        pass
+
+
+def live_session(
+    model: Path, out: Path, camera: Any, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> Session:
+    monkeypatch.setattr(session_module, "open_camera", lambda source, wanted: camera)
+    return Session(Settings(str(model), "scripted", out, find="none", **settings))
+
+
+def go(session: Session, after_frame: Callable[[], None] = lambda: None) -> list[str]:
+    said: list[str] = []
+    try:
+        with StopRequest() as stop:
+            session.run(stop, opened=lambda: None, after_frame=after_frame, note=said.append)
+    finally:
+        session.classifier.close()
+    return said
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_frames_that_nobody_had_time_for_are_counted_shown_and_stored(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, out = Scripted(40), tmp_path / "r.sqlite"
+    session = live_session(model, out, camera, monkeypatch)
+    camera.turns.release()
+
+    def more() -> None:
+        """While a frame is answered, nine more come: one waits, one is looked at."""
+        if session.frames == 0 and camera.report.overtaken == 0:
+            camera.turns.release(9)
+            until(lambda: camera.report.overtaken >= 6)
+            camera.turns.release(30)
+
+    go(session, more)
+    lost = camera.report.overtaken
+    assert lost >= 6
+    assert session.losses() == {"overtaken": lost}
+    assert session.frames == 40 - lost
+    numbers = [number for (number,) in rows(out, "SELECT number FROM frames ORDER BY id")]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 39  # the newest one is never left out
+    assert rows(out, "SELECT * FROM losses") == [(1, "overtaken", lost)]
+    assert session.incomplete is False
+    summary = session.summary()
+    assert summary is not None
+    assert summary.losses == {"overtaken": lost}
+
+
+def test_a_live_camera_does_not_wait_for_a_disk_that_does_not_follow(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera, out = Scripted(60), tmp_path / "r.sqlite"
+    session = live_session(model, out, camera, monkeypatch)
+    held, note_down = threading.Event(), session._note_down
+
+    def slowly(*arguments: Any) -> Any:
+        assert held.wait(SECONDS)
+        return note_down(*arguments)
+
+    def feed() -> None:
+        while session.held_up < 3:
+            camera.turns.release()
+            time.sleep(0.01)
+        shown = session.newest
+        assert shown is not None
+        newest.append(shown[0].index)
+        held.set()
+        camera.turns.release(60)
+
+    newest: list[int] = []
+    monkeypatch.setattr(session, "_note_down", slowly)
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    go(session)
+    feeder.join()
+    assert session.losses()["storage"] == session.held_up >= 3
+    assert session.frames + sum(session.losses().values()) == 60
+    assert newest[0] > 5  # what is shown goes on: one stored, four waiting
+
+
+def test_a_folder_waits_and_loses_nothing(
+    model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(Settings(str(model), f"simulated:{fields}?fps=0", tmp_path / "r", frames=25))
+    note_down = session._note_down
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.01)
+        return note_down(*arguments)
+
+    monkeypatch.setattr(session, "_note_down", slowly)
+    go(session)
+    assert (session.frames, session.losses()) == (25, {})
+    assert [n for (n,) in rows(tmp_path / "r", "SELECT number FROM frames")] == list(range(25))
+    assert rows(tmp_path / "r", "SELECT name FROM sqlite_master WHERE name = 'losses'") == []
+
+
+def test_the_next_frame_is_looked_at_while_one_is_answered(
+    model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = itertools.count()
+    ahead = [threading.Event() for _ in range(4)]
+    look, answer = Pipeline.look, Pipeline.answer
+
+    def look_and_say(self: Pipeline, frame: Any) -> Sight:
+        ahead[next(looked)].set()
+        return look(self, frame)
+
+    def answer_late(self: Pipeline, sight: Sight) -> Any:
+        after = ahead[sight.frame.index + 1]
+        assert sight.frame.index == 2 or after.wait(SECONDS)
+        return answer(self, sight)
+
+    monkeypatch.setattr(Pipeline, "look", look_and_say)
+    monkeypatch.setattr(Pipeline, "answer", answer_late)
+    session = Session(Settings(str(model), str(fields), tmp_path / "r.sqlite"))
+    go(session)
+    assert session.frames == 3
+
+
+def test_a_count_that_is_full_waits_for_no_frame(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera = Scripted(5)
+    session = live_session(model, tmp_path / "r.sqlite", camera, monkeypatch, stop_at=1)
+    camera.turns.release()
+    began = time.monotonic()
+    go(session)
+    camera.turns.release()
+    assert time.monotonic() - began < SECONDS / 2
+    assert (session.frames, session.outcome) == (1, "counted")
+
+
+def disk(free: int, total: int = 10**11) -> Callable[[Path], SimpleNamespace]:
+    return lambda _: SimpleNamespace(free=free, total=total)
+
+
+@pytest.mark.parametrize("option", ["--save", "--keep"])
+def test_pictures_stop_before_the_disk_is_full_and_counts_go_on(
+    option: str, model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter([10**9, *[9 * 10**7] * 10])
+    monkeypatch.setattr(pictures, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: disk(next(free))(_))
+    out, seen = tmp_path / "r.sqlite", tmp_path / "seen"
+    options = [str(model), "--camera", str(fields), "--out", str(out), option, str(seen)]
+    done = CliRunner().invoke(command, options, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert rows(out, "SELECT count(*), count(saved_as) + count(kept_as) FROM frames") == [(3, 1)]
+    assert len(list(seen.iterdir())) == 1
+    said = f"{seen}: only 90 MB are left on its disk, for the results"
+    assert done.stderr.count(f"note: {said}") == 1
+    assert "no more pictures are saved, counting goes on" in done.stderr
+    assert f"warning: {said}" in done.stderr
+
+
+def test_pictures_leave_a_tenth_of_a_small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    settings = Settings("m", "c", Path("r"), save=Path("seen"))
+    for free, stops in ((3 * 10**6, False), (10**6, True)):
+        saver = pictures.Pictures(settings, ["a"], None, said.append)
+        monkeypatch.setattr(pictures.shutil, "disk_usage", disk(free, 2 * 10**7))
+        saver._look()
+        assert (saver.stopped is not None) == stops
+    assert len(said) == 1
+
+
+def test_pictures_that_cannot_be_saved_end_the_pictures_and_not_the_run(
+    model: Path, fields: Path, tmp_path: Path
+) -> None:
+    out, seen = tmp_path / "r.sqlite", tmp_path / "seen"
+    session = Session(Settings(str(model), str(fields), out, find="none", save=seen))
+    said: list[str] = []
+    with StopRequest() as stop:
+        session.run(stop, opened=seen.rmdir, after_frame=lambda: None, note=said.append)
+    session.classifier.close()
+    assert (session.frames, session.outcome) == (3, "finished")
+    (text,) = said
+    assert "cannot be saved (no such file or directory)" in text
+    assert session.pictures_stopped is not None
+    assert session.pictures_stopped in text
+
+
+def test_a_run_whose_runtime_never_comes_back_can_be_stopped_and_stores_its_frame(
+    model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qlvit_edge.errors import DeviceError
+
+    out = tmp_path / "r.sqlite"
+    session = Session(Settings(str(model), str(fields), out, find="none"))
+    broken = DeviceError("runtime", "it is gone", "wait")
+    stops: list[StopRequest] = []
+    tries = itertools.count()
+
+    def fail(*_: Any) -> Any:
+        if next(tries) == 3:
+            import signal
+
+            stops[0].requested = signal.SIGTERM
+        raise broken
+
+    def infer(self: Watchdog, pixels: np.ndarray) -> Any:
+        monkeypatch.setattr(session.classifier, "infer", fail)
+        monkeypatch.setattr(session.classifier, "restart", fail)
+        return real(self, pixels)
+
+    real = Watchdog.infer
+    monkeypatch.setattr(Watchdog, "infer", infer)
+    with StopRequest() as stop:
+        stops.append(stop)
+        session.run(stop, opened=lambda: None, after_frame=lambda: None, note=lambda _: None)
+    session.classifier.close()
+    assert session.outcome == "stopped"
+    assert session.losses() == {"runtime": session.frames}
+    assert 1 <= session.frames <= 3
+    assert rows(out, "SELECT count(*) FROM frames WHERE unfit IS NOT NULL") == [(session.frames,)]
+
+
+# The worker
+
+
+def items(worker: Worker[int], count: int) -> None:
+    for number in range(count):
+        assert worker.has_room(lambda: False)
+        worker.give(number)
+
+
+def test_what_is_given_is_done_in_order_before_the_worker_is_left() -> None:
+    done: list[int] = []
+    with Worker[int](done.append, failed=lambda: None) as worker:
+        items(worker, 20)
+    assert done == list(range(20))
+
+
+def test_one_item_waits_and_no_more() -> None:
+    release = threading.Event()
+    with Worker[int](lambda _: release.wait(SECONDS) and None, failed=lambda: None) as worker:
+        items(worker, 2)
+        assert worker.has_room(lambda: True) is False
+        release.set()
+        assert worker.has_room(lambda: False)
+
+
+def test_what_the_work_raises_reaches_who_gives() -> None:
+    failed: list[bool] = []
+
+    def work(number: int) -> None:
+        if number == 2:
+            raise DataError("a", "b", "c")
+
+    def give_all() -> None:
+        with Worker[int](work, failed=lambda: failed.append(True)) as worker:
+            items(worker, 10)
+
+    with pytest.raises(DataError, match="a: b; c"):
+        give_all()
+    assert failed == [True]
+
+
+def test_an_error_of_the_last_item_is_not_lost() -> None:
+    def fail(_: int) -> None:
+        raise ValueError("late")
+
+    def give_one() -> None:
+        with Worker[int](fail, failed=lambda: None) as worker:
+            worker.give(1)
+
+    with pytest.raises(ValueError, match="late"):
+        give_one()
+
+
+@pytest.mark.parametrize("error", [DataError("a", "b", "c"), KeyboardInterrupt()])
+def test_who_leaves_for_an_error_does_what_waits_and_who_is_interrupted_does_not(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qlvit_edge.microscope import worker as module
+
+    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.05)
+    done: list[int] = []
+    begun, release = threading.Event(), threading.Event()
+
+    def work(number: int) -> None:
+        begun.set()
+        assert release.wait(SECONDS)
+        done.append(number)
+
+    def leave() -> Iterator[None]:
+        with Worker[int](work, failed=lambda: None) as worker:
+            worker.give(0)
+            assert begun.wait(SECONDS)
+            worker.give(1)
+            if isinstance(error, Exception):
+                release.set()
+            raise error
+        yield
+
+    with pytest.raises(type(error)):
+        list(leave())
+    expected = [0, 1] if isinstance(error, Exception) else []
+    assert done == expected
+    release.set()
