@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -18,17 +22,20 @@ from results_rows import rows
 from tiny_metadata import plain_image, tiny_file
 
 import qlvit_edge.bundled
+from qlvit_edge.camera import base
 from qlvit_edge.camera.base import LiveCamera, SourceEndedError
 from qlvit_edge.cli.run import command
-from qlvit_edge.errors import DataError
+from qlvit_edge.errors import CameraError, DataError, DeviceError
 from qlvit_edge.inference.watchdog import Watchdog
-from qlvit_edge.microscope import pictures
+from qlvit_edge.microscope import losses, pictures
 from qlvit_edge.microscope import session as session_module
+from qlvit_edge.microscope import writer as writer_module
 from qlvit_edge.microscope.pipeline import Pipeline, Sight
 from qlvit_edge.microscope.session import Session
 from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import StopRequest
 from qlvit_edge.microscope.worker import Worker
+from qlvit_edge.page.state import View
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
 SECONDS = 20.0
@@ -45,6 +52,16 @@ def fields(tmp_path: Path) -> Path:
     folder.mkdir()
     for path in sorted(FIELDS.glob("*.jpg"))[:3]:
         shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def dots(tmp_path: Path) -> Path:
+    """Nine small pictures, to be classified as they are."""
+    folder = tmp_path / "dots"
+    folder.mkdir()
+    for number in range(9):
+        cv2.imwrite(str(folder / f"{number}.png"), plain_image("RED", size=16))
     return folder
 
 
@@ -159,19 +176,19 @@ def test_a_live_camera_does_not_wait_for_a_disk_that_does_not_follow(
 
 
 def test_a_folder_waits_and_loses_nothing(
-    model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, dots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = Session(Settings(str(model), f"simulated:{fields}?fps=0", tmp_path / "r", frames=25))
+    session = Session(Settings(str(model), str(dots), tmp_path / "r", find="none"))
     note_down = session._note_down
 
     def slowly(*arguments: Any) -> Any:
-        time.sleep(0.01)
+        time.sleep(0.03)
         return note_down(*arguments)
 
     monkeypatch.setattr(session, "_note_down", slowly)
     go(session)
-    assert (session.frames, session.losses()) == (25, {})
-    assert [n for (n,) in rows(tmp_path / "r", "SELECT number FROM frames")] == list(range(25))
+    assert (session.frames, session.losses()) == (9, {})
+    assert [n for (n,) in rows(tmp_path / "r", "SELECT number FROM frames")] == list(range(9))
     assert rows(tmp_path / "r", "SELECT name FROM sqlite_master WHERE name = 'losses'") == []
 
 
@@ -264,8 +281,6 @@ def test_pictures_that_cannot_be_saved_end_the_pictures_and_not_the_run(
 def test_a_run_whose_runtime_never_comes_back_can_be_stopped_and_stores_its_frame(
     model: Path, fields: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qlvit_edge.errors import DeviceError
-
     out = tmp_path / "r.sqlite"
     session = Session(Settings(str(model), str(fields), out, find="none"))
     broken = DeviceError("runtime", "it is gone", "wait")
@@ -274,8 +289,6 @@ def test_a_run_whose_runtime_never_comes_back_can_be_stopped_and_stores_its_fram
 
     def fail(*_: Any) -> Any:
         if next(tries) == 3:
-            import signal
-
             stops[0].requested = signal.SIGTERM
         raise broken
 
@@ -294,6 +307,87 @@ def test_a_run_whose_runtime_never_comes_back_can_be_stopped_and_stores_its_fram
     assert session.losses() == {"runtime": session.frames}
     assert 1 <= session.frames <= 3
     assert rows(out, "SELECT count(*) FROM frames WHERE unfit IS NOT NULL") == [(session.frames,)]
+
+
+class Leaving(Scripted):
+    """A live camera whose connection is lost before its third frame, and which comes back late."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.turns = threading.Semaphore(count)
+        self.given, self.starts = 0, 0
+
+    def _start(self) -> None:
+        self.starts += 1
+        if self.starts == 2:
+            raise CameraError(self.name, "not there", "plug it in")
+
+    def _read(self) -> np.ndarray | None:
+        if self.given == 2 and self.starts < 3:
+            return None
+        self.given += 1
+        return super()._read()
+
+    def _recover(self, trouble: str) -> bool:
+        return self._reopen(trouble)
+
+
+def test_a_camera_that_vanishes_and_comes_back_goes_on_in_the_same_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "FIRST_WAIT", 0.02)
+    camera = Leaving(12)
+    session = live_session(model, tmp_path / "r.sqlite", camera, monkeypatch)
+    said = go(session)
+    assert session.outcome == "finished"
+    assert camera.starts == 3
+    assert session.summary().reconnections == 1  # type: ignore[union-attr]
+    assert session.frames >= 1
+    assert [text for text in said if "it is tried again" in text]
+    assert "scripted: connected again" in said
+
+
+def test_a_clock_that_is_set_turns_nothing_around(
+    model: Path, dots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, day, steps = 0.0, time.time, itertools.count()
+    monkeypatch.setattr(time, "time", lambda: day() + moved)
+    monkeypatch.setattr(writer_module, "CHECK_SECONDS", 0.0)
+    out = tmp_path / "r.sqlite"
+    session = Session(Settings(str(model), str(dots), out, find="none"))
+    ages: list[float] = []
+
+    def set_the_clock() -> None:
+        nonlocal moved
+        moved = {2: -3600.0, 5: 7200.0}.get(next(steps), moved)
+        time.sleep(0.02)  # the writer looks at the clock before every frame
+        ages.append(View(session).state()["age"])
+
+    began = time.monotonic()
+    said = go(session, set_the_clock)
+    lasted = time.monotonic() - began
+    times = [taken for (taken,) in rows(out, "SELECT timestamp FROM frames ORDER BY id")]
+    assert times == sorted(times)
+    ((started, ended),) = rows(out, "SELECT started, ended FROM runs")
+    assert started - 1 <= times[0] <= times[-1] <= ended <= started + lasted + 1
+    assert rows(out, "SELECT duration_s FROM run_list")[0][0] <= lasted + 1
+    assert all(0 <= age <= lasted for age in ages)
+    clock = [text for text in said if "the system's clock was set" in text]
+    assert "set back by 3,600 s" in clock[0]
+    assert "set forward by 10,800 s" in clock[1]
+
+
+def test_the_losses_of_a_run_are_deleted_with_it(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "r.sqlite")) as file:
+        losses.forget(file, 1)  # no run of the file has lost anything
+        for run in (1, 2):
+            losses.store(file, run, {"overtaken": 3})
+            losses.store(file, run, {"overtaken": 5, "storage": 1})
+        losses.forget(file, 1)
+        assert file.execute("SELECT * FROM losses ORDER BY place").fetchall() == [
+            (2, "overtaken", 5),
+            (2, "storage", 1),
+        ]
 
 
 # The worker

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,8 @@ from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
-from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo, outcome_of
+from qlvit_edge.microscope.run_clock import RunClock
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
 OPEN_SECONDS = 30.0
@@ -56,6 +56,7 @@ class Results:
         statement: whether the run's images and cells are those that the model was made for, in
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
+        clock: of the run.
         losses: frames lost so far, by where; stored at the same times.
     """
 
@@ -85,6 +86,7 @@ class Results:
         self.statement: str | None = None
         self.familiar: bool | None = None
         self.losses: dict[str, int] = {}
+        self.clock = RunClock()
         self._noted: tuple[object, ...] = (0, None, None, {})
         self._note = note
         self._log_noted = False
@@ -122,7 +124,7 @@ class Results:
         try:
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
-                self.finish(_outcome_of(kind))
+                self.finish(outcome_of(kind))
         finally:
             self._close()
             self._claim.release()
@@ -210,7 +212,7 @@ class Results:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
                     "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
-                    (time.time(), outcome, self.run_id),
+                    (self.clock.utc(), outcome, self.run_id),
                 )
                 self._store_state(connection)
 
@@ -343,9 +345,3 @@ class Results:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.close()
                 self._connection = None
-
-
-def _outcome_of(kind: type[BaseException] | None) -> Outcome:
-    if kind is None:
-        return "finished"
-    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.calibrated import CalibratedCamera
@@ -256,11 +257,16 @@ class Session:
         self, results: Results, stop: StopRequest, note: Callable[[str], None]
     ) -> Iterator[Writer[Answered, FrameRecord]]:
         """A writer for this run's results; waiting for it at the end counts as storing."""
+
+        def check() -> None:
+            results.require_in_place()
+            results.clock.check(note)
+
         steps: Steps[Answered, FrameRecord] = Steps(
             subject=self.settings.out,
-            note_down=lambda found: self._note_down(found, results.run_id),
+            note_down=lambda found: self._note_down(found, results),
             store=lambda records: self._store(results, records),
-            check=results.require_in_place,
+            check=check,
             hurried=lambda: stop.requested is not None,
             say=note,
             failed=stop.wake,
@@ -271,7 +277,7 @@ class Session:
             with self.times.measure("store"):
                 closing.close()
 
-    def _note_down(self, found: Answered, run_id: int) -> FrameRecord:
+    def _note_down(self, found: Answered, results: Results) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
         frame, cells = found.frame, found.cells
         if self._statement is not None:
@@ -279,10 +285,11 @@ class Session:
                 self._statement.add(cell.classification.judgement)
         saved = kept = None
         if self._pictures is not None:
-            saved, kept = self._pictures.save(run_id, frame, cells, found.census)
+            saved, kept = self._pictures.save(results.run_id, frame, cells, found.census)
         unfit: str | None = losses.NO_ANSWER
         if not found.lost:
             unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
+        frame = replace(frame, timestamp=results.clock.utc(frame.monotonic))
         return FrameRecord.of(frame, cells, saved, unfit, found.placement, found.census, kept)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
