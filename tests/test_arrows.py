@@ -33,6 +33,7 @@ DEVICE: dict[str, set[str]] = {
     | IMAGES
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
+    "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "page": LEAVES | {"inference", "microscope"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

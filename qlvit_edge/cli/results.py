@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.cli import results_export, results_keep, results_review
+from qlvit_edge.cli import (
+    results_export,
+    results_keep,
+    results_report,
+    results_review,
+    results_send,
+)
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.result_options import results_argument, run_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
@@ -39,6 +45,9 @@ for _part in (
     results_review.review,
     results_review.sign,
     results_export.export,
+    results_report.report,
+    results_send.send,
+    results_send.outbox_command,
     results_keep.delete,
     results_keep.backup,
     results_keep.verify,

@@ -16,6 +16,7 @@ from pathlib import Path
 from qlvit_edge.errors import DataError
 from qlvit_edge.microscope.placing import note_placement
 from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
+from qlvit_edge.microscope.review_tables import REVIEW, REVIEW_COLUMNS
 from qlvit_edge.microscope.views import CENSUS, VIEWS
 
 APPLICATION_ID = 0x514C5645
@@ -23,33 +24,7 @@ APPLICATION_ID = 0x514C5645
 
 FORMAT_VERSION = 5
 
-_REVIEW = """
-CREATE TABLE samples (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    created REAL NOT NULL
-);
-CREATE TABLE operators (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-);
-CREATE TABLE reviews (
-    run_id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    PRIMARY KEY (run_id, number)
-);
-CREATE TABLE review_heads (
-    run_id INTEGER PRIMARY KEY,
-    records INTEGER NOT NULL,
-    hash TEXT NOT NULL,
-    state TEXT NOT NULL
-);
-"""
-"""What people say of a run; `qlvit_edge.review` writes it. Run 0 is the file itself."""
-
-TABLES = f"""{_REVIEW}
+TABLES = f"""{REVIEW}
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started REAL NOT NULL,
@@ -153,19 +128,12 @@ CREATE TABLE islands (
 DROP VIEW IF EXISTS cell_list;
 """
 
-_FROM_4_TO_5 = f"""{_REVIEW}
+_FROM_4_TO_5 = f"""{REVIEW}
 ALTER TABLE runs ADD COLUMN sample_id INTEGER REFERENCES samples (id);
 ALTER TABLE runs ADD COLUMN operator_id INTEGER REFERENCES operators (id);
 ALTER TABLE frames ADD COLUMN kept_as TEXT;
 DROP VIEW IF EXISTS run_list;
 """
-
-_REVIEW_COLUMNS = {
-    "samples": ("id", "name", "created"),
-    "operators": ("id", "name"),
-    "reviews": ("run_id", "number", "content", "hash"),
-    "review_heads": ("run_id", "records", "hash", "state"),
-}
 
 _ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
@@ -174,7 +142,7 @@ _ADDED = {
     | {f"cells.{name}" for name in ("island", "slide_x", "slide_y", "unique_cell", "doubtful")}
     | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
     4: {"runs.sample_id", "runs.operator_id", "frames.kept_as"}
-    | {f"{table}.{name}" for table, names in _REVIEW_COLUMNS.items() for name in names},
+    | {f"{table}.{name}" for table, names in REVIEW_COLUMNS.items() for name in names},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
 
@@ -315,7 +283,7 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
 def _columns(connection: sqlite3.Connection) -> set[str]:
     return {
         f"{table}.{column[1]}"
-        for table in ("runs", "frames", "cells", "islands", *_REVIEW_COLUMNS)
+        for table in ("runs", "frames", "cells", "islands", *REVIEW_COLUMNS)
         for column in connection.execute(f"PRAGMA table_info({table})")
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,11 +63,19 @@ class RunRow:
     @property
     def um_per_pixel(self) -> float | None:
         """Length of a frame's pixel in µm; None where it is not known."""
-        try:
-            scale = json.loads(self.calibration or "{}").get("um_per_pixel")
-        except (ValueError, AttributeError):
+        scale = self.calibration_facts.get("um_per_pixel")
+        if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
             return None
-        return float(scale) if isinstance(scale, int | float) else None
+        return float(scale)
+
+    @property
+    def calibration_facts(self) -> dict[str, Any]:
+        """What is stored of the camera's calibration, by name; empty where there was none."""
+        try:
+            found = json.loads(self.calibration or "{}")
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,23 @@ class ReviewCell:
         return self.decision.label if self.decision.kind == "change" else self.label
 
 
+@dataclass(frozen=True)
+class FrameSummary:
+    """What is stored of a run's frames.
+
+    Attributes:
+        frames: how many.
+        dropped: images and frames that came damaged and were left out.
+        unfit: frames that are not fit to be judged, by the reason.
+        accept_at: smallest probability of an accepted answer.
+    """
+
+    frames: int
+    dropped: int
+    unfit: dict[str, int]
+    accept_at: float
+
+
 _RUN: Final = (
     *("id", "started", "ended", "outcome", "model", "model_sha256", "runtime", "kernels"),
     *("camera", "crop_margin", "program", "calibration", "familiar", "statement"),
@@ -167,6 +193,23 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
     return [
         _run_row(row) for row in connection.execute(f"SELECT {runs}, {names} FROM runs ORDER BY id")
     ]
+
+
+def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
+    """Return what is stored of a run's frames."""
+    unfit = _select(connection, "frames", ("unfit",))
+    reasons = connection.execute(
+        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1", (run,)
+    ).fetchall()
+    dropped = _select(connection, "runs", ("dropped_frames",))
+    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))
+    accept_at, left_out = row.fetchone()
+    return FrameSummary(
+        frames=sum(number for _, number in reasons),
+        dropped=int(left_out or 0),
+        unfit={str(reason): number for reason, number in reasons if reason is not None},
+        accept_at=float(accept_at),
+    )
 
 
 def _run_row(row: Sequence[Any]) -> RunRow:

@@ -25,6 +25,7 @@ from qlvit_edge.review.states import ReviewStatus, StepError
 from qlvit_edge.version import installed_version
 
 T = TypeVar("T")
+Also = Callable[[sqlite3.Connection], None]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class ReviewedRun:
         status: the state of its review.
         cells: its cells, each once.
         head: hash of its last record; None without one.
+        signature: that makes it a result; None where it is not signed.
     """
 
     run: RunRow
     status: ReviewStatus
     cells: tuple[ReviewCell, ...]
     head: str | None
+    signature: log.Signature | None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -67,7 +70,8 @@ def reviewed_run(connection: sqlite3.Connection, path: Path, run: int | None) ->
     row = run_row(connection, path, run)
     status = log.status_in(connection, path, row.run)
     cells = tuple(cells_of(connection, row.run, status))
-    return ReviewedRun(row, status, cells, log.head_of(connection, row.run))
+    signature = log.signature_of(connection, row.run) if status.is_signed else None
+    return ReviewedRun(row, status, cells, log.head_of(connection, row.run), signature)
 
 
 def run_row(connection: sqlite3.Connection, path: Path, run: int | None) -> RunRow:
@@ -240,15 +244,17 @@ class ReviewStore:
 
         return self._append("reopen", run, by, step)
 
-    def export(self, run: int, *, to: str, by: str) -> ReviewRecord:
-        """Note that a signed result is about to leave the file.
+    def export(self, run: int, *, to: str, by: str, also: Also = lambda _: None) -> ReviewRecord:
+        """Note that a signed result is about to leave the file; ``also`` is in the transaction.
 
         Raises:
             DataError: it is not signed, or what is stored is not what was signed; or as `change`.
         """
 
         def step(connection: sqlite3.Connection, blank: ReviewRecord) -> ReviewRecord:
-            return replace(self._complete(connection, blank), to=to)
+            record = replace(self._complete(connection, blank), to=to)
+            also(connection)
+            return record
 
         return self._append("export", run, by, step)
 

@@ -9,7 +9,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.sqlite_errors import LockedError
 from qlvit_edge.microscope.views import CENSUS, VIEWS
-from qlvit_edge.review import log
+from qlvit_edge.review import log, outbox
 from qlvit_edge.review.cells import cells_of
 from qlvit_edge.review.checks import final_counts
 from qlvit_edge.review.facts import facts_of_cells, facts_of_run
@@ -65,7 +65,15 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
             found += _of_run(connection, run) if run != log.FILE else _of_file(connection)
         except (log.BrokenChainError, KeyError) as error:
             found.append(str(error.args[0]) if error.args else str(error))
-    return found
+    return found + _of_outbox(connection)
+
+
+def _of_outbox(connection: sqlite3.Connection) -> list[str]:
+    try:
+        outbox.messages_of(connection)
+    except outbox.AlteredOutboxError as error:
+        return [str(error)]
+    return []
 
 
 def _of_schema(connection: sqlite3.Connection) -> list[str]:
@@ -113,6 +121,7 @@ def _of_run(connection: sqlite3.Connection, run: int) -> list[str]:
             same = record.kind == "undo" or record.facts == whole
         if not same:
             found.append(_altered(record))
+    found += outbox.missing_messages(connection, log.records_of(connection, run))
     return found + _counts_of(connection, run, status)
 
 
