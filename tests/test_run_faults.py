@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ import qlvit_edge.bundled
 from qlvit_edge.camera import base
 from qlvit_edge.camera.base import LiveCamera, SourceEndedError
 from qlvit_edge.cli.run import command
-from qlvit_edge.errors import CameraError, DataError, DeviceError
+from qlvit_edge.errors import CameraError, DeviceError
 from qlvit_edge.inference.watchdog import Watchdog
 from qlvit_edge.microscope import losses, pictures
 from qlvit_edge.microscope import session as session_module
@@ -34,7 +34,6 @@ from qlvit_edge.microscope.pipeline import Pipeline, Sight
 from qlvit_edge.microscope.session import Session
 from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import StopRequest
-from qlvit_edge.microscope.worker import Worker
 from qlvit_edge.page.state import View
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
@@ -411,89 +410,3 @@ def test_the_losses_of_a_run_are_deleted_with_it(tmp_path: Path) -> None:
             (2, "overtaken", 5),
             (2, "storage", 1),
         ]
-
-
-# The worker
-
-
-def items(worker: Worker[int], count: int) -> None:
-    for number in range(count):
-        assert worker.has_room(lambda: False)
-        worker.give(number)
-
-
-def test_what_is_given_is_done_in_order_before_the_worker_is_left() -> None:
-    done: list[int] = []
-    with Worker[int](done.append, failed=lambda: None) as worker:
-        items(worker, 20)
-    assert done == list(range(20))
-
-
-def test_one_item_waits_and_no_more() -> None:
-    release = threading.Event()
-    with Worker[int](lambda _: release.wait(SECONDS) and None, failed=lambda: None) as worker:
-        items(worker, 2)
-        assert worker.has_room(lambda: True) is False
-        release.set()
-        assert worker.has_room(lambda: False)
-
-
-def test_what_the_work_raises_reaches_who_gives() -> None:
-    failed: list[bool] = []
-
-    def work(number: int) -> None:
-        if number == 2:
-            raise DataError("a", "b", "c")
-
-    def give_all() -> None:
-        with Worker[int](work, failed=lambda: failed.append(True)) as worker:
-            items(worker, 10)
-
-    with pytest.raises(DataError, match="a: b; c"):
-        give_all()
-    assert failed == [True]
-
-
-def test_an_error_of_the_last_item_is_not_lost() -> None:
-    def fail(_: int) -> None:
-        raise ValueError("late")
-
-    def give_one() -> None:
-        with Worker[int](fail, failed=lambda: None) as worker:
-            worker.give(1)
-
-    with pytest.raises(ValueError, match="late"):
-        give_one()
-
-
-@pytest.mark.parametrize("error", [DataError("a", "b", "c"), KeyboardInterrupt()])
-def test_who_leaves_for_an_error_does_what_waits_and_who_is_interrupted_does_not(
-    error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from qlvit_edge.microscope import worker as module
-
-    monkeypatch.setattr(module, "_LEAVE_SECONDS", 0.05)
-    done: list[int] = []
-    begun, release = threading.Event(), threading.Event()
-
-    def work(number: int) -> None:
-        begun.set()
-        assert release.wait(SECONDS)
-        done.append(number)
-
-    def leave() -> Iterator[None]:
-        with Worker[int](work, failed=lambda: None) as worker:
-            worker.give(0)
-            assert begun.wait(SECONDS)
-            worker.give(1)
-            if isinstance(error, Exception):
-                release.set()
-            raise error
-        yield
-
-    with pytest.raises(type(error)):
-        list(leave())
-    assert done == ([0, 1] if isinstance(error, Exception) else [])
-    release.set()
-    until(lambda: not [one for one in threading.enumerate() if one.name == "answers"])
-    assert done == ([0, 1] if isinstance(error, Exception) else [0])
