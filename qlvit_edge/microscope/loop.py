@@ -112,10 +112,11 @@ class Loop:
         session.lengths.check(frame, self.note)
         session.newest = (frame, found)
         session.count.see(found)
+        seen = self.pipeline.count(sight)
         with session.times.measure("place"):
             placement = placed(session.slide, frame, found)
         with session.times.measure("store"):
-            self.writer.put(Answered(frame, found, placement, sight.census, lost))
+            self.writer.put(Answered(frame, found, placement, seen, lost))
         self.after_frame()
         if session.count.is_full:
             self.stop.wake()  # who waits for the next frame need not

@@ -23,7 +23,7 @@ from qlvit_edge.fields.quality import CUT
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification, Classifier
 
-NEEDED_WORK = ("capture", "find", "infer", "place")
+NEEDED_WORK = ("capture", "find", "infer", "count", "place")
 """What a run is for; time on anything else is overhead."""
 
 
@@ -48,13 +48,11 @@ class Sight:
         frame: the frame.
         cells: where; largest nucleus first.
         inputs: what the network is fed for each.
-        census: what else was counted in it; None where that was not asked for.
     """
 
     frame: Frame
     cells: tuple[Cell, ...]
     inputs: tuple[NDArray[np.uint8], ...]
-    census: Census | None = None
 
 
 @dataclass
@@ -96,7 +94,7 @@ class Pipeline:
     """Finds and classifies the cells of frames.
 
     Attributes:
-        times: seconds spent on ``find``, ``prepare`` (crop and resize) and ``infer``.
+        times: seconds spent on ``find``, ``prepare`` (crop and resize), ``infer`` and ``count``.
     """
 
     def __init__(
@@ -153,19 +151,16 @@ class Pipeline:
             with self.times.measure("prepare"):
                 pixels = self._classifier.prepare(part)
             return Sight(frame, (Cell(x, y, width, height, 0.0),), (pixels,))
-        counted = None
         with self.times.measure("find"):
             if not (self._one_camera and self._found):
                 self._require_fit(frame)
             cells = _found_in(frame, self._cell_size, bright=self._target.kind == "bright")
             self._found |= bool(cells)
-            if self._target.kind == "all":
-                counted = census(frame.image, cells, cell_size=self._cell_size)
         with self.times.measure("prepare"):
             inputs = tuple(
                 self._classifier.prepare(crop(frame.image, cell, self._margin)) for cell in cells
             )
-        return Sight(frame, tuple(cells), inputs, counted)
+        return Sight(frame, tuple(cells), inputs)
 
     def answer(self, sight: Sight) -> tuple[ClassifiedCell, ...]:
         """Classify what was found.
@@ -177,6 +172,13 @@ class Pipeline:
             ClassifiedCell(cell, self._classify(cell, pixels))
             for cell, pixels in zip(sight.cells, sight.inputs, strict=True)
         )
+
+    def count(self, sight: Sight) -> Census | None:
+        """Count red cells beside what was found; None unless asked for."""
+        if self._target.kind != "all":
+            return None
+        with self.times.measure("count"):
+            return census(sight.frame.image, sight.cells, cell_size=self._cell_size)
 
     def _require_fit(self, frame: Frame) -> None:
         if self._target.kind == "bright":
