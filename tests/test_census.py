@@ -168,7 +168,7 @@ def test_a_region_is_classified_as_it_lies_and_refused_beyond_the_frame() -> Non
     (found,) = pipeline.process(frame)
     assert (found.cell.x, found.cell.y, found.cell.width, found.cell.height) == (10, 20, 300, 200)
     assert np.array_equal(seen.shown[0], image[20:220, 10:310])
-    assert pipeline.count(frame, (found,)) is None
+    assert pipeline.count(pipeline.look(frame)) is None
     beyond = Pipeline(seen, find="region:400,20,300,200")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"field\.png: the region 400,20,300,200 .* 640 x 480"):
         beyond.process(frame)
