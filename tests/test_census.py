@@ -186,7 +186,8 @@ def test_an_accepted_platelet_of_a_white_cells_size_is_a_platelet() -> None:
     frame = Frame(image=image, index=0, timestamp=0.0, source="field.png")
     for label, white in (("platelet", 0), ("neutrophil", 1)):
         pipeline = Pipeline(Naming(label), find="all")  # type: ignore[arg-type]
-        totals = pipeline.count(frame, pipeline.process(frame))
+        sight = pipeline.look(frame)
+        totals = pipeline.count(sight, pipeline.answer(sight))
         assert totals is not None
         assert (totals.white_cells, totals.platelet_cells) == (white, 1 - white)
 
@@ -298,7 +299,7 @@ def test_a_region_is_classified_as_it_lies_and_refused_beyond_the_frame() -> Non
     (found,) = pipeline.process(frame)
     assert (found.cell.x, found.cell.y, found.cell.width, found.cell.height) == (10, 20, 300, 200)
     assert np.array_equal(seen.shown[0], image[20:220, 10:310])
-    assert pipeline.count(frame, (found,)) is None
+    assert pipeline.count(pipeline.look(frame), ()) is None
     beyond = Pipeline(seen, find="region:400,20,300,200")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"field\.png: the region 400,20,300,200 .* 640 x 480"):
         beyond.process(frame)

@@ -15,6 +15,7 @@ import click
 from qlvit_edge.cli.console import error_console, next_step, shell_word
 from qlvit_edge.cli.count_text import print_differential
 from qlvit_edge.cli.guard_text import say_if_unguarded
+from qlvit_edge.microscope.losses import IN_WORDS
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ def show_lost(summary: Summary) -> None:
     elif summary.dropped_frames:
         are = "frame is" if summary.dropped_frames == 1 else "frames are"
         click.echo(f"warning: {summary.dropped_frames:,} {are} damaged and left out", err=True)
+    for place, frames in summary.losses.items():
+        click.echo(f"warning: {counted(frames, 'frame')} {IN_WORDS[place]}", err=True)
+    if summary.restarts:
+        click.echo(
+            f"warning: the model's process was started again {counted(summary.restarts, 'time')}",
+            err=True,
+        )
+    if summary.pictures_stopped is not None:
+        click.echo(
+            f"warning: {summary.pictures_stopped}; frames after that have no picture", err=True
+        )
 
 
 class LiveView:
@@ -151,7 +163,8 @@ class LiveView:
             table.add_column(Text(label.lower()))
         rejected = {name: n for name, n in session.verdicts.items() if name != "accepted"}
         shown = rejected if session.classifier.judges else {"uncertain": rejected["uncertain"]}
-        for name in shown:
+        lost = session.losses()
+        for name in (*shown, *lost):
             table.add_column(name)
         seconds = session.times.total()
         table.add_row(
@@ -161,6 +174,7 @@ class LiveView:
             *([] if slide is None else [str(slide.unique), str(slide.doubtful)]),
             *map(str, session.counts.values()),
             *map(str, shown.values()),
+            *map(str, lost.values()),
         )
         return table
 

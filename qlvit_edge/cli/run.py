@@ -174,9 +174,11 @@ def command(
     each; --count-once counts it once, on a line of its own. For research use only, not for
     diagnosis.
 
-    Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
-    video, were left out; a live camera ends with 2 when it gives no frame for so long. Where the
-    page stays for further runs (--stay), the code is that of the first run that failed.
+    Damaged frames are left out and counted. A runtime that hangs or crashes is started again; a
+    frame on which it fails twice is stored without cells. Exit code 1 when images of a folder, or
+    frames of a video, were lost in one of these ways; a live camera ends with 2 when it gives no
+    frame for so long. Where the page stays for further runs (--stay), the code is that of the
+    first run that failed.
 
     \b
     Example:

@@ -1,12 +1,13 @@
 """From a frame to classified cells, and where the time went.
 
-Find → crop → prepare → infer; storing and showing the results are the caller's.
+Find → crop → prepare, then infer: two halves, which a run does side by side. Storing and showing
+the results are the caller's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -24,7 +25,7 @@ from qlvit_edge.fields.scale import Scale
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.inference.classifier import Classification, Classifier
 
-NEEDED_WORK = ("capture", "find", "infer", "place")
+NEEDED_WORK = ("capture", "find", "infer", "count", "place")
 """What a run is for; time on anything else is overhead."""
 
 
@@ -41,9 +42,26 @@ class ClassifiedCell:
     classification: Classification
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What is to be classified of a frame.
+
+    Attributes:
+        frame: the frame.
+        cells: where; largest nucleus first.
+        inputs: what the network is fed for each.
+        scale: the size of its red cells, in pixels of the frame; None where none was sought.
+    """
+
+    frame: Frame
+    cells: tuple[Cell, ...]
+    inputs: tuple[NDArray[np.uint8], ...]
+    scale: Scale | None = None
+
+
 @dataclass
 class Times:
-    """Wall-clock seconds by what they were spent on, since this was made.
+    """Wall-clock seconds by what they were spent on, since this was made; by any thread.
 
     Attributes:
         spent: seconds by name; what was not measured is the rest of the total.
@@ -71,9 +89,13 @@ class Times:
         return time.perf_counter() - self._started
 
     def shares(self) -> dict[str, float]:
-        """Return each name's share of the total, and the rest as ``"other"``; sum 1."""
-        total = max(self.total(), 1e-9)
-        shares = {name: seconds / total for name, seconds in self.spent.items()}
+        """Return each name's share of the total, and the rest as ``"other"``; sum 1.
+
+        Where threads worked side by side for longer than that, of their time together.
+        """
+        spent = dict(self.spent)
+        total = max(self.total(), sum(spent.values()), 1e-9)
+        shares = {name: seconds / total for name, seconds in spent.items()}
         return {**shares, "other": max(0.0, 1.0 - sum(shares.values()))}
 
 
@@ -81,7 +103,7 @@ class Pipeline:
     """Finds and classifies the cells of frames.
 
     Attributes:
-        times: seconds spent on ``find``, ``prepare`` (crop and resize) and ``infer``.
+        times: seconds spent on ``find``, ``prepare`` (crop and resize), ``infer`` and ``count``.
     """
 
     def __init__(
@@ -94,6 +116,7 @@ class Pipeline:
         um_per_pixel: float | None = None,
         times: Times | None = None,
         one_camera: bool = False,
+        infer: Callable[[NDArray[np.uint8]], Classification] | None = None,
     ) -> None:
         """Set up.
 
@@ -107,18 +130,23 @@ class Pipeline:
             times: where to count time; a new one if not given.
             one_camera: all frames are of one camera: once cells were found, a grey frame (an
                 empty field in uneven light, say) is one without cells and ends nothing.
+            infer: classifies what ``classifier`` prepared; by default that does it.
         """
         self._classifier = classifier
+        self._infer = classifier.infer if infer is None else infer
         self._cell_size = cell_size
         self._margin = margin
         self._target = target_of(find)
         self._um_per_pixel = um_per_pixel
         self._one_camera, self._found = one_camera, False
-        self._searched: tuple[Frame, Scale | None] | None = None
         self.times = times if times is not None else Times()
 
     def process(self, frame: Frame) -> tuple[ClassifiedCell, ...]:
-        """Return the frame's cells, largest nucleus first.
+        """Return the frame's cells, largest nucleus first; see `look`."""
+        return self.answer(self.look(frame))
+
+    def look(self, frame: Frame) -> Sight:
+        """Find what is to be classified, and prepare it.
 
         Without a search the frame, or its region, is the only one; its nucleus has the area 0.
 
@@ -129,32 +157,50 @@ class Pipeline:
         if self._target.kind in ("none", "region"):
             x, y, width, height = self._part(frame)
             part = frame.image[y : y + height, x : x + width]
-            return (ClassifiedCell(Cell(x, y, width, height, 0.0), self._classify(part)),)
+            with self.times.measure("prepare"):
+                pixels = self._classifier.prepare(part)
+            return Sight(frame, (Cell(x, y, width, height, 0.0),), (pixels,))
         with self.times.measure("find"):
             if not (self._one_camera and self._found):
                 self._require_fit(frame)
             found = _found_in(frame, self._cell_size, bright=self._target.kind == "bright")
             self._found |= bool(found.cells)
-            self._searched = frame, found.scale
+        with self.times.measure("prepare"):
+            inputs = tuple(
+                self._classifier.prepare(crop(frame.image, cell, self._margin))
+                for cell in found.cells
+            )
+        return Sight(frame, tuple(found.cells), inputs, found.scale)
+
+    def answer(self, sight: Sight) -> tuple[ClassifiedCell, ...]:
+        """Classify what was found.
+
+        Raises:
+            Exception: what the function that classifies raises.
+        """
         return tuple(
-            ClassifiedCell(cell, self._classify(frame.image, cell)) for cell in found.cells
+            ClassifiedCell(cell, self._classify(cell, pixels))
+            for cell, pixels in zip(sight.cells, sight.inputs, strict=True)
         )
 
-    def count(self, frame: Frame, cells: Sequence[ClassifiedCell]) -> Census | None:
-        """Count red cells and platelets beside a frame's cells.
+    def count(self, sight: Sight, found: Sequence[ClassifiedCell]) -> Census | None:
+        """Count red cells and platelets beside what was found.
+
+        Args:
+            sight: a frame and what was found in it.
+            found: the same with answers; none where the runtime failed on the frame.
 
         Returns:
             The count; None unless it is asked for, and where cells are too small to be counted.
         """
         if self._target.kind != "all":
             return None
-        scale = None
-        if self._searched is not None and self._searched[0] is frame:
-            scale = self._searched[1]
-        with self.times.measure("find"):
-            large = [found.cell for found in cells if _is_platelet(found.classification)]
-            white = [found.cell for found in cells if not _is_platelet(found.classification)]
-            return census(frame.image, white, large, cell_size=self._cell_size, scale=scale)
+        large = [one.cell for one in found if _is_platelet(one.classification)]
+        white = [cell for cell in sight.cells if cell not in large]
+        with self.times.measure("count"):
+            return census(
+                sight.frame.image, white, large, cell_size=self._cell_size, scale=sight.scale
+            )
 
     def _require_fit(self, frame: Frame) -> None:
         if self._target.kind == "bright":
@@ -177,15 +223,10 @@ class Pipeline:
             )
         return x, y, across, down
 
-    def _classify(self, image: NDArray[np.uint8], cell: Cell | None = None) -> Classification:
-        with self.times.measure("prepare"):
-            shown = image if cell is None else crop(image, cell, self._margin)
-            pixels = self._classifier.prepare(shown)
+    def _classify(self, cell: Cell, pixels: NDArray[np.uint8]) -> Classification:
         with self.times.measure("infer"):
-            answer = self._classifier.infer(pixels)
-        if cell is None or not cell.cut or not self._classifier.judges:
-            return answer
-        return of_a_part(answer)
+            answer = self._infer(pixels)
+        return of_a_part(answer) if cell.cut and self._classifier.judges else answer
 
 
 def _is_platelet(answer: Classification) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +17,12 @@ from typing import Self
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError, ResultsLostError
-from qlvit_edge.microscope import schema
+from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
-from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo, outcome_of
+from qlvit_edge.microscope.run_clock import RunClock
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
 OPEN_SECONDS = 30.0
@@ -59,6 +59,8 @@ class Results:
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
         pauses: returns the run's pauses, see `Pause.stored`; stored at the same times.
+        clock: of the run.
+        losses: frames lost so far, by where; stored at the same times.
     """
 
     def __init__(
@@ -87,7 +89,9 @@ class Results:
         self.statement: str | None = None
         self.familiar: bool | None = None
         self.pauses: Callable[[], str | None] = lambda: None
-        self._noted: tuple[object, ...] = (0, None, None, None)
+        self.losses: dict[str, int] = {}
+        self.clock = RunClock()
+        self._noted: tuple[object, ...] = (0, None, None, None, {})
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -124,7 +128,7 @@ class Results:
         try:
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
-                self.finish(_outcome_of(kind))
+                self.finish(outcome_of(kind))
         finally:
             self._close()
             self._claim.release()
@@ -170,11 +174,7 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [schema.insert(connection, self.run_id, record) for record in records]
-                state = self._state()
-                if state != self._noted:
-                    connection.execute(
-                        f"UPDATE runs SET {_STATE} WHERE id = ?", (*state, self.run_id)
-                    )
+                state = self._store_state(connection)
             self._noted = state
             self._watch_log()
             return numbers
@@ -215,9 +215,10 @@ class Results:
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    f"UPDATE runs SET ended = ?, outcome = ?, {_STATE} WHERE id = ?",
-                    (time.time(), outcome, *self._state(), self.run_id),
+                    "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
+                    (self.clock.utc(), outcome, self.run_id),
                 )
+                self._store_state(connection)
 
         try:
             note_end()
@@ -236,10 +237,14 @@ class Results:
         if lost is not None:
             raise lost
 
-    def _state(self) -> tuple[object, ...]:
-        """What a run's row says besides how it began and ended."""
+    def _store_state(self, connection: sqlite3.Connection) -> tuple[object, ...]:
+        """Store what is known of a run besides how it began and ended; returns that."""
         familiar = None if self.familiar is None else int(self.familiar)
-        return self.dropped_frames, self.statement, familiar, self.pauses()
+        state = self.dropped_frames, self.statement, familiar, self.pauses(), dict(self.losses)
+        if state != self._noted:
+            connection.execute(f"UPDATE runs SET {_STATE} WHERE id = ?", (*state[:4], self.run_id))
+            losses.store(connection, self.run_id, self.losses)
+        return state
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""
@@ -341,9 +346,3 @@ class Results:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.close()
                 self._connection = None
-
-
-def _outcome_of(kind: type[BaseException] | None) -> Outcome:
-    if kind is None:
-        return "finished"
-    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import atomic_path
+from qlvit_edge.microscope import losses
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
@@ -167,6 +168,7 @@ def _delete_rows(
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
         for table in ("frames", "islands", "reviews", "review_heads", "outbox"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
+        losses.forget(connection, run)
         connection.execute("DELETE FROM runs WHERE id = ?", (run,))
     for table in ("sample", "operator"):
         connection.execute(
