@@ -15,20 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 from browser import Browser
+from taken_picture import save
 
 from qlvit_edge.bundled import FIELDS
 
 HEIGHT = 1560
 """Of the window: without scrolling on a wide one."""
-
-MOST_WIDTH = 1000
-"""Of the picture."""
 
 _ACCEPTED = "document.getElementById('cells-rows').textContent.includes('accepted')"
 
@@ -55,13 +50,7 @@ def main(out: Path, width: int, seconds: float, seed: int) -> None:
                 taken = browser.picture()
             run.terminate()
             run.communicate(timeout=30)
-    picture = cv2.imdecode(np.frombuffer(taken, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    if width > MOST_WIDTH:
-        size = MOST_WIDTH, round(picture.shape[0] * MOST_WIDTH / picture.shape[1])
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(out), picture, [cv2.IMWRITE_JPEG_QUALITY, 72])
+    save(taken, out)
 
 
 if __name__ == "__main__":

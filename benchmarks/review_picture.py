@@ -15,21 +15,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 
 from browser import Browser
+from taken_picture import save
 
 from qlvit_edge.bundled import FIELDS
 from qlvit_edge.page.address import Address
 from qlvit_edge.page.server import ReviewServer
 
 HEIGHT = 800
-MOST_WIDTH = 1000
-"""Of the picture."""
-
 _SEEN = """document.querySelector('.tile') !== null && [...document.querySelectorAll('.tile')]
 .every((one) => one.matches('.seen') || one.getBoundingClientRect().bottom > innerHeight)"""
 
@@ -58,13 +53,7 @@ def main(out: Path, width: int, frames: int) -> None:
             browser.wait("document.querySelectorAll('.tile.changed').length === 2")
             browser.wait("!document.getElementById('left').textContent.startsWith('storing')")
             taken = base64.b64decode(browser.call("Page.captureScreenshot")["data"])
-    picture = cv2.imdecode(np.frombuffer(taken, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    if width > MOST_WIDTH:
-        size = MOST_WIDTH, round(picture.shape[0] * MOST_WIDTH / picture.shape[1])
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(out), picture, [cv2.IMWRITE_JPEG_QUALITY, 72])
+    save(taken, out)
 
 
 if __name__ == "__main__":

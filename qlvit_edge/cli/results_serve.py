@@ -8,22 +8,13 @@ from pathlib import Path
 import click
 
 from qlvit_edge.cli.result_options import results_argument
-from qlvit_edge.cli.serving import require_page, say_where
+from qlvit_edge.cli.serving import certificate_options, require_page, say_where
 
 
 @click.command()
 @results_argument
 @click.argument("address", metavar="[HOST:PORT]", default="127.0.0.1:8321")
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Certificate of the page (PEM) in place of one that is made at first use.",
-)
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Private key (PEM) of --certificate.",
-)
+@certificate_options
 def serve(results: Path, address: str, certificate: Path | None, key: Path | None) -> None:
     """Review RESULTS in a browser, at 127.0.0.1:8321 unless told otherwise; Ctrl-C ends it.
 

@@ -19,7 +19,7 @@ from qlvit_edge.cli.options import (
 )
 from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
-from qlvit_edge.cli.serving import page_of, require_page
+from qlvit_edge.cli.serving import certificate_options, page_of, require_page
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -127,16 +127,7 @@ class Sought(click.ParamType[str]):
     help="Whether the page stays when the run has ended, for the next sample; Ctrl-C ends it "
     "[default: on a terminal].",
 )
-@click.option(
-    "--certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Certificate of the page (PEM) in place of one that is made at first use.",
-)
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Private key (PEM) of --certificate.",
-)
+@certificate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,

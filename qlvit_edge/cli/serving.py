@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,6 +16,26 @@ if TYPE_CHECKING:
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
     from qlvit_edge.page.server import PageServer, Welcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def certificate_options(command: F) -> F:
+    """Add ``--certificate`` and ``--key`` of the page to a command."""
+    for option in (
+        click.option(
+            "--key",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="Private key (PEM) of --certificate.",
+        ),
+        click.option(
+            "--certificate",
+            type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="Certificate of the page (PEM) in place of one that is made at first use.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def require_page(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.resources import files
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -24,6 +23,7 @@ from qlvit_edge.page.door import refusal as _refusal
 from qlvit_edge.page.orders import Sample
 from qlvit_edge.page.reviewing import Reviewing
 from qlvit_edge.page.state import View
+from qlvit_edge.page.static_files import CSS, HTML, SCRIPT, StaticFiles
 from qlvit_edge.review.names import required
 
 __all__ = ["LARGEST_BODY", "Answers", "Gate", "application"]
@@ -41,13 +41,13 @@ HEADERS = {
     "cache-control": "no-store",
 }
 _FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/": ("index.html", HTML),
+    "/page.css": ("page.css", CSS),
     **{
-        f"/{name}": (name, "text/javascript; charset=utf-8")
+        f"/{name}": (name, SCRIPT)
         for name in ("page.js", "sample.js", "slide.js", "growth.js", "uPlot.iife.min.js")
     },
-    "/uPlot.min.css": ("uPlot.min.css", "text/css; charset=utf-8"),
+    "/uPlot.min.css": ("uPlot.min.css", CSS),
 }
 
 
@@ -86,16 +86,12 @@ class Answers:
             door: who may see it.
         """
         self._view, self._door = view, door
-        folder = files("qlvit_edge.page").joinpath("static")
-        self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind)
-            for path, (name, kind) in _FILES.items()
-        }
+        self._files = StaticFiles(_FILES)
 
     def routes(self) -> list[Route]:
         """Return all there is; none of them names a file by what the network says."""
         return [
-            *(Route(path, self._file, methods=["GET"]) for path in self._files),
+            *self._files.routes(),
             Route("/api/state", self._state, methods=["GET"]),
             Route("/api/frame", self._frame, methods=["GET"]),
             Route("/api/slide", self._slide, methods=["GET"]),
@@ -104,10 +100,6 @@ class Answers:
             Route("/api/run", self._run, methods=["POST"]),
             Route("/api/barcode", self._barcode, methods=["POST"]),
         ]
-
-    async def _file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
-        return Response(content, media_type=kind)
 
     async def _state(self, request: Request) -> Response:
         if self._csrf(request) is None:

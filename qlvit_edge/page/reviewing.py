@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from qlvit_edge.page.door import Door, body, refusal
 from qlvit_edge.page.leaving import FORMATS, exported, file_name
 from qlvit_edge.page.said import Said, WrongRequest
 from qlvit_edge.page.shown import covered, run_in_list, shown_run
+from qlvit_edge.page.static_files import CSS, HTML, SCRIPT, StaticFiles
 from qlvit_edge.review.cells import ReviewCell, runs_of
 from qlvit_edge.review.opening import mark_ended, reading
 from qlvit_edge.review.reviewed import ReviewedRun, reviewed_run
@@ -36,10 +36,10 @@ UNSEEN = "confirmed without a picture"
 
 _PARTS: Final = ("server", "tiles", "keys", "random", "reasons", "result", "sections")
 _FILES: Final = {
-    "/review": ("review.html", "text/html; charset=utf-8"),
-    "/review.css": ("review.css", "text/css; charset=utf-8"),
+    "/review": ("review.html", HTML),
+    "/review.css": ("review.css", CSS),
     **{
-        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        f"/{name}.js": (f"{name}.js", SCRIPT)
         for name in ("review", *(f"review-{part}" for part in _PARTS))
     },
 }
@@ -60,17 +60,13 @@ class Reviewing:
         self._crops = Crops(results)
         self._one_at_a_time = threading.Lock()
         self._seen: ReviewedRun | None = None
-        folder = files("qlvit_edge.page").joinpath("static")
-        self._files = {
-            path: (folder.joinpath(name).read_bytes(), kind)
-            for path, (name, kind) in _FILES.items()
-        }
+        self._files = StaticFiles(_FILES)
 
     def routes(self) -> list[Route]:
         """Return all there is; none of them names a file by what the network says."""
         return [
             *([] if self._live else [Route("/", self._redirect, methods=["GET"])]),
-            *(Route(path, self._file, methods=["GET"]) for path in self._files),
+            *self._files.routes(),
             Route("/api/review/runs", self._runs, methods=["GET"]),
             Route("/api/review/run", self._run, methods=["GET"]),
             Route("/api/review/crop", self._crop, methods=["GET"]),
@@ -81,10 +77,6 @@ class Reviewing:
 
     async def _redirect(self, _: Request) -> Response:
         return RedirectResponse("/review", status_code=307)
-
-    async def _file(self, request: Request) -> Response:
-        content, kind = self._files[request.url.path]
-        return Response(content, media_type=kind)
 
     async def _runs(self, request: Request) -> Response:
         """The file's runs."""
