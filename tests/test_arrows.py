@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": LEAVES
     | IMAGES
     | {"camera", "evaluation", "fields", "inference", "microscope", "review"},
+    "deployment": LEAVES | IMAGES | {"data"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES
