@@ -26,8 +26,11 @@ def test_addresses(text: str, user: str | None, host: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "@", "pi@", "@host", "-oProxyCommand=id", "pi@-oProxyCommand=id", "-l@host", "pi@h:22"]
-    + ["ssh://pi@host", "a b@host", "pi@ho st", "pi@host\n", "ｐi@host", "pi@hőst", "a@b@c"],
+    [
+        *("", "@", "pi@", "@host", "-oProxyCommand=id", "pi@-oProxyCommand=id", "-l@host"),
+        *("pi@h:22", "ssh://pi@host", "a b@host", "pi@ho st", "pi@host\n", "a@b@c"),
+        *("\uff50i@host", "pi@h\u0151st"),
+    ],
 )
 def test_what_is_no_address_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(DeviceError) as caught:

@@ -1,4 +1,4 @@
-"""Commands and files through a real `sshd`: words stay words, host keys count, cuts are survived."""
+"""Commands and files through a real `sshd`: words stay words, host keys count, cuts pass."""
 
 from __future__ import annotations
 
