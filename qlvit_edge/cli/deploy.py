@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -23,8 +24,14 @@ from qlvit_edge.cli.progress import progress_bar
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Where the report comes to."
 )
-@click.option("--min-accuracy", type=Number(min=0, max=100), help="See `validate`, in percent.")
-@click.option("--max-latency", type=Number(min=0, open_min=True), help="See `validate`, in ms.")
+@click.option(
+    "--compare",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="predictions.json that `validate` wrote here for the same model and images.",
+)
+@click.option("--min-accuracy", type=Number(min=0, max=100), help="In percent, see `validate`.")
+@click.option("--max-latency", type=Number(min=0, min_open=True), help="In ms, see `validate`.")
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port of its SSH server.")
 @click.option(
     "--identity",
@@ -54,6 +61,7 @@ def command(
     bundle: Path,
     data: Path | None,
     out: Path | None,
+    compare: Path | None,
     min_accuracy: float | None,
     max_latency: float | None,
     port: int | None,
@@ -76,29 +84,39 @@ def command(
     \b
     Example:
       qlvit-edge deploy pi@microscope blood.qlvit --sudo --validate cells/ --out microscope/
+      qlvit-edge validate blood.tflite --data cells/ --out here/
+      qlvit-edge deploy pi@microscope blood.qlvit --sudo --validate cells/ \\
+          --compare here/predictions.json --min-accuracy 90 --out microscope/
     """
-    from qlvit_edge.delivery.bundle import read_bundle
+    from qlvit_edge.delivery.bundle import require_bundle
     from qlvit_edge.deployment.address import parsed
     from qlvit_edge.deployment.deploy import Deployment, Manner
+    from qlvit_edge.deployment.parcel import pack
     from qlvit_edge.deployment.ssh import Device
+    from qlvit_edge.evaluation.predictions import read_predictions
     from qlvit_edge.files import ensure_writable
 
     if (data is None) != (out is None):
         raise click.UsageError("--validate and --out: give both or none")
-    if data is None and (min_accuracy is not None or max_latency is not None):
-        raise click.UsageError("--min-accuracy and --max-latency: are for --validate")
-    read_bundle(bundle)
+    gates = {"--min-accuracy": min_accuracy, "--max-latency": max_latency}
+    if data is None and (compare, min_accuracy, max_latency) != (None, None, None):
+        raise click.UsageError("--compare, --min-accuracy and --max-latency: are for --validate")
+    require_bundle(bundle)
+    if compare is not None:
+        read_predictions(compare)
     place = parsed(address)
     if out is not None:
         ensure_writable(out)
     device = Device(place, port=port, identity=identity, known_hosts=known_hosts)
     manner = Manner(program, sudo, allow_downgrade, not no_restart, keep)
     deployment = Deployment(device, manner, say=click.echo, progress=progress_bar)
-    deployment.look()
-    deployment.install(bundle)
-    if data is not None and out is not None:
-        gates = {"--min-accuracy": min_accuracy, "--max-latency": max_latency}
-        options = [(name, f"{value:g}") for name, value in gates.items() if value is not None]
-        deployment.validate(data, out, tuple(word for pair in options for word in pair))
+    with tempfile.TemporaryDirectory() as folder:
+        parcel = None if data is None else pack(data, Path(folder) / "images.tar")
+        deployment.look()
+        deployment.install(bundle)
+        if parcel is not None and out is not None:
+            options = [(name, f"{value:g}") for name, value in gates.items() if value is not None]
+            words = tuple(word for pair in options for word in pair)
+            deployment.validate(parcel, out, compare, words)
     if not no_restart:
         deployment.restart()

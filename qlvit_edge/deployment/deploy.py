@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qlvit_edge.deployment.parcel import FOLDER, pack
+from qlvit_edge.deployment.parcel import FOLDER, Parcel
 from qlvit_edge.deployment.ssh import PIECE, Answer, Device, sha256_of
 from qlvit_edge.errors import DeviceError, GateError
 from qlvit_edge.files import write_bytes
@@ -26,7 +25,7 @@ STAGING = ".cache/qlvit-edge/deploy"
 
 UNIT = "qlvit-edge.service"
 
-REPORT_FILES = ("report.json", "index.html")
+REPORT_FILES = ("report.json", "predictions.json", "index.html")
 """What `validate` leaves and is brought back."""
 
 MOST_ATTEMPTS = 2
@@ -115,25 +114,25 @@ class Deployment:
         slot, key = plain(str(found.get("slot"))), plain(str(found.get("key")))
         self._say(f"{found.get('outcome')}: {name} {version} in slot {slot}, signed by {key}")
 
-    def validate(self, data: Path, out: Path, options: tuple[str, ...] = ()) -> None:
+    def validate(
+        self, parcel: Parcel, out: Path, compare: Path | None, options: tuple[str, ...]
+    ) -> None:
         """Validate the installed model there, on these images, and bring the report here.
 
         Args:
-            data: labelled images, see `qlvit_edge.deployment.parcel.pack`.
+            parcel: labelled images.
             out: folder for the report.
+            compare: predictions.json of this machine for the same model and images, or None.
             options: further options of `validate` there.
 
         Raises:
-            DataError: the images cannot be read.
             DeviceError: the connection or the command failed.
             GateError: the device's verdict is that the model may not be used; the report is here,
                 and the model before it is in use again.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            archive = Path(folder) / "images.tar"
-            parcel = pack(data, archive)
-            images = counted(parcel.images, "image")
-            path = self._copied(archive, images, ".tar")
+        path = self._copied(parcel.path, counted(parcel.images, "image"), ".tar")
+        if compare is not None:
+            options = (*options, "--compare", self._copied(compare, "predictions", ".json"))
         place = path.removesuffix(".tar")
         self._device.done("rm", "-rf", "--", place)
         self._device.done("mkdir", "-p", "--", place)
@@ -150,6 +149,7 @@ class Deployment:
             write_bytes(out / name, self._read(f"{report}/{name}"))
         self._own_rm(place)
         self._device.run("rm", "-f", "--", path)
+        self._say(f"verdict: {_verdict(out / REPORT_FILES[0])}")
         self._say(f"report: {out / REPORT_FILES[-1]}")
         if answer.code:
             raise GateError(
@@ -271,6 +271,6 @@ def _verdict(report: Path) -> str:
     """What a report says of the model, in words."""
     try:
         found = json.loads(report.read_bytes())
-        return plain(str(found["verdict"]))[:300]
+        return plain(str(found["verdict"]["sentence"]))[:400]
     except (ValueError, TypeError, KeyError):
         return "the report does not say why"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,12 @@ class Parcel:
     """Images that were packed.
 
     Attributes:
+        path: the tar file.
         images: how many.
-        classes: how many.
     """
 
+    path: Path
     images: int
-    classes: int
 
 
 def pack(data: Path, target: Path) -> Parcel:
@@ -48,7 +47,7 @@ def pack(data: Path, target: Path) -> Parcel:
                 image.path,
                 f"{FOLDER}/{found.classes[image.label]}/{_file(image.relative)}",
             )
-    return Parcel(len(found.images), len(Counter(image.label for image in found.images)))
+    return Parcel(target, len(found.images))
 
 
 def _file(name: str) -> str:

@@ -11,17 +11,14 @@ import contextlib
 import hashlib
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from qlvit_edge.deployment.address import Address
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.text import plain
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsRead
 
 PIECE = 1 << 18
 """Bytes that are sent at a time."""
@@ -115,7 +112,7 @@ class Device:
             self._ssh += ["-l", address.user]
         self._ssh += ["--", address.host]
 
-    def run(self, *words: str, given: SupportsRead[bytes] | None = None) -> Answer:
+    def run(self, *words: str, given: Iterable[bytes] | None = None) -> Answer:
         """Run a command on the device.
 
         Args:
@@ -178,17 +175,15 @@ class Device:
             DeviceError: the connection failed, or the device could not take all of it.
         """
         target = ("oflag=append", "conv=notrunc", "status=none", f"of={path}")
-        answer = self.run("dd", "bs=65536", *target, given=_Counted(file, sent))
+        answer = self.run("dd", "bs=65536", *target, given=_pieces(file, sent))
         if answer.code:
             finding = f"cannot store the file ({answer.last_line.removeprefix('dd: ')})"
             raise DeviceError(self.address, finding, "make room there, then run it again")
 
-    def _answer(
-        self, process: subprocess.Popen[bytes], given: SupportsRead[bytes] | None
-    ) -> Answer:
+    def _answer(self, process: subprocess.Popen[bytes], given: Iterable[bytes] | None) -> Answer:
         if given is not None and process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):  # why, the answer says
-                while piece := given.read(PIECE):
+                for piece in given:
                     process.stdin.write(piece)
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -214,17 +209,10 @@ class Device:
         return DeviceError(self.address, finding, _AGAIN)
 
 
-class _Counted:
-    """A file that says when a piece of it was read."""
-
-    def __init__(self, file: BinaryIO, read: Callable[[], None]) -> None:
-        self._file, self._told = file, read
-
-    def read(self, size: int) -> bytes:
-        piece = self._file.read(size)
-        if piece:
-            self._told()
-        return piece
+def _pieces(file: BinaryIO, sent: Callable[[], None]) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
+        sent()
 
 
 def sha256_of(path: Path) -> str:

@@ -125,7 +125,9 @@ def _pairs(
 ) -> list[tuple[str, Shown | None, Shown | None]]:
     """Return the views that both machines have of an image."""
     return [
-        (view, shown, there.views[view]) for view, shown in here.views.items() if view in there.views
+        (view, shown, there.views[view])
+        for view, shown in here.views.items()
+        if view in there.views
     ]
 
 
@@ -183,7 +185,9 @@ def _answers(found: Agreement) -> Check:
         text = f"{_share(found.outputs_that_differ, found)} not the same bytes as on "
         text += f"{found.device} (logits up to {steps} apart), as {found.arithmetic} arithmetic "
         return Check(name, "failed", f"{text}must give on both")
-    bytes_too = f"{_share(found.outputs_that_differ, found)} other bytes, logits up to {steps} apart"
+    bytes_too = (
+        f"{_share(found.outputs_that_differ, found)} other bytes, logits up to {steps} apart"
+    )
     if not found.outputs_that_differ:
         bytes_too = "the same bytes too"
     text = f"the same answers as on {found.device} for {_all(found)}, {bytes_too}; the bytes need "

@@ -118,6 +118,7 @@ def _forward(source: socket.socket, target: socket.socket, most: int | None) -> 
         while piece := source.recv(4096):
             passed += len(piece)
             if most is not None and passed > most:
+                time.sleep(0.5)  # what came before is dealt with
                 for end in (source, target):
                     end.shutdown(socket.SHUT_RDWR)
                 return
