@@ -110,7 +110,8 @@ def test_a_cut_copy_is_gone_on_with(
     device: SshServer, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # The same address, so that the host key is known, but cut in the middle of the copy.
-    with cut_after(device.port, 300_000) as port:
+    staging = device.home / ".cache/qlvit-edge/deploy"
+    with cut_after(device.port, 300_000, lambda: staging.glob("*")) as port:
         known = tmp_path / "known"
         text = device.known_hosts.read_text()
         known.write_text(text.replace(str(device.port), str(port)))
@@ -118,7 +119,7 @@ def test_a_cut_copy_is_gone_on_with(
         line = refused(capfd, "deploy", device.address, bundle, *options)
     assert "the connection was lost" in line
     assert "it goes on where it stopped" in line
-    staged = list((device.home / ".cache/qlvit-edge/deploy").iterdir())
+    staged = list(staging.iterdir())
     assert len(staged) == 1
     assert 0 < staged[0].stat().st_size < bundle.stat().st_size
     assert deploy(device, bundle) == 0

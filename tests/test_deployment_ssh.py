@@ -93,7 +93,7 @@ def test_a_cut_copy_leaves_what_arrived(server: SshServer, tmp_path: Path) -> No
     file.write_bytes(content)
     pieces: list[int] = []
     with (
-        cut_after(server.port, 1_000_000) as port,
+        cut_after(server.port, 1_000_000, lambda: server.home.glob("copy")) as port,
         file.open("rb") as opened,
         pytest.raises(DeviceError, match="the connection was lost"),
     ):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,34 +96,48 @@ def ssh_server(folder: Path, **environment: str) -> Iterator[SshServer]:
 
 
 @contextlib.contextmanager
-def cut_after(port: int, count: int) -> Iterator[int]:
-    """Forward a port, and cut the first connection that brings more bytes than so many."""
+def cut_after(port: int, count: int, file: Callable[[], Iterable[Path]]) -> Iterator[int]:
+    """Forward a port, and cut a connection that brings more bytes than so many.
+
+    Not before some of them stand in a file: a network that goes dead loses what it carries, not
+    what arrived.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_serve, args=(server, port, count), daemon=True).start()
+        threading.Thread(target=_serve, args=(server, port, (count, file)), daemon=True).start()
         yield server.getsockname()[1]
 
 
-def _serve(server: socket.socket, port: int, count: int) -> None:
+_Cut = tuple[int, Callable[[], Iterable[Path]]]
+
+
+def _serve(server: socket.socket, port: int, cut: _Cut) -> None:
     with contextlib.suppress(OSError):
         while True:
             near, _ = server.accept()
             far = socket.create_connection(("127.0.0.1", port))
             threading.Thread(target=_forward, args=(far, near, None), daemon=True).start()
-            threading.Thread(target=_forward, args=(near, far, count), daemon=True).start()
+            threading.Thread(target=_forward, args=(near, far, cut), daemon=True).start()
 
 
-def _forward(source: socket.socket, target: socket.socket, most: int | None) -> None:
+def _forward(source: socket.socket, target: socket.socket, cut: _Cut | None) -> None:
     passed = 0
     with source, target, contextlib.suppress(OSError):
         while piece := source.recv(4096):
             passed += len(piece)
-            if most is not None and passed > most:
-                time.sleep(0.5)  # what came before is dealt with
+            if cut is not None and passed > cut[0]:
+                _wait_for_bytes(cut[1])
                 for end in (source, target):
                     end.shutdown(socket.SHUT_RDWR)
                 return
             target.sendall(piece)
         target.shutdown(socket.SHUT_WR)
+
+
+def _wait_for_bytes(file: Callable[[], Iterable[Path]]) -> None:
+    for _ in range(400):
+        if any(path.stat().st_size for path in file()):
+            return
+        time.sleep(0.05)
 
 
 def _key(path: Path) -> None:
