@@ -221,7 +221,11 @@ def parse_state(content: bytes, subject: object) -> State:
     """
     try:
         parse_json(content)
-        return State.model_validate_json(content)
+        state = State.model_validate_json(content)
+        missing = sorted(set(State.model_fields) - state.model_fields_set)
+        if not missing:
+            return state
+        finding = f"is damaged ({missing[0]} is missing)"
     except UnreadableFileError as error:
         finding = str(error)
     except ValidationError as error:

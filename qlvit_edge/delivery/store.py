@@ -185,14 +185,21 @@ class Store:
     def sweep(self) -> None:
         """Remove what the record does not name, while `installing` is held.
 
-        What cannot be removed stays: it does no harm.
+        The record is made sure of first: its last change may be another process's, which was ended
+        before it could. What cannot be removed stays; it does no harm.
         """
         with suppress(DataError, OSError):
-            named = {slot.folder for slot in self.read().slots.values() if slot is not None}
+            self.disk.sync_folder(self.folder)
             for name in sorted(os.listdir(self.models)):
-                if _FOLDER.fullmatch(name) and name not in named:
-                    with suppress(OSError):
-                        remove_flat_folder(self.disk, self.folder_of(name))
+                if _FOLDER.fullmatch(name):
+                    self.discard(name)
+
+    def discard(self, name: str) -> None:
+        """Remove a model's folder, unless the record names it; what cannot be removed stays."""
+        with suppress(DataError, OSError):
+            named = [slot.folder for slot in self.read().slots.values() if slot is not None]
+            if name not in named:
+                remove_flat_folder(self.disk, self.folder_of(name))
 
 
 def model_name(kind: str) -> str:
