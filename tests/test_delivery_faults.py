@@ -9,10 +9,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deliveries import CHANGES, NEW, OLD, fault_of, installed, pass_trial, write_bundles
+from deliveries import CHANGES, NEW, OLD, fault_of, installed, pass_trial, trials, write_bundles
 from faulty_disk import OUTCOMES, ForgetfulDisk, PowerCut, SteppedDisk, raising
 
 from qlvit_edge.delivery.disk import Disk
@@ -73,15 +74,18 @@ def test_after_a_power_cut_at_any_step_an_old_or_the_new_model_runs(
     for number, step in enumerate([*steps, "end"]):
         root = bench.fresh()
         disk = ForgetfulDisk(root, number)
-        if step == "end":
-            bench.change.change(root / "store", bundles, disk)
+        change = bench.change
+        if step == "end":  # what was done is done for good
+            change.change(root / "store", bundles, disk)
+            change = replace(change, outcomes=change.outcomes[-1:])
         else:
             with pytest.raises(PowerCut):
                 bench.change.change(root / "store", bundles, disk)
         for outcome, (names, contents) in enumerate(OUTCOMES[:4]):
             after = root.with_name(f"{root.name}-{outcome}")
             disk.leave(after, names, contents, seed=number)
-            found = fault_of(after / "store", bundles, bench.change, goes_on=outcome == number % 4)
+            goes_on = outcome == number % 4
+            found = fault_of(after / "store", bundles, change, goes_on=goes_on)
             wrong += [] if found is None else [f"{number} {step}, {outcome}: {found}"]
     assert not wrong
 
@@ -131,6 +135,23 @@ def test_a_store_that_forgets_to_wait_is_found_out(folder: Path, bundles: Path) 
     assert fault_of(folder / "after" / "store", bundles, bench.change) is not None
 
 
+def test_the_benchmark_counts_states_that_are_bad(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    import delivery_faults
+
+    tally = delivery_faults.Tally()
+    (folder / "right").mkdir()
+    delivery_faults.simulate(tally, 30, 0, folder / "right")
+    assert sum(tally.faults.values()) == 30
+    assert not tally.bad
+    monkeypatch.setattr(ForgetfulDisk, "sync_file", lambda self, descriptor: None)
+    (folder / "wrong").mkdir()
+    delivery_faults.simulate(tally, 30, 0, folder / "wrong")
+    assert tally.bad
+
+
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -155,6 +176,24 @@ def test_after_a_kill_an_old_or_the_new_model_runs(
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
     assert fault_of(store, bundles, bench.change) is None
+
+
+@pytest.mark.parametrize("what", ["start", "mark good"])
+def test_what_is_written_down_holds_through_a_power_cut(
+    what: str, folder: Path, bundles: Path
+) -> None:
+    bench = Bench("mark good", folder, bundles)
+    root = bench.fresh()
+    disk = ForgetfulDisk(root)
+    runs = trials(root / "store", disk)
+    started = runs.begin()
+    if what == "mark good":
+        runs.mark_good(started)
+    disk.leave(folder / "after", 0.0, 0.0)
+    state = Store(folder / "after" / "store").read()
+    assert state.running is not None
+    told = (state.starts, state.running.standing)
+    assert told == ((1, "trial") if what == "start" else (0, "good"))
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, bundles: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.console import next_step
 from qlvit_edge.cli.delivery_options import (
     json_option,
     keys_option,
@@ -185,4 +185,4 @@ def roll_back(store: Path | None, keys: Path | None, as_json: bool) -> None:
         click.echo(json_text(said))
         return
     click.echo(plain(f"{now.title} is the active model ({now.standing}); {left.title} is kept"))
-    next_step(_RESTART, shell_word(place.folder))
+    next_step(_RESTART)

@@ -221,16 +221,16 @@ def active_model(store: Path | None = None, keys: Path | None = None) -> Path:
     """
     place = Store(store_folder(store))
     trusted = trusted_keys(keys_folder(keys))
-    for last in (False, True):
-        slot = place.read().running
-        if slot is None:
-            raise nothing_installed(place)
-        try:
-            return place.kept(slot, trusted).path
-        except ModelFileError:
-            if last or place.read().running == slot:  # else it was replaced meanwhile
-                raise
-    raise AssertionError("unreachable")
+    slot = place.read().running
+    if slot is None:
+        raise nothing_installed(place)
+    try:
+        return place.kept(slot, trusted).path
+    except ModelFileError:
+        newer = place.read().running
+        if newer is None or newer == slot:
+            raise
+        return place.kept(newer, trusted).path  # it was replaced meanwhile
 
 
 def nothing_installed(store: Store) -> DeviceError:

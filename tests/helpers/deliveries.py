@@ -93,7 +93,8 @@ class Change:
     Attributes:
         before: makes what is there before.
         change: does it, on a disk.
-        outcomes: versions that may run afterwards; None: nothing is installed.
+        outcomes: versions that may run afterwards; None: nothing is installed. The last one runs
+            where nothing failed.
     """
 
     before: Callable[[Path, Path], None]
@@ -159,9 +160,9 @@ CHANGES = {
     "installation over a trial": Change(_replaced_on_trial, _install_new, (OLDER, OLD, NEW)),
     "start on trial": Change(_on_trial, _run, (NEW,)),
     "mark good": Change(_on_trial, _pass, (NEW,)),
-    "roll back": Change(_on_trial, _fail, (OLD, NEW)),
+    "roll back": Change(_on_trial, _fail, (NEW, OLD)),
     "roll back after starts": Change(_worn_out, _run, (OLD,)),
-    "roll back by hand": Change(_full, _go_back, (OLDER, OLD)),
+    "roll back by hand": Change(_full, _go_back, (OLD, OLDER)),
 }
 """Everything that changes a store."""
 
