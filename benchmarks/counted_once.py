@@ -32,12 +32,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from qlvit_edge.camera.stage import WORST_BLUR, StageCamera
+from qlvit_edge.camera.stage import Handling, StageCamera
 from qlvit_edge.fields.finder import Cell, find_cells
-from qlvit_edge.slide.register import SAME_PLACE, Answer
+from qlvit_edge.slide.quality import Answer
+from qlvit_edge.slide.register import SAME_PLACE
 from qlvit_edge.slide.tracker import SlideTracker
 
 FIELDS_PER_SLIDE = 36
+CONDITIONS = {
+    "usual": Handling(),
+    "shaking": Handling(jitter=3.0, creep=25.0),
+    "blurred": Handling(blur=5.0, exposure=0.4),
+    "fast": Handling(speed=0.3, pushes=0.3, longest_stop=3),
+    "lamp": Handling(lamp_swing=0.2, lamp_turned=0.4),
+    "sparse": Handling(),
+}
+"""What makes it hard; ``sparse``: two fields of three are empty."""
+
 FAR = 30.0
 """Pixels by which a place is wrong."""
 
@@ -122,13 +133,26 @@ def truth(camera: StageCamera, size: tuple[int, int]) -> list[Spot]:
     return found
 
 
-def run(images: list[Path], seed: int, frames: int, size: tuple[int, int]) -> Score:
+def lay_out(images: list[Path], folder: Path, condition: str) -> None:
+    """Put the fields of a slide into a folder."""
+    for number, image in enumerate(images):
+        if condition == "sparse" and number % 3:
+            field = np.asarray(cv2.imread(str(image)), np.uint8)
+            ground = np.percentile(field.reshape(-1, 3), 90, axis=0).astype(np.uint8)
+            cv2.imwrite(str(folder / image.name), np.array(np.broadcast_to(ground, field.shape)))
+        else:
+            (folder / image.name).symlink_to(image.resolve())
+
+
+def run(
+    images: list[Path], seed: int, frames: int, size: tuple[int, int], condition: str = "usual"
+) -> Score:
     """Score one scene."""
     score = Score()
     with tempfile.TemporaryDirectory() as name:
-        for image in images:
-            (Path(name) / image.name).symlink_to(image.resolve())
-        camera = StageCamera(Path(name), seed=seed, fps=0, size=size)
+        lay_out(images, Path(name), condition)
+        handling = CONDITIONS[condition]
+        camera = StageCamera(Path(name), seed=seed, fps=0, size=size, handling=handling)
         spots = truth(camera, size)
         shown: set[int] = set()
         tracker = SlideTracker()
@@ -215,7 +239,7 @@ def main() -> None:
     options = parser.parse_args()
     cv2.setNumThreads(1)
     size = int(options.size[0]), int(options.size[1])
-    print(f"{options.frames} frames of {size[0]}x{size[1]}, blur up to {WORST_BLUR} px")
+    print(f"{options.frames} frames of {size[0]}x{size[1]}")
     print(HEADER)
     total = Score()
     for folder in options.fields:

@@ -25,8 +25,9 @@ from qlvit_edge.slide.atlas import MOST_PICTURES, Atlas
 from qlvit_edge.slide.constellation import vote
 from qlvit_edge.slide.correlation import Spectra, correlate
 from qlvit_edge.slide.link import link
-from qlvit_edge.slide.register import Answer
-from qlvit_edge.slide.tracker import Placement, SlideTracker
+from qlvit_edge.slide.placement import Placement
+from qlvit_edge.slide.quality import Answer
+from qlvit_edge.slide.tracker import SlideTracker
 from qlvit_edge.slide.view import view_of
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
@@ -307,13 +308,15 @@ def test_islands_and_cells_that_turn_out_to_be_one_are_stored() -> None:
             "VALUES (1, 0, 0, 9, 9, 1, 'a', 1, '[]', 'accepted', 3, 5, 6, ?)",
             (number,),
         )
-    for placement in (
-        Placement("counted", 3, 0, 0, ()),
-        Placement("counted", 2, 0, 0, (), joined=((3, 2, 10.0, 20.0),)),
-        Placement("counted", 1, 0, 0, (), merged=((7, 2),), joined=((2, 1, 100.0, 200.0),)),
+    for placement, cells in (
+        (Placement("counted", 3, 0, 0, (1, 2, 7), (5.0, 7.1, 7.2)), [1, 2, 3]),
+        (Placement("counted", 2, 0, 0, (), joined=((3, 2, 10.0, 20.0),)), []),
+        (Placement("counted", 1, 0, 0, (), (), ((7, 2),), ((2, 1, 100.0, 200.0),)), []),
     ):
-        note_placement(connection, 1, placement)
+        note_placement(connection, 1, placement, cells)
     note_doubtful(connection, 1, {2})
+    unique = connection.execute("SELECT number, best, quality, doubtful FROM unique_cells")
+    assert unique.fetchall() == [(1, 1, 5.0, 0), (2, 3, 7.2, 1)]
     rows = connection.execute("SELECT number, joined_to, x, y FROM islands ORDER BY 1").fetchall()
     assert rows == [(1, None, 0, 0), (2, 1, 100, 200), (3, 1, 110, 220)]
     cells = connection.execute(

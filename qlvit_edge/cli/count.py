@@ -58,6 +58,8 @@ def command(
     print_differential(
         found, f"Run {stored.run.run_id} of {stored.run.model}: {stored.run.outcome}"
     )
+    if stored.run.counted_once:
+        click.echo("each cell of the slide is counted once")
     if stored.run.statement is not None:
         click.echo(f"images: {stored.run.statement}")
     again = f"qlvit-edge count {shell_word(results)} --run {stored.run.run_id}"

@@ -56,6 +56,7 @@ class Results:
         statement: whether the run's images and cells are those that the model was made for, in
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
+        doubtful: numbers of the unique cells that are doubtful; stored with the frames that follow.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Results:
         self.dropped_frames = 0
         self.statement: str | None = None
         self.familiar: bool | None = None
+        self.doubtful: Collection[int] = ()
         self._noted: tuple[object, ...] = (0, None, None)
         self._note = note
         self._log_noted = False
@@ -166,6 +168,7 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [schema.insert(connection, self.run_id, record) for record in records]
+                note_doubtful(connection, self.run_id, self.doubtful)
                 state = self._state()
                 if state != self._noted:
                     connection.execute(
@@ -176,15 +179,6 @@ class Results:
             self._noted = state
             self._watch_log()
             return numbers
-
-    def note_doubtful(self, numbers: Collection[int]) -> None:
-        """Note which of the run's unique cells are doubtful; raises as `finish` does."""
-
-        def note_down() -> None:
-            with self._busy, speaking(self.path), self._transaction() as connection:
-                note_doubtful(connection, self.run_id, numbers)
-
-        patiently(note_down, OPEN_SECONDS, self._note, self.path)
 
     def require_in_place(self) -> None:
         """Raise ResultsLostError where the file was deleted, moved or replaced."""

@@ -42,7 +42,8 @@ from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.summary import Summary
 from qlvit_edge.microscope.writer import Steps, Writer
-from qlvit_edge.slide.tracker import Placement, SlideTracker
+from qlvit_edge.slide.placement import Placement
+from qlvit_edge.slide.tracker import SlideTracker
 from qlvit_edge.version import installed_version
 
 _Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None, Census | None]
@@ -165,6 +166,7 @@ class Session:
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         self.slide = tracker_for(source, settings.count_once, settings.find)
+        self.count.once_by(self.slide)
         for folder in filter(None, (settings.save, settings.keep)):
             require_apart(folder, source)
         with (
@@ -180,8 +182,6 @@ class Session:
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames = self.report.dropped
-            if self.slide is not None:
-                results.note_doubtful(self.slide.doubtful_cells())
             ended: Outcome = "counted" if self.count.is_full else "finished"
             results.finish(ended if stop.requested is None else "stopped")
 
@@ -272,9 +272,9 @@ class Session:
                 seen = pipeline.count(frame, found)
                 self.lengths.check(frame, note)
                 self.newest = (frame, found)
-                self.count.see(found)
                 with self.times.measure("place"):
                     placement = placed(self.slide, frame, found)
+                    self.count.see(found)
                 with self.times.measure("store"):
                     writer.put((frame, found, placement, seen))
                 after_frame()
@@ -318,7 +318,10 @@ class Session:
         else:
             self.finding = self._statement.finding()
             results.statement, results.familiar = self.finding.sentence, self.finding.familiar
+        if self.slide is not None:
+            results.doubtful = self.slide.doubtful_cells()
         results.add_frames(records)
+        self.count.add(records, results.doubtful)
         for record in records:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
@@ -328,7 +331,6 @@ class Session:
             if record.census is not None:
                 self.census.update(record.census)
             self.cut += sum(bool(cut) for cut in record.column("cut"))
-            self.count.add(record)
             self.abstained.update(record.abstained())
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1
@@ -348,4 +350,5 @@ class Session:
             calibration=None if self.calibration is None else self.calibration.stored(),
             sample=self.settings.sample,
             operator=self.settings.operator,
+            counted_once=self.slide is not None,
         )

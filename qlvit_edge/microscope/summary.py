@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qlvit_edge.differential.differential import Differential
 from qlvit_edge.microscope.records import Outcome
-from qlvit_edge.slide.tracker import Count
+from qlvit_edge.slide.placement import Count
 
 
 @dataclass(frozen=True)

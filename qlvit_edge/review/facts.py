@@ -85,5 +85,10 @@ def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
             "SELECT frame_id, kind, cells FROM census JOIN frames ON frames.id = frame_id "
             "WHERE run_id = ? ORDER BY 1, 2"
         )
+    if "counted_once" in {row[1] for row in connection.execute("PRAGMA table_info(runs)")}:
+        queries += [
+            "SELECT counted_once FROM runs WHERE id = ? AND counted_once IS NOT NULL",
+            "SELECT number, best, quality, doubtful FROM unique_cells WHERE run_id = ? ORDER BY 1",
+        ]
     for query in queries:
         yield from map(list, connection.execute(query, (run,)))

@@ -156,7 +156,7 @@ def _delete_rows(
         if has_census is not None:
             connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
-        for table in ("frames", "islands", "reviews", "review_heads"):
+        for table in ("frames", "islands", "unique_cells", "reviews", "review_heads"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
         connection.execute("DELETE FROM runs WHERE id = ?", (run,))
     for table in ("sample", "operator"):

@@ -21,7 +21,8 @@ class Decision:
 
     Attributes:
         kind: ``"confirm"``, ``"change"`` or ``"exclude"``.
-        label: the class after a change.
+        label: the class after a change; that which was confirmed, where a cell has several
+            findings and they are not of one class.
         by: who.
         number: of its record: the greatest one is the last.
         reason: why.

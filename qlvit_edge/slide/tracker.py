@@ -22,8 +22,10 @@ from qlvit_edge.slide.atlas import Atlas
 from qlvit_edge.slide.correlation import Spectra
 from qlvit_edge.slide.link import Link, link
 from qlvit_edge.slide.minimap import FAST, FrameState, IslandMap, Tiles, TileState
-from qlvit_edge.slide.register import Answer, Rank, Register
-from qlvit_edge.slide.view import half_green, sharpness_of, view_of
+from qlvit_edge.slide.placement import Count, Placement
+from qlvit_edge.slide.quality import Answer, qualities_of
+from qlvit_edge.slide.register import Register
+from qlvit_edge.slide.view import view_of
 
 KEEP_BELOW = 0.55
 """Share of a frame that a kept view must cover, or the frame is kept as well."""
@@ -40,56 +42,12 @@ SMOOTH: Final = 0.25
 AS_SHARP = 0.6
 """Share of the usual sharpness above `SMOOTH` from which a frame is sharp."""
 
+CLEAR = 0.8
+"""The same of a frame that fits nowhere and begins an island: one that is not quite in focus may
+fit nowhere only for that."""
+
 REMEMBERED = 64
 """Frames that tell the usual sharpness."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What became of one frame.
-
-    Attributes:
-        state: see `qlvit_edge.slide.minimap.FrameState`.
-        island: on which it lies; None without a place.
-        x: left edge in its island, in frame pixels.
-        y: upper edge.
-        numbers: of its cells, in their order; None each without a place.
-        merged: (number given up, number that stays): cells that were found to be one.
-        joined: (island given up, island that stays, x, y): what its places are moved by.
-    """
-
-    state: FrameState
-    island: int | None
-    x: float
-    y: float
-    numbers: tuple[int | None, ...]
-    merged: tuple[tuple[int, int], ...] = ()
-    joined: tuple[tuple[int, int, float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Count:
-    """The cells of a slide, each once.
-
-    Attributes:
-        unique: cells that a placed frame has shown whole.
-        doubtful: those of them that may be others of them, or none.
-        in_part: cells that were only seen cut by the frame's edge; not in ``unique``.
-        unplaced: findings in frames without a place, which are not counted.
-        labels: unique cells by class.
-        verdicts: unique cells by verdict.
-        islands: pieces of the slide that nothing connects.
-        frames: frames by what became of them.
-    """
-
-    unique: int
-    doubtful: int
-    in_part: int
-    unplaced: int
-    labels: dict[str, int]
-    verdicts: dict[str, int]
-    islands: int
-    frames: dict[str, int]
 
 
 @dataclass
@@ -133,7 +91,7 @@ class SlideTracker:
             raise ValueError(f"{len(cells)} cells but {len(answers)} answers")
         view = view_of(image)
         with self._lock:
-            sharp = self._is_sharp(view.sharpness)
+            sharp, clear = (self._is_sharp(view.sharpness, n) for n in (AS_SHARP, CLEAR))
             if view.blank:
                 return self._without(cells, "blank")
             spectra = Spectra(view)
@@ -142,7 +100,7 @@ class SlideTracker:
             merged: list[tuple[int, int]] = []
             joined: list[tuple[int, int, float, float]] = []
             if place is None:
-                if not sharp:
+                if not clear:
                     return self._without(cells, "lost")
                 anchor, corner = self._begin(spectra), (0.0, 0.0)
             else:
@@ -150,9 +108,10 @@ class SlideTracker:
             island = self._atlas.kept[anchor].island
             fast = self._is_fast(island, corner, view.size)
             state: TileState = "counted" if sharp else "too fast" if fast else "out of focus"
-            ranks = _ranks(image, cells, answers, sharp)
-            found = list(zip(cells, answers, ranks, strict=True))
-            numbers = self._register.place(anchor, corner, found, sharp)
+            qualities = qualities_of(image, cells, answers, sharp)
+            found = list(zip(cells, answers, qualities, strict=True))
+            numbers, again = self._register.place(anchor, corner, found, sharp)
+            merged += again
             self._tiles.mark(island, corner, view.size, state)
             self._tiles.frames[state] += 1
             self._current, self._last = anchor, (island, corner, view.size)
@@ -164,6 +123,7 @@ class SlideTracker:
                 island,
                 *corner,
                 tuple(_root(stays, number) for number in numbers),
+                tuple(qualities),
                 tuple(merged),
                 tuple(joined),
             )
@@ -190,6 +150,18 @@ class SlideTracker:
             sure = self._sure()
             numbers = set(self._atlas.islands.tolist())
             return [self._drawn(n, sure) for n in sorted(numbers, key=lambda n: (n != sure, n))]
+
+    def accepted(self) -> Counter[str]:
+        """Return the whole cells that were accepted and are not doubtful, by class."""
+        with self._lock:
+            sure = self._sure()
+            return Counter(
+                cell.answer.label
+                for cell in self._register.cells.values()
+                if cell.whole
+                and cell.answer.verdict == "accepted"
+                and not self._register.doubtful(cell, sure)
+            )
 
     def doubtful_cells(self) -> set[int]:
         """Return the numbers of the unique cells that are doubtful."""
@@ -221,11 +193,11 @@ class SlideTracker:
         )
         return min(counts, key=lambda island: (-counts[island], island), default=1)
 
-    def _is_sharp(self, sharpness: float) -> bool:
+    def _is_sharp(self, sharpness: float, share: float) -> bool:
         if not self._usual:
             return True
         usual = float(np.percentile(self._usual, 75))
-        return sharpness - SMOOTH >= AS_SHARP * (usual - SMOOTH)
+        return sharpness - SMOOTH >= share * (usual - SMOOTH)
 
     def _is_fast(self, island: int, corner: tuple[float, float], size: tuple[int, int]) -> bool:
         if self._last is None or self._last[0] != island:
@@ -367,17 +339,3 @@ def _root(stays: dict[int, int], number: int) -> int:
     while number in stays:
         number = stays[number]
     return number
-
-
-def _ranks(
-    image: NDArray[np.uint8], cells: Sequence[Cell], answers: Sequence[Answer], sharp: bool
-) -> list[Rank]:
-    """How good each view of a cell is."""
-    if not cells:
-        return []
-    ranks = []
-    for cell, answer in zip(cells, answers, strict=True):
-        box = image[cell.y : cell.y + cell.height, cell.x : cell.x + cell.width]
-        sharpness = sharpness_of(half_green(np.ascontiguousarray(box)))
-        ranks.append((not cell.cut, sharp, answer.verdict != "abstained", sharpness))
-    return ranks
