@@ -13,10 +13,13 @@ of them that a sharp frame of the run has shown whole. What the finder itself mi
 measured here (`benchmarks/finder.py`).
 
 A counted cell that lies where another counted cell lies, or where the truth has none, is one too
-many; a cell of the truth where none is counted is one too few. Prints per scene: cells, counted,
-doubtful, too many and too few with how many of these errors are doubtful, what a count without
-places gives (all findings that no edge cuts, over all frames), frames whose place is wrong, and
-the time as a share of the finder's.
+many; a cell of the truth where none is counted is one too few. One too many is among the doubtful
+where it, or the counted cell that lies in its place, is doubtful; one too few where it touches a
+counted cell that is doubtful, or is one that was seen only in part, which is said as well. Prints
+per scene: cells, counted, doubtful, the error of the count and of the count without the doubtful,
+too many and too few with how many of these errors are among the doubtful, what a count without
+places gives (all findings that no edge cuts, over all frames), frames whose place is wrong, and the
+time as a share of the finder's. Each slide is scored under all of `CONDITIONS`.
 """
 
 from __future__ import annotations
@@ -67,6 +70,7 @@ class Score:
         too_many: counted cells that are others, or none.
         too_many_doubtful: of them.
         too_few: cells that are not counted.
+        too_few_doubtful: of them those that touch a doubtful cell, or are seen only in part.
         sightings: findings that no edge cuts, over all frames.
         misplaced: frames whose place is wrong within their island.
         finder: seconds of the finder.
@@ -79,6 +83,7 @@ class Score:
     too_many: int = 0
     too_many_doubtful: int = 0
     too_few: int = 0
+    too_few_doubtful: int = 0
     sightings: int = 0
     misplaced: int = 0
     finder: float = 0.0
@@ -92,16 +97,19 @@ class Score:
     def line(self, name: str) -> str:
         """Return one row of the table."""
         error = (self.counted - self.cells) / max(self.cells, 1)
+        without = (self.counted - self.doubtful - self.cells) / max(self.cells, 1)
         return (
-            f"{name:24} {self.cells:6} {self.counted:8} {error:+7.1%} {self.doubtful:9} "
-            f"{self.too_many:9} {self.too_many_doubtful:9} {self.too_few:8} {self.sightings:10} "
-            f"{self.misplaced:10} {self.slide / max(self.finder, 1e-9):7.0%}"
+            f"{name:28} {self.cells:6} {self.counted:8} {self.doubtful:9} {error:+7.1%} "
+            f"{without:+9.1%} {self.too_many:9} {self.too_many_doubtful:9} {self.too_few:8} "
+            f"{self.too_few_doubtful:9} {self.sightings:10} {self.misplaced:10} "
+            f"{self.slide / max(self.finder, 1e-9):7.0%}"
         )
 
 
 HEADER = (
-    f"{'scene':24} {'cells':>6} {'counted':>8} {'error':>7} {'doubtful':>9} {'too many':>9} "
-    f"{'…doubtful':>9} {'too few':>8} {'each frame':>10} {'misplaced':>10} {'/finder':>7}"
+    f"{'scene':28} {'cells':>6} {'counted':>8} {'doubtful':>9} {'error':>7} {'…without':>9} "
+    f"{'too many':>9} {'…doubtful':>9} {'too few':>8} {'…doubtful':>9} {'each frame':>10} "
+    f"{'misplaced':>10} {'/finder':>7}"
 )
 
 
@@ -158,9 +166,9 @@ def run(
         tracker = SlideTracker()
         origins: dict[int, np.ndarray] = {}
         spot_of: dict[int, Spot] = {}
+        parts: dict[int, Spot] = {}
         for index in range(frames):
-            image, _ = camera.view(index)
-            corner = camera.corner(index)
+            image, corner = camera.view(index)[0], camera.corner(index)
             started = time.process_time()
             cells = find_cells(image)
             found = time.process_time()
@@ -178,36 +186,49 @@ def run(
             for number, cell in zip(placement.numbers, cells, strict=True):
                 if number is not None and not cell.cut:
                     spot_of.setdefault(number, _spot(cell, corner))
+                elif number is not None:
+                    parts[number] = _spot(cell, corner)
             for gone, stays in placement.merged:
                 if gone in spot_of:
                     spot_of.setdefault(stays, spot_of[gone])
-        _compare(score, tracker, spot_of, [spots[n] for n in sorted(shown)], spots)
+        _compare(score, tracker, (spot_of, parts), [spots[n] for n in sorted(shown)], spots)
     return score
 
 
 def _compare(
     score: Score,
     tracker: SlideTracker,
-    spot_of: dict[int, Spot],
+    where: tuple[dict[int, Spot], dict[int, Spot]],
     cells: list[Spot],
     every: list[Spot],
 ) -> None:
     """Match counted cells with true ones, one to one, surest first."""
+    spot_of, parts = where
     doubtful = tracker.doubtful_cells()
     counted = {n for island in tracker.islands() for n, *_ in island.cells}
     free = list(every)
+    at: dict[Spot, int] = {}
     for number in sorted(counted, key=lambda n: (n in doubtful, n)):
         match = next((spot for spot in free if _same(spot, spot_of[number])), None)
         if match is not None:
             free.remove(match)
+            at[match] = number
             if match not in cells:
                 cells.append(match)  # at the rim of what counts as shown
         else:
             score.too_many += 1
-            score.too_many_doubtful += number in doubtful
+            rivals = {number, *(n for spot, n in at.items() if _same(spot, spot_of[number]))}
+            score.too_many_doubtful += not rivals.isdisjoint(doubtful)
     score.cells = len(cells)
     score.counted, score.doubtful = len(counted), len(counted & doubtful)
-    score.too_few = sum(spot in free for spot in cells)
+    said = [spot_of[number] for number in counted & doubtful]
+    said += [spot for number, spot in parts.items() if number in tracker.in_part()]
+    for spot in cells:
+        if spot in free:
+            score.too_few += 1
+            score.too_few_doubtful += any(
+                math.dist(spot[:2], other[:2]) < (spot[2] + other[2]) / 2 for other in said
+            )
 
 
 def _shown(spots: list[Spot], corner: tuple[float, float], size: tuple[int, int]) -> set[int]:
@@ -235,19 +256,27 @@ def main() -> None:
     parser.add_argument("--developed", action="store_true", help="the scenes of development")
     parser.add_argument("--frames", type=int, default=600, help="frames per scene")
     parser.add_argument("--scenes", type=int, default=99, help="scenes per folder at most")
+    parser.add_argument(
+        "--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), metavar="NAME"
+    )
     parser.add_argument("--size", type=int, nargs=2, default=(960, 720), help="of the frames")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     size = int(options.size[0]), int(options.size[1])
     print(f"{options.frames} frames of {size[0]}x{size[1]}")
     print(HEADER)
-    total = Score()
+    totals = {condition: Score() for condition in options.conditions}
     for folder in options.fields:
         for name, images, seed in scenes(folder, options.developed, options.scenes):
-            score = run(images, seed, options.frames, size)
-            total.add(score)
-            print(score.line(name), flush=True)
-    print(total.line("all"))
+            for condition in options.conditions:
+                score = run(images, seed, options.frames, size, condition)
+                totals[condition].add(score)
+                print(score.line(f"{name}, {condition}"), flush=True)
+    whole = Score()
+    for condition, score in totals.items():
+        whole.add(score)
+        print(score.line(f"all, {condition}"))
+    print(whole.line("all"))
 
 
 if __name__ == "__main__":

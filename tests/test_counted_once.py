@@ -217,7 +217,7 @@ def test_summary_page_count_and_review_agree_on_a_slide(
     model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], seen: list[Session]
 ) -> None:
     out = tmp_path / "r.sqlite"
-    summary = run_json(capfd, model, out, "--frames", 24)
+    summary = run_json(capfd, model, out, "--frames", 16)
     assert run_command("count", out, "--model", model, "--json") == 0
     counted = json.loads(capfd.readouterr().out)
     assert counted["counted_once"] is True

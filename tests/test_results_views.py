@@ -177,8 +177,8 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         )
     ]
     assert rows(path, "SELECT * FROM class_counts") == [
-        (1, "RED", 2, 0, 2, 0, 0, 0, 100.0),
-        (2, "RED", 1, 0, 1, 0, 0, 0, 100.0),
+        (1, "RED", 2, 0, 2, 0, 0, 0, 100.0, 0),
+        (2, "RED", 1, 0, 1, 0, 0, 0, 100.0, 0),
     ]
 
 

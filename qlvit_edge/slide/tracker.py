@@ -42,10 +42,6 @@ SMOOTH: Final = 0.25
 AS_SHARP = 0.6
 """Share of the usual sharpness above `SMOOTH` from which a frame is sharp."""
 
-CLEAR = 0.8
-"""The same of a frame that fits nowhere and begins an island: one that is not quite in focus may
-fit nowhere only for that."""
-
 REMEMBERED = 64
 """Frames that tell the usual sharpness."""
 
@@ -91,7 +87,7 @@ class SlideTracker:
             raise ValueError(f"{len(cells)} cells but {len(answers)} answers")
         view = view_of(image)
         with self._lock:
-            sharp, clear = (self._is_sharp(view.sharpness, n) for n in (AS_SHARP, CLEAR))
+            sharp = self._is_sharp(view.sharpness)
             if view.blank:
                 return self._without(cells, "blank")
             spectra = Spectra(view)
@@ -100,7 +96,7 @@ class SlideTracker:
             merged: list[tuple[int, int]] = []
             joined: list[tuple[int, int, float, float]] = []
             if place is None:
-                if not clear:
+                if not sharp:
                     return self._without(cells, "lost")
                 anchor, corner = self._begin(spectra), (0.0, 0.0)
             else:
@@ -163,6 +159,12 @@ class SlideTracker:
                 and not self._register.doubtful(cell, sure)
             )
 
+    def in_part(self) -> set[int]:
+        """Return the numbers of the cells that were only seen cut by the frame's edge."""
+        with self._lock:
+            cells = self._register.cells.values()
+            return {cell.number for cell in cells if not cell.whole}
+
     def doubtful_cells(self) -> set[int]:
         """Return the numbers of the unique cells that are doubtful."""
         with self._lock:
@@ -193,11 +195,11 @@ class SlideTracker:
         )
         return min(counts, key=lambda island: (-counts[island], island), default=1)
 
-    def _is_sharp(self, sharpness: float, share: float) -> bool:
+    def _is_sharp(self, sharpness: float) -> bool:
         if not self._usual:
             return True
         usual = float(np.percentile(self._usual, 75))
-        return sharpness - SMOOTH >= share * (usual - SMOOTH)
+        return sharpness - SMOOTH >= AS_SHARP * (usual - SMOOTH)
 
     def _is_fast(self, island: int, corner: tuple[float, float], size: tuple[int, int]) -> bool:
         if self._last is None or self._last[0] != island:
