@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.options import Whole
 from qlvit_edge.cli.result_options import results_argument, say
 from qlvit_edge.text import counted, plain
 
@@ -23,7 +24,7 @@ _BY_ENDING = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": 
 @click.option(
     "--run",
     "runs",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     multiple=True,
     metavar="N",
     help="Number of a run; may be given again  [default: all]",

@@ -12,6 +12,7 @@ import click
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
 from qlvit_edge.cli.options import (
     Number,
+    Whole,
     accept_at_option,
     allowance_options,
     runtime_options,
@@ -65,7 +66,7 @@ class Sought(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="SQLite file for the results; a new run is added to an existing one.",
 )
-@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option("--frames", type=Whole(min=1), help="Stop after so many frames.")
 @stop_at_option
 @analyser_option
 @click.option(
@@ -99,7 +100,7 @@ class Sought(click.ParamType[str]):
 @accept_at_option
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     default=1,
     show_default=True,

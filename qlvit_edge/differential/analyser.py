@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.text import did_you_mean, folded, plain
+from qlvit_edge.text import did_you_mean, folded, number_of, plain
 from qlvit_edge.tomlfile import read_toml
 
 SUM_TOLERANCE: Final = 2.0
@@ -153,6 +153,10 @@ def _of_file(path: Path) -> dict[str, float]:
     return _percentages(path, table.items(), _TOML)
 
 
+def _plain_number(value: Any) -> float:
+    return math.nan if isinstance(value, bool) else float(value)
+
+
 def _percentages(
     subject: object, pairs: Iterable[tuple[str, Any]], remedy: str
 ) -> dict[str, float]:
@@ -164,7 +168,7 @@ def _percentages(
     found: dict[str, float] = {}
     for word, value in pairs:
         try:
-            percent = math.nan if isinstance(value, bool) else float(value)
+            percent = number_of(value) if isinstance(value, str) else _plain_number(value)
         except (TypeError, ValueError, OverflowError):
             percent = math.nan
         if not word or not 0 <= percent <= 100:
