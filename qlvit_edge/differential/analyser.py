@@ -73,6 +73,8 @@ def read_analyser(text: str) -> tuple[str, dict[str, float]]:
     Raises:
         DataError: it is neither, or a number is not one.
     """
+    if not text.strip():
+        raise DataError("--analyser", "is empty", _FORM)
     if "=" in text and not Path(text).is_file():
         pairs = [_pair(part) for part in text.split(",") if part.strip()]
         return "typed in", _percentages("analyser", pairs, _FORM)

@@ -57,6 +57,7 @@ class Results:
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
         doubtful: numbers of the unique cells that are doubtful; stored with the frames that follow.
+        withdrawn: whether the run was taken back: it was refused before a frame was stored.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Results:
         self.statement: str | None = None
         self.familiar: bool | None = None
         self.doubtful: Collection[int] = ()
+        self.withdrawn = False
+        self._stored = False
         self._noted: tuple[object, ...] = (0, None, None)
         self._note = note
         self._log_noted = False
@@ -116,16 +119,27 @@ class Results:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file; a run that was not finished has failed."""
+        """Close the file; a run that was not finished has failed, or was refused."""
         if self._connection is None:
             return
         try:
+            if kind is DataError and not self._stored and self.outcome == "running":
+                self._withdraw()
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
                 self.finish(_outcome_of(kind))
         finally:
             self._close()
+            if self.withdrawn and not self._claim.existed:
+                self._claim.remove()
             self._claim.release()
+
+    def _withdraw(self) -> None:
+        """Take the run back; where that cannot be done, it is a run that failed."""
+        with contextlib.suppress(DataError), self._busy, speaking(self.path):
+            with self._transaction() as connection:
+                schema.delete_row(connection, self.run_id)
+            self.outcome, self.withdrawn = "failed", True
 
     def add_frame(
         self,
@@ -176,7 +190,7 @@ class Results:
                         "WHERE id = ?",
                         (*state, self.run_id),
                     )
-            self._noted = state
+            self._noted, self._stored = state, True
             self._watch_log()
             return numbers
 

@@ -131,6 +131,16 @@ def insert_run(connection: sqlite3.Connection, info: RunInfo) -> int:
     return int(connection.execute("SELECT max(id) FROM runs").fetchone()[0])
 
 
+def delete_row(connection: sqlite3.Connection, run_id: int) -> None:
+    """Delete a run's row, and the names of a sample and an operator that no other run has."""
+    connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+    for table in ("sample", "operator"):
+        connection.execute(
+            f"DELETE FROM {table}s WHERE id NOT IN "
+            f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
+        )
+
+
 def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> int:
     """Add a frame with its cells, and what it tells of the slide; return its id."""
     cursor = connection.execute(INSERT_FRAME, (run_id, *record.frame))

@@ -186,8 +186,8 @@ class Session:
             results.finish(ended if stop.requested is None else "stopped")
 
     def summary(self) -> Summary | None:
-        """Return what came out so far; None before the results file was open."""
-        if self._results is None:
+        """Return what came out so far; None before the results file was open, and of a refusal."""
+        if self._results is None or self._results.withdrawn:
             return None
         outcome = self._results.outcome
         shares = self.times.shares()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import atomic_path
+from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
@@ -158,12 +159,7 @@ def _delete_rows(
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
         for table in ("frames", "islands", "unique_cells", "reviews", "review_heads"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
-        connection.execute("DELETE FROM runs WHERE id = ?", (run,))
-    for table in ("sample", "operator"):
-        connection.execute(
-            f"DELETE FROM {table}s WHERE id NOT IN "
-            f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
-        )
+        schema.delete_row(connection, run)
     record = ReviewRecord(
         run=log.FILE,
         number=len(records) + 1,

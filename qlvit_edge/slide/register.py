@@ -22,8 +22,11 @@ INSIDE = 0.8
 FEW_VIEWS = 4
 """From so many sharp frames that showed its place on, a cell must be in ..."""
 
-LEAST_SEEN = 0.25
+LEAST_SEEN = 0.5
 """... this share of them, or it is doubtful."""
+
+OFTEN = 4
+"""Where the usual cell was found so often, one that was found once is doubtful."""
 
 CROWDED = 0.6
 """Of two cells whose centres are less than this share of their mean side apart, the one that was
@@ -68,10 +71,13 @@ class SlideCell:
 
     @property
     def inconstant(self) -> bool:
-        """Whether most frames that should show it do not, or one blurred frame alone does."""
-        if self.seen == 0 and self.glimpsed < 2:
-            return True
+        """Whether most frames that should show it do not."""
         return self.shown >= FEW_VIEWS and self.seen < LEAST_SEEN * self.shown
+
+    @property
+    def found(self) -> int:
+        """In how many frames it was found whole."""
+        return self.seen + self.glimpsed
 
 
 class Register:
@@ -95,10 +101,19 @@ class Register:
         """Return the island that a cell is on."""
         return self._atlas.kept[cell.anchor].island
 
-    def doubtful(self, cell: SlideCell, sure: int) -> bool:
-        """Tell whether a cell may be another, or none; ``sure`` is the island that counts."""
+    def doubtful(self, sure: int) -> set[int]:
+        """Return the numbers of the cells that may be others, or none.
+
+        Args:
+            sure: the island that counts.
+        """
+        often = sorted(cell.found for cell in self.cells.values() if cell.whole)
+        least = 2 if often and often[len(often) // 2] >= OFTEN else 0
+        return {cell.number for cell in self.cells.values() if self._is_doubtful(cell, sure, least)}
+
+    def _is_doubtful(self, cell: SlideCell, sure: int, least: int) -> bool:
         kept = self._atlas.kept[cell.anchor]
-        if kept.island != sure or kept.doubtful or cell.inconstant:
+        if kept.island != sure or kept.doubtful or cell.inconstant or cell.found < least:
             return True
         others = (self.cells[number] for number in cell.close if number in self.cells)
         return any(

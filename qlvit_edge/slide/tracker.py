@@ -127,11 +127,11 @@ class SlideTracker:
     def count(self) -> Count:
         """Return the count so far."""
         with self._lock:
-            sure = self._sure()
+            doubtful = self.doubtful_cells()
             whole = [cell for cell in self._register.cells.values() if cell.whole]
             return Count(
                 unique=len(whole),
-                doubtful=sum(self._register.doubtful(cell, sure) for cell in whole),
+                doubtful=sum(cell.number in doubtful for cell in whole),
                 in_part=len(self._register.cells) - len(whole),
                 unplaced=self._unplaced,
                 labels=dict(Counter(cell.answer.label for cell in whole)),
@@ -143,20 +143,19 @@ class SlideTracker:
     def islands(self) -> list[IslandMap]:
         """Return what a mini-map shows, the sure island first."""
         with self._lock:
-            sure = self._sure()
+            sure, doubtful = self._sure(), self.doubtful_cells()
             numbers = set(self._atlas.islands.tolist())
-            return [self._drawn(n, sure) for n in sorted(numbers, key=lambda n: (n != sure, n))]
+            numbered = sorted(numbers, key=lambda n: (n != sure, n))
+            return [self._drawn(number, sure, doubtful) for number in numbered]
 
     def accepted(self) -> Counter[str]:
         """Return the whole cells that were accepted and are not doubtful, by class."""
         with self._lock:
-            sure = self._sure()
+            doubtful = self.doubtful_cells()
             return Counter(
                 cell.answer.label
                 for cell in self._register.cells.values()
-                if cell.whole
-                and cell.answer.verdict == "accepted"
-                and not self._register.doubtful(cell, sure)
+                if cell.whole and cell.answer.verdict == "accepted" and cell.number not in doubtful
             )
 
     def in_part(self) -> set[int]:
@@ -168,14 +167,12 @@ class SlideTracker:
     def doubtful_cells(self) -> set[int]:
         """Return the numbers of the unique cells that are doubtful."""
         with self._lock:
-            sure = self._sure()
-            cells = self._register.cells.values()
-            return {cell.number for cell in cells if self._register.doubtful(cell, sure)}
+            return self._register.doubtful(self._sure())
 
-    def _drawn(self, island: int, sure: int) -> IslandMap:
+    def _drawn(self, island: int, sure: int, doubtful: set[int]) -> IslandMap:
         register, last = self._register, self._last
         cells = [
-            (cell.number, *register.centre(cell), register.doubtful(cell, sure))
+            (cell.number, *register.centre(cell), cell.number in doubtful)
             for cell in register.cells.values()
             if register.island(cell) == island and cell.whole
         ]
