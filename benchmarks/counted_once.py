@@ -15,7 +15,8 @@ measured here (`benchmarks/finder.py`).
 A counted cell that lies where another counted cell lies, or where the truth has none, is one too
 many; a cell of the truth where none is counted is one too few. One too many is among the doubtful
 where it, or the counted cell that lies in its place, is doubtful; one too few where it touches a
-counted cell that is doubtful, or is one that was seen only in part, which is said as well. Prints
+counted cell that is doubtful, or is one that was seen only in part, which is said as well. One that
+the finder found whole in no frame of the run is the finder's miss, and told apart. Prints
 per scene: cells, counted, doubtful, the error of the count and of the count without the doubtful,
 too many and too few with how many of these errors are among the doubtful, what a count without
 places gives (all findings that no edge cuts, over all frames), frames whose place is wrong, and the
@@ -70,7 +71,8 @@ class Score:
         too_many: counted cells that are others, or none.
         too_many_doubtful: of them.
         too_few: cells that are not counted.
-        too_few_doubtful: of them those that touch a doubtful cell, or are seen only in part.
+        never_found: of them those that the finder found whole in no frame of the run.
+        too_few_doubtful: of the others those that touch a doubtful cell, or are seen only in part.
         sightings: findings that no edge cuts, over all frames.
         misplaced: frames whose place is wrong within their island.
         finder: seconds of the finder.
@@ -83,6 +85,7 @@ class Score:
     too_many: int = 0
     too_many_doubtful: int = 0
     too_few: int = 0
+    never_found: int = 0
     too_few_doubtful: int = 0
     sightings: int = 0
     misplaced: int = 0
@@ -101,14 +104,14 @@ class Score:
         return (
             f"{name:28} {self.cells:6} {self.counted:8} {self.doubtful:9} {error:+7.1%} "
             f"{without:+9.1%} {self.too_many:9} {self.too_many_doubtful:9} {self.too_few:8} "
-            f"{self.too_few_doubtful:9} {self.sightings:10} {self.misplaced:10} "
+            f"{self.never_found:7} {self.too_few_doubtful:9} {self.sightings:10} {self.misplaced:10} "
             f"{self.slide / max(self.finder, 1e-9):7.0%}"
         )
 
 
 HEADER = (
     f"{'scene':28} {'cells':>6} {'counted':>8} {'doubtful':>9} {'error':>7} {'…without':>9} "
-    f"{'too many':>9} {'…doubtful':>9} {'too few':>8} {'…doubtful':>9} {'each frame':>10} "
+    f"{'too many':>9} {'…doubtful':>9} {'too few':>8} {'…unfound':>7} {'…doubtful':>9} {'each frame':>10} "
     f"{'misplaced':>10} {'/finder':>7}"
 )
 
@@ -167,15 +170,18 @@ def run(
         origins: dict[int, np.ndarray] = {}
         spot_of: dict[int, Spot] = {}
         parts: dict[int, Spot] = {}
+        found: set[Spot] = set()
         for index in range(frames):
             image, corner = camera.view(index)[0], camera.corner(index)
             started = time.process_time()
             cells = find_cells(image)
-            found = time.process_time()
+            ended = time.process_time()
             answers = [Answer("cell", "accepted")] * len(cells)
             placement = tracker.add(image, cells, answers)
-            score.slide += time.process_time() - found
-            score.finder += found - started
+            score.slide += time.process_time() - ended
+            score.finder += ended - started
+            whole = [_spot(cell, corner) for cell in cells if not cell.cut]
+            found |= {spot for spot in spots if any(_same(spot, other) for other in whole)}
             score.sightings += sum(not cell.cut for cell in cells)
             if placement.island is not None:
                 origin = np.subtract(corner, (placement.x, placement.y))
@@ -191,7 +197,8 @@ def run(
             for gone, stays in placement.merged:
                 if gone in spot_of:
                     spot_of.setdefault(stays, spot_of[gone])
-        _compare(score, tracker, (spot_of, parts), [spots[n] for n in sorted(shown)], spots)
+        cells_shown = [spots[number] for number in sorted(shown)]
+        _compare(score, tracker, (spot_of, parts), cells_shown, spots, found)
     return score
 
 
@@ -201,6 +208,7 @@ def _compare(
     where: tuple[dict[int, Spot], dict[int, Spot]],
     cells: list[Spot],
     every: list[Spot],
+    found: set[Spot],
 ) -> None:
     """Match counted cells with true ones, one to one, surest first."""
     spot_of, parts = where
@@ -226,6 +234,9 @@ def _compare(
     for spot in cells:
         if spot in free:
             score.too_few += 1
+            if spot not in found:
+                score.never_found += 1
+                continue
             score.too_few_doubtful += any(
                 math.dist(spot[:2], other[:2]) < (spot[2] + other[2]) / 2 for other in said
             )
