@@ -104,15 +104,15 @@ class Score:
         return (
             f"{name:28} {self.cells:6} {self.counted:8} {self.doubtful:9} {error:+7.1%} "
             f"{without:+9.1%} {self.too_many:9} {self.too_many_doubtful:9} {self.too_few:8} "
-            f"{self.never_found:7} {self.too_few_doubtful:9} {self.sightings:10} {self.misplaced:10} "
-            f"{self.slide / max(self.finder, 1e-9):7.0%}"
+            f"{self.never_found:8} {self.too_few_doubtful:9} {self.sightings:10} "
+            f"{self.misplaced:10} {self.slide / max(self.finder, 1e-9):7.0%}"
         )
 
 
 HEADER = (
     f"{'scene':28} {'cells':>6} {'counted':>8} {'doubtful':>9} {'error':>7} {'…without':>9} "
-    f"{'too many':>9} {'…doubtful':>9} {'too few':>8} {'…unfound':>7} {'…doubtful':>9} {'each frame':>10} "
-    f"{'misplaced':>10} {'/finder':>7}"
+    f"{'too many':>9} {'…doubtful':>9} {'too few':>8} {'…unfound':>8} {'…doubtful':>9} "
+    f"{'each frame':>10} {'misplaced':>10} {'/finder':>7}"
 )
 
 
