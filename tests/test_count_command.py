@@ -253,6 +253,8 @@ def test_an_old_results_file_is_read_as_it_is(
     ("arguments", "finding"),
     [
         (("--run", "7"), "it has no run 7; its last run is 1"),
+        (("--analyser", ""), "--analyser: is empty"),
+        (("--analyser", " "), "--analyser: is empty"),
         (("--analyser", "reed=100"), "no class 'reed', did you mean 'RED'?"),
         (("--model", "other.tflite"), "not the model of run 1, which was tiny"),
         (("--model", "blood-nanoo"), "blood-nano"),

@@ -112,7 +112,7 @@ def test_a_blank_field_has_no_place_and_its_findings_are_not_counted() -> None:
 def test_a_frame_that_fits_nowhere_begins_an_island_whose_cells_are_doubtful() -> None:
     tracker = SlideTracker()
     walk = line((0, 0), (300, 0), 12)
-    walked(SLIDE, walk, tracker)
+    walked(SLIDE, [*walk, walk[-1]], tracker)
     before = tracker.count()
     assert before.doubtful == 0
     assert before.islands == 1
@@ -231,6 +231,64 @@ def test_what_most_frames_do_not_show_is_doubtful() -> None:
     for _ in range(6):
         tracker.add(SLIDE.frame(300, 200), [], [])
     assert (tracker.count().unique, tracker.count().doubtful) == (1, 1)
+
+
+def answered(cells: list[Cell]) -> list[Answer]:
+    return [Answer("cell", "accepted")] * len(cells)
+
+
+def test_of_two_cells_in_one_place_the_one_seen_less_is_doubtful() -> None:
+    tracker = SlideTracker()
+    cell, again = Cell(60, 60, 40, 40, 500.0), Cell(72, 72, 40, 40, 500.0)
+    beside = Cell(110, 60, 40, 40, 500.0)
+    for cells in ([cell, again, beside], [cell, beside], [cell, beside]):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert tracker.count().unique == 3
+    assert tracker.doubtful_cells() == {2}
+    for cells in ([again], [again], [again]):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert 2 not in tracker.doubtful_cells()
+    assert 1 in tracker.doubtful_cells()
+
+
+def test_cells_that_touch_are_not_doubtful() -> None:
+    tracker = SlideTracker()
+    cells = [Cell(60, 60, 40, 40, 500.0), Cell(88, 60, 40, 40, 500.0)]
+    for _ in range(5):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert (tracker.count().unique, tracker.count().doubtful) == (2, 0)
+
+
+def test_what_one_frame_alone_shows_is_doubtful_where_others_are_seen_often() -> None:
+    tracker = SlideTracker()
+    first = [Cell(60, 60, 30, 30, 500.0)]
+    tracker.add(SLIDE.frame(300, 200), first, answered(first))
+    assert tracker.count().doubtful == 0  # nothing is seen often yet
+    cells = [*first, Cell(110, 60, 30, 30, 500.0)]
+    for _ in range(4):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    late = [*cells, Cell(150, 100, 30, 30, 500.0)]
+    tracker.add(SLIDE.frame(300, 200), late, answered(late))
+    assert tracker.doubtful_cells() == {3}
+    tracker.add(SLIDE.frame(300, 200), late, answered(late))
+    assert tracker.doubtful_cells() == set()
+
+
+def test_cells_that_come_to_lie_in_one_place_become_one() -> None:
+    tracker = SlideTracker()
+    blurred = cv2.GaussianBlur(SLIDE.frame(300, 200), (0, 0), 1.5)
+    tracker.add(SLIDE.frame(300, 200), [], [])
+    for image, cells in (
+        (blurred, [Cell(60, 60, 40, 40, 500.0)]),
+        (blurred, [Cell(80, 60, 40, 40, 500.0)]),
+    ):
+        tracker.add(np.asarray(image, np.uint8), cells, answered(cells))
+    assert tracker.count().unique == 2
+    nearer = [Cell(70, 60, 40, 40, 500.0)]  # nearest to the first, and a better view of it
+    placement = tracker.add(SLIDE.frame(300, 200), nearer, answered(nearer))
+    assert placement.numbers == (1,)
+    assert placement.merged == ((2, 1),)
+    assert tracker.count().unique == 1
 
 
 def test_every_cell_needs_an_answer() -> None:
