@@ -11,7 +11,7 @@ stop_at_option = click.option(
     type=Whole(min=1),
     metavar="N",
     help="Stop after the frame in which N cells are counted: whole white cells whose answer is "
-    "accepted.",
+    "accepted, each once where --count-once is on.",
 )
 
 analyser_option = click.option(

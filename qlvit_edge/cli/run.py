@@ -94,7 +94,7 @@ class Sought(click.ParamType[str]):
     "--count-once/--no-count-once",
     default=None,
     help="Whether to recognise places of the slide that were seen before and count each cell there "
-    "once, beside the cells of each frame [default: with live cameras].",
+    "once, not in every frame [default: with live cameras].",
 )
 @sample_options
 @accept_at_option
@@ -165,9 +165,9 @@ def command(
     MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
     results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
-    cell and what is not accepted stands beside it. A cell that several frames show is counted in
-    each; --count-once counts it once, on a line of its own. For research use only, not for
-    diagnosis.
+    cell and what is not accepted stands beside it. With live cameras each cell of the slide is
+    counted once, as with --count-once; otherwise a cell that several frames show is counted in
+    each. For research use only, not for diagnosis.
 
     Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
     video, were left out; a live camera ends with 2 when it gives no frame for so long.

@@ -75,6 +75,7 @@ class View:
         session = self.session
         differential, health = self._slowly_changing()
         shown, finding = session.newest, session.finding
+        slide = None if session.slide is None else session.slide.count()
         return {
             "model": session.classifier.metadata.name,
             "simulated": session.settings.source.startswith("simulated:"),
@@ -84,8 +85,10 @@ class View:
             "frame": None if shown is None else shown[0].index,
             "age": None if shown is None else time.monotonic() - shown[0].monotonic,
             "live": session.is_live,
-            "counts": dict(session.counts),
-            "verdicts": dict(session.verdicts),
+            "counts": dict(session.counts) if slide is None else slide.labels,
+            "verdicts": dict(session.verdicts) if slide is None else slide.verdicts,
+            "unique": None if slide is None else slide.unique,
+            "doubtful": None if slide is None else slide.doubtful,
             "stop_at": session.settings.stop_at,
             "differential": differential,
             "familiar": None if finding is None else finding.familiar,
