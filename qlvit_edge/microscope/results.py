@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.errors import DataError, ResultsLostError
+from qlvit_edge.errors import DataError, ResultsLostError, UnfitFrameError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
@@ -123,7 +123,7 @@ class Results:
         if self._connection is None:
             return
         try:
-            if kind is DataError and not self._stored and self.outcome == "running":
+            if kind is UnfitFrameError and not self._stored and self.outcome == "running":
                 self._withdraw()
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
