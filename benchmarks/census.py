@@ -1,14 +1,15 @@
-"""How well red cells and bright cells are found and counted.
+"""How well red cells, platelets and bright cells are found and counted.
 
     python benchmarks/census.py --bccd bccd-fields --raabin raabin-fields --hep2 hep2
 
-The first two folders are those of `benchmarks/finder.py`, with the boxes of red cells. Parameters
-were chosen on the half of each set that a hash of the file's name tells (`developed_on`); the
-other half was only scored. Red cells match boxes one to one at an overlap of at least 0.4. Counts
-are compared field by field under the counting frame, on both sides. The third folder has 78 × 78
-images of fluorescent cells, one folder per class: fields of 640 × 480 are composed of those with
-an odd place in their folder, 4 to 26 cells each, on grounds of three levels with a slope, in
-three strengths of noise, in every second field touching. Prints one row per set.
+The first two folders are those of `benchmarks/finder.py`, with the boxes of red cells and
+platelets. Parameters were chosen on the half of each set that a hash of the file's name tells
+(`developed_on`); the other half was only scored. Red cells match boxes one to one at an overlap of
+at least 0.4, platelets where the middle of one lies in the box. Counts of red cells are compared
+field by field under the counting frame, on both sides. The third folder has 78 × 78 images of
+fluorescent cells, one folder per class: fields of 640 × 480 are composed of those with an odd place
+in their folder, 4 to 26 cells each, on grounds of three levels with a slope, in three strengths of
+noise, in every second field touching. Prints one row per set.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from qlvit_edge.fields.red_cells import Box
 from qlvit_edge.preprocess import decode
 
 Image = NDArray[np.uint8]
-Field = tuple[Image, list[Box]]
-"""A field, and the boxes of its red cells."""
+Field = tuple[Image, list[Box], list[Box]]
+"""A field, and the boxes of its red cells and of its platelets."""
 
 LEAST_OVERLAP = 0.4
 TOUCHING = 4.0
@@ -79,7 +80,7 @@ def bccd(folder: Path, *, developed: bool) -> Iterator[Field]:
             assert box is not None
             x0, y0, x1, y1 = (float(box.findtext(k) or 0) for k in ("xmin", "ymin", "xmax", "ymax"))
             kinds[thing.findtext("name") or ""].append((x0, y0, x1, y1))
-        yield decode(folder / "JPEGImages" / name), kinds["RBC"]
+        yield decode(folder / "JPEGImages" / name), kinds["RBC"], kinds["Platelets"]
 
 
 def raabin(folder: Path, *, developed: bool) -> Iterator[Field]:
@@ -95,24 +96,37 @@ def raabin(folder: Path, *, developed: bool) -> Iterator[Field]:
             x, y, w, h = (float(value) for value in values)
             box = ((x - w / 2) * width, (y - h / 2) * height)
             kinds[kind].append((*box, (x + w / 2) * width, (y + h / 2) * height))
-        yield image, kinds["1"]
+        yield image, kinds["1"], kinds["2"]
 
 
-def smear_row(name: str, fields: Sequence[Field]) -> str:
-    """Search fields of a smear; one row of a table."""
-    red = np.zeros(3, int)
+def smear_rows(name: str, fields: Sequence[Field]) -> tuple[str, str]:
+    """Search fields of a smear; one row of each of two tables: red cells and platelets."""
+    red, platelets = np.zeros(3, int), np.zeros(3, int)
     errors = []
-    for image, boxes in fields:
+    for image, boxes, small in fields:
         seen = census(image, find_cells(image))
+        if seen is None:
+            raise SystemExit(f"{name}: a field with cells too small to be counted")
         red += matched(seen.red, boxes, red=True), len(seen.red), len(boxes)
+        platelets += (
+            matched(seen.platelets, small, red=False),
+            len(seen.platelets),
+            len(small),
+        )
         true = sum(is_counted((box[0] - TOUCHING, box[1] - TOUCHING, 0, 0)) for box in boxes)
         if true:
             errors.append((seen.red_cells - true) / true)
-    recall, precision = 100 * red[0] / max(1, red[2]), 100 * red[0] / max(1, red[1])
-    return (
+    first = (
         f"| {name} | {len(fields)} | {red[2]} | {100 * np.median(np.abs(errors)):.1f} | "
-        f"{100 * np.median(errors):+.1f} | {recall:.1f} | {precision:.1f} |"
+        f"{100 * np.median(errors):+.1f} | {_rates(red)} |"
     )
+    return first, f"| {name} | {len(fields)} | {platelets[2]} | {_rates(platelets)} |"
+
+
+def _rates(counts: NDArray[np.int_]) -> str:
+    """Recall and precision of (matched, found, boxes)."""
+    same, found, boxes = counts.tolist()
+    return f"{100 * same / max(1, boxes):.1f} | {100 * same / max(1, found):.1f}"
 
 
 def composed(crops: Sequence[Image], seed: int) -> tuple[Image, list[Box]]:
@@ -173,11 +187,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     print("| fields | N | red cells | error % | signed % | recall % | precision % |")
     print("|---|---|---|---|---|---|---|")
+    platelets = []
     for read, folder in ((bccd, arguments.bccd), (raabin, arguments.raabin)):
         for developed, half in ((True, "developed on"), (False, "only scored")):
             if folder is not None:
                 fields = list(read(folder, developed=developed))
-                print(smear_row(f"{read.__name__}, {half}", fields), flush=True)
+                row, other = smear_rows(f"{read.__name__}, {half}", fields)
+                print(row, flush=True)
+                platelets.append(other)
+    print("\n| fields | N | platelets | recall % | precision % |\n|---|---|---|---|---|")
+    print("\n".join(platelets))
     if arguments.hep2 is None:
         return
     print("\n| composed of | fields | cells | recall % | precision % |\n|---|---|---|---|---|")

@@ -2,8 +2,9 @@
 
 Run as ``python benchmarks/results_storage.py [--frames N] [--rate N] [--cells N] [--folder F]``:
 stores frames in a results file below FOLDER (a temporary one if not given) in three ways and
-prints the figures as JSON. "alone" is one transaction per frame, "grouped" what `run` does:
-what comes within a second is stored together. "grouped, with a reader" has another connection
+prints the figures as JSON. "alone" is one transaction per frame, as `run` does with few frames
+per second on a quick disk, "grouped" what it comes to on a slow one: what comes within a second is
+stored together. "grouped, with a reader" has another connection
 look at the file's first state all the time. ``bytes_written`` is what the process hands to the
 system's write calls, log and database together; ``bytes_to_disk`` is what the system counts as
 written to the disk (0 where it does not tell).
@@ -26,7 +27,7 @@ from qlvit_edge.inference.classifier import Classification
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.records import FrameRecord, RunInfo
 from qlvit_edge.microscope.results import Results
-from qlvit_edge.microscope.writer import GROUP_SECONDS
+from qlvit_edge.microscope.writer import LONGEST_GROUP_SECONDS
 
 LABELS = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 SECONDS_OF_A_DAY = 24 * 3600
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=2, help="cells per frame")
     parser.add_argument("--folder", type=Path, help="where to write, on the disk in question")
     arguments = parser.parse_args()
-    group = max(1, round(arguments.rate * GROUP_SECONDS))
+    group = max(1, round(arguments.rate * LONGEST_GROUP_SECONDS))
     figures: dict[str, object] = {
         "frames": arguments.frames,
         "frames_per_second": arguments.rate,

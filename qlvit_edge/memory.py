@@ -21,29 +21,40 @@ def peak_memory() -> int | None:
     return None
 
 
-def available_memory() -> int | None:
+def available_memory(root: Path = Path("/")) -> int | None:
     """Return how many bytes this process may still take; None if the system hides it.
 
     The kernel's MemAvailable, or what the control group (a container) leaves of its limit, if
     that is less.
+
+    Args:
+        root: where `/proc` and `/sys` lie.
     """
-    found = [_meminfo(), _left_by_the_group()]
+    found = [meminfo(root).get("MemAvailable"), _left_by_the_group(root / "sys/fs/cgroup")]
     known = [number for number in found if number is not None]
     return min(known) if known else None
 
 
-def _meminfo() -> int | None:
+def meminfo(root: Path = Path("/")) -> dict[str, int]:
+    """Return what the kernel tells of the machine's memory, in bytes; empty if it tells nothing.
+
+    Args:
+        root: where `/proc` lies.
+    """
     try:
-        content = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace")
+        content = (root / "proc/meminfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return None
+        return {}
+    found = {}
     for line in content.splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+        name, _, value = line.partition(":")
+        number = value.split()[:1]
+        if number and number[0].isdecimal():
+            found[name] = int(number[0]) * 1024
+    return found
 
 
-def _left_by_the_group(group: Path = Path("/sys/fs/cgroup")) -> int | None:
+def _left_by_the_group(group: Path) -> int | None:
     try:
         most = (group / "memory.max").read_text(encoding="ascii").strip()
         used = (group / "memory.current").read_text(encoding="ascii").strip()

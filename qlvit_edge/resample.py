@@ -8,7 +8,9 @@ the order of additions, vector width or fused multiply-adds, so x86 and arm64 ag
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +19,11 @@ WEIGHT_BITS = 16
 """Each row of weights sums to 2 to this power."""
 
 _BLOCK = 8  # output rows a matrix product makes; a few rows share most of their input
-_PART = 1 << 21  # samples that are copied as float64 at a time
+_PART = 1 << 21  # samples that are copied as floats at a time
+_KEPT = 1 << 16  # inputs times outputs of an axis whose weights are kept for the next image
+
+_Floats = NDArray[np.float32] | NDArray[np.float64]
+_Kind = Literal["float32", "float64"]
 
 
 @lru_cache(maxsize=64)
@@ -68,10 +74,10 @@ def triangle_weights(
 def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize an image to ``size``, not keeping its proportions.
 
-    The products run in float64 (BLAS is many times faster than NumPy's integer
-    product): every partial sum is an integer of at most 255·2³² < 2⁵³, so float64
-    carries it exactly whatever the order. This also makes the order of the two passes
-    free: the axis that shrinks more goes first.
+    The products run in floats (BLAS is many times faster than NumPy's integer product), which
+    carry them exactly whatever the order: every partial sum is an integer, of at most
+    255·2¹⁶ < 2²⁴ in the first pass (float32) and 255·2³² < 2⁵³ in the second (float64). This
+    also makes the order of the two passes free: the axis that shrinks more goes first.
 
     Args:
         image: (H, W, C) uint8.
@@ -91,34 +97,31 @@ def resample(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
     high, wide, _ = image.shape
     if (high, wide) == (height, width):
         return image.copy()
-    if height * wide <= high * width:
-        sums = _along_first_axis(image, height)
-        sums = _along_first_axis(sums.transpose(1, 0, 2), width).transpose(1, 0, 2)
-    else:
-        sums = _along_first_axis(image.transpose(1, 0, 2), width)
-        sums = _along_first_axis(sums.transpose(1, 0, 2), height)
-    shift = 2 * WEIGHT_BITS
+    upright = height * wide <= high * width
+    values = image if upright else image.transpose(1, 0, 2)
+    first, second = (height, width) if upright else (width, height)
+    sums = _along_first_axis(values, first, "float32").transpose(1, 0, 2)
+    sums = _along_first_axis(sums, second, "float64")
     # Adding a power of two, scaling by one and flooring are exact as well.
-    rounded = np.floor((sums + float(1 << (shift - 1))) * 2.0**-shift)
-    return np.ascontiguousarray(rounded.astype(np.uint8))
+    sums += float(1 << (2 * WEIGHT_BITS - 1))
+    sums *= 2.0 ** (-2 * WEIGHT_BITS)
+    rounded = np.floor(sums, out=sums).astype(np.uint8)
+    return np.ascontiguousarray(rounded.transpose(1, 0, 2) if upright else rounded)
 
 
-def _along_first_axis(
-    values: NDArray[np.uint8] | NDArray[np.float64], length: int
-) -> NDArray[np.float64]:
-    """Resample axis 0 of (N, M, C) to ``length``; integers × 2¹⁶, carried in float64.
+def _along_first_axis(values: NDArray[np.uint8] | _Floats, length: int, kind: _Kind) -> _Floats:
+    """Resample axis 0 of (N, M, C) to ``length``; integers × 2¹⁶, carried in floats.
 
     Only a part of ``values`` is copied at a time, so that a large image costs no more
     memory than a small one.
     """
-    first, rows = triangle_weights(values.shape[0], length)
-    _, wide, channels = values.shape
-    result = np.empty((length, wide, channels), dtype=np.float64)
-    for start in range(0, length, _BLOCK):
-        block, taps = _block(first[start : start + _BLOCK], rows[start : start + _BLOCK])
+    before, wide, channels = values.shape
+    result: _Floats = np.empty((length, wide, channels), kind)
+    small = before * length <= _KEPT
+    for start, taps, block in (_kept_blocks if small else _blocks)(before, length, kind):
         step = max(1, _PART // (block.shape[1] * channels))
         for left in range(0, wide, step):
-            part = values[taps, left : left + step].astype(np.float64, order="C")
+            part = values[taps, left : left + step].astype(kind, order="C")
             made = block @ part.reshape(len(part), -1)
             result[start : start + len(block), left : left + step] = made.reshape(
                 len(block), -1, channels
@@ -126,9 +129,19 @@ def _along_first_axis(
     return result
 
 
-def _block(first: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], slice]:
-    """Return the weights of a few outputs as a matrix, and the inputs that its columns are."""
-    begin, end = int(first.min()), int(first.max()) + rows.shape[1]
-    block = np.zeros((len(first), end - begin))
-    np.put_along_axis(block, first[:, None] - begin + np.arange(rows.shape[1]), rows, 1)
-    return block, slice(begin, end)
+def _blocks(before: int, length: int, kind: _Kind) -> Iterator[tuple[int, slice, _Floats]]:
+    """Give, for a few outputs at a time, the first one, the inputs that they need, and weights."""
+    first, rows = triangle_weights(before, length)
+    for start in range(0, length, _BLOCK):
+        some, weights = first[start : start + _BLOCK], rows[start : start + _BLOCK]
+        begin, end = int(some.min()), int(some.max()) + rows.shape[1]
+        block: _Floats = np.zeros((len(some), end - begin), kind)
+        places = some[:, None] - begin + np.arange(rows.shape[1])
+        block[np.arange(len(some))[:, None], places] = weights
+        yield start, slice(begin, end), block
+
+
+@lru_cache(maxsize=64)
+def _kept_blocks(before: int, length: int, kind: _Kind) -> tuple[tuple[int, slice, _Floats], ...]:
+    """Return `_blocks` of a crop's size, which comes again."""
+    return tuple(_blocks(before, length, kind))

@@ -35,7 +35,7 @@ def binomial_tail(least: int, trials: int, share: float) -> float:
     if share >= 1:
         return 1.0
     if trials > _MOST_TERMS:
-        return _incomplete_beta(least, trials - least + 1, share)
+        return incomplete_beta(least, trials - least + 1, share)
     counts = np.arange(least, trials + 1)
     factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
     ways = factorials[trials] - factorials[counts] - factorials[trials - counts]
@@ -43,14 +43,18 @@ def binomial_tail(least: int, trials: int, share: float) -> float:
     return min(1.0, float(np.exp(logs).sum()))
 
 
-def _incomplete_beta(a: int, b: int, x: float) -> float:
-    """Return the regularised incomplete beta function, which the tail of a binomial is.
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """Return the regularised incomplete beta function, which tails of a binomial and of t are.
 
     By its continued fraction (Abramowitz and Stegun 26.5.8) on the side where that is short,
     evaluated from the front (Lentz 1976).
     """
+    if x <= 0:
+        return 0.0
+    if x >= 1:
+        return 1.0
     if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(b, a, 1 - x)
+        return 1 - incomplete_beta(b, a, 1 - x)
     log_front = math.lgamma(a + b) - math.lgamma(a + 1) - math.lgamma(b)
     front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x))
     if front == 0:

@@ -6,6 +6,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+RESEARCH_ONLY = "For research use only, not for diagnosis."
+"""Stands on everything that is written for people."""
+
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 

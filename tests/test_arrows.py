@@ -12,7 +12,16 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"launch", "reading", "statistics", "text", "tomlfile", "version"}
+LEAVES |= {
+    "interruption",
+    "launch",
+    "reading",
+    "sensors",
+    "statistics",
+    "text",
+    "tomlfile",
+    "version",
+}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
@@ -33,7 +42,9 @@ DEVICE: dict[str, set[str]] = {
     | IMAGES
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
-    "page": LEAVES | {"inference", "microscope"},
+    "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
+    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
     **DEVICE,
@@ -44,6 +55,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": LEAVES
     | IMAGES
     | {"bundled", "data", "fields", "guard", "inference", "measuring", "modelfile"},
+    "reference": LEAVES
+    | IMAGES
+    | {"camera", "evaluation", "fields", "inference", "microscope", "review"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES

@@ -40,6 +40,7 @@ DEVICE_PACKAGES = (
     "modelfile",
     "integer",
     "bundled",
+    "doctor",
 )
 DEVICE_MODULES = (
     "preprocess",
@@ -48,6 +49,7 @@ DEVICE_MODULES = (
     "files",
     "errors",
     "cli.run",
+    "cli.doctor",
     "cli.predict",
     "cli.validate",
     "cli.inspect",
@@ -103,9 +105,18 @@ def test_help_and_version_work(base: BaseEnvironment) -> None:
         assert "qlvit-edge" in done.stdout
 
 
+def test_doctor_runs_there(base: BaseEnvironment) -> None:
+    done = base.run("doctor", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = {one["check"]: one["state"] for one in json.loads(done.stdout)["findings"]}
+    assert (seen["model"], seen["golden pairs"], seen["live page"]) == ("ok", "ok", "warning")
+
+
 @pytest.mark.parametrize(
     "command",
     [
+        "doctor",
+        "reference",
         "data",
         "train",
         "cost",

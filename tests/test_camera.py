@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame, LiveCamera
 from qlvit_edge.camera.folder import PictureCamera
+from qlvit_edge.camera.paced import developed
 from qlvit_edge.camera.picamera2 import PiCamera
 from qlvit_edge.camera.settings import Wanted
 from qlvit_edge.camera.simulated import MOVE_FRAMES, REST_FRAMES, SimulatedCamera
@@ -221,6 +222,8 @@ def test_unusual_images_are_counted_once(tmp_path: Path, form: str) -> None:
         ("simulated:.?sede=1", "unknown setting 'sede'"),
         ("simulated:.?seed=x", "is not a number"),
         ("simulated:.?fps=-1", "is not a number"),
+        ("simulated:.?size=9x9", "is not of the form"),
+        ("simulated:.?size=9000x100", "too large to simulate"),
         ("http://127.0.0.1:9/stream", "no video stream answers"),
     ],
 )
@@ -428,6 +431,45 @@ def test_a_seed_gives_the_same_frames_and_another_one_others() -> None:
     first = views(3)
     assert all(np.array_equal(a, b) for a, b in zip(first, views(3), strict=True))
     assert not np.array_equal(first[0], views(4)[0])
+
+
+@pytest.mark.parametrize("stage", ["motor", "hand"])
+def test_simulated_frames_have_the_size_that_was_asked_for(stage: str) -> None:
+    with open_camera(f"simulated:{FIELDS}?fps=0&size=320x200&stage={stage}") as camera:
+        assert next(camera.frames()).image.shape == (200, 320, 3)
+
+
+def test_the_next_view_is_made_while_the_last_one_is_worked_on() -> None:
+    made, second = list[int](), threading.Event()
+
+    class Noting(SimulatedCamera):
+        def view(self, index: int) -> tuple[Image, str]:
+            made.append(index)
+            if index == 1:
+                second.set()
+            return plain(RED), ""
+
+    before = threading.active_count()
+    frames = Noting(FIELDS, fps=0).frames()
+    assert next(frames).index == 0
+    assert second.wait(5)
+    assert [next(frames).index for _ in range(3)] == [1, 2, 3]
+    frames.close()
+    assert made == sorted(set(made))
+    assert len(made) <= 5
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("shaded", [False, True])
+def test_a_sensor_adds_one_noise_to_light_times_gain(shaded: bool) -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (150, 40, 3), np.uint8)
+    gain = np.array([1.05, 1.0, 0.97], np.float32)
+    noise = rng.standard_normal((150, 40), np.float32) * np.float32(2)
+    shade = rng.uniform(0.8, 1, (150, 40)).astype(np.float32) if shaded else None
+    light = image * gain * (np.float32(1) if shade is None else shade[..., None])
+    wanted = np.clip(np.rint(light + noise[..., None]), 0, 255).astype(np.uint8)
+    assert np.array_equal(developed(image, gain, noise, shade), wanted)
 
 
 def test_the_stage_visits_every_field_and_rests_there() -> None:

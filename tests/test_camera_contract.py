@@ -285,6 +285,25 @@ def test_a_usb_camera_gives_the_size_asked_for_or_says_which_it_gives(
 
 
 @pytest.mark.usefixtures("hasty")
+def test_a_pi_camera_that_fails_and_comes_back_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = fake_picamera2.install(monkeypatch)
+    with PiCamera(wanted=Wanted(size=SIZE), stall_seconds=5.0) as camera:
+        before = next(camera.frames())
+        monkeypatch.setattr(fake, "start_error", RuntimeError("no such device"))
+        monkeypatch.setattr(fake, "array_error", RuntimeError("timed out"))
+        while len(fake.made) < 3:  # it is opened again, and is not there yet
+            time.sleep(0.005)
+        monkeypatch.setattr(fake, "array_error", None)
+        monkeypatch.setattr(fake, "start_error", None)
+        while camera.report.reconnections == 0:
+            next(camera.frames())
+        after = next(camera.frames())
+    assert after.index > before.index
+    assert camera.report.reconnections == 1
+    assert all(made.lent == 0 for made in fake.made)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_a_cable_that_is_plugged_in_again_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

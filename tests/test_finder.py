@@ -16,8 +16,18 @@ import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.density import optical_density, red_stain
-from qlvit_edge.fields.finder import MOST_CELLS, Cell, crop, find_cells, is_grey, main_cell, search
+from qlvit_edge.fields.finder import (
+    MOST_CELLS,
+    Cell,
+    crop,
+    find_cells,
+    is_grey,
+    main_cell,
+    search,
+    shrunk,
+)
 from qlvit_edge.fields.nuclei import LEAST_TURN, find_nuclei
+from qlvit_edge.fields.ranks import median, percentile
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode
@@ -357,6 +367,31 @@ def test_a_crop_beyond_the_edge_repeats_the_border() -> None:
     assert cut.shape == (8, 8, 3)
     assert np.array_equal(cut[2:, 2:], image[:6, :6])
     assert (cut[:2, :2] == image[0, 0]).all()
+
+
+@pytest.mark.parametrize("size", [(720, 1280), (723, 1281), (960, 1280), (480, 640)])
+def test_a_smaller_copy_is_the_mean_of_what_it_covers(size: tuple[int, int]) -> None:
+    image = cv2.GaussianBlur(
+        np.random.default_rng(2).integers(0, 256, (*size, 3), np.uint8), (9, 9), 3
+    )
+    image = np.asarray(image, np.uint8)
+    small = round(size[1] / 6), round(size[0] / 6)
+    copy = shrunk(image, 1 / 6)
+    wanted = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+    assert copy.shape == wanted.shape
+    assert np.abs(copy.astype(int) - wanted).max() <= 2
+    assert shrunk(image, 1.0) is image
+
+
+def test_ranks_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(3)
+    for count in (1, 2, 3, 10, 11, 500):
+        values = rng.standard_normal(count).astype(np.float32)
+        assert median(values) == np.median(values)
+        for percent in (0, 5, 35, 50, 75, 99.5, 100):
+            assert percentile(values, percent) == pytest.approx(
+                float(np.percentile(values, percent)), abs=1e-6
+            )
 
 
 @pytest.mark.parametrize("size", [(240, 320), (960, 1280)])

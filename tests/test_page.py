@@ -20,7 +20,8 @@ from qlvit_edge.page.access import FAILURES, SESSIONS, Access
 from qlvit_edge.page.address import Address, is_own_host
 from qlvit_edge.page.application import LARGEST_BODY, application
 from qlvit_edge.page.connections import neighbourhood
-from qlvit_edge.page.state import PICTURE_WIDTH, View
+from qlvit_edge.page.picture import PICTURE_WIDTH
+from qlvit_edge.page.state import View
 
 LOCAL = Address("127.0.0.1", 8321)
 ANYWHERE = Address("0.0.0.0", 8321)
@@ -197,8 +198,9 @@ def test_newest_frame_is_sent_once_with_its_age(session: Session) -> None:
     assert shown is not None
     assert shown.shape == (450, PICTURE_WIDTH, 3)
     assert shown[100, 600].tolist() == pytest.approx([30, 30, 200], abs=4)  # BGR
-    assert client.get("/api/frame?after=7").status_code == 204
-    assert client.get("/api/frame?after=6").status_code == 200
+    name = sent.headers["x-picture"]
+    assert client.get(f"/api/frame?after={name}").status_code == 204
+    assert client.get("/api/frame?after=7").status_code == 200
     assert client.get("/api/state").json()["age"] >= 3
 
 

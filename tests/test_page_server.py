@@ -23,8 +23,8 @@ from qlvit_edge.microscope.session import Session, Settings
 from qlvit_edge.page.address import Address, outside_address, parse_address
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
 from qlvit_edge.page.connections import CONNECTIONS, FROM_ONE, Listener
-from qlvit_edge.page.health import temperature, throttling
 from qlvit_edge.page.server import RESTARTS, PageServer
+from qlvit_edge.sensors import SINCE_START, temperature, throttling, words_of
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +259,7 @@ def test_health_of_a_raspberry_pi(tmp_path: Path) -> None:
     assert temperature(tmp_path) == 61.5
     (tmp_path / "throttled").write_text("50005\n")
     assert throttling(tmp_path / "throttled") == ["undervoltage", "throttled"]
+    assert words_of(0x20000 >> SINCE_START) == ["frequency capped"]
 
 
 def _frames(number: int) -> Iterator[Frame]:

@@ -335,6 +335,22 @@ def test_what_is_old_goes_and_what_is_signed_stays(capfd: pytest.CaptureFixture[
     assert results(*delete, "--above", 1, "--older-than", 1) == 2
 
 
+def test_saved_pictures_count_when_results_are_too_large(folder: Path) -> None:
+    """A file of 100 kB whose pictures fill the disk is too large, and the oldest run goes."""
+    path = Path("r.sqlite")
+    for _ in range(2):
+        write_run(path, [found()], keep=folder / "frames")
+    for number, kilobytes in ((1, 600), (2, 900), (3, 500)):
+        name = f"frames/run{number:03d}-frame000000-plain.png"
+        (folder / name).write_bytes(bytes(kilobytes * 1000))
+    limit = 1.7 + path.stat().st_size / 1e6
+    assert results("delete", path, "--above", limit, "--by", "cron", "--yes") == 0
+    assert rows(path, "SELECT run FROM run_list") == [(2,), (3,)]
+    assert not (folder / "frames/run001-frame000000-plain.png").exists()
+    assert results("delete", path, "--above", 0.7, "--by", "cron", "--yes") == 0
+    assert rows(path, "SELECT run FROM run_list") == [(3,)]
+
+
 @pytest.mark.usefixtures("folder")
 def test_a_backup_is_one_whole_file(capfd: pytest.CaptureFixture[str]) -> None:
     sign_run(Path("r.sqlite"))

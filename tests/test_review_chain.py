@@ -16,6 +16,7 @@ from results_rows import INFO
 from reviewed_run import found, sign_run, write_run
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.review import outbox
 from qlvit_edge.review.chain import canonical, digest_of_rows, link
 from qlvit_edge.review.log import append
 from qlvit_edge.review.records import ReviewRecord, read_record
@@ -26,6 +27,7 @@ EXAMPLES = 50
 
 TABLES = (
     *("runs", "frames", "cells", "islands", "samples", "operators", "reviews", "review_heads"),
+    "outbox",
 )
 
 
@@ -41,10 +43,18 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sign_run(path)
     with ReviewStore(path) as store:
         store.export(1, to="x.csv", by="Bob")
+        store.export(1, to=f"mllp://lab:1 as {'A' * 20}", by="Bob", also=put_in_outbox)
         store.reopen(1, reason="second look", by="Bob")
     sign_run(path, by="Bob")
     assert findings_in(path) == []
     return path
+
+
+def put_in_outbox(connection: sqlite3.Connection) -> None:
+    """A message of the run."""
+    outbox.put(
+        *(connection, 1, "mllp://lab:1", "Bob"), control_id="A" * 20, result="r", message="MSH|"
+    )
 
 
 def stored(path: Path) -> list[Any]:
@@ -123,7 +133,7 @@ def test_a_flipped_byte_of_the_file_is_found_where_it_changes_anything(
         ("INSERT INTO islands VALUES (1, 1, NULL, 0, 0)", "run 1 was altered"),
         ("DELETE FROM cells WHERE id = 3", "cells of run 1 were altered"),
         ("DELETE FROM reviews WHERE number = 2", "record 2 of run 1 is missing"),
-        ("DELETE FROM reviews WHERE number = 10", "the last records of run 1 are missing"),
+        ("DELETE FROM reviews WHERE number = 11", "the last records of run 1 are missing"),
         ("DELETE FROM reviews", "the last records of run 1 are missing"),
         ("DELETE FROM review_heads", "the last records of run 1 are missing"),
         ("UPDATE review_heads SET state = 'exported'", "the state of run 1 was altered"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qlvit_edge.microscope.sqlite_errors import LockedError
+from qlvit_edge.microscope.sqlite_errors import FullDiskError, LockedError, speaking
 from qlvit_edge.microscope.writer import MOST_FRAMES_AHEAD, Patience, Steps, Writer
 
 AT_ONCE = Patience(group_seconds=0.0)
@@ -96,6 +98,20 @@ def test_what_comes_within_a_group_s_time_is_stored_together(store: Store) -> No
     assert store.groups == [list(range(10)), [10]]
 
 
+def test_a_slow_disk_is_asked_less_often(store: Store) -> None:
+    def slow(records: Sequence[Noted]) -> None:
+        store.add(records)
+        time.sleep(0.1)
+
+    with store.writer(store=slow) as writer:
+        writer.put(0)
+        until(lambda: store.groups == [[0]])
+        for number in range(1, 5):
+            writer.put(number)
+            time.sleep(0.03)
+    assert store.groups == [[0], [1, 2, 3, 4]]
+
+
 def test_the_work_goes_on_while_the_disk_is_slow(store: Store) -> None:
     release = threading.Event()
 
@@ -170,6 +186,39 @@ def test_who_asked_to_stop_waits_less_for_a_lock(store: Store) -> None:
     with pytest.raises(LockedError):
         leave_locked(store, patience, hurried=lambda: True)
     assert time.monotonic() - started < 5
+
+
+def test_a_full_disk_is_waited_for_and_said(store: Store) -> None:
+    full = threading.Event()
+    full.set()
+
+    def add(records: Sequence[Noted]) -> None:
+        if full.is_set():
+            with speaking(Path("r.sqlite")):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorname = "SQLITE_FULL"  # type: ignore[misc]
+                raise error
+        store.add(records)
+
+    with store.writer(store=add) as writer:
+        writer.put(0)
+        until(lambda: bool(store.said))
+        writer.put(1)
+        full.clear()
+    assert store.stored == [0, 1]
+    assert "r.sqlite: the disk is full; the run goes on" in store.said[0]
+    assert "r.sqlite: room again after" in store.said[1]
+
+
+def test_a_disk_that_stays_full_ends_the_run(store: Store) -> None:
+    def add(records: Sequence[Noted]) -> None:
+        raise FullDiskError("r.sqlite", "the disk is full", "")
+
+    with (
+        pytest.raises(FullDiskError, match=r"1 frame that waited .*; free some space and start"),
+        store.writer(Patience(group_seconds=0.0, lock_seconds=0.1), store=add) as writer,
+    ):
+        writer.put(0)
 
 
 def test_what_the_check_finds_reaches_a_worker_that_waits(store: Store) -> None:

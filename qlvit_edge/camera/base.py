@@ -253,6 +253,7 @@ class LiveCamera(ABC):
                 if frame is None:
                     self._trouble = trouble
                 else:
+                    self.report.overtaken += self._newest is not None
                     self._newest = frame
                     self._disturbance = ""
                     self._wait = FIRST_WAIT

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import PictureCamera
+
+_BAND = 64  # rows; a frame's light as float32 is four times the frame
 
 
 class PacedCamera(PictureCamera, ABC):
@@ -35,18 +40,21 @@ class PacedCamera(PictureCamera, ABC):
     def frames(self) -> Iterator[Frame]:
         """Give frames, paced, without end; who takes them late slows the stage.
 
+        The next view is made in a thread of its own meanwhile, as a real camera would.
+
         Raises:
             DataError: an image is damaged.
         """
         due = time.monotonic()
-        index = 0
-        while True:
-            image, source = self.view(index)
-            if self._fps > 0:
-                time.sleep(max(0.0, due - time.monotonic()))
-                due = max(due, time.monotonic()) + 1.0 / self._fps
-            yield Frame(image, index, time.time(), source)
-            index += 1
+        with ThreadPoolExecutor(1, thread_name_prefix="stage") as maker:
+            coming = maker.submit(self.view, 0)
+            for index in itertools.count():
+                image, source = coming.result()
+                coming = maker.submit(self.view, index + 1)
+                if self._fps > 0:
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    due = max(due, time.monotonic()) + 1.0 / self._fps
+                yield Frame(image, index, time.time(), source)
 
     @abstractmethod
     def view(self, index: int) -> tuple[NDArray[np.uint8], str]:
@@ -56,3 +64,31 @@ class PacedCamera(PictureCamera, ABC):
         """A slow swing between -1 and 1 whose phase follows from the seed."""
         phase = float(np.random.default_rng((self._seed, salt)).random())
         return float(np.sin(2 * np.pi * (index / period + phase)))
+
+
+def developed(
+    image: NDArray[np.uint8],
+    gain: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    shade: NDArray[np.float32] | None = None,
+) -> NDArray[np.uint8]:
+    """Return what a sensor makes of an image: its light times gain and shade, with noise.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        gain: (3,) of each channel.
+        noise: (H, W) in grey levels; one plane for all channels costs a third and looks the same.
+        shade: (H, W) share of light that arrives; None: all of it.
+
+    Returns:
+        (H, W, 3) uint8 RGB, rounded half to even.
+    """
+    table = np.arange(256, dtype=np.float32)[None, :, None] * gain
+    result = np.empty_like(image)
+    for top in range(0, len(image), _BAND):
+        rows = slice(top, top + _BAND)
+        light = cv2.LUT(image[rows], table)
+        if shade is not None:
+            light = cv2.multiply(light, cv2.merge([shade[rows]] * 3))
+        cv2.add(light, cv2.merge([noise[rows]] * 3), result[rows], dtype=cv2.CV_8U)
+    return result

@@ -19,6 +19,7 @@ class CameraReport:
         dropped: frames that came damaged and were left out.
         damaged: name → finding, of the images of a folder that were left out.
         findings: what was wrong with dropped frames → how often.
+        overtaken: frames of a live camera that nobody took before the next one came.
         reconnections: times the connection was lost and came back.
         size: (width, height) in pixels of the newest frame; None before the first.
         listener: called with each notice, from the camera's reading thread too.
@@ -28,6 +29,7 @@ class CameraReport:
         self.dropped = 0
         self.damaged: dict[str, str] = {}
         self.findings: dict[str, int] = {}
+        self.overtaken = 0
         self.reconnections = 0
         self.size: tuple[int, int] | None = None
         self.listener: Callable[[str], None] = _nobody

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.camera.paced import PacedCamera
+from qlvit_edge.camera.paced import PacedCamera, developed
 
 REST_FRAMES = 6
 """Frames that the stage rests on a field."""
@@ -106,10 +106,9 @@ class SimulatedCamera(PacedCamera):
         lamp = 1 + LAMP_SWING * self._wave(index, 211, 6)
         warmth = 0.02 * self._wave(index, 173, 7)
         gain = lamp * np.array([1 + warmth, 1.0, 1 - warmth])
-        # One noise plane for all channels costs a third and looks the same.
-        noise = generator.standard_normal(image.shape[:2], np.float32)[..., None] * NOISE
-        light = image * gain.astype(np.float32) + noise
-        return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
+        noise = generator.standard_normal(image.shape[:2], np.float32)
+        noise *= np.float32(NOISE)
+        return developed(image, gain.astype(np.float32), noise)
 
 
 def _ease(share: float) -> float:

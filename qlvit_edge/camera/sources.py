@@ -34,6 +34,9 @@ _SETTINGS = {
 }
 """What may follow a source's `?`: what it looks like, and an example."""
 
+LARGEST_SIMULATED = 8192
+"""Longest side, in pixels, of simulated frames."""
+
 
 def open_camera(source: str, wanted: Wanted | None = None) -> Camera:
     """Return the camera that ``source`` names; entering it starts it.
@@ -101,14 +104,18 @@ def _usb(source: str, wanted: Wanted | None) -> Camera:
 def _simulated(source: str) -> Camera:
     from qlvit_edge.camera.simulated import SimulatedCamera
 
-    place, settings = _taken_apart(source, ("seed", "fps", "stage"))
+    place, settings = _taken_apart(source, ("seed", "fps", "stage", "size"))
     folder = _folder(source, place)
     seed, fps = int(settings.get("seed", "0")), float(settings.get("fps", "10"))
+    size = _wanted(settings).size or (640, 480)
+    if max(size) > LARGEST_SIMULATED:
+        finding = f"frames of {size[0]}x{size[1]} pixels are too large to simulate"
+        raise CameraError(source, finding, f"name at most {LARGEST_SIMULATED} either way")
     if settings.get("stage") == "hand":
         from qlvit_edge.camera.stage import StageCamera
 
-        return StageCamera(folder, seed=seed, fps=fps)
-    return SimulatedCamera(folder, seed=seed, fps=fps)
+        return StageCamera(folder, seed=seed, fps=fps, size=size)
+    return SimulatedCamera(folder, seed=seed, fps=fps, size=size)
 
 
 def _watched(source: str) -> Camera:

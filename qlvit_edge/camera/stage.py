@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from qlvit_edge.camera.paced import PacedCamera
+from qlvit_edge.camera.paced import PacedCamera, developed
 
 Image = NDArray[np.uint8]
 
@@ -107,7 +107,7 @@ class StageCamera(PacedCamera):
         # The last row is filled up from the beginning.
         self._order = [int(order[n % len(order)]) for n in range(self._columns * self._rows)]
         y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in self._size[::-1])
-        self._vignette = (1 - VIGNETTE * (x[None] ** 2 + y[:, None] ** 2) / 2)[..., None]
+        self._vignette = np.asarray(1 - VIGNETTE * (x[None] ** 2 + y[:, None] ** 2) / 2, np.float32)
         self._hand = np.random.default_rng((seed, 1))
         self._stops = [self._somewhere()]
         self._track = [self._stops[0]]
@@ -218,8 +218,8 @@ class StageCamera(PacedCamera):
         noise = np.random.default_rng((self._seed, 9, index)).standard_normal(
             image.shape[:2], np.float32
         )
-        light = image * gain * self._vignette + noise[..., None] * NOISE
-        return np.asarray(np.clip(np.rint(light), 0, 255), np.uint8)
+        noise *= np.float32(NOISE)
+        return developed(image, gain, noise, self._vignette)
 
 
 def _smeared(image: Image, x: float, y: float) -> Image:

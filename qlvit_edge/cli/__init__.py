@@ -44,10 +44,12 @@ COMMANDS = {
     "validate": "Measure a model file's accuracy and speed on this device.",
     "predict": "Classify image files and list the answers.",
     "explain": "Show where in images a network finds a class.",
+    "doctor": "Look whether everything is right on this device.",
     "camera": "Find, test and calibrate a microscope's camera.",
     "run": "Find and classify cells in a camera's frames.",
     "results": "Review, sign, export and keep the results of runs.",
     "count": "Show the differential of a stored run.",
+    "reference": "Check every day that a reference slide is seen as before.",
 }
 
 

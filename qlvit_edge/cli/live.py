@@ -16,6 +16,7 @@ import click
 from qlvit_edge.cli.console import error_console, next_step, shell_word
 from qlvit_edge.cli.count_text import print_differential
 from qlvit_edge.cli.guard_text import say_if_unguarded
+from qlvit_edge.microscope.losses import IN_WORDS
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -66,6 +67,17 @@ def show_lost(summary: Summary) -> None:
     elif summary.dropped_frames:
         are = "frame is" if summary.dropped_frames == 1 else "frames are"
         click.echo(f"warning: {summary.dropped_frames:,} {are} damaged and left out", err=True)
+    for place, frames in summary.losses.items():
+        click.echo(f"warning: {counted(frames, 'frame')} {IN_WORDS[place]}", err=True)
+    if summary.restarts:
+        click.echo(
+            f"warning: the model's process was started again {counted(summary.restarts, 'time')}",
+            err=True,
+        )
+    if summary.pictures_stopped is not None:
+        click.echo(
+            f"warning: {summary.pictures_stopped}; frames after that have no picture", err=True
+        )
 
 
 class LiveView:
@@ -156,7 +168,8 @@ class LiveView:
             table.add_column(Text(label.lower()))
         rejected = {name: n for name, n in verdicts.items() if name != "accepted"}
         shown = rejected if session.classifier.judges else {"uncertain": rejected["uncertain"]}
-        for name in shown:
+        lost = session.losses()
+        for name in (*shown, *lost):
             table.add_column(name)
         seconds = session.times.total()
         table.add_row(
@@ -166,6 +179,7 @@ class LiveView:
             *([] if slide is None else [str(slide.unique), str(slide.doubtful)]),
             *map(str, counts.values()),
             *map(str, shown.values()),
+            *map(str, lost.values()),
         )
         return table
 
@@ -235,8 +249,9 @@ def census_in_words(summary: Summary) -> str:
     if not summary.census:
         return ""
     counts = ", ".join(f"{count:,} {kind}" for kind, count in summary.census.items())
-    ratio = summary.red_per_white
+    ratio, platelets = summary.red_per_white, summary.platelets_per_1000_red
     per = "" if ratio is None else f"; {ratio:.1f} red cells per white cell"
+    per += "" if platelets is None else f"; about {platelets:.0f} platelets per 1000 red cells"
     return f"counted (left and upper border left out): {counts}{per}\n"
 
 
@@ -258,7 +273,10 @@ def lost_in_words(summary: Summary) -> str:
             (summary.cut, "cell", "cut by the frame's edge"),
             (summary.dropped_frames, "frame", "unreadable and left out"),
             (summary.reconnections, "reconnection", "to the camera"),
+            (summary.paused_frames, "frame", "left out while paused"),
         )
         if count
     ]
+    if summary.paused_seconds:
+        parts.append(f"paused for {summary.paused_seconds:.1f} s, which no time below contains")
     return f"{'; '.join(parts)}\n" if parts else ""

@@ -17,6 +17,15 @@ run_option = click.option(
     help="Number of the run  [default: the last]",
 )
 
+runs_option = click.option(
+    "--run",
+    "runs",
+    type=Whole(min=1),
+    multiple=True,
+    metavar="N",
+    help="Number of a run; may be given again  [default: all]",
+)
+
 by_option = click.option("--by", metavar="NAME", required=True, help="Who does it; is recorded.")
 
 

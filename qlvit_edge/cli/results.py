@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qlvit_edge.cli import results_export, results_keep, results_review
+from qlvit_edge.cli import (
+    results_export,
+    results_keep,
+    results_report,
+    results_review,
+    results_send,
+    results_serve,
+)
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.result_options import results_argument, run_option
 from qlvit_edge.cli.suggestions import SuggestingGroup
@@ -39,6 +46,10 @@ for _part in (
     results_review.review,
     results_review.sign,
     results_export.export,
+    results_serve.serve,
+    results_report.report,
+    results_send.send,
+    results_send.outbox_command,
     results_keep.delete,
     results_keep.backup,
     results_keep.verify,
@@ -116,6 +127,8 @@ def show(results: Path, run: int | None, with_cells: bool, as_json: bool) -> Non
         said["cells"] = [{**asdict(cell), "final": cell.final} for cell in seen.cells]
         said["records"] = [asdict(record) for record in records]
         said["differential"] = seen.differential().as_dict()
+        estimate = seen.blind_estimate()
+        said["blind"] = None if estimate is None else estimate.as_dict()
         click.echo(json_text(said))
         return
     _print_run(seen, records)
@@ -143,6 +156,9 @@ def _print_run(seen: ReviewedRun, records: list[ReviewRecord]) -> None:
     excluded = [cell for cell in seen.cells if cell.decision is not None and cell.final is None]
     if excluded:
         click.echo(f"excluded by people: {counted(len(excluded), 'cell')}")
+    estimate = seen.blind_estimate()
+    if estimate is not None:
+        click.echo(plain(estimate.sentence()))
     if records:
         table = plain_table("Records", "number>", "at (UTC)", "by", "what", "reason")
         for one in records:
@@ -157,6 +173,8 @@ def _what(record: ReviewRecord) -> str:
     if record.cells:
         shown = ", ".join(map(str, record.cells[:6])) + (", …" if len(record.cells) > 6 else "")
         to = f" to {record.label}" if record.label is not None else ""
+        if record.kind == "blind" and record.label is None:
+            to = ", left out"
         return f"{record.kind} {shown}{to}"
     if record.undoes is not None:
         return f"undo record {record.undoes}"

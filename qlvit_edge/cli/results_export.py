@@ -9,26 +9,19 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
-from qlvit_edge.cli.options import Whole
-from qlvit_edge.cli.result_options import results_argument, say
+from qlvit_edge.cli.result_options import results_argument, runs_option, say
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.review.store import ReviewedRun
 
 _BY_ENDING = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_BY_ENDING |= {".hl7": "hl7"}
 
 
 @click.command()
 @results_argument
-@click.option(
-    "--run",
-    "runs",
-    type=Whole(min=1),
-    multiple=True,
-    metavar="N",
-    help="Number of a run; may be given again  [default: all]",
-)
+@runs_option
 @click.option("--sample", metavar="ID", help="All runs of this sample.")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File, or folder, to write."
@@ -36,9 +29,10 @@ _BY_ENDING = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": 
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["csv", "jsonl", "parquet", "crops", "geojson"]),
+    type=click.Choice(["csv", "jsonl", "parquet", "crops", "geojson", "hl7", "ome-tiff"]),
     help="What to write: one row per cell; crops, a folder of pictures per class; geojson, "
-    "detections for QuPath, one file per frame  [default: by the ending of --out]",
+    "detections for QuPath, one file per frame; ome-tiff, these with their frames; hl7, one "
+    "message per run  [default: by the ending of --out]",
 )
 @click.option(
     "--reviewed",
@@ -59,8 +53,8 @@ def export(
     """Write what is stored in RESULTS to OUT.
 
     Every row says whether the run is signed, and by whom; of one that is not it says PRELIMINARY.
-    That a signed run was exported is recorded. Crops and GeoJSON need the frames that `run --keep`
-    saved.
+    That a signed run was exported is recorded. Crops, GeoJSON and OME-TIFF need the frames that
+    `run --keep` saved.
 
     \b
     Example:
@@ -69,15 +63,16 @@ def export(
       qlvit-edge data split cells/ --out split.json
     """
     from qlvit_edge.files import require_other
+    from qlvit_edge.review.selecting import selected
 
     kind = kind or _BY_ENDING.get(out.suffix.lower()) or ("crops" if reviewed else None)
     if kind is None:
         raise click.UsageError("--format: OUT does not tell; name one, or end OUT in .csv")
     require_other(out, results)
-    seen = _read(results, runs, sample)
-    signed = [one.run.run for one in seen if one.status.is_signed]
+    seen = selected(results, runs, sample)
+    signed = [one for one in seen if one.status.is_signed]
     if signed and by is None:
-        said = ", ".join(map(str, signed))
+        said = ", ".join(str(one.run.run) for one in signed)
         raise click.UsageError(f"--by: run {said} is signed, and who exports it is recorded")
     _write(kind, results, out, seen, reviewed, lambda: _record(results, signed, out, str(by)))
     for one in seen:
@@ -88,34 +83,15 @@ def export(
         next_step(f"qlvit-edge data split {shell_word(out)}{groups} --out split.json")
 
 
-def _read(results: Path, runs: tuple[int, ...], sample: str | None) -> list[ReviewedRun]:
-    from qlvit_edge.errors import DataError
-    from qlvit_edge.review.cells import runs_of
-    from qlvit_edge.review.opening import reading
-    from qlvit_edge.review.store import reviewed_run, run_row
-
-    with reading(results) as connection:
-        for run in runs:
-            run_row(connection, results, run)
-        rows = [
-            row
-            for row in runs_of(connection)
-            if (not runs or row.run in runs) and sample in (None, row.sample)
-        ]
-        if not rows:
-            finding = "it holds no run" if sample is None else f"it has no sample {sample!r}"
-            raise DataError(results, finding, "`results list` shows what there is")
-        return [reviewed_run(connection, results, row.run) for row in rows]
-
-
-def _record(results: Path, signed: list[int], out: Path, by: str) -> None:
+def _record(results: Path, signed: list[ReviewedRun], out: Path, by: str) -> None:
     """Record the export of signed runs: all is written, and has not got its name yet."""
+    from qlvit_edge.review.selecting import unchanged
     from qlvit_edge.review.store import ReviewStore
 
     if signed:
         with ReviewStore(results, note=say) as store:
-            for run in signed:
-                store.export(run, to=out.name, by=by)
+            for one in signed:
+                store.export(one.run.run, to=out.name, by=by, also=unchanged(results, one))
 
 
 def _write(
@@ -126,6 +102,8 @@ def _write(
     reviewed: bool,
     leaving: Callable[[], None],
 ) -> None:
+    from qlvit_edge.exchange.ome_tiff import write_fields
+    from qlvit_edge.exchange.oru import message_of
     from qlvit_edge.files import atomic_path
     from qlvit_edge.review import tables
     from qlvit_edge.review.crops import write_crops
@@ -139,8 +117,16 @@ def _write(
         for name in tree.left_out:
             say(plain(f"{name}: left out, it has one cell and `train` needs two of each class"))
         return
-    if kind == "geojson":
-        files = write_detections(results, out, seen, leaving)
+    if kind == "hl7":
+        with atomic_path(out) as temporary:
+            said = "".join(message_of(one).text for one in seen)
+            temporary.write_bytes(said.encode("utf-8"))
+            leaving()
+        click.echo(f"{counted(len(seen), 'message')} in {plain(str(out))}")
+        return
+    if kind in ("geojson", "ome-tiff"):
+        write = write_detections if kind == "geojson" else write_fields
+        files = write(results, out, seen, leaving)
         click.echo(f"{counted(files, 'frame')} in {plain(str(out))}")
         return
     rows = [

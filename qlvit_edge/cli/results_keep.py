@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     "--above",
     type=Number(min=0),
     metavar="MB",
-    help="The oldest runs that are not signed, until the file is about so small.",
+    help="The oldest runs that are not signed, until the file and the pictures of its runs are "
+    "about so small.",
 )
 @by_option
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,14 +18,13 @@ from qlvit_edge.cli.options import (
     runtime_options,
     white_level_option,
 )
+from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
-from qlvit_edge.cli.serving import page_of, require_page
+from qlvit_edge.cli.serving import certificate_options, page_of, require_page
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.microscope.session import Session
-    from qlvit_edge.microscope.stopping import StopRequest
-    from qlvit_edge.page.server import PageServer
 
 
 class Sought(click.ParamType[str]):
@@ -86,9 +85,9 @@ class Sought(click.ParamType[str]):
     metavar="WHAT",
     default="cells",
     show_default=True,
-    help="What to classify: cells, the white cells in a frame; all, these, with red cells counted "
-    "beside; bright, bright cells on a dark ground; none, the frame as a whole; region:X,Y,W,H, a "
-    "part of it in pixels, or with um at the end in µm.",
+    help="What to classify: cells, the white cells in a frame; all, these, with red cells and "
+    "platelets counted beside; bright, bright cells on a dark ground; none, the frame as a whole; "
+    "region:X,Y,W,H, a part of it in pixels, or with um at the end in µm.",
 )
 @click.option(
     "--count-once/--no-count-once",
@@ -124,15 +123,12 @@ class Sought(click.ParamType[str]):
     "any other machine needs the link that is printed.",
 )
 @click.option(
-    "--certificate",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Certificate of the page (PEM) in place of one that is made at first use.",
+    "--stay/--no-stay",
+    default=None,
+    help="Whether the page stays when the run has ended, for the next sample; Ctrl-C ends it "
+    "[default: on a terminal].",
 )
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Private key (PEM) of --certificate.",
-)
+@certificate_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
@@ -156,6 +152,7 @@ def command(
     runtime: str,
     allowance: Allowance,
     serve: str | None,
+    stay: bool | None,
     certificate: Path | None,
     key: Path | None,
     as_json: bool,
@@ -163,14 +160,17 @@ def command(
     """Find and classify the white cells in a camera's frames with MODEL.
 
     MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
-    results are on the disk, about a second after it was seen. Ctrl-C, SIGTERM or a closed terminal
+    results are on the disk, a moment after it was seen. Ctrl-C, SIGTERM or a closed terminal
     stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
     cell and what is not accepted stands beside it. With live cameras each cell of the slide is
     counted once, as with --count-once; otherwise a cell that several frames show is counted in
     each. For research use only, not for diagnosis.
 
-    Damaged frames are left out and counted. Exit code 1 when images of a folder, or frames of a
-    video, were left out; a live camera ends with 2 when it gives no frame for so long.
+    Damaged frames are left out and counted. A runtime that hangs or crashes is started again; a
+    frame on which it fails twice is stored without cells. Exit code 1 when images of a folder, or
+    frames of a video, were lost in one of these ways; a live camera ends with 2 when it gives no
+    frame for so long. Where the page stays for further runs (--stay), the code is that of the
+    first run that failed.
 
     \b
     Example:
@@ -181,7 +181,7 @@ def command(
     """
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
-    require_page(serve, certificate, key)
+    require_page(serve, certificate, key, stay=stay)
     with StopRequest() as stop:
         try:
             with stop.interruptible():
@@ -211,8 +211,8 @@ def command(
             pass
         if stop.requested is not None:
             _end_before_the_run(stop.requested)
-        with page_of(session, serve, certificate, key) as page:
-            _run(session, stop, as_json, page)
+        with page_of(session, stop, serve, certificate, key, stay=stay) as page:
+            run_all(session, stop, page, as_json=as_json)
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:
@@ -228,23 +228,3 @@ def _prepare(**options: Any) -> Session:
     from qlvit_edge.microscope.settings import Settings
 
     return Session(Settings(**options))
-
-
-def _run(session: Session, stop: StopRequest, as_json: bool, page: PageServer | None) -> None:
-    """Run, and say what came out, also when the camera failed in between."""
-    from qlvit_edge.cli.live import LiveView, print_summary, show_lost, show_unusual
-
-    try:
-        with LiveView(session) as view:
-            note = view.note if page is None else page.noting(view.note)
-            session.run(stop, opened=view.start, after_frame=view.update, note=note)
-    finally:
-        gone = suppress(OSError) if stop.requested is signal.SIGHUP else nullcontext()
-        with gone:
-            show_unusual(session)
-            summary = session.summary()
-            if summary is not None:
-                print_summary(summary, as_json=as_json)
-                show_lost(summary)
-    if session.incomplete:
-        click.get_current_context().exit(1)

@@ -23,6 +23,16 @@ _NO_WHITE_CELLS: Final = frozenset(
 """Names without capitals, spaces and marks, in the singular."""
 
 
+_PLATELETS: Final = frozenset({"platelet", "thrombocyte", "giantplatelet", "giantthrombocyte"})
+"""Single ones; a clump is not one platelet."""
+
+
+def is_platelet(label: str) -> bool:
+    """Whether a class is that of single platelets, by its name."""
+    name = folded(label)
+    return name in _PLATELETS or name.removesuffix("s") in _PLATELETS
+
+
 def counted_classes(labels: Sequence[str]) -> tuple[str, ...]:
     """Return the classes that the differential counts, in the model's order.
 

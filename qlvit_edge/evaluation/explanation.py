@@ -19,9 +19,9 @@ from qlvit_edge.evaluation.overlay import (
     side_by_side,
     smaller,
 )
-from qlvit_edge.evaluation.validation_text import RESEARCH_ONLY
 from qlvit_edge.palette import HEAT
 from qlvit_edge.preprocess import resize
+from qlvit_edge.text import RESEARCH_ONLY
 
 MOST_ON_PAGE = 200
 """Entries on the page, so that a browser opens it; pictures and JSON hold all."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from qlvit_edge.evaluation import figures, quality_page, report
 from qlvit_edge.evaluation.curves import LOSS, SHARES, curves
 from qlvit_edge.evaluation.run_report import VIEWS, Example, RunReport, ViewReport, mistakes
-from qlvit_edge.evaluation.validation_text import RESEARCH_ONLY, percent
-from qlvit_edge.text import counted
+from qlvit_edge.evaluation.validation_text import percent
+from qlvit_edge.text import RESEARCH_ONLY, counted
 
 MISTAKES_SHOWN = 12
 RIGHT_SHOWN = 12

@@ -18,7 +18,6 @@ from qlvit_edge.evaluation.validation_report import (
     ViewFacts,
 )
 from qlvit_edge.evaluation.validation_text import (
-    RESEARCH_ONLY,
     evidence,
     mebibytes,
     percent,
@@ -27,7 +26,7 @@ from qlvit_edge.evaluation.validation_text import (
     wrong_answers,
 )
 from qlvit_edge.preprocess import decode
-from qlvit_edge.text import counted
+from qlvit_edge.text import RESEARCH_ONLY, counted
 
 MISTAKES_SHOWN = 12
 _MOODS = {"passed": "good", "failed": "bad", "reduced proof": "less"}

@@ -18,7 +18,7 @@ from qlvit_edge.evaluation.validation_report import (
 )
 from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_gate
 from qlvit_edge.preprocess import note_on
-from qlvit_edge.text import counted
+from qlvit_edge.text import RESEARCH_ONLY, counted
 
 NO_GUARD = (
     "The file has no guard: an answer is accepted by its probability alone, whatever cell or "
@@ -28,7 +28,6 @@ ONE_SOURCE = (
     "All images are of one source: an interval from draws over sources says nothing here, since "
     "other sources may be quite different."
 )
-RESEARCH_ONLY = "For research use only, not for diagnosis."
 
 
 @dataclass(frozen=True)

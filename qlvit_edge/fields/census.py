@@ -1,4 +1,4 @@
-"""How many white cells and red cells a field shows.
+"""How many white cells, red cells and platelets a field shows.
 
 Cells on the border are counted by a counting frame: what touches the left or the upper border is
 left out, what touches the right or the lower one is counted. Fields side by side then count each
@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from qlvit_edge.fields.density import optical_density, red_stain
 from qlvit_edge.fields.finder import Cell, measured_scale, shrunk
-from qlvit_edge.fields.red_cells import Box, red_cell_middles
+from qlvit_edge.fields.platelets import platelet_boxes
+from qlvit_edge.fields.red_cells import Box, red_cell_boxes
 from qlvit_edge.fields.scale import WHITE_PER_RED, Scale
 
-WORKING_DIAMETER: Final = 24
+WORKING_DIAMETER: Final = 28
 """Diameter of a red cell, in pixels, in the copy that is counted."""
+
+LEAST_DIAMETER: Final = 10.0
+"""Diameter of a red cell, in pixels of the field, from which cells are counted."""
 
 BORDER: Final = 1.0
 """A box that comes so near to a border, in pixels, touches it."""
@@ -32,19 +36,24 @@ class Census:
 
     Attributes:
         red: boxes of red cells, (left, top, right, bottom) in pixels, clipped to the field.
+        platelets: boxes of platelets, likewise.
         white_cells: white cells that the counting frame counts.
         red_cells: red cells that it counts.
+        platelet_cells: platelets that it counts.
     """
 
     red: tuple[Box, ...]
+    platelets: tuple[Box, ...]
     white_cells: int
     red_cells: int
+    platelet_cells: int
 
     def counts(self) -> dict[str, int]:
         """Return the cells that count, by kind."""
         return {
             "white cells": self.white_cells,
             "red cells": self.red_cells,
+            "platelets": self.platelet_cells,
         }
 
 
@@ -54,42 +63,74 @@ def red_per_white(counts: Mapping[str, int]) -> float | None:
     return counts.get("red cells", 0) / white if white else None
 
 
+def platelets_per_1000_red(counts: Mapping[str, int]) -> float | None:
+    """Return platelets per 1000 red cells; None without red cells, or without their count."""
+    red = counts.get("red cells", 0)
+    return 1000 * counts["platelets"] / red if red and "platelets" in counts else None
+
+
 def is_counted(box: Box) -> bool:
     """Whether the counting frame counts a box: it touches neither left nor upper border."""
     return box[0] >= BORDER and box[1] >= BORDER
 
 
 def census(
-    image: NDArray[np.uint8], white: Sequence[Cell], *, cell_size: float | None = None
-) -> Census:
+    image: NDArray[np.uint8],
+    white: Sequence[Cell],
+    large: Sequence[Cell] = (),
+    *,
+    cell_size: float | None = None,
+    scale: Scale | None = None,
+) -> Census | None:
     """Count the cells of a field.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         white: the white cells that were found in it.
+        large: platelets so large that they were found like white cells.
         cell_size: see `qlvit_edge.fields.finder.find_cells`.
+        scale: what `qlvit_edge.fields.finder.search` found it to be; None: it is measured.
+
+    Returns:
+        The count; None where the cells are too small to be counted.
     """
-    boxes = [_box(cell) for cell in white]
-    counted = sum(is_counted(box) for box in boxes)
-    if cell_size is None:
-        scale = measured_scale(image)
-    else:
-        scale = Scale(cell_size * min(image.shape[:2]) / WHITE_PER_RED, "cell size")
-    if scale is None or scale.red_cell < WORKING_DIAMETER / 4:
-        return Census((), counted, 0)
+    if scale is None or cell_size is not None:
+        scale = _scale(image, cell_size)
+    if scale is not None and scale.red_cell < LEAST_DIAMETER:
+        return None
+    whites, larges = ([_box(cell) for cell in cells] for cells in (white, large))
+    reds, found = ((), ()) if scale is None else _found(image, scale, [*whites, *larges])
+    platelets = (*larges, *found)
+    counts = (sum(map(is_counted, boxes)) for boxes in (whites, reds, platelets))
+    return Census(reds, platelets, *counts)
+
+
+def _found(
+    image: NDArray[np.uint8], scale: Scale, others: Sequence[Box]
+) -> tuple[tuple[Box, ...], tuple[Box, ...]]:
+    """The red cells and the platelets of a field, beside other cells."""
     small = shrunk(image, min(1.0, WORKING_DIAMETER / scale.red_cell))
     density = optical_density(small)
     red = red_stain(density)
     if red is None:
-        return Census((), counted, 0)
+        return (), ()
     factor = image.shape[1] / small.shape[1]
-    inner = [_scaled(box, 1 / factor) for box in boxes]
-    middles = red_cell_middles(density, red, scale.red_cell / factor, inner)
-    radius = scale.red_cell / 2
-    discs = [(factor * x - radius, factor * y - radius) for x, y in middles]
+    diameter = scale.red_cell / factor
+    inner = [_scaled(box, 1 / factor) for box in others]
     height, width = image.shape[:2]
-    reds = _clipped(((x, y, x + 2 * radius, y + 2 * radius) for x, y in discs), width, height)
-    return Census(reds, counted, sum(map(is_counted, reds)))
+    reds, platelets = (
+        _clipped(
+            (_scaled(box, factor) for box in find(density, red, diameter, inner)), width, height
+        )
+        for find in (red_cell_boxes, platelet_boxes)
+    )
+    return reds, platelets
+
+
+def _scale(image: NDArray[np.uint8], cell_size: float | None) -> Scale | None:
+    if cell_size is None:
+        return measured_scale(image)
+    return Scale(cell_size * min(image.shape[:2]) / WHITE_PER_RED, "cell size")
 
 
 def _box(cell: Cell) -> Box:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.fields.ranks import median, percentile
+
 Map = NDArray[np.float32]
 """(H, W) or (H, W, 3) float32."""
 
@@ -94,7 +96,7 @@ class RedStain:
         Args:
             density: (N, 3) densities of the stain's pixels.
         """
-        colour, red = np.median(density, axis=0), np.array(self.colour)
+        colour, red = _medians(density), np.array(self.colour)
         lengths = float(np.linalg.norm(colour) * np.linalg.norm(red))
         if lengths < 1e-6:
             return 0.0
@@ -159,7 +161,7 @@ def red_stain(density: Map) -> RedStain | None:
         return None
     red_green, blue = red_green[stained], pixels[stained, 2]
     # Nuclei are darker than red cells: start among the paler ones, then leave nuclei out.
-    usual, usual_blue = float(np.percentile(red_green, 35)), float(np.median(blue))
+    usual, usual_blue = percentile(red_green, 35), median(blue)
     index = kept = np.empty(0)
     for _ in range(4):
         usual = max(usual, LEAST_RED)
@@ -168,16 +170,21 @@ def red_stain(density: Map) -> RedStain | None:
         kept = (index < 0.8) & (red_green < 2 * usual)
         if np.count_nonzero(kept) < 30:
             return None
-        usual, usual_blue = float(np.median(red_green[kept])), float(np.median(blue[kept]))
+        usual, usual_blue = median(red_green[kept]), median(blue[kept])
     usual = max(usual, LEAST_RED)
     doubtful = usual_blue < 1.1 * LEAST_BLUE * usual
     usual_blue = max(usual_blue, LEAST_BLUE * usual)
-    red, green, blue_too = (float(value) for value in np.median(pixels[stained][kept], axis=0))
+    red, green, blue_too = (float(value) for value in _medians(pixels[stained][kept]))
     index = red_green[kept] / usual - BLUE_WEIGHT * blue[kept] / usual_blue
-    low, middle = (float(value) for value in np.percentile(index, (5, 50)))
+    low, middle = percentile(index, 5), percentile(index, 50)
     return RedStain(
         usual, usual_blue, limit, middle, middle - low, doubtful, (red, green, blue_too)
     )
+
+
+def _medians(density: Map) -> NDArray[np.float32]:
+    """The medians of (N, 3) densities, channel by channel."""
+    return np.array([median(density[:, channel]) for channel in range(3)], np.float32)
 
 
 def stained_from(total: Map) -> float | None:
@@ -189,7 +196,7 @@ def stained_from(total: Map) -> float | None:
     Args:
         total: densities of the three channels together, any shape.
     """
-    top = float(np.percentile(total.ravel()[::5], 99.5))
+    top = percentile(total.ravel()[::5], 99.5)
     if top < LEAST_DENSITY:
         return None
     bins = 200

@@ -95,7 +95,7 @@ def _body(nucleus: Nucleus, excess: Map, pale: Map, diameter: float) -> Box | No
     body = np.asarray((pale[y0:y1, x0:x1] > 0) & (near > 0) | (core > 0), np.uint8)
     count, labels = cv2.connectedComponents(body)
     touching = np.zeros(count, bool)
-    touching[np.unique(labels[core > 0])] = True
+    touching[labels[core > 0]] = True
     own = touching[labels] & (body > 0)
     columns = np.flatnonzero(own.sum(0) > LEAST_EXTENT * diameter)
     rows = np.flatnonzero(own.sum(1) > LEAST_EXTENT * diameter)

@@ -38,6 +38,9 @@ red cells of one are below `LEAST_RULER` pixels across."""
 
 LEAST_RULER = 12.0
 
+LARGE_FRAME = 640
+"""Short side, in pixels, above which a frame is halved before it is made smaller still."""
+
 WORKING_DIAMETER = 30
 """Diameter of a red cell, in pixels, in the copy that is searched."""
 
@@ -196,9 +199,10 @@ def is_grey(image: NDArray[np.uint8]) -> bool:
     Args:
         image: (H, W, 3) uint8 RGB.
     """
-    pixels = image[::4, ::4].reshape(-1, 3)
-    apart = pixels.max(1).astype(np.int16) - pixels.min(1)
-    return bool(np.mean(apart > 3) < 0.001 and pixels[:, 1].std() > 4)
+    red, green, blue = cv2.split(np.ascontiguousarray(image[::4, ::4]))
+    brightest, darkest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    apart = cv2.subtract(brightest, darkest)
+    return bool(np.mean(apart > 3) < 0.001 and green.std() > 4)
 
 
 def main_cell(image: NDArray[np.uint8]) -> Cell | None:
@@ -267,10 +271,20 @@ def _nuclei(
 
 
 def shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return a smaller copy of (H, W, 3) uint8; the image itself where it would not be smaller."""
+    """Return a smaller copy of (H, W, 3) uint8; the image itself where it would not be smaller.
+
+    Large frames are halved first, which is many times faster than any other ratio.
+    """
     if scale >= 1:
         return image
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    while (
+        min(image.shape[:2]) > LARGE_FRAME
+        and all(whole >= 2 * wanted for whole, wanted in zip(image.shape[1::-1], size, strict=True))
+        and not (image.shape[0] % 2 or image.shape[1] % 2)
+    ):
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_AREA), np.uint8)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

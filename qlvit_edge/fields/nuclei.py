@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.fields.density import Map, RedStain
+from qlvit_edge.fields.ranks import median, percentile
 
 SURE = (0.55, 0.80)
 """Least and most excess that a nucleus is told by."""
@@ -134,7 +135,7 @@ def _outlined(excess: Map, diameter: float, spread: float) -> NDArray[np.uint8]:
         if area < speck:
             break
         own = labels[y : y + height, x : x + width] == label
-        strength = float(np.percentile(excess[y : y + height, x : x + width][own], 75))
+        strength = percentile(excess[y : y + height, x : x + width][own], 75)
         # The outline may lie outside what is sure.
         window = (
             slice(max(0, y - room), y + height + room),
@@ -143,7 +144,7 @@ def _outlined(excess: Map, diameter: float, spread: float) -> NDArray[np.uint8]:
         inside = np.asarray(excess[window] > max(lowest, OUTLINE_SHARE * strength), np.uint8)
         parts, part = cv2.connectedComponents(inside)
         chosen = np.zeros(parts, np.uint8)
-        chosen[np.unique(part[(labels[window] == label) & (inside > 0)])] = 1
+        chosen[part[(labels[window] == label) & (inside > 0)]] = 1
         mask[window] |= chosen[part]
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc_of(0.07 * diameter)), np.uint8)
 
@@ -170,7 +171,7 @@ def _parts(
         ys, xs = np.nonzero(own)
         x0, y0 = x + int(xs.min()), y + int(ys.min())
         x1, y1 = x + int(xs.max()) + 1, y + int(ys.max()) + 1
-        strength = float(np.median(excess[window][own]))
+        strength = median(excess[window][own])
         parts.append((Nucleus(x0, y0, x1, y1, area / disc, strength), (ys + y, xs + x)))
     return parts
 

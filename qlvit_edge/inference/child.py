@@ -47,6 +47,9 @@ _CHILD = [sys.executable, "-P", "-c", "from qlvit_edge.inference.served import s
 _LONGEST_POLL = 3600.0
 """Seconds; the system counts its own waiting in 32 bits."""
 
+_LONGEST_END = 5.0
+"""Seconds that the end of a process is waited for."""
+
 _NONSENSE = "the runtime broke its process, which answers nonsense"
 
 
@@ -357,7 +360,9 @@ def _end(owner: int, process: subprocess.Popen[bytes], noise: BinaryIO, lifeline
     os.close(lifeline)
     if os.getpid() == owner:
         process.kill()
-        process.wait()
+        # A process that waits for a disk that is gone ends when the system lets it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_LONGEST_END)
     for stream in (process.stdin, process.stdout, noise):
         if stream is not None:
             with contextlib.suppress(OSError):

@@ -114,6 +114,8 @@ def _from_array(values: NDArray[Any]) -> NDArray[np.uint8]:
             remedy = "floats have no agreed range: give uint8 from 0 to 255, or uint16"
         raise DataError("image", f"its values are {values.dtype}", remedy)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype == np.uint8 and values.shape[2:] == (3,):
+        return np.ascontiguousarray(values)  # what comes of it below, in one step
     if values.ndim == 3:
         values = values[:, :, [2, 1, 0, 3][: values.shape[2]]]
     return at_white_level(values, "image")

@@ -20,11 +20,12 @@ from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import arithmetic_of_file
 from qlvit_edge.inference.worker import Case, Worker, bare_peak
-from qlvit_edge.measuring.machine import Machine, temperature
+from qlvit_edge.measuring.machine import Machine
 from qlvit_edge.measuring.profiler import Profile
 from qlvit_edge.modelfile.arena import arena_bytes
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.reader import read_document
+from qlvit_edge.sensors import temperature
 
 REPEATS = 5
 """Timed inferences of a row in one round, after one that is not timed."""

@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlvit_edge.sensors import temperature
 from qlvit_edge.text import counted
 
 INTEGER_INSTRUCTIONS = (
@@ -76,16 +77,6 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages=_versions(),
     )
-
-
-def temperature() -> float | None:
-    """Return the hottest of the machine's thermal zones in °C; None if it has none."""
-    readings = []
-    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        text = _read(zone)
-        if text is not None and text.lstrip("-").isdigit():
-            readings.append(int(text) / 1000)
-    return max(readings, default=None)
 
 
 def _versions() -> dict[str, str]:

@@ -15,6 +15,7 @@ from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.palette import UNCERTAIN, colour, ink, rgb
 
 RED_CELL = "#c2410c"
+PLATELET = "#6d28d9"
 """Colour of what is counted and not classified."""
 
 
@@ -46,17 +47,18 @@ def annotate(
 
 
 def draw_census(image: NDArray[np.uint8], census: Census) -> None:
-    """Ring red cells, in place, and write the counts into the upper corner.
+    """Ring red cells and platelets, in place, and write the counts into the upper corner.
 
     What the counting frame leaves out is drawn in grey.
     """
     line = max(1, round(min(image.shape[:2]) / 450))
-    for box in census.red:
-        left, top, right, bottom = (round(value) for value in box)
-        middle = (left + right) // 2, (top + bottom) // 2
-        axes = max(1, (right - left) // 2), max(1, (bottom - top) // 2)
-        paint = rgb(RED_CELL if is_counted(box) else UNCERTAIN)
-        cv2.ellipse(image, middle, axes, 0, 0, 360, paint, line)
+    for boxes, plate in ((census.red, RED_CELL), (census.platelets, PLATELET)):
+        for box in boxes:
+            left, top, right, bottom = (round(value) for value in box)
+            middle = (left + right) // 2, (top + bottom) // 2
+            axes = max(1, (right - left) // 2), max(1, (bottom - top) // 2)
+            paint = rgb(plate if is_counted(box) else UNCERTAIN)
+            cv2.ellipse(image, middle, axes, 0, 0, 360, paint, line)
     words = ", ".join(f"{count} {kind}" for kind, count in census.counts().items())
     _write(image, words, 0, 0, "#ffffff", max(0.4, min(image.shape[:2]) / 900))
 

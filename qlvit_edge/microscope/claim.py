@@ -79,6 +79,14 @@ class Claim:
         self._log = _identity(self._log_path)
         self._index = _identity(self._index_path)
 
+    def lost(self) -> ResultsLostError | None:
+        """Return what `require_in_place` raises; None where the file is in its place."""
+        try:
+            self.require_in_place()
+        except ResultsLostError as error:
+            return error
+        return None
+
     def require_in_place(self) -> None:
         """Notice that the file, or the log beside it, is no longer what was opened.
 
@@ -160,12 +168,18 @@ class Claim:
                     Path(f"{self.path}{ending}").unlink()
 
 
-def file_system(path: Path) -> str:
-    """Return the type of the file system that ``path`` lies on, ``""`` where that is hidden."""
+def file_system(path: Path, root: Path = Path("/")) -> str:
+    """Return the type of the file system that ``path`` lies on, ``""`` where that is hidden.
+
+    Args:
+        path: of a file or folder.
+        root: where `/proc` lies.
+    """
     number = path.stat().st_dev
     wanted = f"{os.major(number)}:{os.minor(number)}"
     with contextlib.suppress(OSError):
-        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        listed = root / "proc/self/mountinfo"
+        mounts = listed.read_text(encoding="utf-8", errors="replace")
         for line in mounts.splitlines():
             mount, _, kind = line.partition(" - ")
             if mount.split()[2] == wanted:

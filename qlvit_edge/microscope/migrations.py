@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
-REVIEW = """
-CREATE TABLE samples (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    created REAL NOT NULL
-);
-CREATE TABLE operators (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
-);
-CREATE TABLE reviews (
-    run_id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    content TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    PRIMARY KEY (run_id, number)
-);
-CREATE TABLE review_heads (
-    run_id INTEGER PRIMARY KEY,
-    records INTEGER NOT NULL,
-    hash TEXT NOT NULL,
-    state TEXT NOT NULL
-);
-"""
-"""What people say of a run; `qlvit_edge.review` writes it. Run 0 is the file itself."""
+from collections.abc import Collection
+
+from qlvit_edge.microscope.review_tables import OUTBOX, OUTBOX_COLUMNS, REVIEW, REVIEW_COLUMNS
 
 UNIQUE = """
 CREATE TABLE unique_cells (
@@ -90,13 +68,6 @@ DROP VIEW IF EXISTS cell_list;
 DROP VIEW IF EXISTS class_counts;
 """
 
-REVIEW_COLUMNS = {
-    "samples": ("id", "name", "created"),
-    "operators": ("id", "name"),
-    "reviews": ("run_id", "number", "content", "hash"),
-    "review_heads": ("run_id", "records", "hash", "state"),
-}
-
 ADDED = {
     1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
     2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
@@ -105,13 +76,31 @@ ADDED = {
     | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
     4: {"runs.sample_id", "runs.operator_id", "frames.kept_as"}
     | {f"{table}.{name}" for table, names in REVIEW_COLUMNS.items() for name in names},
-    5: {"runs.counted_once"}
-    | {f"unique_cells.{name}" for name in ("run_id", "number", "best", "quality", "doubtful")},
+    5: {"runs.counted_once", "runs.pauses"}
+    | {f"unique_cells.{name}" for name in ("run_id", "number", "best", "quality", "doubtful")}
+    | {f"outbox.{name}" for name in OUTBOX_COLUMNS},
 }
 """Columns that files of a format lack, besides those that later ones lack."""
 
-STEPS = {
+EARLY = {"runs.pauses", *(f"outbox.{name}" for name in OUTBOX_COLUMNS)}
+"""Of the columns that files of format 5 lack those that some of them have."""
+
+_STEPS = {
     **{1: _FROM_1_TO_2, 2: _FROM_2_TO_3, 3: _FROM_3_TO_4, 4: _FROM_4_TO_5},
     **{5: _FROM_5_TO_6},
 }
-"""What brings a file of a format to the next one."""
+
+
+def step_from(version: int, there: Collection[str]) -> str:
+    """Return what brings a file of a format to the next one, as SQL.
+
+    Args:
+        version: the file's format.
+        there: the columns that it has, as "table.column".
+    """
+    step = _STEPS[version]
+    if version == 5 and "runs.pauses" not in there:
+        step += "ALTER TABLE runs ADD COLUMN pauses TEXT;\n"
+    if version == 5 and "outbox.id" not in there:
+        step += OUTBOX
+    return step

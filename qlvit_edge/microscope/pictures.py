@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +18,12 @@ from qlvit_edge.files import ensure_writable, write_bytes
 from qlvit_edge.microscope.annotate import annotate, draw_census, draw_scale
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.settings import Settings
+
+ROOM_BYTES = 100_000_000
+"""Left free on the disk that pictures are saved to, or a tenth of it where that is less."""
+
+LOOK_SECONDS = 1.0
+"""How often the disk is looked at."""
 
 
 def save_picture(
@@ -42,26 +50,67 @@ def save_picture(
     return _write(folder / f"run{run_id:03d}-frame{frame.index:06d}.jpg", content.tobytes())
 
 
-def save_pictures(
-    settings: Settings,
-    run_id: int,
-    frame: Frame,
-    cells: Sequence[ClassifiedCell],
-    labels: Sequence[str],
-    um_per_pixel: float | None,
-    census: Census | None,
-) -> tuple[Path | None, Path | None]:
-    """Save what of a frame the run was asked to; returns both paths, None where it was not.
+class Pictures:
+    """Saves what of a run's frames is to be saved, for as long as there is room.
 
-    Raises:
-        DataError: one cannot be saved.
+    A picture that cannot be saved ends the pictures, not the run: what is counted goes on, and
+    keeps the rest of the disk.
+
+    Attributes:
+        stopped: why no more are saved; None while they are.
     """
-    saved = kept = None
-    if settings.save is not None:
-        saved = save_picture(settings.save, run_id, frame, cells, labels, um_per_pixel, census)
-    if settings.keep is not None and cells:
-        kept = keep_picture(settings.keep, run_id, frame)
-    return saved, kept
+
+    def __init__(
+        self,
+        settings: Settings,
+        labels: Sequence[str],
+        um_per_pixel: float | None,
+        note: Callable[[str], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            settings: of the run; they name the folders.
+            labels: the model's classes.
+            um_per_pixel: the scale; None where none is known.
+            note: is told, once, that no more are saved.
+        """
+        self.stopped: str | None = None
+        self._settings, self._labels, self._scale = settings, labels, um_per_pixel
+        self._note = note
+        self._next_look = 0.0
+
+    def save(
+        self, run_id: int, frame: Frame, cells: Sequence[ClassifiedCell], census: Census | None
+    ) -> tuple[Path | None, Path | None]:
+        """Save a frame; returns the paths with cells drawn in and as it is, None where not."""
+        settings, saved, kept = self._settings, None, None
+        try:
+            self._look()
+            if settings.save is not None and self.stopped is None:
+                drawn_in = (cells, self._labels, self._scale, census)
+                saved = save_picture(settings.save, run_id, frame, *drawn_in)
+            if settings.keep is not None and cells and self.stopped is None:
+                kept = keep_picture(settings.keep, run_id, frame)
+        except DataError as error:
+            self._stop(str(error))
+        return saved, kept
+
+    def _look(self) -> None:
+        """Stop while there is still room for results, which may lie on the same disk."""
+        if self.stopped is not None or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        for folder in filter(None, (self._settings.save, self._settings.keep)):
+            with suppress(OSError):  # saving there will say what is wrong
+                disk = shutil.disk_usage(folder)
+                if disk.free < min(ROOM_BYTES, disk.total // 10):
+                    left = f"only {disk.free / 1e6:.0f} MB are left on its disk, for the results"
+                    self._stop(f"{folder}: {left}; free some space before the next run")
+
+    def _stop(self, reason: str) -> None:
+        self.stopped = reason
+        self._note(f"{reason}; no more pictures are saved, counting goes on")
 
 
 def keep_picture(folder: Path, run_id: int, frame: Frame) -> Path:
@@ -84,7 +133,7 @@ def _write(path: Path, content: bytes) -> Path:
         raise DataError(
             path,
             f"the picture cannot be saved ({(error.strerror or str(error)).lower()})",
-            "check its folder and the space on that disk; the results until then are kept",
+            "check its folder and the space on that disk",
         ) from error
     return path
 

@@ -29,6 +29,14 @@ Outcome = Literal[
 - did not end: killed, or the power went; noted when the file is opened for the next run.
 """
 
+
+def outcome_of(kind: type[BaseException] | None) -> Outcome:
+    """Return how a run ended that was left for an error of that class, or without one."""
+    if kind is None:
+        return "finished"
+    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"
+
+
 FRAME_COLUMNS = (
     *("number", "timestamp", "source", "width", "height", "saved_as", "position_ms"),
     *("unfit", "kept_as"),

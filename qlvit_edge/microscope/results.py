@@ -10,19 +10,19 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.errors import DataError, ResultsLostError, UnfitFrameError
-from qlvit_edge.microscope import schema
+from qlvit_edge.errors import DataError, UnfitFrameError
+from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
-from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
+from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo, outcome_of
+from qlvit_edge.microscope.run_clock import RunClock
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
 
 OPEN_SECONDS = 30.0
@@ -40,6 +40,8 @@ LOG_PAGES = 4000
 LOG_BYTES_NOTED = 16 * 2**20
 """Size of the write-ahead log in bytes that is no longer usual."""
 
+_STATE = "dropped_frames = ?, statement = ?, familiar = ?, pauses = ?"
+
 LOG_BYTES_LIMIT = 256 * 2**20
 """Size of the write-ahead log above which nothing is added: another program reads an old state."""
 
@@ -56,6 +58,9 @@ class Results:
         statement: whether the run's images and cells are those that the model was made for, in
             words; stored at the same times.
         familiar: the same as yes or no; None where it is not known.
+        pauses: returns the run's pauses, see `Pause.stored`; stored at the same times.
+        clock: of the run.
+        losses: frames lost so far, by where; stored at the same times.
         doubtful: numbers of the unique cells that are doubtful; stored with the frames that follow.
         withdrawn: whether the run was taken back: it was refused before a frame was stored.
     """
@@ -85,10 +90,13 @@ class Results:
         self.dropped_frames = 0
         self.statement: str | None = None
         self.familiar: bool | None = None
+        self.pauses: Callable[[], str | None] = lambda: None
+        self.losses: dict[str, int] = {}
+        self.clock = RunClock()
         self.doubtful: Collection[int] = ()
         self.withdrawn = False
         self._stored = False
-        self._noted: tuple[object, ...] = (0, None, None)
+        self._noted: tuple[object, ...] = (0, None, None, None, {})
         self._note = note
         self._log_noted = False
         self._busy = threading.RLock()
@@ -127,7 +135,7 @@ class Results:
                 self._withdraw()
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
-                self.finish(_outcome_of(kind))
+                self.finish(outcome_of(kind))
         finally:
             self._close()
             if self.withdrawn and not self._claim.existed:
@@ -183,13 +191,7 @@ class Results:
             with self._transaction() as connection:
                 numbers = [schema.insert(connection, self.run_id, record) for record in records]
                 note_doubtful(connection, self.run_id, self.doubtful)
-                state = self._state()
-                if state != self._noted:
-                    connection.execute(
-                        "UPDATE runs SET dropped_frames = ?, statement = ?, familiar = ? "
-                        "WHERE id = ?",
-                        (*state, self.run_id),
-                    )
+                state = self._store_state(connection)
             self._noted, self._stored = state, True
             self._watch_log()
             return numbers
@@ -214,17 +216,17 @@ class Results:
         """
         if self.outcome != "running":
             return
-        lost = self._lost()
+        lost = self._claim.lost()
         if lost is not None:
             outcome = "failed"
 
         def note_end() -> None:
             with self._busy, speaking(self.path), self._transaction() as connection:
                 connection.execute(
-                    "UPDATE runs SET ended = ?, outcome = ?, dropped_frames = ?, statement = ?, "
-                    "familiar = ? WHERE id = ?",
-                    (time.time(), outcome, *self._state(), self.run_id),
+                    "UPDATE runs SET ended = ?, outcome = ? WHERE id = ?",
+                    (self.clock.utc(), outcome, self.run_id),
                 )
+                self._store_state(connection)
 
         try:
             note_end()
@@ -243,10 +245,14 @@ class Results:
         if lost is not None:
             raise lost
 
-    def _state(self) -> tuple[object, ...]:
-        """What a run's row says besides how it began and ended."""
+    def _store_state(self, connection: sqlite3.Connection) -> tuple[object, ...]:
+        """Store what is known of a run besides how it began and ended; returns that."""
         familiar = None if self.familiar is None else int(self.familiar)
-        return self.dropped_frames, self.statement, familiar
+        state = self.dropped_frames, self.statement, familiar, self.pauses(), dict(self.losses)
+        if state != self._noted:
+            connection.execute(f"UPDATE runs SET {_STATE} WHERE id = ?", (*state[:4], self.run_id))
+            losses.store(connection, self.run_id, self.losses)
+        return state
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""
@@ -332,25 +338,12 @@ class Results:
             return False
         return not busy
 
-    def _lost(self) -> ResultsLostError | None:
-        try:
-            self._claim.require_in_place()
-        except ResultsLostError as error:
-            return error
-        return None
-
     def _close(self) -> None:
         # SQLite leaves the log of a file that was moved as it is: its rows would be lost.
-        if self._lost() is not None:
+        if self._claim.lost() is not None:
             self._empty_log()
         with self._busy:
             if self._connection is not None:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.close()
                 self._connection = None
-
-
-def _outcome_of(kind: type[BaseException] | None) -> Outcome:
-    if kind is None:
-        return "finished"
-    return "interrupted" if issubclass(kind, KeyboardInterrupt) else "failed"

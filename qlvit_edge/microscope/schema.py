@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.microscope.migrations import ADDED, REVIEW, REVIEW_COLUMNS, STEPS, UNIQUE
+from qlvit_edge.microscope.migrations import ADDED, EARLY, UNIQUE, step_from
 from qlvit_edge.microscope.placing import note_placement
 from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
+from qlvit_edge.microscope.review_tables import OUTBOX, REVIEW, REVIEW_COLUMNS
 from qlvit_edge.microscope.views import CENSUS, VIEWS
 
 APPLICATION_ID = 0x514C5645
@@ -24,7 +25,7 @@ APPLICATION_ID = 0x514C5645
 
 FORMAT_VERSION = 6
 
-TABLES = f"""{REVIEW}{UNIQUE}
+TABLES = f"""{REVIEW}{OUTBOX}{UNIQUE}
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started REAL NOT NULL,
@@ -46,6 +47,7 @@ CREATE TABLE runs (
     calibration TEXT,
     sample_id INTEGER REFERENCES samples (id),
     operator_id INTEGER REFERENCES operators (id),
+    pauses TEXT,
     counted_once INTEGER
 );
 CREATE TABLE frames (
@@ -92,6 +94,9 @@ CREATE TABLE islands (
 CREATE INDEX frames_of_run ON frames (run_id);
 CREATE INDEX cells_of_frame ON cells (frame_id);
 """
+
+
+_TABLES = ("runs", "frames", "cells", "islands", "unique_cells", "outbox")
 
 
 def _inserting(table: str, columns: Sequence[str]) -> str:
@@ -220,8 +225,9 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
     What is stored stays as it is; the time that it takes does not grow with it.
     """
     if version < FORMAT_VERSION:
-        needed = "".join(step for before, step in STEPS.items() if before >= version)
-        _in_one_transaction(connection, needed + VIEWS)
+        there = _columns(connection)
+        needed = (step_from(before, there) for before in range(version, FORMAT_VERSION))
+        _in_one_transaction(connection, "".join(needed) + VIEWS)
 
 
 def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
@@ -238,10 +244,16 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
     return sorted(wanted - _columns(connection))
 
 
+def newer_columns(connection: sqlite3.Connection, version: int) -> list[str]:
+    """Return the columns that a file has though its format has none of them, sorted."""
+    added = set().union(*(names for before, names in ADDED.items() if version <= before))
+    return sorted((added - EARLY) & _columns(connection))
+
+
 def _columns(connection: sqlite3.Connection) -> set[str]:
     return {
         f"{table}.{column[1]}"
-        for table in ("runs", "frames", "cells", "islands", "unique_cells", *REVIEW_COLUMNS)
+        for table in (*_TABLES, *REVIEW_COLUMNS)
         for column in connection.execute(f"PRAGMA table_info({table})")
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from qlvit_edge.camera.base import Camera, Frame, LiveCamera
 from qlvit_edge.camera.calibrated import CalibratedCamera
@@ -19,34 +20,27 @@ from qlvit_edge.camera.sources import open_camera
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
-from qlvit_edge.fields.census import Census, red_per_white
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
 from qlvit_edge.inference.classifier import Classifier
+from qlvit_edge.inference.watchdog import Watchdog
+from qlvit_edge.microscope import losses
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
+from qlvit_edge.microscope.loop import Answered, Loop
 from qlvit_edge.microscope.pause import Pause
-from qlvit_edge.microscope.pictures import folder_for, require_apart, save_pictures
-from qlvit_edge.microscope.pipeline import (
-    NEEDED_WORK,
-    ClassifiedCell,
-    Pipeline,
-    Times,
-    require_scale,
-)
-from qlvit_edge.microscope.placing import placed, tracker_for
+from qlvit_edge.microscope.pictures import Pictures, folder_for, require_apart
+from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Times, require_scale
+from qlvit_edge.microscope.placing import tracker_for
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.run_count import RunCount
 from qlvit_edge.microscope.settings import Settings
-from qlvit_edge.microscope.stopping import Stopped, StopRequest
-from qlvit_edge.microscope.summary import Summary
+from qlvit_edge.microscope.stopping import StopRequest
+from qlvit_edge.microscope.summary import Summary, summary_of
 from qlvit_edge.microscope.writer import Steps, Writer
-from qlvit_edge.slide.placement import Placement
 from qlvit_edge.slide.tracker import SlideTracker
 from qlvit_edge.version import installed_version
-
-_Found = tuple[Frame, tuple[ClassifiedCell, ...], Placement | None, Census | None]
 
 
 class Session:
@@ -73,11 +67,13 @@ class Session:
         lengths: sizes of the cells so far, and whether they are in µm.
         pause: whether the run is to wait.
         newest: the frame looked at last, with its cells; None before the first.
+        held_up: frames of a live camera left out so far, while too many waited for the disk.
+        unanswered: frames stored so far on which the runtime failed twice.
         slide: the cells so far, each once; None where they are counted in each frame.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Load the model.
+    def __init__(self, settings: Settings, classifier: Classifier | None = None) -> None:
+        """Load the model, unless a run before has loaded it with the same settings.
 
         Raises:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
@@ -90,7 +86,7 @@ class Session:
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
         require_scale(settings.find, self.lengths.um_per_pixel)
-        self.classifier = Classifier(
+        self.classifier = classifier or Classifier(
             settings.model,
             kernels=settings.kernels,
             runtime=settings.runtime,
@@ -99,16 +95,14 @@ class Session:
             delegate=settings.delegate,
             allowance=settings.allowance,
         )
-        self.frames = 0
+        self.frames = self.cut = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
         self.count = RunCount(self.classifier, settings.stop_at, settings.analyser)
         self.times = Times()
         self.unusual: Counter[str] = Counter()
         self.report = CameraReport()
-        self.cut = 0
-        self.census: Counter[str] = Counter()
-        self.abstained: Counter[str] = Counter()
+        self.census, self.abstained = Counter[str](), Counter[str]()
         self.unfit_frames: Counter[str] = Counter()
         guard = self.classifier.metadata.guard
         self._statement = None if guard is None else RunStatement(guard)
@@ -118,6 +112,19 @@ class Session:
         self.pause = Pause()
         self.newest: tuple[Frame, tuple[ClassifiedCell, ...]] | None = None
         self._results: Results | None = None
+        self._watchdog: Watchdog | None = None
+        self._pictures: Pictures | None = None
+        self.held_up = self.unanswered = 0
+
+    @property
+    def restarts(self) -> int:
+        """Times the model's process was started again."""
+        return 0 if self._watchdog is None else self._watchdog.restarts
+
+    @property
+    def pictures_stopped(self) -> str | None:
+        """Why no more pictures are saved; None while they are, or where none are wanted."""
+        return None if self._pictures is None else self._pictures.stopped
 
     @property
     def is_live(self) -> bool:
@@ -131,8 +138,21 @@ class Session:
 
     @property
     def incomplete(self) -> bool:
-        """Whether damaged parts of a folder or video, or all there was, were left out."""
-        return self.report.dropped > 0 and (self._stored_source or self.frames == 0)
+        """Whether parts of a folder or video, or all there was, were left out."""
+        left_out, seen = self.report.dropped + self.unanswered, self.frames - self.unanswered
+        return left_out > 0 and (self._stored_source or seen == 0)
+
+    def losses(self) -> dict[str, int]:
+        """Return frames lost so far, by where; see `qlvit_edge.microscope.losses`."""
+        return {
+            place: frames
+            for place, frames in (
+                (losses.OVERTAKEN, self.report.overtaken),
+                (losses.HELD_UP, self.held_up),
+                (losses.UNANSWERED, self.unanswered),
+            )
+            if frames
+        }
 
     def run(
         self,
@@ -147,17 +167,21 @@ class Session:
         Args:
             stop: the user's wish to stop.
             opened: called once, when camera and results file are open.
-            after_frame: called after every frame.
+            after_frame: called after every frame, in a thread of the run's.
             note: called with what a user should know, from any thread.
 
         Raises:
             CameraError: the camera is not there; nothing was written.
             CameraStalledError: it stopped giving frames; results until then are kept.
             ResultsLostError: the results file was deleted, moved or replaced.
-            DataError: the results file cannot be written or stays locked, a picture cannot be
-                saved, or pictures would be saved among the source's own.
+            DataError: the results file cannot be written or stays locked, or pictures would be
+                saved among the source's own.
+            DeviceError: the runtime fails on images of the model's own file.
         """
         settings, self.times = self.settings, Times()
+        self._watchdog = Watchdog(self.classifier, say=note, stopped=lambda: stop.wanted)
+        scale, labels = self.lengths.um_per_pixel, self.classifier.labels
+        self._pictures = Pictures(settings, labels, scale, note)
         calibration = self.calibration
         wanted = None if calibration is None else calibration.content.wanted()
         source = open_camera(settings.source, wanted)
@@ -175,59 +199,21 @@ class Session:
             source if calibration is None else CalibratedCamera(source, calibration) as camera,
             Results(settings.out, self._info(), note=note) as results,
         ):
-            self._results = results
+            self._results, results.pauses = results, self.pause.stored
             opened()
             try:
                 one_camera = not isinstance(source, PictureCamera)
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
-                results.dropped_frames = self.report.dropped
+                results.dropped_frames, results.losses = self.report.dropped, self.losses()
             ended: Outcome = "counted" if self.count.is_full else "finished"
-            results.finish(ended if stop.requested is None else "stopped")
+            results.finish("stopped" if stop.wanted else ended)
 
     def summary(self) -> Summary | None:
         """Return what came out so far; None before the results file was open, and of a refusal."""
         if self._results is None or self._results.withdrawn:
             return None
-        outcome = self._results.outcome
-        shares = self.times.shares()
-        seconds = self.times.total()
-        return Summary(
-            model=self.classifier.metadata.name,
-            model_sha256=self.classifier.sha256,
-            camera=masked(self.settings.source),
-            results=str(self.settings.out),
-            run_id=self._results.run_id,
-            runtime=self.settings.runtime,
-            kernels=self.classifier.kernels_used,
-            arithmetic=str(self.classifier.arithmetic),
-            outcome="did not end" if outcome == "running" else outcome,
-            frames=self.frames,
-            cells=self.counts.total(),
-            counts=dict(self.counts),
-            verdicts=dict(self.verdicts),
-            differential=self.differential(),
-            familiar=None if self.finding is None else self.finding.familiar,
-            statement=None if self.finding is None else self.finding.sentence,
-            warning=UNGUARDED if self.finding is None else self.finding.warning,
-            cut=self.cut,
-            census=dict(self.census),
-            red_per_white=red_per_white(self.census),
-            abstained=dict(self.abstained),
-            unfit_frames=dict(self.unfit_frames),
-            dropped_frames=self.report.dropped,
-            damaged=dict(self.report.damaged),
-            reconnections=self.report.reconnections,
-            seconds=seconds,
-            frames_per_second=self.frames / seconds if seconds else 0.0,
-            time_shares=shares,
-            lengths=self.lengths.words(),
-            um_per_pixel=self.lengths.um_per_pixel,
-            cell_diameter=self.lengths.median(),
-            cell_diameter_unit=self.lengths.unit,
-            slide=None if self.slide is None else self.slide.count(),
-            overhead_share=sum(v for name, v in shares.items() if name not in NEEDED_WORK),
-        )
+        return summary_of(self, self._results)
 
     def differential(self) -> Differential:
         """Return the differential of the cells stored so far."""
@@ -250,46 +236,34 @@ class Session:
             um_per_pixel=self.lengths.um_per_pixel,
             times=self.times,
             one_camera=one_camera,
+            infer=None if self._watchdog is None else self._watchdog.infer,
         )
         frames = self.pause.frames(
             camera.frames(),
             live=self.is_live,
             show=lambda frame: setattr(self, "newest", (frame, ())),
-            stopped=lambda: stop.requested is not None,
+            stopped=lambda: stop.wanted,
+            waited=lambda seconds: self.times.leave_out("capture", seconds),
         )
-        taken = 0
         with self._storing(results, stop, note) as writer:
-            while taken != settings.frames and stop.requested is None and not self.count.is_full:
-                try:
-                    with self.times.measure("capture"), stop.interruptible():
-                        frame = next(frames, None)
-                except Stopped:
-                    break
-                if frame is None:
-                    break
-                taken += 1
-                found = pipeline.process(frame)
-                seen = pipeline.count(frame, found)
-                self.lengths.check(frame, note)
-                self.newest = (frame, found)
-                with self.times.measure("place"):
-                    placement = placed(self.slide, frame, found)
-                    self.count.see(found)
-                with self.times.measure("store"):
-                    writer.put((frame, found, placement, seen))
-                after_frame()
+            Loop(self, pipeline, writer, stop, after_frame, note).run(frames)
 
     @contextmanager
     def _storing(
         self, results: Results, stop: StopRequest, note: Callable[[str], None]
-    ) -> Iterator[Writer[_Found, FrameRecord]]:
+    ) -> Iterator[Writer[Answered, FrameRecord]]:
         """A writer for this run's results; waiting for it at the end counts as storing."""
-        steps: Steps[_Found, FrameRecord] = Steps(
+
+        def check() -> None:
+            results.require_in_place()
+            results.clock.check(note)
+
+        steps: Steps[Answered, FrameRecord] = Steps(
             subject=self.settings.out,
-            note_down=lambda found: self._note_down(found, results.run_id),
+            note_down=lambda found: self._note_down(found, results),
             store=lambda records: self._store(results, records),
-            check=results.require_in_place,
-            hurried=lambda: stop.requested is not None,
+            check=check,
+            hurried=lambda: stop.wanted,
             say=note,
             failed=stop.wake,
         )
@@ -299,20 +273,24 @@ class Session:
             with self.times.measure("store"):
                 closing.close()
 
-    def _note_down(self, found: _Found, run_id: int) -> FrameRecord:
+    def _note_down(self, found: Answered, results: Results) -> FrameRecord:
         """Save a frame's picture, where that is wanted; in the writer's thread."""
-        frame, cells, placement, seen = found
+        frame, cells = found.frame, found.cells
         if self._statement is not None:
             for cell in cells:
                 self._statement.add(cell.classification.judgement)
-        scale, labels = self.lengths.um_per_pixel, self.classifier.labels
-        saved, kept = save_pictures(self.settings, run_id, frame, cells, labels, scale, seen)
-        unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
-        return FrameRecord.of(frame, cells, saved, unfit, placement, seen, kept)
+        saved = kept = None
+        if self._pictures is not None:
+            saved, kept = self._pictures.save(results.run_id, frame, cells, found.census)
+        unfit: str | None = losses.NO_ANSWER
+        if not found.lost:
+            unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
+        frame = replace(frame, timestamp=results.clock.utc(frame.monotonic))
+        return FrameRecord.of(frame, cells, saved, unfit, found.placement, found.census, kept)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
-        results.dropped_frames = self.report.dropped
+        results.dropped_frames, results.losses = self.report.dropped, self.losses()
         if self._statement is None:
             results.statement = UNGUARDED
         else:
@@ -328,10 +306,10 @@ class Session:
             self.verdicts.update(map(str, record.column("verdict")))
             if self.settings.find in ("cells", "all", "bright"):
                 self.lengths.add(record)
-            if record.census is not None:
-                self.census.update(record.census)
+            self.census.update(record.census or {})
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.abstained.update(record.abstained())
+            self.unanswered += record.unfit == losses.NO_ANSWER
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1
 

@@ -17,16 +17,35 @@ AGAIN_SECONDS = 0.25
 """Pause between two attempts on a locked file."""
 
 
-class LockedError(DataError):
-    """Another program has locked the file; nothing is wrong with it, and a later try may do.
+class PassingError(DataError):
+    """Nothing is stored now, nothing is wrong with the file, and a later try may do.
 
     Attributes:
         finding: what was found, without file and remedy.
+        over: how it is said that this has passed.
+        remedy: what is to be done where it does not pass.
     """
+
+    over = ""
+    remedy = ""
 
     def __init__(self, subject: object, finding: str, remedy: str) -> None:
         super().__init__(subject, finding, remedy)
         self.finding = finding
+
+
+class LockedError(PassingError):
+    """Another program has locked the file."""
+
+    over = "free again"
+    remedy = "close that program and start again; what was stored before is kept"
+
+
+class FullDiskError(PassingError):
+    """There is no room on the disk."""
+
+    over = "room again"
+    remedy = "free some space and start again; what was stored before is kept"
 
 
 @contextlib.contextmanager
@@ -35,14 +54,14 @@ def speaking(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: the file is locked.
+        FullDiskError: the disk is full.
         DataError: any other of SQLite's errors.
     """
     try:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
-        kind = LockedError if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else DataError
-        raise kind(path, *_finding(name, str(error))) from error
+        raise _kind(name)(path, *_finding(name, str(error))) from error
     except UnicodeEncodeError as error:
         finding = f"the name {error.object!a} is not UTF-8 and cannot be stored"
         raise DataError(path, finding, "rename that file or folder") from error
@@ -78,6 +97,12 @@ def patiently(
                 note(f"{path}: another program has locked it; waiting up to {seconds:.0f} s")
                 told = True
             time.sleep(AGAIN_SECONDS)
+
+
+def _kind(name: str) -> type[DataError]:
+    if name == "SQLITE_FULL":
+        return FullDiskError
+    return LockedError if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else DataError
 
 
 def _finding(name: str, text: str) -> tuple[str, str]:

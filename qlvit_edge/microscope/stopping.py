@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from qlvit_edge.interruption import interrupt
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Without a handler it does nothing: one that comes too late is harmless.
@@ -30,12 +32,16 @@ class StopRequest:
     SIGTERM or SIGHUP changes nothing (a shell that is closed sends its own besides the
     terminal's). Signals that were ignored before stay so: `nohup`, or `&` in a script.
 
+    What may be asked for besides is the end of one run, by another thread (`end_run`): the
+    program goes on to the next one.
+
     Attributes:
         requested: the signal that came, None before.
     """
 
     def __init__(self) -> None:
         self.requested: signal.Signals | None = None
+        self._run_ended = False
         self._woken = False
         self._interruptible = False
         self._before: dict[int, Any] = {}
@@ -59,9 +65,26 @@ class StopRequest:
             signal.signal(number, handler)
         self._before.clear()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the run is to end, by a signal or by `end_run`."""
+        return self.requested is not None or self._run_ended
+
+    def end_run(self) -> None:
+        """Ask for the end of the run that goes on, from another thread."""
+        self._run_ended = True
+        self._poke()
+
+    def next_run(self) -> None:
+        """Take back what was asked of the run before; a signal holds."""
+        self._run_ended = self._woken = False
+
     def wake(self) -> None:
         """Let the main thread stop waiting, from another thread that has something to say."""
         self._woken = True
+        self._poke()
+
+    def _poke(self) -> None:
         waiting = threading.main_thread().ident
         if waiting is not None:
             signal.pthread_kill(waiting, _WAKING)
@@ -71,7 +94,7 @@ class StopRequest:
         """Let a signal, or `wake`, end this block with `Stopped`, also one before it."""
         self._interruptible = True
         try:
-            if self.requested is not None or self._woken:
+            if self.wanted or self._woken:
                 raise Stopped
             yield
         finally:
@@ -84,8 +107,9 @@ class StopRequest:
         if signal.SIGINT in self._before:
             signal.signal(signal.SIGINT, self._before.pop(signal.SIGINT))
         if self._interruptible:
-            raise Stopped
+            interrupt(Stopped())
 
     def _on_wake(self, number: int, frame: FrameType | None) -> None:
-        if self._interruptible:
-            raise Stopped
+        # One that was meant for the run before may come late.
+        if self._interruptible and (self.wanted or self._woken):
+            interrupt(Stopped())

@@ -122,6 +122,18 @@ SELECT
 FROM reviews;
 CREATE VIEW IF NOT EXISTS signatures AS
 SELECT run, number, at_utc, by_name, hash FROM review_list WHERE kind = 'sign';
+CREATE VIEW IF NOT EXISTS outbox_list AS
+SELECT
+    run_id AS run,
+    control_id,
+    destination,
+    created AS created_utc,
+    by_name,
+    state,
+    attempts,
+    changed AS changed_utc,
+    answer
+FROM outbox;
 """
 
 CENSUS = """

@@ -1,10 +1,10 @@
 """Storing results beside the work: a thread of its own waits for the disk, and for locks.
 
-What comes within a second is stored in one transaction, and counted once that is on the
-disk: a row that was counted is never lost. While another program has the results file
-locked, frames wait in memory without their pixels, and the run goes on. Where too many wait,
-the run waits too (of a file or folder nothing is left out; a live camera goes on meanwhile).
-A lock that does not end ends the run.
+What comes within a moment is stored in one transaction, and counted once that is on the
+disk: a row that was counted is never lost. A slow disk is asked less often. While another program
+has the results file locked, or the disk is full, frames wait in memory without their pixels, and
+the run goes on. Where too many wait, the run waits too (of a file or folder nothing is left out; a
+live camera goes on meanwhile). A lock that does not end, or a disk that stays full, ends the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from qlvit_edge.microscope.sqlite_errors import AGAIN_SECONDS, LockedError
+from qlvit_edge.microscope.sqlite_errors import AGAIN_SECONDS, PassingError
 
 
 class Rows(Protocol):
@@ -34,8 +34,13 @@ R = TypeVar("R", bound=Rows)
 MOST_FRAMES_AHEAD = 4
 """Frames, with their pixels, that may wait for the thread; more are held back, not dropped."""
 
-GROUP_SECONDS = 1.0
-"""A frame waits at most so long for others that are stored together with it."""
+GROUP_SECONDS = 0.02
+"""A frame waits so long for others that are stored together with it."""
+
+LONGEST_GROUP_SECONDS = 1.0
+"""The same where the disk is slow: the wait is `REST` times as long as the last storing took."""
+
+REST = 4.0
 
 CHECK_SECONDS = 1.0
 """How often the thread looks whether the results file is still in place."""
@@ -44,7 +49,7 @@ MOST_ROWS_WAITING = 50_000
 """Rows (frames and cells; about 50 MB) that may wait for a lock before the run waits too."""
 
 LOCK_SECONDS = 300.0
-"""A lock that lasts longer ends the run."""
+"""A lock, or a full disk, that lasts longer ends the run."""
 
 HURRIED_LOCK_SECONDS = 20.0
 """The same once the user has asked to stop, counted from then."""
@@ -55,8 +60,8 @@ class Patience:
     """How long a writer waits.
 
     Attributes:
-        group_seconds: for other frames to be stored together with one.
-        lock_seconds: for another program's lock.
+        group_seconds: for other frames to be stored together with one, at least.
+        lock_seconds: for another program's lock, or for room on the disk.
         hurried_lock_seconds: the same once a stop was asked for.
         most_rows: rows that may wait before the run waits too.
     """
@@ -74,7 +79,7 @@ class Steps(Generic[T, R]):
     Attributes:
         subject: what is stored into, for messages.
         note_down: turns a result into what is stored of it, once for each.
-        store: stores several in one transaction; LockedError means "try again".
+        store: stores several in one transaction; PassingError means "try again later".
         check: raises what must end the run, such as a results file that is gone.
         hurried: whether the user has asked to stop.
         say: is told what a user should know.
@@ -100,9 +105,11 @@ class Writer(Generic[T, R]):
         self._ahead: queue.Queue[T | None] = queue.Queue(MOST_FRAMES_AHEAD)
         self._waiting: list[R] = []
         self._rows = 0
+        self._took = 0.0
         self._due: float | None = None
         self._next_check = 0.0
         self._locked_since: float | None = None
+        self._over = ""
         self._hurried_since: float | None = None
         self._no_more = False
         self._error: BaseException | None = None
@@ -125,6 +132,11 @@ class Writer(Generic[T, R]):
         # The reason for leaving, if there is one, matters more than a second error.
         if kind is None:
             self.complain()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `put` would not wait."""
+        return not self._ahead.full()
 
     def put(self, result: T) -> None:
         """Hand over a result; waits while too many wait already.
@@ -175,7 +187,10 @@ class Writer(Generic[T, R]):
         self._waiting.append(record)
         self._rows += record.rows
         if self._due is None:
-            self._due = time.monotonic() + self._patience.group_seconds
+            self._due = time.monotonic() + self._group_seconds()
+
+    def _group_seconds(self) -> float:
+        return max(self._patience.group_seconds, min(REST * self._took, LONGEST_GROUP_SECONDS))
 
     def _is_full(self) -> bool:
         return self._rows >= self._patience.most_rows
@@ -196,26 +211,29 @@ class Writer(Generic[T, R]):
     def _store(self) -> None:
         if not self._waiting:
             return
+        began = time.monotonic()
         try:
             self._steps.store(self._waiting)
-        except LockedError as error:
-            self._wait_for_lock(error)
+        except PassingError as error:
+            self._wait_for_it(error)
             return
+        self._took = time.monotonic() - began
         if self._locked_since is not None:
             seconds = time.monotonic() - self._locked_since
             self._steps.say(
-                f"{self._steps.subject}: free again after {seconds:.0f} s; "
+                f"{self._steps.subject}: {self._over} after {seconds:.0f} s; "
                 f"{_frames(len(self._waiting))} that waited are stored"
             )
         self._waiting, self._rows, self._due, self._locked_since = [], 0, None, None
 
-    def _wait_for_lock(self, error: LockedError) -> None:
+    def _wait_for_it(self, error: PassingError) -> None:
         """Try again a little later; say so the first time, and give up in the end."""
         now, patience = time.monotonic(), self._patience
         if self._hurried_since is None and self._steps.hurried():
             self._hurried_since = now
         if self._locked_since is None:
             self._locked_since = now
+            self._over = error.over
             self._steps.say(
                 f"{self._steps.subject}: {error.finding}; the run goes on, its frames wait in "
                 f"memory (for {patience.lock_seconds:.0f} s at most)"
@@ -224,11 +242,11 @@ class Writer(Generic[T, R]):
         if now - self._locked_since >= patience.lock_seconds or (
             hurried is not None and now - hurried >= patience.hurried_lock_seconds
         ):
-            raise LockedError(
+            raise type(error)(
                 self._steps.subject,
                 f"{error.finding} for {now - self._locked_since:.0f} s, and "
                 f"{_frames(len(self._waiting))} that waited could not be stored",
-                "close that program and start again; what was stored before is kept",
+                error.remedy,
             )
         self._due = now + AGAIN_SECONDS
 

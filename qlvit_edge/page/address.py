@@ -58,7 +58,7 @@ class Address:
     def _unusable(self, error: OSError | UnicodeError) -> DeviceError:
         finding = error.strerror if isinstance(error, OSError) else "that is no name of a machine"
         return DeviceError(
-            f"--serve {authority(self.host, self.port)}",
+            f"page at {authority(self.host, self.port)}",
             f"the page cannot be served there: {finding or error}",
             "name another HOST:PORT",
         )
@@ -70,9 +70,7 @@ def parse_address(text: str) -> Address:
     Raises:
         DeviceError: it is none.
     """
-    wrong = DeviceError(
-        f"--serve {text}", "that is no address to serve the page on", "give HOST:PORT"
-    )
+    wrong = DeviceError(f"page at {text}", "that is no address to serve it on", "give HOST:PORT")
     host, port = text, ""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")

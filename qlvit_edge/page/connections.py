@@ -6,8 +6,11 @@ import asyncio
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS = 64
@@ -17,7 +20,23 @@ FROM_ONE = 16
 """Of these, from one address; a browser opens six."""
 
 QUIET_SECONDS = 10.0
-"""A connection on which no new request comes for so long is cut, whatever it does meanwhile."""
+"""A connection on which no new request comes for so long is cut, unless it takes an answer."""
+
+
+LEAST_READ = 2**16
+"""Bytes that a client takes in this time of a long answer, or it is cut all the same."""
+
+_BUSY = "qlvit_edge.busy"
+
+
+@contextmanager
+def busy(scope: Scope) -> Iterator[None]:
+    """Keep a request's connection while its answer is being made."""
+    scope[_BUSY] = True
+    try:
+        yield
+    finally:
+        scope[_BUSY] = False
 
 
 def neighbourhood(address: str) -> str:
@@ -69,12 +88,15 @@ class Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and look now and then whether something new came."""
         super().connection_made(transport)
-        self.loop.call_later(QUIET_SECONDS, self._look, None)
+        self.loop.call_later(QUIET_SECONDS, self._look, None, 0)
 
-    def _look(self, before: object) -> None:
+    def _look(self, before: object, unread: int) -> None:
         if self not in self.connections:
             return
-        if self.cycle is before:
+        left = self.transport.get_write_buffer_size()
+        reads = left > unread or unread - left >= LEAST_READ
+        works = self.cycle is not None and self.cycle.scope.get(_BUSY, False)
+        if self.cycle is before and not reads and not works:
             self.transport.abort()  # close() would wait for a client that never reads
             return
-        self.loop.call_later(QUIET_SECONDS, self._look, self.cycle)
+        self.loop.call_later(QUIET_SECONDS, self._look, self.cycle, left)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import TypedDict
 
 from qlvit_edge.memory import available_memory
-
-_THROTTLED = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
-_THERMAL = Path("/sys/class/thermal")
-_NOW = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+from qlvit_edge.sensors import temperature, throttled_file, throttling
 
 
 class Health(TypedDict):
@@ -41,45 +37,8 @@ def look(results: Path) -> Health:
     except OSError:
         disk = None
     return Health(
-        temperature=temperature(_THERMAL),
-        throttling=throttling(_THROTTLED),
+        temperature=temperature(),
+        throttling=throttling(throttled_file()),
         memory_free=available_memory(),
         disk_free=disk,
     )
-
-
-def temperature(folder: Path) -> float | None:
-    """Return the highest temperature in a folder of thermal zones, degrees Celsius."""
-    found = []
-    for sensor in folder.glob("thermal_zone*/temp"):
-        try:
-            found.append(int(sensor.read_text(encoding="ascii")) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(found, default=None)
-
-
-def throttling(file: Path) -> list[str] | None:
-    """Return what holds a Raspberry Pi's processor back now, from the kernel or vcgencmd."""
-    try:
-        text = file.read_text(encoding="ascii")
-    except OSError:
-        text = _asked()
-    try:
-        bits = int(text.strip().removeprefix("throttled=").removeprefix("0x"), 16)
-    except ValueError:
-        return None
-    return [word for bit, word in _NOW.items() if bits >> bit & 1]
-
-
-def _asked() -> str:
-    program = shutil.which("vcgencmd")
-    if program is None:
-        return ""
-    try:
-        asked = subprocess.run(
-            [program, "get_throttled"], capture_output=True, text=True, timeout=1, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return ""
-    return asked.stdout

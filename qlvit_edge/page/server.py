@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from qlvit_edge.microscope.session import Session
 from qlvit_edge.page.access import Access, new_token
@@ -19,9 +20,16 @@ from qlvit_edge.page.address import Address, authority, outside_address
 from qlvit_edge.page.application import application
 from qlvit_edge.page.certificate import Certificate, own_certificate, own_folder
 from qlvit_edge.page.connections import Listener, Protocol
+from qlvit_edge.page.orders import Orders
 from qlvit_edge.page.state import View
 
 RESTARTS, RESTART_SECONDS = 5, 60.0
+
+WATCHED_SECONDS = 2.0
+"""A page that asked in the last so many seconds is still open."""
+
+FAREWELL_SECONDS = 0.9
+"""How long it is told how the run ended: longer than from one of its questions to the next."""
 
 
 @dataclass(frozen=True)
@@ -39,37 +47,37 @@ class Welcome:
     is_local: bool
 
 
-class PageServer:
-    """Serves a run's page while it is entered.
+class Server:
+    """Serves a page while it is entered.
 
     Attributes:
-        view: what is shown.
         welcome: how to get at it.
     """
 
     def __init__(
         self,
-        session: Session,
+        made: Callable[[Access, bool], ASGIApp],
         address: Address,
         *,
         note: Callable[[str], None],
-        certificate: tuple[Path, Path] | None = None,
+        certificate: tuple[Path, Path] | None,
+        meanwhile: str,
     ) -> None:
-        """Open the address, before the run begins.
+        """Open the address.
 
         Args:
-            session: the run.
+            made: returns the page for those who may see it, served over TLS or not.
             address: where to serve it.
             note: called with what the user should know, from any thread.
             certificate: PEM files of certificate and key; None: one of our own, for addresses
                 that other machines reach.
+            meanwhile: what is said with a failure.
 
         Raises:
             DeviceError: the address cannot be used.
             DataError: the certificate cannot.
         """
-        self.view = View(session)
-        self._note = note
+        self._note, self._meanwhile = note, meanwhile
         own = None
         if certificate is not None:
             own = Certificate(*certificate)
@@ -79,7 +87,7 @@ class PageServer:
         access = Access(None if address.is_local else new_token())
         self._socket = address.listen()
         self._config = uvicorn.Config(
-            application(self.view, access, address, secure=own is not None),
+            made(access, own is not None),
             http=Protocol,
             ws="none",
             loop="asyncio",
@@ -110,22 +118,21 @@ class PageServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, in two seconds at most."""
+        """Stop, in three seconds at most; browsers that are open hear of it first."""
+        if self._thread.is_alive() and self._is_watched():
+            self._stopping.wait(FAREWELL_SECONDS)
         self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
         self._thread.join(timeout=2)
         self._socket.close()
 
-    def noting(self, note: Callable[[str], None]) -> Callable[[str], None]:
-        """Return what says a note elsewhere and on the page."""
+    def _is_watched(self) -> bool:
+        """Return whether somebody looks who should hear of the end first."""
+        return False
 
-        def both(text: str) -> None:
-            self.view.notes.append(text)
-            note(text)
-
-        self.view.say = both
-        return both
+    def _give_up(self) -> None:
+        """Do what there is to do when the page is off for good."""
 
     def _serve(self) -> None:
         """Serve until it is enough; start again after a failure, unless they follow closely."""
@@ -142,9 +149,10 @@ class PageServer:
                 return
             failures.append(time.monotonic())
             if len(failures) == RESTARTS and failures[-1] - failures[0] < RESTART_SECONDS:
-                self._note(f"the page failed {RESTARTS} times and is off; the run goes on")
+                self._note(f"the page failed {RESTARTS} times and is off{self._meanwhile}")
+                self._give_up()
                 return
-            self._note(f"the page failed ({finding}) and is started again; the run goes on")
+            self._note(f"the page failed ({finding}) and is started again{self._meanwhile}")
             self._stopping.wait(0.5)
 
     def _welcome(self, address: Address, own: Certificate | None, token: str | None) -> Welcome:
@@ -157,3 +165,99 @@ class PageServer:
             fingerprint=None if own is None else own.fingerprint(),
             is_local=address.is_local,
         )
+
+
+class PageServer(Server):
+    """Serves a run's page, and the review of its results file.
+
+    Attributes:
+        view: what is shown.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        address: Address,
+        *,
+        note: Callable[[str], None],
+        certificate: tuple[Path, Path] | None = None,
+        orders: Orders | None = None,
+    ) -> None:
+        """Open the address, before the run begins; arguments and errors as of `Server`.
+
+        Args:
+            session: the run.
+            address: where to serve it.
+            note: called with what the user should know, from any thread.
+            certificate: PEM files of certificate and key, or None.
+            orders: takes what is asked for on the page; None: nobody does.
+        """
+        self.view = view = View(session, orders)
+        super().__init__(
+            lambda access, secure: application(view, access, address, secure=secure),
+            address,
+            note=note,
+            certificate=certificate,
+            meanwhile="; the run goes on",
+        )
+
+    def looking(self, after_frame: Callable[[], None]) -> Callable[[], None]:
+        """Return what is called after each frame, here and elsewhere."""
+
+        def both() -> None:
+            self.view.growth.look()
+            after_frame()
+
+        return both
+
+    def noting(self, note: Callable[[str], None]) -> Callable[[str], None]:
+        """Return what says a note elsewhere and on the page."""
+
+        def both(text: str) -> None:
+            self.view.notes.append(text)
+            note(text)
+
+        self.view.say = both
+        return both
+
+    def _is_watched(self) -> bool:
+        self.view.closing = True
+        return time.monotonic() - self.view.asked < WATCHED_SECONDS
+
+    def _give_up(self) -> None:
+        self.view.orders.leave()
+
+
+class ReviewServer(Server):
+    """Serves the review of a results file, without a run."""
+
+    def __init__(
+        self,
+        results: Path,
+        address: Address,
+        *,
+        note: Callable[[str], None],
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        """Open the address; arguments and errors as of `Server`.
+
+        Args:
+            results: the results file.
+            address: where to serve it.
+            note: called with what the user should know, from any thread.
+            certificate: PEM files of certificate and key, or None.
+        """
+        super().__init__(
+            lambda access, secure: application(
+                None, access, address, secure=secure, results=results
+            ),
+            address,
+            note=note,
+            certificate=certificate,
+            meanwhile="",
+        )
+
+    def is_up(self) -> bool:
+        """Return, a moment later, whether it is still served."""
+        self._thread.join(timeout=0.2)
+        return self._thread.is_alive()

@@ -2,62 +2,122 @@
 
 from __future__ import annotations
 
+import json
+import math
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
-
-from qlvit_edge.microscope.annotate import annotate, draw_scale
 from qlvit_edge.microscope.session import Session
+from qlvit_edge.page.growth import Growth
 from qlvit_edge.page.health import Health, look
+from qlvit_edge.page.minimap import map_of
+from qlvit_edge.page.orders import Orders
+from qlvit_edge.page.picture import cells_of, jpeg_of
+from qlvit_edge.palette import colour
 
-PICTURE_WIDTH = 1280
 REPLICATES = 200
 _SECOND = 1.0
 
 
-class View:
-    """A run as the page sees it; any thread may ask.
+@dataclass(frozen=True)
+class Picture:
+    """A frame as it is shown.
 
     Attributes:
-        session: the run.
+        name: of this picture; no other has it, in this run or another.
+        index: of the frame in its run.
+        taken: when the frame was taken (`time.monotonic`).
+        cells: of the frame, as JSON.
+        jpeg: the frame with its cells marked.
+    """
+
+    name: str
+    index: int
+    taken: float
+    cells: str
+    jpeg: bytes
+
+
+class View:
+    """A run as the page sees it, and the runs after it; any thread may ask.
+
+    Attributes:
+        session: the run that goes on, or went on last.
+        orders: what may be asked for.
+        growth: its counts over time.
+        over: whether it has ended.
+        failure: why it failed; None where it did not.
+        closing: whether the program is about to end.
+        asked: when a browser asked for the state last (`time.monotonic`).
         notes: the last things that the user should know, newest last.
         say: called with one more.
     """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, orders: Orders | None = None) -> None:
+        self.orders = Orders() if orders is None else orders
         self.notes: deque[str] = deque(maxlen=20)
         self.say: Callable[[str], None] = self.notes.append
+        self.closing = False
+        self.asked = -math.inf
         self._encoding = threading.Lock()
-        self._picture: tuple[object, bytes] | None = None
         self._asking = threading.Lock()
-        self._slow: tuple[float, dict[str, Any], Health] | None = None
-        self._speed: deque[tuple[float, int]] = deque(maxlen=12)
+        self._name, self._pictures = secrets.token_hex(4), 0
+        self.begin(session)
 
-    def picture(self) -> tuple[int, float, bytes] | None:
-        """Return the newest frame's number, when it was taken (`time.monotonic`), and its JPEG.
+    def begin(self, session: Session) -> None:
+        """Show another run from now on."""
+        with self._asking, self._encoding:
+            self.session, self._run = session, self.orders.run
+            count = session.count
+            self.growth = Growth(count.tally.counted, lambda: count.counted().accepted)
+            self.over = False
+            self.failure: str | None = None
+            self.notes.clear()
+            self._shown: object = None
+            self._picture: Picture | None = None
+            self._slow: tuple[float, dict[str, Any], Health] | None = None
+            self._map: tuple[float, dict[str, object]] | None = None
+            self._speed: deque[tuple[float, int]] = deque(maxlen=12)
 
-        None before the first. A frame is drawn and encoded once, however many ask.
+    def end(self, failure: str | None) -> None:
+        """Take note that the run has ended.
+
+        Args:
+            failure: why it failed; None where it did not.
         """
-        shown = self.session.newest
-        if shown is None:
-            return None
-        frame, cells = shown
+        self.growth.look(last=True)
+        with self._asking:
+            self._slow = self._map = None
+            self.failure, self.over, self._run = failure, True, self.orders.run
+
+    def picture(self) -> Picture | None:
+        """Return the newest frame; None before the first.
+
+        A frame is drawn and encoded once, however many ask.
+        """
         with self._encoding:
-            if self._picture is None or self._picture[0] is not shown:
-                drawn = annotate(frame.image, cells, self.session.classifier.labels)
-                drawn = draw_scale(drawn, self.session.lengths.um_per_pixel)
-                height, width = drawn.shape[:2]
-                if width > PICTURE_WIDTH:
-                    size = PICTURE_WIDTH, max(1, round(height * PICTURE_WIDTH / width))
-                    drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-                done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-                self._picture = (shown, jpeg.tobytes() if done else b"")
-            return frame.index, frame.monotonic, self._picture[1]
+            session = self.session
+            shown = session.newest
+            if shown is None:
+                return None
+            if self._picture is None or self._shown is not shown:
+                frame, cells = shown
+                labels, scale = session.classifier.labels, session.lengths.um_per_pixel
+                self._pictures += 1
+                self._picture = Picture(
+                    f"{self._name}-{self._pictures}",
+                    frame.index,
+                    frame.monotonic,
+                    json.dumps(cells_of(cells)),
+                    jpeg_of(frame.image, cells, labels, scale),
+                )
+                self._shown = shown
+            return self._picture
 
     def pause(self, wanted: bool) -> None:
         """Let the run wait or go on, and say so where the run is watched."""
@@ -70,13 +130,32 @@ class View:
         else:
             self.say(f"counting goes on; frames left out while paused so far: {pause.left_out}")
 
+    def slide(self) -> dict[str, object] | None:
+        """Return the slide's map for JSON; None where cells are not counted once."""
+        with self._asking:
+            tracker = self.session.slide
+            if tracker is None:
+                return None
+            now = time.monotonic()
+            if self._map is None or now - self._map[0] >= _SECOND:
+                self._map = now, map_of(tracker)
+            return self._map[1]
+
     def state(self) -> dict[str, Any]:
-        """Return everything but the picture, for JSON."""
-        session = self.session
-        differential, health = self._slowly_changing()
+        """Return everything but pictures and curves, for JSON."""
+        self.asked = time.monotonic()
+        session, differential, health, speed = self._slowly_changing()
         shown, finding = session.newest, session.finding
         slide = None if session.slide is None else session.slide.count()
+        labels = session.classifier.labels
         return {
+            "run": self._run,
+            "over": self.over,
+            "failure": self.failure,
+            "closing": self.closing,
+            "stays": self.orders.stays,
+            "sample": session.settings.sample,
+            "operator": session.settings.operator,
             "model": session.classifier.metadata.name,
             "simulated": session.settings.source.startswith("simulated:"),
             "paused": session.pause.wanted,
@@ -85,7 +164,9 @@ class View:
             "frame": None if shown is None else shown[0].index,
             "age": None if shown is None else time.monotonic() - shown[0].monotonic,
             "live": session.is_live,
+            "once": slide is not None,
             "counts": dict(session.counts) if slide is None else slide.labels,
+            "colours": {label: colour(number) for number, label in enumerate(labels)},
             "verdicts": dict(session.verdicts) if slide is None else slide.verdicts,
             "unique": None if slide is None else slide.unique,
             "doubtful": None if slide is None else slide.doubtful,
@@ -99,29 +180,27 @@ class View:
             "notes": list(self.notes),
             "device": {
                 **health,
-                "frames_per_second": self._frames_per_second(),
+                "frames_per_second": speed,
                 "dropped": session.report.dropped,
                 "reconnections": session.report.reconnections,
                 "kernels": session.classifier.kernels_used,
             },
         }
 
-    def _slowly_changing(self) -> tuple[dict[str, Any], Health]:
-        """Differential and health, worked out once a second at most."""
+    def _slowly_changing(self) -> tuple[Session, dict[str, Any], Health, float | None]:
+        """The run; differential, health and speed, worked out once a second at most."""
         with self._asking:
-            now = time.monotonic()
+            session, now = self.session, time.monotonic()
             if self._slow is None or now - self._slow[0] >= _SECOND:
-                session = self.session
                 familiar = None if session.finding is None else session.finding.familiar
                 found = session.count.differential(familiar, replicates=REPLICATES)
                 self._slow = (now, found.as_dict(), look(session.settings.out))
                 self._speed.append((now, session.frames))
-            return self._slow[1], self._slow[2]
+            return session, self._slow[1], self._slow[2], self._frames_per_second()
 
     def _frames_per_second(self) -> float | None:
         """Frames stored a second in the last seconds; None before there are two looks."""
-        with self._asking:
-            if len(self._speed) < 2:
-                return None
-            (began, before), (now, after) = self._speed[0], self._speed[-1]
-            return (after - before) / (now - began)
+        if len(self._speed) < 2:
+            return None
+        (began, before), (now, after) = self._speed[0], self._speed[-1]
+        return (after - before) / max(now - began, 1e-9)

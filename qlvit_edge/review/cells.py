@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qlvit_edge.differential.tally import DOUBTFUL, UNPLACED
+from qlvit_edge.review.columns import known_columns, selection, typed
 from qlvit_edge.review.states import Decision, ReviewStatus
 
 EXCLUDED = "excluded"
@@ -66,11 +68,19 @@ class RunRow:
     @property
     def um_per_pixel(self) -> float | None:
         """Length of a frame's pixel in µm; None where it is not known."""
-        try:
-            scale = json.loads(self.calibration or "{}").get("um_per_pixel")
-        except (ValueError, AttributeError):
+        scale = self.calibration_facts.get("um_per_pixel")
+        if not isinstance(scale, int | float) or not math.isfinite(scale) or scale <= 0:
             return None
-        return float(scale) if isinstance(scale, int | float) else None
+        return float(scale)
+
+    @property
+    def calibration_facts(self) -> dict[str, Any]:
+        """What is stored of the camera's calibration, by name; empty where there was none."""
+        try:
+            found = json.loads(self.calibration or "{}")
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -133,9 +143,28 @@ class ReviewCell:
     @property
     def final(self) -> str | None:
         """Its class after review; None where it is excluded or nobody has looked at it."""
-        if self.decision is None or self.decision.kind == "exclude":
+        if self.decision is None:
             return None
-        return self.label if self.decision.label is None else self.decision.label
+        if self.decision.kind == "confirm" and self.decision.label is None:
+            return self.label
+        return self.decision.label
+
+
+@dataclass(frozen=True)
+class FrameSummary:
+    """What is stored of a run's frames.
+
+    Attributes:
+        frames: how many.
+        dropped: images and frames that came damaged and were left out.
+        unfit: frames that are not fit to be judged, by the reason.
+        accept_at: smallest probability of an accepted answer.
+    """
+
+    frames: int
+    dropped: int
+    unfit: dict[str, int]
+    accept_at: float
 
 
 _RUN: Final = (
@@ -148,38 +177,42 @@ _CELL: Final = (
 )
 _FRAME: Final = ("number", "timestamp", "source", "saved_as", "kept_as")
 
-_NUMBERS: Final = frozenset(
-    {"started", "ended", "crop_margin", "nucleus_area", "probability", "timestamp"}
-)
-_WHOLE: Final = frozenset(
-    {"id", "x", "y", "width", "height", "number", "frame_width", "frame_height", "familiar"}
-    | {"cut", "unique_cell", "doubtful", "counted_once", "best"}
-)
-_EMPTY: Final = frozenset(
-    {"ended", "calibration", "familiar", "statement", "sample", "operator", "reason"}
-    | {"unique_cell", "doubtful", "saved_as", "kept_as", "cut", "counted_once"}
-)
-"""Columns of numbers, of whole numbers, and of what may be missing; all others are texts."""
-
 
 def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
     """Return a file's runs, by number."""
-    runs = _select(connection, "runs", _RUN)
+    runs = selection(connection, "runs", _RUN)
     names = "NULL, NULL"
-    if "sample_id" in _known(connection, "runs"):
+    if "sample_id" in known_columns(connection, "runs"):
         names = (
             "(SELECT name FROM samples WHERE samples.id = sample_id), "
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
-    once = "counted_once" if "counted_once" in _known(connection, "runs") else "NULL"
+    once = "counted_once" if "counted_once" in known_columns(connection, "runs") else "NULL"
     return [
         _run_row(row)
         for row in connection.execute(f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id")
     ]
 
 
+def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
+    """Return what is stored of a run's frames."""
+    unfit = selection(connection, "frames", ("unfit",))
+    reasons = connection.execute(
+        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1", (run,)
+    ).fetchall()
+    dropped = selection(connection, "runs", ("dropped_frames",))
+    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))
+    accept_at, left_out = row.fetchone()
+    return FrameSummary(
+        frames=sum(number for _, number in reasons),
+        dropped=int(left_out or 0),
+        unfit={str(reason): number for reason, number in reasons if reason is not None},
+        accept_at=float(accept_at),
+    )
+
+
 def _run_row(row: Sequence[Any]) -> RunRow:
-    found = _typed("run", (*_RUN, "sample", "operator", "counted_once"), row)
+    found = typed("run", (*_RUN, "sample", "operator", "counted_once"), row)
     found["counted_once"] = found["counted_once"] == 1
     found["run"] = found.pop("id")
     if found["familiar"] is not None:
@@ -204,7 +237,7 @@ def cells_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> 
 
 def _unique_cells(connection: sqlite3.Connection, run: int) -> dict[int, tuple[int, bool]] | None:
     """Best finding of each unique cell and whether it is doubtful; None: not counted once."""
-    if "counted_once" not in _known(connection, "runs"):
+    if "counted_once" not in known_columns(connection, "runs"):
         return None
     if connection.execute("SELECT counted_once FROM runs WHERE id = ?", (run,)).fetchone() != (1,):
         return None
@@ -212,7 +245,7 @@ def _unique_cells(connection: sqlite3.Connection, run: int) -> dict[int, tuple[i
     rows = connection.execute(
         f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?", (run,)
     )
-    found = [_typed("unique cell", names, row) for row in rows]
+    found = [typed("unique cell", names, row) for row in rows]
     return {one["number"]: (one["best"], bool(one["doubtful"])) for one in found}
 
 
@@ -239,13 +272,15 @@ def _surest(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, Any]]:
     names = (*_CELL, *_FRAME, "frame_width", "frame_height")
+    of_cells = selection(connection, "cells", _CELL)
+    of_frames = selection(connection, "frames", _FRAME)
     query = (
-        f"SELECT {_select(connection, 'cells', _CELL)}, {_select(connection, 'frames', _FRAME)}, "
+        f"SELECT {of_cells}, {of_frames}, "
         "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )
     for row in connection.execute(query, (run,)):
-        yield _typed("cell", names, row)
+        yield typed("cell", names, row)
 
 
 def _cell(
@@ -279,38 +314,9 @@ def _cell(
     )
 
 
-def _typed(what: str, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    """A row by the names of its columns.
-
-    Raises:
-        sqlite3.DatabaseError: a value is of another type than its column: the file is damaged.
-    """
-    for name, value in zip(names, row, strict=True):
-        kind: type | tuple[type, ...] = str
-        if name in _NUMBERS:
-            kind = (float, int)
-        elif name in _WHOLE:
-            kind = int
-        if not isinstance(value, kind) and not (value is None and name in _EMPTY):
-            error = sqlite3.DatabaseError(f"{name} of {what} {row[0]!a} is of another type")
-            error.sqlite_errorname = "SQLITE_CORRUPT"
-            raise error
-    return dict(zip(names, row, strict=True))
-
-
 def _probabilities(text: str) -> dict[str, float]:
     try:
         found = json.loads(text)
         return {str(label): float(value) for label, value in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _known(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-
-
-def _select(connection: sqlite3.Connection, table: str, names: Sequence[str]) -> str:
-    """Columns of a table as SQL, NULL in place of those that an older format does not have."""
-    known = _known(connection, table)
-    return ", ".join(f"{table}.{name}" if name in known else "NULL" for name in names)

@@ -1,4 +1,4 @@
-"""Cells as GeoJSON detections, one file per kept frame, as QuPath opens them on that picture."""
+"""Cells as GeoJSON detections with QuPath's property names, one file per kept frame."""
 
 from __future__ import annotations
 

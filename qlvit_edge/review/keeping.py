@@ -6,13 +6,13 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import atomic_path
-from qlvit_edge.microscope import schema
+from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
@@ -81,9 +81,9 @@ def older_than(path: Path, days: float) -> list[Doomed]:
 
 
 def above(path: Path, megabytes: float) -> list[Doomed]:
-    """Return the oldest runs, not signed, without which a file is about so small.
+    """Return the oldest runs, not signed, without which a file and its pictures are about so small.
 
-    A run's size is taken to be its share of the cells and frames.
+    A run's size is taken to be its share of the cells and frames, and the pictures that it saved.
     """
     with reading(path) as connection:
         used = sum(
@@ -96,14 +96,23 @@ def above(path: Path, megabytes: float) -> list[Doomed]:
                 "GROUP BY run_id"
             ).fetchall()
         )
-    surplus, chosen = used - megabytes * 1e6, set[int]()
     per_row = used / max(1, sum(rows.values()))
+    pictures = {one.run.run: _bytes(one.pictures) for one in _doomed(path, lambda *_: True)}
+    surplus, chosen = used + sum(pictures.values()) - megabytes * 1e6, set[int]()
     for one in _doomed(path, lambda _, signed: not signed):
         if surplus <= 0:
             break
         chosen.add(one.run.run)
-        surplus -= rows.get(one.run.run, 0) * per_row
+        surplus -= rows.get(one.run.run, 0) * per_row + pictures.get(one.run.run, 0)
     return _doomed(path, lambda run, _: run.run in chosen)
+
+
+def _bytes(pictures: Iterable[Path]) -> int:
+    total = 0
+    for picture in set(pictures):
+        with suppress(OSError):
+            total += picture.stat().st_size
+    return total
 
 
 def delete(path: Path, doomed: Sequence[Doomed], by: str) -> list[Path]:
@@ -157,8 +166,9 @@ def _delete_rows(
         if has_census is not None:
             connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
-        for table in ("frames", "islands", "unique_cells", "reviews", "review_heads"):
+        for table in ("frames", "islands", "unique_cells", "reviews", "review_heads", "outbox"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
+        losses.forget(connection, run)
         schema.delete_row(connection, run)
     record = ReviewRecord(
         run=log.FILE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
@@ -18,6 +19,23 @@ _RESTORE = "restore a backup; `results verify` lists all that was altered"
 
 class BrokenChainError(ValueError):
     """Records that are not as they were written; the text says which and how."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What makes a run a result.
+
+    Attributes:
+        number: of its record.
+        at: when, UTC, ISO 8601.
+        hash: of its record in the chain.
+        corrects: whether the run has left the file as a result before, signed otherwise.
+    """
+
+    number: int
+    at: str
+    hash: str
+    corrects: bool
 
 
 def has_reviews(connection: sqlite3.Connection) -> bool:
@@ -124,6 +142,21 @@ def head_of(connection: sqlite3.Connection, run: int) -> str | None:
         return None
     row = connection.execute("SELECT hash FROM review_heads WHERE run_id = ?", (run,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def signature_of(connection: sqlite3.Connection, run: int) -> Signature:
+    """Return the last signature of a run that stands signed.
+
+    Raises:
+        BrokenChainError: its records were altered.
+    """
+    records = records_of(connection, run)
+    last = max(one.number for one in records if one.kind == "sign")
+    (found,) = connection.execute(
+        "SELECT hash FROM reviews WHERE run_id = ? AND number = ?", (run, last)
+    ).fetchone()
+    left = any(one.kind == "export" and one.number < last for one in records)
+    return Signature(last, records[last - 1].at, str(found), left)
 
 
 def _said(run: int) -> str:

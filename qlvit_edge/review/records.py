@@ -9,13 +9,16 @@ from typing import Any, Final, Literal, cast
 
 from qlvit_edge.review.chain import canonical
 
-Kind = Literal["confirm", "change", "exclude", "undo", "done", "sign", "reopen", "export", "delete"]
+_Decision = Literal["confirm", "change", "exclude", "blind"]
+Kind = _Decision | Literal["draw", "undo", "done", "sign", "reopen", "export", "delete"]
 """What a step does.
 
 - confirm: the cells are of the class that the model gave;
 - change: they are of another one;
 - exclude: they are not counted;
-- undo: one of these three does not hold any more;
+- blind: a drawn cell is of a class, or none, said by who did not see the model's answer;
+- draw: cells were drawn at random to be classed so;
+- undo: one of the first four does not hold any more;
 - done: a reader has looked at every cell;
 - sign: a reader answers for the result;
 - reopen: a signed result is taken back;
@@ -23,8 +26,8 @@ Kind = Literal["confirm", "change", "exclude", "undo", "done", "sign", "reopen",
 - delete: runs were deleted; of the file, not of a run.
 """
 
-DECISIONS: Final = ("confirm", "change", "exclude")
-KINDS: Final = (*DECISIONS, "undo", "done", "sign", "reopen", "export", "delete")
+DECISIONS: Final = ("confirm", "change", "exclude", "blind")
+KINDS: Final = (*DECISIONS, "draw", "undo", "done", "sign", "reopen", "export", "delete")
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,15 @@ class ReviewRecord:
         kind: see `Kind`.
         program: the program and its version.
         facts: SHA-256 of what is stored of the cells it speaks of, or of the whole run.
-        cells: numbers of the cells it decides on.
-        label: their class after a change.
+        cells: numbers of the cells it decides on, or that were drawn.
+        label: their class after a change; of a blind answer, None for one that is not counted.
         reason: why.
         undoes: number of the record that does not hold any more.
         readers: signatures that are needed.
         counts: cells by class that are signed, or that left the file.
         to: what an export was written to.
         runs: numbers of deleted runs.
+        seed: what cells were drawn with.
     """
 
     run: int
@@ -64,14 +68,17 @@ class ReviewRecord:
     counts: dict[str, int] = field(default_factory=dict)
     to: str | None = None
     runs: tuple[int, ...] = ()
+    seed: str | None = None
 
     def text(self) -> str:
-        """Return it as canonical JSON."""
-        return canonical(asdict(self))
+        """Return it as canonical JSON; without a field that came later, where that says nothing."""
+        said = asdict(self)
+        return canonical({name: said[name] for name in said if name not in _LATER or said[name]})
 
 
 _NAMES = {one.name for one in fields(ReviewRecord)}
-_OPTIONAL = {"label": str, "reason": str, "undoes": int, "readers": int, "to": str}
+_LATER = {"seed"}
+_OPTIONAL = {"label": str, "reason": str, "undoes": int, "readers": int, "to": str, "seed": str}
 
 
 def read_record(text: str) -> ReviewRecord:
@@ -84,7 +91,7 @@ def read_record(text: str) -> ReviewRecord:
         content = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("is no JSON") from None
-    if not isinstance(content, dict) or set(content) != _NAMES:
+    if not isinstance(content, dict) or set(content) | _LATER != _NAMES:
         raise ValueError("lacks fields of a record")
     if not _has_types(content) or content["kind"] not in KINDS:
         raise ValueError("has fields of other types")
@@ -110,7 +117,8 @@ def _has_types(content: dict[str, Any]) -> bool:
         all(type(number) is int for number in numbers)
         and all(isinstance(text, str) for text in texts)
         and all(
-            content[name] is None or type(content[name]) is kind for name, kind in _OPTIONAL.items()
+            content.get(name) is None or type(content[name]) is kind
+            for name, kind in _OPTIONAL.items()
         )
     )
 

@@ -20,9 +20,10 @@ class Decision:
     """What a person said of a cell.
 
     Attributes:
-        kind: ``"confirm"``, ``"change"`` or ``"exclude"``.
-        label: the class after a change; that which was confirmed, where a cell has several
-            findings and they are not of one class.
+        kind: one of `qlvit_edge.review.records.DECISIONS`.
+        label: the class after a change or a blind answer; that which was confirmed, where each cell
+            is counted once and a better view may say otherwise later. None where the cell is not
+            counted, and where it is what the model says.
         by: who.
         number: of its record: the greatest one is the last.
         reason: why.
@@ -33,6 +34,23 @@ class Decision:
     by: str
     number: int
     reason: str | None
+
+
+@dataclass(frozen=True)
+class BlindAnswer:
+    """What a person said of a drawn cell without seeing the model's answer.
+
+    Attributes:
+        label: the class; None: it is not counted.
+        number: of its record.
+        by: who.
+        seen: whether the same person had decided on the cell before, knowing the model's answer.
+    """
+
+    label: str | None
+    number: int
+    by: str
+    seen: bool
 
 
 class StepError(ValueError):
@@ -58,6 +76,8 @@ class ReviewStatus:
         signed_at: when the last of these signed.
         readers: signatures that are needed.
         records: how many there are.
+        drawn: cells that were drawn at random, to be classed without the model's answer.
+        blind: what was said of these, by cell.
     """
 
     state: State = "collected"
@@ -66,6 +86,8 @@ class ReviewStatus:
     signed_at: str | None = None
     readers: int = 1
     records: int = 0
+    drawn: tuple[int, ...] = ()
+    blind: dict[int, BlindAnswer] = field(default_factory=dict)
     _decisions: dict[int, list[Decision]] = field(default_factory=dict)
     _cells_of: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -96,7 +118,7 @@ class ReviewStatus:
             StepError: it is not allowed.
         """
         kind = record.kind
-        if kind in (*DECISIONS, "undo", "done") and self.is_signed:
+        if kind in (*DECISIONS, "draw", "undo", "done") and self.is_signed:
             names = " and ".join(self.signed_by)
             raise StepError(f"run {record.run} is signed by {names}", "reopen it, with a reason")
         if kind == "undo" and record.undoes not in self._cells_of:
@@ -104,6 +126,7 @@ class ReviewStatus:
             if record.undoes is not None:
                 finding = f"record {record.undoes} is no decision, or was undone before"
             raise StepError(finding, "`results show` lists the records")
+        self._require_blind(record)
         if kind == "sign":
             self._require_signable(record)
         if kind in ("reopen", "export") and not self.is_signed:
@@ -111,6 +134,32 @@ class ReviewStatus:
             raise StepError(f"run {record.run} is not signed", remedy)
         if kind == "delete":
             raise StepError("a deletion is of the file, not of a run", "start again")
+
+    def _require_blind(self, record: ReviewRecord) -> None:
+        """Answers without the model's are given once: who has seen how they compare knows it."""
+        if record.kind == "draw" and self.drawn:
+            finding = f"cells of run {record.run} were drawn already"
+            raise StepError(finding, "class those that are left")
+        if record.kind == "blind":
+            cell = self._drawn_of(record)
+            if cell is None:
+                finding = "it is not one of the cells that were drawn"
+                raise StepError(finding, "decide on it with its answer in view")
+            if cell in self.blind:
+                raise StepError(f"cell {cell} was classed already", "undo that, or go on")
+        answers = [one.number for one in self.blind.values()]
+        if record.kind == "undo" and record.undoes in answers and self.is_blind_complete:
+            finding = "all drawn cells are classed, and compared with the model"
+            raise StepError(finding, "give the cell another class; the comparison stays")
+
+    @property
+    def is_blind_complete(self) -> bool:
+        """Whether every drawn cell was classed."""
+        return bool(self.drawn) and len(self.blind) == len(self.drawn)
+
+    def _drawn_of(self, record: ReviewRecord) -> int | None:
+        found = set(record.cells) & set(self.drawn)
+        return found.pop() if len(found) == 1 else None
 
     def _require_signable(self, record: ReviewRecord) -> None:
         known = {name.casefold() for name in self.signed_by}
@@ -132,7 +181,9 @@ class ReviewStatus:
         self.require(record)
         self.records = record.number
         match record.kind:
-            case "confirm" | "change" | "exclude":
+            case "confirm" | "change" | "exclude" | "blind":
+                if record.kind == "blind":
+                    self._answer(record)
                 decision = Decision(
                     record.kind, record.label, record.by, record.number, record.reason
                 )
@@ -140,7 +191,12 @@ class ReviewStatus:
                     self._decisions.setdefault(cell, []).append(decision)
                 self._cells_of[record.number] = record.cells
                 self._open()
+            case "draw":
+                self.drawn = record.cells
             case "undo":
+                self.blind = {
+                    cell: one for cell, one in self.blind.items() if one.number != record.undoes
+                }
                 for cell in self._cells_of.pop(record.undoes or 0):
                     kept = [one for one in self._decisions[cell] if one.number != record.undoes]
                     self._decisions[cell] = kept
@@ -159,6 +215,17 @@ class ReviewStatus:
                 self.state = "exported"
             case "delete":  # refused above
                 pass
+
+    def _answer(self, record: ReviewRecord) -> None:
+        name = record.by.casefold()
+        seen = any(
+            one.by.casefold() == name and one.kind != "blind"
+            for cell in record.cells
+            for one in self._decisions.get(cell, ())
+        )
+        cell = self._drawn_of(record)
+        if cell is not None:  # `require` has seen to that
+            self.blind[cell] = BlindAnswer(record.label, record.number, record.by, seen)
 
     def _open(self) -> None:
         """Nobody answers any more for what stands now."""

@@ -6,82 +6,29 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from qlvit_edge.differential.differential import Differential
 from qlvit_edge.errors import DataError
 from qlvit_edge.microscope.sqlite_errors import patiently, speaking
 from qlvit_edge.review import log
-from qlvit_edge.review.cells import ReviewCell, RunRow, cells_of, runs_of
-from qlvit_edge.review.checks import final_counts, labels_of, left_to_do, reviewed_differential
+from qlvit_edge.review.blind import BLIND, drawable, drawn_from, new_seed
+from qlvit_edge.review.cells import RunRow, runs_of
+from qlvit_edge.review.checks import final_counts
 from qlvit_edge.review.facts import facts_of_cells, facts_of_run
 from qlvit_edge.review.names import class_named, required
 from qlvit_edge.review.opening import WAIT_SECONDS, open_to_add, transaction
 from qlvit_edge.review.records import Kind, ReviewRecord, now
-from qlvit_edge.review.states import ReviewStatus, StepError
+from qlvit_edge.review.reviewed import ReviewedRun, reviewed_run, run_row
+from qlvit_edge.review.states import StepError
 from qlvit_edge.version import installed_version
 
 T = TypeVar("T")
+Also = Callable[[sqlite3.Connection], None]
 
-
-@dataclass(frozen=True)
-class ReviewedRun:
-    """A run with its cells and its review, of one moment.
-
-    Attributes:
-        run: the run.
-        status: the state of its review.
-        cells: its cells, each once.
-        head: hash of its last record; None without one.
-    """
-
-    run: RunRow
-    status: ReviewStatus
-    cells: tuple[ReviewCell, ...]
-    head: str | None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that a cell can be given, the model's first."""
-        return labels_of(self.cells)
-
-    def left_to_do(self) -> list[str]:
-        """Return what stands against a signature; empty where nothing does."""
-        ended = ["it goes on, or was killed"] if self.run.goes_on else []
-        return ended + left_to_do(self.cells)
-
-    def differential(self) -> Differential:
-        """Return the differential of what people have confirmed or changed."""
-        return reviewed_differential(self.labels, self.cells)
-
-
-def reviewed_run(connection: sqlite3.Connection, path: Path, run: int | None) -> ReviewedRun:
-    """Read a run, the last one for None.
-
-    Raises:
-        DataError: there is none of that number, or its records were altered.
-    """
-    row = run_row(connection, path, run)
-    status = log.status_in(connection, path, row.run)
-    cells = tuple(cells_of(connection, row.run, status))
-    return ReviewedRun(row, status, cells, log.head_of(connection, row.run))
-
-
-def run_row(connection: sqlite3.Connection, path: Path, run: int | None) -> RunRow:
-    """Return a run's row, that of the last one for None.
-
-    Raises:
-        DataError: there is none of that number.
-    """
-    runs = runs_of(connection)
-    found = runs[-1:] if run is None else [row for row in runs if row.run == run]
-    if not found:
-        remedy = "`results list` shows its runs" if runs else "make one with `qlvit-edge run`"
-        raise DataError(path, "it holds no run" if run is None else f"it has no run {run}", remedy)
-    return found[0]
+__all__ = ["ReviewStore", "ReviewedRun", "reviewed_run", "run_row"]
 
 
 class ReviewStore:
@@ -159,9 +106,11 @@ class ReviewStore:
         self._read(lambda connection: log.status_in(connection, self.path, run))
         return self._read(lambda connection: log.records_of(connection, run))
 
-    def confirm(self, run: int, cells: Sequence[int], by: str) -> ReviewRecord:
+    def confirm(
+        self, run: int, cells: Sequence[int], by: str, *, reason: str | None = None
+    ) -> ReviewRecord:
         """Say that cells are of the class that the model gave; raises as `change` does."""
-        return self._decide("confirm", run, cells, by)
+        return self._decide("confirm", run, cells, by, reason=reason)
 
     def change(
         self, run: int, cells: Sequence[int], label: str, *, reason: str, by: str, new: bool = False
@@ -193,6 +142,45 @@ class ReviewStore:
         """Say that cells are not counted; raises as `change` does."""
         reason = required(reason, "--reason")
         return self._decide("exclude", run, cells, by, reason=reason)
+
+    def draw(self, run: int, by: str) -> ReviewRecord:
+        """Draw cells at random, to be classed without the model's answer.
+
+        Raises:
+            DataError: the run goes on, no accepted cell's frame was kept, cells were drawn before,
+                or as `change`.
+        """
+
+        def step(connection: sqlite3.Connection, blank: ReviewRecord) -> ReviewRecord:
+            found = reviewed_run(connection, self.path, run)
+            if found.run.goes_on:
+                finding = f"run {run} goes on: not all of its cells can be drawn yet"
+                raise DataError(self.path, finding, "wait until it has ended")
+            among, seed = drawable(found.cells), new_seed()
+            if not among:
+                finding = f"run {run} has no accepted cell whose frame was kept"
+                raise DataError(self.path, finding, "name a folder with `run --keep` the next time")
+            facts = facts_of_run(connection, run)
+            return replace(blank, cells=drawn_from(among, seed), seed=seed, facts=facts)
+
+        return self._append("draw", run, by, step)
+
+    def blind(self, run: int, cell: int, label: str | None, by: str) -> ReviewRecord:
+        """Say of what class a drawn cell is, by who has not seen the model's answer.
+
+        Args:
+            run: number of the run.
+            cell: number of a cell that was drawn.
+            label: its class, a new one too; None: it is not counted.
+            by: who says so.
+
+        Raises:
+            DataError: it was not drawn or is classed already; or as `change`.
+        """
+        name = None
+        if label is not None:
+            name = class_named(label, self.run(run).labels, new=True)
+        return self._decide("blind", run, [cell], by, label=name, reason=BLIND)
 
     def undo(self, run: int, by: str, number: int | None = None) -> ReviewRecord:
         """Take a decision back: that of a record, or the last one; raises as `change` does."""
@@ -240,15 +228,17 @@ class ReviewStore:
 
         return self._append("reopen", run, by, step)
 
-    def export(self, run: int, *, to: str, by: str) -> ReviewRecord:
-        """Note that a signed result is about to leave the file.
+    def export(self, run: int, *, to: str, by: str, also: Also = lambda _: None) -> ReviewRecord:
+        """Note that a signed result is about to leave the file; ``also`` is in the transaction.
 
         Raises:
             DataError: it is not signed, or what is stored is not what was signed; or as `change`.
         """
 
         def step(connection: sqlite3.Connection, blank: ReviewRecord) -> ReviewRecord:
-            return replace(self._complete(connection, blank), to=to)
+            record = replace(self._complete(connection, blank), to=to)
+            also(connection)
+            return record
 
         return self._append("export", run, by, step)
 
@@ -306,7 +296,7 @@ class ReviewStore:
             program = f"qlvit-edge {installed_version()}"
             blank = ReviewRecord(run, status.records + 1, now(), name, kind, program, "")
             try:
-                if kind != "undo":
+                if kind not in ("undo", "blind"):  # what these are about is not known yet
                     status.require(blank)
                 record = step(connection, blank)
                 status.add(record)

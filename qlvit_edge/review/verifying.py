@@ -9,7 +9,8 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.sqlite_errors import LockedError
 from qlvit_edge.microscope.views import CENSUS, VIEWS
-from qlvit_edge.review import log
+from qlvit_edge.review import log, outbox
+from qlvit_edge.review.blind import drawable, drawn_from
 from qlvit_edge.review.cells import cells_of
 from qlvit_edge.review.checks import final_counts
 from qlvit_edge.review.facts import facts_of_cells, facts_of_run
@@ -65,11 +66,27 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
             found += _of_run(connection, run) if run != log.FILE else _of_file(connection)
         except (log.BrokenChainError, KeyError) as error:
             found.append(str(error.args[0]) if error.args else str(error))
-    return found
+    return found + _of_outbox(connection)
+
+
+def _of_outbox(connection: sqlite3.Connection) -> list[str]:
+    try:
+        outbox.messages_of(connection)
+    except outbox.AlteredOutboxError as error:
+        return [str(error)]
+    return []
 
 
 def _of_schema(connection: sqlite3.Connection) -> list[str]:
-    """Tables and views must be those of this format: an altered view shows other figures."""
+    """Tables and views must be those of this format: an altered view shows other figures.
+
+    Those of an older format are not known any more; they are made anew when it is brought up to
+    date. That the file only says that it is older is found.
+    """
+    version = schema.marks(connection)[1]
+    if version < schema.FORMAT_VERSION:
+        newer = schema.newer_columns(connection, version)
+        return [f"the number of its format was altered: it has {newer[0]}"] if newer else []
     plan = sqlite3.connect(":memory:")
     try:
         plan.executescript(schema.TABLES + VIEWS + CENSUS)
@@ -79,8 +96,6 @@ def _of_schema(connection: sqlite3.Connection) -> list[str]:
     if "census" not in there:
         wanted = {name: said for name, said in wanted.items() if not name.startswith("census")}
     found = [f"{name} was altered" for name in wanted if there.get(name) != wanted[name]]
-    if schema.marks(connection)[1] != schema.FORMAT_VERSION:
-        found.append("the number of its format was altered")
     return found
 
 
@@ -113,7 +128,8 @@ def _of_run(connection: sqlite3.Connection, run: int) -> list[str]:
             same = record.kind == "undo" or record.facts == whole
         if not same:
             found.append(_altered(record))
-    return found + _counts_of(connection, run, status)
+    found += outbox.missing_messages(connection, log.records_of(connection, run))
+    return found + _draw_of(connection, run) + _counts_of(connection, run, status)
 
 
 def _facts_of(connection: sqlite3.Connection, record: ReviewRecord) -> str | None:
@@ -127,6 +143,16 @@ def _altered(record: ReviewRecord) -> str:
     what = f"cells of run {record.run} were" if record.cells else f"run {record.run} was"
     since = f"record {record.number} ({record.kind}, {record.by}, {record.at})"
     return f"{what} altered since {since}"
+
+
+def _draw_of(connection: sqlite3.Connection, run: int) -> list[str]:
+    """Drawn cells must be those that their seed gives."""
+    for record in log.records_of(connection, run):
+        if record.kind == "draw":
+            cells = cells_of(connection, run, ReviewStatus())
+            if drawn_from(drawable(cells), record.seed or "") != record.cells:
+                return [f"run {run}: the cells of record {record.number} were not drawn at random"]
+    return []
 
 
 def _counts_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> list[str]:

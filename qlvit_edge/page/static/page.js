@@ -1,7 +1,7 @@
 "use strict";
 const OLD = 2, GONE = 5, STATE_EVERY = 500, FRAME_EVERY = 200, PATIENCE = 5000;
 const at = (id) => document.getElementById(id);
-let csrf = null, state = null, stateAt = 0, shown = null, takenAt = null, url = null;
+let csrf = null, state = null, stateAt = 0, shown = null, takenAt = null, url = null, run = null, alarmed = "";
 
 async function ask(path, options = {}) {
   const aborter = new AbortController();
@@ -31,7 +31,7 @@ async function open(token) {
   if (!answer.ok && token !== null) at("refused").textContent = body.error;
   if (!answer.ok) {
     at("status").textContent = "locked";
-    at("pause").disabled = true;
+    for (const id of ["pause", "stop", "new"]) at(id).disabled = true;
   }
   return answer.ok;
 }
@@ -53,15 +53,20 @@ function classes(found) {
   at("classes").replaceChildren(...found.classes.map((one) => {
     const row = document.createElement("tr"), head = document.createElement("th");
     head.scope = "row";
-    head.textContent = one.label.toLowerCase();
+    const mark = document.createElement("i");
+    mark.style.background = seen(state.colours[one.label]);
+    head.append(mark, one.label.toLowerCase());
     row.append(head);
-    const corrected = one.corrected === null ? "–" : percent(one.corrected);
-    for (const text of [one.count, percent(one.share), range(one.limits), corrected]) {
+    for (const [text, limits] of [[one.count, undefined], [percent(one.share), one.share === null ? null : one.limits], [percent(one.corrected), one.corrected_limits]]) {
       const cell = document.createElement("td");
       cell.textContent = text;
+      if (limits) {
+        const between = document.createElement("small");
+        between.textContent = range(limits);
+        cell.append(between);
+      }
       row.append(cell);
     }
-    if (one.corrected_limits) row.lastChild.title = range(one.corrected_limits);
     return row;
   }));
   at("uncorrected").textContent = found.not_corrected ? "Not corrected: " + found.not_corrected : "";
@@ -71,10 +76,47 @@ function size(bytes) {
   return bytes === null ? "not known" : (bytes / 2 ** 30).toFixed(1) + " GiB";
 }
 
+/* Another run has begun: its frames and its end are its own. */
+function renew() {
+  run = state.run;
+  takenAt = null;
+  at("banner").hidden = true;
+}
+
+function controls() {
+  const over = state.over;
+  at("pause").disabled = at("stop").disabled = over;
+  at("new").disabled = state.closing || (over && !state.stays);
+  at("new").firstChild.textContent = over ? "Start " : "New sample ";
+  at("end").hidden = !(over && state.stays && !state.closing);
+  at("sample").textContent = [state.sample && "sample " + state.sample, state.operator && "by " + state.operator].filter(Boolean).join(", ");
+}
+
+function cells(header) {
+  const found = JSON.parse(header);
+  at("cells-total").textContent = found.all + (found.listed.length < found.all ? ", the first " + found.listed.length + " are listed" : "")
+    + (found.all ? ", from left to right" : "");
+  at("cells-none").hidden = found.all > 0;
+  at("cells-rows").replaceChildren(...found.listed.map((one, number) => {
+    const row = document.createElement("tr"), head = document.createElement("th");
+    head.scope = "row";
+    head.textContent = number + 1;
+    row.append(head);
+    for (const text of [one.label.toLowerCase(), percent(one.probability), one.reason ? one.verdict + ": " + one.reason : one.verdict]) {
+      const cell = document.createElement("td");
+      cell.textContent = text;
+      row.append(cell);
+    }
+    row.lastChild.classList.toggle("not", one.verdict !== "accepted");
+    return row;
+  }));
+}
+
 function draw() {
+  if (state.run !== run) renew();
   at("model").textContent = state.model;
   at("simulated").hidden = !state.simulated;
-  at("pause").disabled = false;
+  controls();
   at("pause").firstChild.textContent = state.paused ? "Go on " : "Pause ";
   at("total").textContent = state.differential.cells + " cells counted"
     + (state.stop_at === null ? "" : " of " + state.stop_at);
@@ -108,34 +150,58 @@ function draw() {
   }));
 }
 
+/* What ended as it should is said, and is no alarm. */
+const ENDINGS = {
+  counted: () => "Enough cells are counted: " + state.differential.cells + " of " + state.stop_at + ". The run has ended.",
+  finished: () => "The run has ended: the source has no more frames, or as many as were asked for were seen.",
+  stopped: () => "The run was stopped; all that was counted is stored.",
+};
+
+function ending() {
+  if (!state.over || state.failure !== null || !(state.outcome in ENDINGS)) return "";
+  return ENDINGS[state.outcome]() + (state.closing ? " The program has ended, too." : "");
+}
+
+function announce() {
+  const text = ending(), full = text !== "" && state.outcome === "counted";
+  if (full && at("banner").hidden) sound(660, 880, 1100);
+  if (at("banner").textContent !== text) at("banner").textContent = text;
+  at("banner").classList.toggle("full", full);
+  at("banner").hidden = text === "";
+}
+
 /* Whatever else happens, the picture's age is right: it is worked out here, by this clock. */
 function tell() {
   const now = performance.now(), silent = (now - stateAt) / 1000;
   const age = takenAt === null ? null : (now - takenAt) / 1000;
-  const lost = csrf !== null && stateAt > 0 && silent > OLD;
-  const running = state !== null && state.outcome === "running";
+  const gone = csrf !== null && stateAt > 0 && silent > OLD, left = gone && state.closing;
+  const lost = gone && !left;
+  const running = state !== null && !state.over;
   at("picture").querySelector("figure").classList.toggle("old", age !== null && age > OLD);
   at("age").textContent = age === null ? "" : age < 10 ? age.toFixed(1) + " s old" : Math.round(age) + " s old";
-  at("number").textContent = shown === null ? "" : "frame " + shown;
   let alarm = "", since = 0;
   if (lost) {
-    alarm = "The program does not answer, or has ended: what is shown is old. Trying again …";
+    alarm = "The program does not answer: what is shown is old. Trying again …";
     since = silent;
-  }
-  else if (state !== null && ["failed", "interrupted", "did not end"].includes(state.outcome)) {
-    alarm = "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more";
-    since = silent;
+  } else if (state !== null && state.over && ending() === "") {
+    alarm = state.failure === null ? "THE RUN HAS ENDED (" + state.outcome + "): nothing is counted any more"
+      : "THE RUN HAS FAILED, nothing is counted any more: " + state.failure;
   } else if (running && age !== null && age > GONE && !(state.paused && !state.live)) {
     alarm = "NO PICTURE from the camera";
     since = age;
   }
   /* The seconds stand apart: a screen reader says the finding once, not every second. */
   if (at("finding").textContent !== alarm) at("finding").textContent = alarm;
-  at("since").textContent = "(" + Math.round(since) + " s)";
+  at("since").textContent = since === 0 ? "" : "(" + Math.round(since) + " s)";
   at("alarm").hidden = alarm === "";
+  if (alarm === "") alarmed = "";
+  else if (alarmed !== alarm && sound(330, 220, 330)) alarmed = alarm;
   if (csrf === null || state === null) return;
-  at("status").textContent = lost ? "no connection" : !running ? "run " + state.outcome
+  announce();
+  const outcome = state.failure === null ? state.outcome : "failed";
+  const status = lost ? "no connection" : left ? "run " + outcome + ", program ended" : !running ? "run " + outcome
     : state.paused ? "paused: nothing is counted" : "counting";
+  if (at("status").textContent !== status) at("status").textContent = status;
 }
 
 async function states() {
@@ -160,22 +226,24 @@ async function frames() {
         at("frame").src = next;
         if (url !== null) URL.revokeObjectURL(url);
         url = next;
-        shown = answer.headers.get("x-frame");
+        shown = answer.headers.get("x-picture");
+        at("number").textContent = "frame " + answer.headers.get("x-frame");
+        cells(answer.headers.get("x-cells"));
         takenAt = asked - 1000 * Number(answer.headers.get("x-age"));
         at("frame").hidden = false;
         at("none").hidden = true;
+        tell();
       }
     }
   } catch { /* as above */ }
   setTimeout(frames, FRAME_EVERY);
 }
 
-async function pause() {
-  if (state === null || csrf === null) return;
+/* Review is a page of its own; not every installation has it. */
+async function reviews() {
   try {
-    const { answer, body } = await change("/api/pause", { paused: !state.paused });
-    if (answer.ok) { state.paused = body.paused; draw(); tell(); }
-  } catch { /* the next state says how it is */ }
+    at("review").hidden = !(await fetch("/review", { method: "HEAD", credentials: "same-origin" })).ok;
+  } catch { /* it stays hidden */ }
 }
 
 async function start() {
@@ -186,17 +254,15 @@ async function start() {
   }
   states();
   frames();
+  slides();
+  growth();
+  reviews();
   setInterval(tell, 100);
 }
 
-at("pause").addEventListener("click", pause);
 at("login").addEventListener("submit", async (event) => {
   event.preventDefault();
   try { await open(at("token").value.trim()); } catch { at("refused").textContent = "no answer; try again"; }
   at("token").value = "";
 });
-addEventListener("keydown", (event) => {
-  const typing = event.target.tagName === "INPUT";
-  if (event.key.toLowerCase() === "p" && !event.repeat && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) pause();
-});
-start();
+addEventListener("DOMContentLoaded", start);

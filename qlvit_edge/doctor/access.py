@@ -1,0 +1,163 @@
+"""What is connected and who may use it: video devices, an Edge TPU, the service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from qlvit_edge.doctor.finding import Finding, Place, State, read
+from qlvit_edge.text import counted, plain
+
+_CORAL_USB = {("1a6e", "089a"): "before its firmware is loaded", ("18d1", "9302"): "ready"}
+_CORAL_PCI = ("0x1ac1", "0x089a")
+_CORAL_LIBRARIES = (
+    *("usr/lib/*/libedgetpu.so.1", "usr/lib/libedgetpu.so.1"),
+    *("usr/local/lib/libedgetpu.so.1", "lib/*/libedgetpu.so.1"),
+)
+_USB_2 = 480
+"""Megabits per second of a plug without blue in it."""
+
+_UNITS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+_STATES: dict[str, State] = {"active": "ok", "activating": "warning", "failed": "fail"}
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who runs this: number of the user, and numbers of the groups of this session."""
+
+    user: int
+    groups: frozenset[int]
+
+    @classmethod
+    def here(cls) -> Person:
+        """Whoever runs this process."""
+        return cls(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+
+
+def check_video(place: Place) -> list[Finding]:
+    """May this user read the video devices?"""
+    return [video_finding(place, Person.here())]
+
+
+def video_finding(place: Place, person: Person) -> Finding:
+    """Judge whether a person is in the group that owns the cameras."""
+    check = "group video"
+    if person.user == 0:
+        return Finding(check, "ok", "not needed: this is root")
+    group = _group(place.root, "video")
+    if group is None:
+        return Finding(check, "not checked", "this system has no such group")
+    number, members = group
+    if number in person.groups:
+        return Finding(check, "ok", "this user is in it")
+    if _name(place.root, person.user) in members:
+        remedy = "log in again: a session keeps the groups that it began with"
+        return Finding(check, "warning", "this user is in it, this session is not yet", remedy)
+    devices = len(list((place.root / "dev").glob("video*")))
+    local = (place.camera or "").startswith(("usb:", "picamera2"))
+    remedy = "sudo usermod -aG video $USER, then log in again"
+    text = "this user is not in it"
+    if local or devices:
+        text += f", and may not read {counted(devices, 'video device')}" if devices else ""
+        return Finding(check, "fail" if local else "warning", text, remedy)
+    return Finding(check, "ok", f"{text}, and no camera is connected that would need it")
+
+
+def _group(root: Path, name: str) -> tuple[int, list[str]] | None:
+    for line in (read(root / "etc/group") or "").splitlines():
+        parts = line.split(":")
+        if len(parts) == 4 and parts[0] == name and parts[2].isdecimal():
+            return int(parts[2]), parts[3].split(",")
+    return None
+
+
+def _name(root: Path, user: int) -> str:
+    for line in (read(root / "etc/passwd") or "").splitlines():
+        parts = line.split(":")
+        if len(parts) == 7 and parts[2] == str(user):
+            return parts[0]
+    return os.environ.get("USER", "")
+
+
+def check_coral(place: Place) -> list[Finding]:
+    """Is there an Edge TPU, with its library?"""
+    return [coral_finding(place.root)]
+
+
+def coral_finding(root: Path) -> Finding:
+    """Judge what is connected and installed; without either nothing is missing."""
+    check = "edge tpu"
+    library = next((path for glob in _CORAL_LIBRARIES for path in root.glob(glob)), None)
+    stick = _coral_usb(root)
+    card = stick is None and any(
+        (read(path.parent / "vendor"), read(path)) == _CORAL_PCI
+        for path in root.glob("sys/bus/pci/devices/*/device")
+    )
+    if stick is None and not card:
+        text = "none is connected, and none is needed"
+        if library is not None:
+            text = f"{library.name} is installed, but no Edge TPU is connected"
+        return Finding(check, "ok", text)
+    what = "a card" if stick is None else f"a stick ({_CORAL_USB[stick[0]]})"
+    if library is None:
+        remedy = "install libedgetpu (libedgetpu1-std); without --delegate nothing needs it"
+        text = f"{what} is connected, but libedgetpu.so.1 is not installed"
+        return Finding(check, "warning", text, remedy)
+    if card and not (root / "dev/apex_0").exists():
+        remedy = "install the driver gasket-dkms, and start again"
+        return Finding(check, "warning", f"{what} is connected, but has no driver", remedy)
+    if stick is not None and stick[1] is not None and stick[1] <= _USB_2:
+        text = f"{what} runs at {stick[1]} Mbit/s"
+        return Finding(check, "warning", text, "plug it into a blue socket (USB 3)")
+    return Finding(check, "ok", f"{what} is connected, {library.name} is installed")
+
+
+def _coral_usb(root: Path) -> tuple[tuple[str, str], int | None] | None:
+    """Return maker and product of a stick, and its speed in Mbit/s."""
+    for vendor in sorted(root.glob("sys/bus/usb/devices/*/idVendor")):
+        found = read(vendor) or "", read(vendor.parent / "idProduct") or ""
+        if found in _CORAL_USB:
+            speed = read(vendor.parent / "speed") or ""
+            return found, int(speed) if speed.isdecimal() else None
+    return None
+
+
+def check_service(place: Place) -> list[Finding]:
+    """Is a service installed, and how is it?"""
+    units = sorted(
+        {path.name for folder in _UNITS for path in (place.root / folder).glob("qlvit-edge*")}
+    )
+    units = [name for name in units if name.endswith(".service")]
+    if not units:
+        return [Finding("service", "not checked", "none is installed")]
+    return [service_finding(name, unit_state(name)) for name in units]
+
+
+def unit_state(name: str) -> str | None:
+    """Ask systemd for a unit's state; None where it does not answer."""
+    program = shutil.which("systemctl")
+    if program is None:
+        return None
+    try:
+        asked = subprocess.run(
+            [program, "is-active", name], capture_output=True, text=True, timeout=3, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        return None
+    return plain(asked.stdout.strip()) or None
+
+
+def service_finding(name: str, state: str | None) -> Finding:
+    """Judge a unit by what `systemctl is-active` says of it."""
+    if state is None:
+        return Finding("service", "not checked", f"systemd does not tell of {name}")
+    judged = _STATES.get(state, "warning")
+    if judged == "ok":
+        return Finding("service", judged, f"{name} is {state}")
+    remedy = f"journalctl -u {name} -e says why"
+    if state == "inactive":
+        remedy = f"sudo systemctl enable --now {name}, if it is to run"
+    return Finding("service", judged, f"{name} is {state}", remedy)
