@@ -16,7 +16,7 @@ from qlvit_edge.cli.delivery_options import (
     store_option,
     trusted,
 )
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import Whole, runtime_options
 from qlvit_edge.text import plain
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _RESTART = "start the run again, for it to use this model: sudo systemctl restar
 @runtime_options
 @click.option(
     "--threads",
-    type=click.IntRange(1, 64),
+    type=Whole(1, 64),
     default=1,
     show_default=True,
     metavar="N",
