@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -25,6 +26,7 @@ from faulty_disk import SteppedDisk, raising
 from tiny_metadata import metadata, plain_image
 from tiny_model import tiny_model
 
+from qlvit_edge.cli.run_installed import model_of
 from qlvit_edge.delivery.bundle import Bundle, unpack
 from qlvit_edge.delivery.examination import Engine
 from qlvit_edge.delivery.install import Installer
@@ -33,6 +35,7 @@ from qlvit_edge.delivery.manifest import Manifest
 from qlvit_edge.delivery.state import State, slot_of
 from qlvit_edge.delivery.store import Store
 from qlvit_edge.delivery.trial import FRAMES_NEEDED, MOST_STARTS, Trials, Watch
+from qlvit_edge.errors import ModelRolledBackError
 from qlvit_edge.modelfile.metadata import TriedForms, embed
 
 TIME = "2026-01-02T03:04:05Z"
@@ -279,6 +282,55 @@ def test_a_model_that_does_not_load_gives_way_at_once(
     assert device.versions == ("1.0", "1.1")
 
 
+def test_a_model_is_not_blamed_for_what_the_one_before_cannot_either(
+    device: Device, capfd: pytest.CaptureFixture[str]
+) -> None:
+    device.put_good("1.0")
+    device.put("1.1")
+    before = device.state
+    line = refused(capfd, *device.run(), "--runtime", "tflite-runtime")
+    assert "tflite-runtime" in line
+    assert device.state == before
+
+
+@pytest.mark.parametrize(("unanswered", "restarts"), [(1, 0), (0, 3), (0, 2)])
+def test_a_model_that_loses_its_process_in_its_trial_is_rolled_back(
+    unanswered: int, restarts: int, device: Device
+) -> None:
+    device.put_good("1.0")
+    device.put("1.1")
+    session: Any = SimpleNamespace(
+        times=SimpleNamespace(spent={"infer": 0.1}),
+        newest=(None, ("cell",)),
+        unanswered=unanswered,
+        restarts=restarts,
+        classifier=SimpleNamespace(
+            sha256=device.first.manifest.sha256,
+            golden_pairs=lambda: SimpleNamespace(failure=None),
+        ),
+    )
+    model = model_of("installed")
+    with model.counted():
+        assert model.prepare(lambda path: session) is session
+        assert device.state.starts == 1
+        if (unanswered, restarts) == (0, 2):
+            model.after_frame(session)
+        else:
+            with pytest.raises(ModelRolledBackError, match=r"tiny 1\.0 is active again"):
+                model.after_frame(session)
+    assert device.versions == (("1.1", "1.0") if restarts == 2 else ("1.0", "1.1"))
+    assert device.state.starts == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_installs_belongs_to_the_service(device: Device) -> None:
+    os.chown(device.folder, 1234, 1235)
+    device.put_good("1.0")
+    paths = [device.store.folder, *device.store.folder.rglob("*")]
+    assert len(paths) == 6
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in paths} == {(1234, 1235)}
+
+
 def test_the_only_model_is_never_taken_away(
     device: Device, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -457,4 +509,5 @@ def test_a_watch_judges_by_frames_with_cells() -> None:
     assert "lost 3 times" in str(watch.failure(unanswered=0, restarts=3))
     assert "failed twice on one frame" in str(watch.failure(unanswered=1, restarts=0))
     watch.see(1, 0.011)
+    assert State(starts=1000).started(1).starts == 1000
     assert "in 3 of 21 frames" in str(watch.failure(unanswered=0, restarts=0))
