@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from qlvit_edge.evaluation.agreement import Agreement
 from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.metrics import ReliabilityBin
-from qlvit_edge.evaluation.quality import Acceptance, Quality
 from qlvit_edge.evaluation.predictions import FILE, Predictions
+from qlvit_edge.evaluation.quality import Acceptance, Quality
 from qlvit_edge.evaluation.verdict import Check, Gates, Verdict
 from qlvit_edge.guard.statement import Finding
 from qlvit_edge.inference.golden import GoldenReport
