@@ -176,10 +176,6 @@ def test_validate_works(base: BaseEnvironment, tmp_path: Path) -> None:
     done = base.run("validate", "blood-nano", *given)
     assert done.returncode == 0, done.stderr
     assert "agreement: the same bytes as on " in done.stdout
-    files = [tmp_path / name / "report.json" for name in ("report", "again")]
-    done = base.run("validate", "--merge", *files, "--out", tmp_path / "merged")
-    assert done.returncode == 0, done.stderr
-    assert "same bytes: " in done.stdout
 
 
 def test_predict_works(base: BaseEnvironment) -> None:

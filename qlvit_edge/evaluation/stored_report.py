@@ -143,10 +143,9 @@ class StoredReport(_Part):
     @property
     def latency_words(self) -> str:
         """Median and the percentile that a budget is for."""
-        found = self.latency_ms
-        if found is None:
-            return "not measured"
-        return ", ".join(f"{name} {found[name]:.2f} ms" for name in ("p50", LATENCY_AT))
+        found = self.latency_ms or {}
+        shown = [f"{at} {found[at]:.2f} ms" for at in ("p50", LATENCY_AT) if at in found]
+        return ", ".join(shown) or "not measured"
 
     @property
     def heat_words(self) -> str:
