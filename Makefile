@@ -30,11 +30,11 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
+.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 arm64-validate record \
 	nightly cortex clean
 
 help:  ## show this
-	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3.13)
 
@@ -144,6 +144,15 @@ arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the rec
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
 	fi
 	"$(BIN)/python" benchmarks/arm64.py --cache "$(ARM64_CACHE)"
+
+arm64-validate: $(PACKAGE_STAMP)  ## `validate` on emulated arm64: the same bytes as here, on 58 images
+	@if ! command -v mmdebstrap >/dev/null; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
+	fi
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT
+	"$(BIN)/python" benchmarks/arm64_validate.py --cache "$(ARM64_CACHE)" --out "$$folder"
 
 # What the emulator with plugins is built of, and llvm-mca for CORTEX="--cycles".
 CORTEX_PACKAGES := mmdebstrap build-essential binutils ninja-build flex bison pkg-config \

@@ -20,8 +20,9 @@ def merge_reports(paths: Sequence[Path], out: Path, *, as_json: bool) -> None:
         DataError: fewer than two reports, or reports that cannot be compared.
         UsageError: an option was given that measures.
     """
-    from qlvit_edge.evaluation.merged import lines, merge, read_report
+    from qlvit_edge.evaluation.merged import lines, merge
     from qlvit_edge.evaluation.merged_page import render
+    from qlvit_edge.evaluation.stored_report import read_report
     from qlvit_edge.files import ensure_writable, json_text, write_json, write_text
 
     _require_no_measuring()

@@ -13,7 +13,6 @@ from qlvit_edge.evaluation.verdict import Check
 from qlvit_edge.text import counted
 
 MOST_NAMED = 20
-_IN_A_SENTENCE = 3
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Agreement:
         exact: whether all must be the same to the byte.
         arithmetic: the one that both computed; None where they are not the same or none is
             proved.
-        compared: images that both were shown, whatever their names.
+        compared: images that both were shown in the judged view, whatever their names.
         missing: images of the other machine that are not here.
         added: images here that the other machine was not shown.
         views: in which they were compared.
@@ -55,7 +54,8 @@ class Agreement:
         outputs_that_differ: compared images whose logits or features are not the same bytes.
         answers_that_differ: compared images whose answer or verdict is another.
         largest_difference: of a logit, in steps of its output.
-        differences: the first images of those that differ in any of this.
+        differences: the first images of those that differ where they must not, those with
+            another answer before the others.
     """
 
     device: str
@@ -82,25 +82,30 @@ def compare(recorded: Predictions, own: Predictions) -> Agreement:
         recorded: of the other machine.
         own: of this one.
     """
+    same = own.arithmetic if own.arithmetic == recorded.arithmetic else None
     there, here = recorded.by_file, own.by_file
-    both = [file for file in here if file in there]
-    inputs, outputs, answers = set(), set(), set()
+    both = [
+        file
+        for file, image in here.items()
+        if file in there and own.judged in image.views and own.judged in there[file].views
+    ]
+    inputs: set[str] = set()
+    outputs: set[str] = set()
+    answers: set[str] = set()
     differences, largest, views = [], 0.0, dict.fromkeys([own.judged])
     for file in both:
         for view, shown, before in _pairs(here[file], there[file]):
             views[view] = None
-            steps = _steps(before, shown)
+            steps, words = _steps(before, shown), (_words(before), _words(shown))
             largest = max(largest, steps or 0.0)
-            if _input(before) != _input(shown):
-                inputs.add(file)
-            if _bytes(before) != _bytes(shown):
-                outputs.add(file)
-            if _words(before) != _words(shown):
-                answers.add(file)
-            if _input(before) != _input(shown) or _bytes(before) != _bytes(shown):
-                words = (_words(before), _words(shown))
+            fed = _input(before) != _input(shown)
+            given = _bytes(before) != _bytes(shown)
+            said = words[0] != words[1]
+            inputs |= {file} if fed else set()
+            outputs |= {file} if given else set()
+            answers |= {file} if said else set()
+            if fed or said or (given and same is not None):
                 differences.append(Difference(here[file].image, view, *words, steps))
-    same = own.arithmetic if own.arithmetic == recorded.arithmetic else None
     return Agreement(
         device=recorded.device,
         machine=recorded.machine,
@@ -159,6 +164,9 @@ def agreement_checks(found: Agreement | None) -> list[Check]:
     name = "agreement"
     if found is None:
         return [Check(name, "not examined", "no --compare with another machine's predictions")]
+    if not found.compared:
+        text = f"{found.device} was not shown the images as they are judged here"
+        return [Check(name, "not examined", text)]
     checks = [_answers(found)]
     if found.inputs_that_differ:
         text = f"{_share(found.inputs_that_differ, found)} not decoded, cropped or scaled as on "
@@ -176,7 +184,7 @@ def _answers(found: Agreement) -> Check:
     name, steps = "agreement", f"{found.largest_difference:g} LSB"
     if found.answers_that_differ:
         text = f"{_share(found.answers_that_differ, found)} answered otherwise than on "
-        text += f"{found.device} ({_examples(found)})"
+        text += f"{found.device} ({_example(found)})"
         return Check(name, "failed", text)
     if not found.outputs_that_differ and found.exact:
         text = f"the same bytes as on {found.device} for {_all(found)}"
@@ -202,9 +210,8 @@ def _share(count: int, found: Agreement) -> str:
     return f"{count:,} of {counted(found.compared, 'image')}"
 
 
-def _examples(found: Agreement) -> str:
-    otherwise = [one for one in found.differences if one.recorded != one.here]
-    return "; ".join(
-        f"{one.image}: {one.here or 'no cell found'}, there {one.recorded or 'no cell found'}"
-        for one in otherwise[:_IN_A_SENTENCE]
+def _example(found: Agreement) -> str:
+    first = found.differences[0]
+    return (
+        f"{first.image}: {first.here or 'no cell found'}, there {first.recorded or 'no cell found'}"
     )

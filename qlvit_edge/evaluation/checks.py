@@ -67,9 +67,9 @@ def _accuracy(found: Measurement, gates: Gates) -> Check:
         return Check(name, "not examined", "no --min-accuracy to reach")
     gate = gates.accuracy
     if not gate.passed:
-        text = f"accuracy {accuracy:.2%} is below the gate of {gate.least:.2%}"
+        text = f"accuracy {100 * accuracy:.2f} % is below the gate of {100 * gate.least:.2f} %"
         return Check(name, "failed", text)
-    text = f"accuracy {accuracy:.2%} reaches the gate of {gate.least:.2%}"
+    text = f"accuracy {100 * accuracy:.2f} % reaches the gate of {100 * gate.least:.2f} %"
     if gate.within_interval:
         return Check(name, "warning", f"{text}, which lies within its 95 % interval")
     return Check(name, "passed", text)

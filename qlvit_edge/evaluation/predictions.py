@@ -42,7 +42,7 @@ class Shown(_Strict):
     """
 
     input: Digest
-    logits: list[int] | list[float]
+    logits: Annotated[list[int] | list[float], Field(min_length=1)]
     features: Digest | None
     answer: _Word
     verdict: _Word

@@ -37,7 +37,7 @@ section { background: #fff; border: 1px solid var(--line); border-radius: 8px; p
   margin-bottom: 1rem; }
 section p { margin: 0 0 .7rem; } section p:last-child { margin-bottom: 0; }
 table.checks td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-table.checks td:first-child { width: 7.5rem; min-width: 0; font-weight: 600; }
+table.checks td:first-child { width: 8.5rem; min-width: 0; font-weight: 600; white-space: nowrap; }
 table.checks td:nth-child(2) { width: 12rem; overflow-wrap: normal; }
 .good td:first-child { color: #00704f; } .bad td:first-child { color: #b34700; }
 .less td:first-child { color: #7a5200; }
@@ -69,7 +69,9 @@ figcaption small { color: var(--soft); display: block; }
 footer { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 @media (max-width: 30rem) { main { padding: 1rem .6rem 2rem; } section { padding: .8rem .7rem; }
   th, td { padding: .3rem .4rem; } table.pairs td:first-child { width: 7.5rem; }
-  table.checks td:first-child { width: 5.5rem; } table.checks td:nth-child(2) { width: 6.5rem; } }
+  table.checks tr { display: block; border-bottom: 1px solid var(--line); padding: .4rem 0; }
+  table.checks td { border: 0; display: inline; padding: 0 .4rem 0 0; }
+  table.checks td:nth-child(3) { display: block; } }
 @media print { .verdict { color: #000; border: 2px solid #000; } body { background: #fff; }
   section, .tile { break-inside: avoid; } }
 """

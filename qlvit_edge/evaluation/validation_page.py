@@ -61,7 +61,7 @@ def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
         f"{counted(data.images, 'image')} of {data.folder}, measured {measured}",
         [
             report.verdict(verdict.outcome, verdict.sentence, MOODS[verdict.outcome]),
-            _checks(validation.checks),
+            checks_section(validation.checks),
             *_otherwise(validation.agreement),
             report.pairs(evidence(found), boxed=True),
             report.notice(f"{RESEARCH_ONLY} {unknown_cells(model)}"),
@@ -77,7 +77,8 @@ def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
     )
 
 
-def _checks(found: Sequence[Check]) -> str:
+def checks_section(found: Sequence[Check]) -> str:
+    """Return what was examined, how it came out, and the findings."""
     entries = [(_MOODS_OF_CHECKS[one.state], one.state, one.name, one.text) for one in found]
     return report.section("What was examined", report.checks(entries))
 
