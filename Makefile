@@ -76,11 +76,11 @@ test: $(PACKAGE_STAMP)  ## the tests that take seconds each, some files at a tim
 	@ls -S "$(ROOT)"/tests/test_*.py | { $(call PYTEST_BY_FILES,4,-m "not slow"); }
 
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
-	@if ! command -v chromium chromium-browser >/dev/null; then
+	@if ! command -v chromium chromium-browser >/dev/null || ! test -x /usr/sbin/sshd; then
 		sudo=$$(command -v sudo || true)
 		$$sudo apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
-			chromium fonts-dejavu-core
+			chromium fonts-dejavu-core openssh-client openssh-server
 	fi
 	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
 

@@ -94,6 +94,7 @@ def test_a_model_is_installed_and_validated_there(
     assert code == 0, said.err
     assert "installed: blood-nano 1.0.0 in slot a, signed by lab" in said.out
     assert "6 images: " in said.out
+    assert "verdict: may be used with reservations: " in said.out
     report = json.loads((out / "report.json").read_bytes())
     assert report["agreement"]["exact"]
     assert report["agreement"]["compared"] > 0
@@ -156,7 +157,7 @@ def test_a_model_that_may_not_be_used_is_taken_back(
     out = tmp_path / "report"
     options = ("--validate", wrong, "--out", out, "--min-accuracy", "90")
     line = refused(capfd, "deploy", device.address, newer, *device.options, *options, code=1)
-    assert "the model may not be used there (0.00 % of 6 images right" in line
+    assert "the model may not be used there (may not be used: 0.00 % of 6 images right" in line
     assert "the model before it is in use again" in line
     assert active(device, tmp_path) == "1.0.0"
     assert json.loads((out / "report.json").read_bytes())["verdict"]["failures"]

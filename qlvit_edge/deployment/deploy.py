@@ -28,6 +28,9 @@ UNIT = "qlvit-edge.service"
 REPORT_FILES = ("report.json", "predictions.json", "index.html")
 """What `validate` leaves and is brought back."""
 
+MOST_VERDICT = 2000
+"""Letters of a device's verdict that are shown."""
+
 MOST_ATTEMPTS = 2
 """Copies of a file that are made before its hash must be right."""
 
@@ -231,7 +234,7 @@ class Deployment:
 
 
 def _amount(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def _manner_of(start: int, size: int) -> str:
@@ -271,6 +274,7 @@ def _verdict(report: Path) -> str:
     """What a report says of the model, in words."""
     try:
         found = json.loads(report.read_bytes())
-        return plain(str(found["verdict"]["sentence"]))[:400]
+        verdict = found["verdict"]
+        return plain(f"{verdict['outcome']}: {verdict['sentence']}")[:MOST_VERDICT]
     except (ValueError, TypeError, KeyError):
         return "the report does not say why"
