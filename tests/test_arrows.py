@@ -11,7 +11,17 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
+LEAVES = {
+    "choices",
+    "coral",
+    "credentials",
+    "errors",
+    "files",
+    "memory",
+    "palette",
+    "progress",
+    "quiet",
+}
 LEAVES |= {"launch", "reading", "sensors", "statistics", "text", "tomlfile", "version"}
 """Modules that import none of the package but one another."""
 

@@ -23,6 +23,7 @@ from qlvit_edge.cli.serving import certificate_options, page_of, require_page
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.microscope.session import Session
 
 
@@ -107,8 +108,15 @@ class Sought(click.ParamType[str]):
 @click.option(
     "--delegate",
     metavar="LIBRARY",
-    help="Run a chain's compiled segments on an Edge TPU, e.g. libedgetpu.so.1; never tried on "
-    "hardware.",
+    help="Run a chain's compiled segments on an Edge TPU: edgetpu, or name or path of the library. "
+    "The CPU computes the same model while the Edge TPU is lost. Never tried on an Edge TPU.",
+)
+@click.option(
+    "--delegate-option",
+    "delegate_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What the library is told, such as device=usb:1, the second stick; may be repeated.",
 )
 @runtime_options
 @white_level_option
@@ -147,6 +155,7 @@ def command(
     accept_at: float | None,
     threads: int,
     delegate: str | None,
+    delegate_options: tuple[str, ...],
     kernels: str,
     runtime: str,
     allowance: Allowance,
@@ -203,7 +212,7 @@ def command(
                     threads=threads,
                     kernels=kernels,
                     runtime=runtime,
-                    delegate=delegate,
+                    delegate=_delegate(delegate, delegate_options),
                     allowance=allowance,
                 )
         except Stopped:
@@ -219,6 +228,24 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
     with suppress(OSError):  # the terminal may be what has gone
         click.echo(f"interrupted ({number.name}) before the run began", err=True)
     raise SystemExit(128 + number)
+
+
+def _delegate(library: str | None, options: tuple[str, ...]) -> Delegate | None:
+    """Return what is to take over operators.
+
+    Raises:
+        UsageError: options without a library, or one that is no `NAME=VALUE`.
+    """
+    from qlvit_edge.inference.delegates import delegate_of
+
+    if library is None:
+        if options:
+            raise click.UsageError("--delegate-option needs --delegate")
+        return None
+    try:
+        return delegate_of(library, options)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--delegate-option") from None
 
 
 def _prepare(**options: Any) -> Session:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope import backends
 from qlvit_edge.microscope.placing import note_placement
 from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
 from qlvit_edge.microscope.review_tables import REVIEW, REVIEW_COLUMNS
@@ -194,6 +195,7 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
     if record.placement is not None:
         note_placement(connection, run_id, record.placement)
     add_census(connection, frame_id, record.census or {})
+    backends.store(connection, frame_id, record.backend)
     return frame_id
 
 
