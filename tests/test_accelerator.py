@@ -6,7 +6,9 @@ import importlib.util
 import json
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tiny_metadata import metadata, plain_image
 from qlvit_edge import Classifier
 from qlvit_edge.choices import RUNTIMES, RuntimeName
 from qlvit_edge.cli import main
+from qlvit_edge.coral import Stick as CoralStick
 from qlvit_edge.errors import AcceleratorError, DeviceError, InferenceLostError
 from qlvit_edge.inference.accelerator import (
     CPU,
@@ -35,7 +38,10 @@ from qlvit_edge.inference.delegates import Delegate, delegate_of
 from qlvit_edge.microscope.session import Session
 from qlvit_edge.microscope.settings import Settings
 from qlvit_edge.microscope.stopping import StopRequest
+from qlvit_edge.review.cells import runs_of
+from qlvit_edge.review.facts import facts_of_run
 from qlvit_edge.review.keeping import delete, older_than
+from qlvit_edge.review.opening import reading
 
 RED, GREEN, BLUE = (plain_image(label) for label in ("RED", "GREEN", "BLUE"))
 
@@ -433,6 +439,16 @@ def test_a_run_begins_on_the_cpu_where_no_stick_is_and_takes_it_when_it_comes(
     assert "not the Edge TPU" in run.said[0]
 
 
+def test_of_several_sticks_one_is_to_be_named(
+    stick: Stick, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [CoralStick(f"1-{port}", True, 5000, tmp_path) for port in (1, 2)]
+    monkeypatch.setattr("qlvit_edge.microscope.computing.sticks", lambda: there)
+    run = Run(chain, stick, tmp_path, 1)
+    run.go(lambda done: None)
+    assert [("2 Edge TPUs" in text, "device=usb:0" in text) for text in run.said] == [(True, True)]
+
+
 def test_a_cpu_that_is_lost_while_it_stands_in_is_started_again(
     stick: Stick, chain: Path, tmp_path: Path
 ) -> None:
@@ -500,12 +516,19 @@ def test_the_command_says_that_the_cpu_stood_in(
     assert json.loads(shown.out)["backends"] == {"CPU": 3}
     assert "note: the CPU computes, not the Edge TPU" in shown.err
     assert "SIGABRT" in shown.err
-    assert "warning: the Edge TPU was lost 0 times; computed: 3 frames by the CPU" in shown.err
+    assert "not all was computed on the Edge TPU, which was lost 0 times: 3 frames" in shown.err
     assert set(stick.options) == {"device=usb:1"}
     listed = rows(out, "SELECT frame, cells, backend FROM backend_list")
     assert listed == [(0, 1, "CPU"), (1, 1, "CPU"), (2, 1, "CPU")]
     (run,) = rows(out, "SELECT kernels FROM runs")[0]
     assert "nothing on the Edge TPU yet" in run
+    with reading(out) as connection:
+        (row,) = runs_of(connection)
+        assert row.kernels.endswith("; 3 frames by the CPU")
+        signed = facts_of_run(connection, 1)
+    with closing(sqlite3.connect(out)) as connection, connection:
+        connection.execute("UPDATE frame_backends SET backend = 'Edge TPU' WHERE frame_id = 2")
+        assert facts_of_run(connection, 1) != signed
     delete(out, older_than(out, 0.0), by="Ann")
     assert rows(out, "SELECT * FROM runs") == []
     assert rows(out, "SELECT * FROM frame_backends") == []

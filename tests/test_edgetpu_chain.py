@@ -144,6 +144,15 @@ def test_a_delegate_is_for_chains(made: tuple[ChainFiles, bytes]) -> None:
         open_model(made[0].whole, delegate=Delegate("libedgetpu.so.1"))
 
 
+def test_a_file_that_is_compiled_as_a_whole_has_nothing_to_go_on_with(
+    made: tuple[ChainFiles, bytes],
+) -> None:
+    whole, _ = compiled(made[0].whole)
+    with pytest.raises(ModelFileError, match="compiled for an Edge TPU") as error:
+        open_model(whole)
+    assert "give the chain" in str(error.value)
+
+
 def test_compiled_segments_travel_along(made: tuple[ChainFiles, bytes], archive: bytes) -> None:
     content = _with_compiled(made[0])
     chain = read_chain(content)

@@ -74,8 +74,8 @@ def show_lost(summary: Summary) -> None:
             f"{counted(n, 'frame')} by the {name}" for name, n in summary.backends.items()
         )
         click.echo(
-            f"warning: the Edge TPU was lost {counted(summary.accelerator_losses, 'time')}; "
-            f"computed: {shares}",
+            "warning: not all was computed on the Edge TPU, which was lost "
+            f"{counted(summary.accelerator_losses, 'time')}: {shares}",
             err=True,
         )
     if summary.restarts:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 
-from qlvit_edge.inference.accelerator import Backend
+from qlvit_edge.inference.accelerator import CPU, EDGE_TPU, Backend
+from qlvit_edge.text import counted
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS frame_backends (
@@ -41,30 +41,30 @@ def store(connection: sqlite3.Connection, frame_id: int, backend: Backend | None
     )
 
 
-def of_run(connection: sqlite3.Connection, run_id: int) -> Counter[str]:
-    """Return how many frames of a run each backend computed; none of a run without accelerator."""
-    if not _is_there(connection):
-        return Counter()
-    return Counter(
-        dict(
-            connection.execute(
-                "SELECT backend, count(*) FROM frame_backends JOIN frames ON frames.id = frame_id "
-                "WHERE run_id = ? GROUP BY backend ORDER BY backend",
-                (run_id,),
-            ).fetchall()
-        )
-    )
+def in_words(connection: sqlite3.Connection) -> dict[int, str]:
+    """Return how many frames each side computed, by run; nothing of runs without an accelerator."""
+    if not is_there(connection):
+        return {}
+    found: dict[int, list[str]] = {}
+    for run, name, frames in connection.execute(
+        "SELECT run_id, backend, count(*) FROM frame_backends JOIN frames ON frames.id = frame_id "
+        "WHERE backend IN (?, ?) GROUP BY 1, 2 ORDER BY 1, 2 DESC",
+        (EDGE_TPU, CPU),
+    ):
+        found.setdefault(int(run), []).append(f"{counted(int(frames), 'frame')} by the {name}")
+    return {run: ", ".join(parts) for run, parts in found.items()}
 
 
 def forget(connection: sqlite3.Connection, run_id: int) -> None:
     """Delete what is noted of a run, in the caller's transaction."""
-    if _is_there(connection):
+    if is_there(connection):
         connection.execute(
             "DELETE FROM frame_backends WHERE frame_id IN (SELECT id FROM frames WHERE run_id = ?)",
             (run_id,),
         )
 
 
-def _is_there(connection: sqlite3.Connection) -> bool:
+def is_there(connection: sqlite3.Connection) -> bool:
+    """Tell whether a run of the file had an accelerator."""
     found = "SELECT 1 FROM sqlite_master WHERE name = 'frame_backends'"
     return connection.execute(found).fetchone() is not None

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from qlvit_edge.coral import sticks
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.accelerator import CPU, EDGE_TPU, Accelerator, Backend
 from qlvit_edge.inference.classifier import Classification, Classifier
@@ -89,8 +90,15 @@ class Computing:
         """
         self._watchdog = Watchdog(self.classifier, say=say, stopped=stopped)
         self.frames.clear()
-        if self.accelerator is not None:
-            self.accelerator.begin(say)
+        delegate, there = self._settings.delegate, len(sticks())
+        if self.accelerator is None or delegate is None:
+            return
+        if there > 1 and "device" not in dict(delegate.options):
+            say(
+                f"{there} Edge TPUs are connected, and the library takes one of them: "
+                "--delegate-option device=usb:0 says which (`qlvit-edge doctor` lists them)"
+            )
+        self.accelerator.begin(say)
 
     def infer(self, pixels: NDArray[np.uint8]) -> Classification:
         """Classify an image that the classifier's `prepare` made, within `answered`.
