@@ -439,6 +439,24 @@ def test_a_run_begins_on_the_cpu_where_no_stick_is_and_takes_it_when_it_comes(
     assert "not the Edge TPU" in run.said[0]
 
 
+def test_a_file_that_changed_meanwhile_is_not_taken_back(
+    stick: Stick, chain: Path, tmp_path: Path
+) -> None:
+    run = Run(chain, stick, tmp_path, 6)
+    run.accelerator._came -= 100
+
+    def between(done: int) -> None:
+        if done == 1:
+            stick.is_told("fail")
+            tiny_chain(chain, name="another")
+        if done == 2:
+            stick.is_told("work")
+        run.is_back(done)
+
+    assert [backend for _, backend, _ in run.go(between)] == [EDGE_TPU] + [CPU] * 5
+    assert "is not the file any more" in run.said[1]
+
+
 def test_of_several_sticks_one_is_to_be_named(
     stick: Stick, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

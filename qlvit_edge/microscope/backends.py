@@ -29,12 +29,17 @@ FROM frame_backends JOIN frames ON frames.id = frame_backends.frame_id
 there was computed by what `runs.kernels` says."""
 
 
+def make(connection: sqlite3.Connection) -> None:
+    """Make the table and its view where they are not there, in the caller's transaction."""
+    connection.execute(_TABLE)
+    connection.execute(_VIEW)
+
+
 def store(connection: sqlite3.Connection, frame_id: int, backend: Backend | None) -> None:
     """Note what computed a frame, in the caller's transaction; None: nothing besides the CPU."""
     if backend is None:
         return
-    connection.execute(_TABLE)
-    connection.execute(_VIEW)
+    make(connection)
     connection.execute(
         "INSERT INTO frame_backends (frame_id, backend, reason) VALUES (?, ?, ?)",
         (frame_id, backend.name, backend.reason),

@@ -66,7 +66,7 @@ class Stick:
         return self.file.with_name("stick.options").read_text().splitlines()
 
 
-def tiny_chain(path: Path, *, compiled_too: bool = True) -> Path:
+def tiny_chain(path: Path, *, name: str = "tiny") -> Path:
     """Write a chain of two segments: one that the Edge TPU copies, and the tiny model; return it.
 
     Its golden pairs are those of the tiny model.
@@ -77,14 +77,13 @@ def tiny_chain(path: Path, *, compiled_too: bool = True) -> Path:
         _segment("1.tflite", second, ("image", "logits"), "cpu"),
     ]
     files = {"0.tflite": first, "1.tflite": second}
-    if compiled_too:
-        files["0_edgetpu.tflite"], _ = compiled(first)
-        digest = sha256(files["0_edgetpu.tflite"])
-        twin = {"compiled": "0_edgetpu.tflite", "compiled_sha256": digest}
-        segments[0] = segments[0].model_copy(update=twin)
+    files["0_edgetpu.tflite"], _ = compiled(first)
+    digest = sha256(files["0_edgetpu.tflite"])
+    twin = {"compiled": "0_edgetpu.tflite", "compiled_sha256": digest}
+    segments[0] = segments[0].model_copy(update=twin)
     borders = [
-        Border(name=name, shape=[1, 8, 8, 3], dtype="UINT8", scale=1.0, zero_point=0)
-        for name in ("picture", "image")
+        Border(name=end, shape=[1, 8, 8, 3], dtype="UINT8", scale=1.0, zero_point=0)
+        for end in ("picture", "image")
     ]
     borders.append(Border(name="logits", shape=[1, 3], dtype="INT8", scale=2.0, zero_point=0))
     description = ChainDescription(
@@ -95,7 +94,7 @@ def tiny_chain(path: Path, *, compiled_too: bool = True) -> Path:
         round_trips=1,
         border_bytes=384,
         tpu_macs_share=0.0,
-        model=metadata(),
+        model=metadata().model_copy(update={"name": name}),
     )
     path.write_bytes(write_chain(description, files))
     return path
