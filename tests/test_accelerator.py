@@ -9,6 +9,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from qlvit_edge.errors import AcceleratorError, DeviceError, InferenceLostError
 from qlvit_edge.inference.accelerator import (
     CPU,
     EDGE_TPU,
+    FEATURE_STEPS,
     LOGIT_STEPS,
     LONGEST_PAUSE,
     Accelerator,
@@ -284,6 +286,28 @@ def test_answers_that_rounding_does_not_explain_are_not_taken_from_the_start(
     assert (f"by up to {off} steps" in str(backend.reason)) == (name == CPU)
 
 
+def test_features_count_too() -> None:
+    def with_features(off: int) -> Scripted:
+        one = Scripted()
+        plain = one.infer
+
+        def infer(pixels: np.ndarray) -> Classification:
+            features = np.full(20, off, np.int8)
+            features[0] += 60  # one of many may be far off
+            return replace(plain(pixels), features=features)
+
+        one.infer = infer  # type: ignore[method-assign]
+        return one
+
+    for off, name in ((int(FEATURE_STEPS), EDGE_TPU), (int(FEATURE_STEPS) + 1, CPU)):
+        bench = Bench(with_features(0))
+        bench.twin.infer = with_features(0).infer  # type: ignore[method-assign]
+        bench.coming = [with_features(off)]
+        found = Accelerator(bench._open, bench.twin, clock=lambda: 0.0)  # type: ignore[arg-type]
+        assert found.name == name
+        found.close()
+
+
 def test_what_no_device_mends_is_an_error() -> None:
     with pytest.raises(DeviceError, match="cannot be loaded"):
         Bench(DeviceError("lib.so", "it cannot be loaded", "install it"))
@@ -315,7 +339,7 @@ def test_one_that_comes_back_after_the_end_is_ended() -> None:
 
 
 def pictures(folder: Path, count: int) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number in range(count):
         cv2.imwrite(str(folder / f"{number:03}.png"), (RED, GREEN, BLUE)[number % 3][..., ::-1])
     return folder
@@ -550,6 +574,25 @@ def test_the_command_says_that_the_cpu_stood_in(
     delete(out, older_than(out, 0.0), by="Ann")
     assert rows(out, "SELECT * FROM runs") == []
     assert rows(out, "SELECT * FROM frame_backends") == []
+
+
+def test_validate_measures_what_the_stick_answers(
+    stick: Stick, chain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stick.is_told("round")
+    for label in ("RED", "GREEN", "BLUE"):
+        pictures(tmp_path / "cells" / label, 3)
+    options = ["--data", tmp_path / "cells", "--one-view", "--delegate", stick.library]
+    out = tmp_path / "report"
+    assert command("validate", chain, *options, "--out", out) == 0, capfd.readouterr().err
+    report = json.loads((out / "report.json").read_text())
+    assert "1 on the Edge TPU" in report["kernels"]["used"]
+    assert report["kernels"]["proved"] is False
+    assert (report["golden"]["equal"], report["golden"]["largest_difference"]) == (0, 1)
+    stick.is_told("refuse")
+    assert command("validate", chain, *options, "--out", tmp_path / "none") == 2
+    assert "the device is refused" in capfd.readouterr().err
+    assert not (tmp_path / "none" / "report.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
+from qlvit_edge.cli.delegate_options import delegate_options
 from qlvit_edge.cli.options import (
     Number,
     accept_at_option,
@@ -105,19 +106,7 @@ class Sought(click.ParamType[str]):
     show_default=True,
     help="Threads that run the model.",
 )
-@click.option(
-    "--delegate",
-    metavar="LIBRARY",
-    help="Run a chain's compiled segments on an Edge TPU: edgetpu, or name or path of the library. "
-    "The CPU computes the same model while the Edge TPU is lost. Never tried on an Edge TPU.",
-)
-@click.option(
-    "--delegate-option",
-    "delegate_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="What the library is told, such as device=usb:1, the second stick; may be repeated.",
-)
+@delegate_options("The CPU computes the same model while the Edge TPU is lost.")
 @runtime_options
 @white_level_option
 @allowance_options
@@ -154,8 +143,7 @@ def command(
     count_once: bool | None,
     accept_at: float | None,
     threads: int,
-    delegate: str | None,
-    delegate_options: tuple[str, ...],
+    delegate: Delegate | None,
     kernels: str,
     runtime: str,
     allowance: Allowance,
@@ -212,7 +200,7 @@ def command(
                     threads=threads,
                     kernels=kernels,
                     runtime=runtime,
-                    delegate=_delegate(delegate, delegate_options),
+                    delegate=delegate,
                     allowance=allowance,
                 )
         except Stopped:
@@ -228,24 +216,6 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
     with suppress(OSError):  # the terminal may be what has gone
         click.echo(f"interrupted ({number.name}) before the run began", err=True)
     raise SystemExit(128 + number)
-
-
-def _delegate(library: str | None, options: tuple[str, ...]) -> Delegate | None:
-    """Return what is to take over operators.
-
-    Raises:
-        UsageError: options without a library, or one that is no `NAME=VALUE`.
-    """
-    from qlvit_edge.inference.delegates import delegate_of
-
-    if library is None:
-        if options:
-            raise click.UsageError("--delegate-option needs --delegate")
-        return None
-    try:
-        return delegate_of(library, options)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--delegate-option") from None
 
 
 def _prepare(**options: Any) -> Session:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.delegate_options import delegate_options
 from qlvit_edge.cli.options import (
     Number,
     accept_at_option,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from qlvit_edge.evaluation.answers import Answers, View
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.inference.interpreter import Runtime
 
 
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     help="Images, or folders of images, of cells that the model does not know: how many are "
     "accepted, by folder, and how well they are told from known ones.",
 )
+@delegate_options("One that is lost ends the measurement.")
 @runtime_options
 @allowance_options
 @white_level_option
@@ -113,6 +116,7 @@ def command(
     strangers: Path | None,
     kernels: str,
     runtime: str,
+    delegate: Delegate | None,
     find_cells: bool,
     one_view: bool,
     accept_at: float | None,
@@ -169,6 +173,7 @@ def command(
             images,
             kernels=Kernels(kernels),
             runtime=cast("Runtime", runtime),
+            delegate=delegate,
             views=_views(find_cells, one_view),
             accept_at=accept_at,
             advance=advance,
