@@ -11,18 +11,18 @@ import pytest
 import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
-LEAVES = {
-    "choices",
+LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
+LEAVES |= {
     "coral",
-    "credentials",
-    "errors",
-    "files",
-    "memory",
-    "palette",
-    "progress",
-    "quiet",
+    "interruption",
+    "launch",
+    "reading",
+    "sensors",
+    "statistics",
+    "text",
+    "tomlfile",
+    "version",
 }
-LEAVES |= {"launch", "reading", "sensors", "statistics", "text", "tomlfile", "version"}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
