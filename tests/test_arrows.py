@@ -13,6 +13,7 @@ import qlvit_edge
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
 LEAVES |= {
+    "coral",
     "interruption",
     "launch",
     "reading",

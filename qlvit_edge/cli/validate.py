@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.delegate_options import delegate_options
 from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from qlvit_edge.evaluation.predictions import Predictions
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.inference.interpreter import Runtime
 
 
@@ -77,6 +79,7 @@ if TYPE_CHECKING:
     help="Images, or folders of images, of cells that the model does not know: how many are "
     "accepted, by folder, and how well they are told from known ones.",
 )
+@delegate_options("One that is lost ends the measurement.")
 @runtime_options
 @allowance_options
 @white_level_option
@@ -130,6 +133,7 @@ def command(
     strangers: Path | None,
     kernels: str,
     runtime: str,
+    delegate: Delegate | None,
     find_cells: bool,
     one_view: bool,
     accept_at: float | None,
@@ -203,6 +207,7 @@ def command(
             images,
             kernels=Kernels(kernels),
             runtime=cast("Runtime", runtime),
+            delegate=delegate,
             views=_views(find_cells, one_view),
             accept_at=accept_at,
             advance=advance,

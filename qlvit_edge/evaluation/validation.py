@@ -34,6 +34,7 @@ from qlvit_edge.evaluation.validation_report import (
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import open_isolated
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 from qlvit_edge.measuring.conditions import Watch
@@ -51,6 +52,7 @@ def validate(
     accept_at: float | None,
     advance: Callable[[], None],
     allowance: Allowance | None = None,
+    delegate: Delegate | None = None,
 ) -> tuple[Measurement, list[Answers]]:
     """Measure a model on labelled images.
 
@@ -64,6 +66,7 @@ def validate(
             `ACCEPT_AT` without one.
         advance: called after every image.
         allowance: what the file may ask for; the default one where None.
+        delegate: library that runs a chain's compiled segments; None: all runs on the CPU.
 
     Returns:
         What was measured, and the answers of every view in the order of the images.
@@ -71,11 +74,17 @@ def validate(
     Raises:
         DataError: no image of a class that the model knows decodes.
         ModelFileError: the file asks for more than it may, or the runtime refuses or crashes on it.
-        DeviceError: the runtime is not installed, or was lost during an inference.
+        DeviceError: the runtime or the delegate's library is not installed, or it or the
+            accelerator was lost during an inference.
     """
     watch, machine = Watch(), describe_machine()
     with open_isolated(
-        model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
+        model.content,
+        kernels=kernels,
+        runtime=runtime,
+        delegate=delegate,
+        subject=model.path,
+        allowance=allowance,
     ) as interpreter:
         asker = Asker(model, interpreter, accept_at)
         golden = compare_golden(model.metadata, interpreter)

@@ -30,6 +30,8 @@ class Summary:
         run_id: the run's row there.
         runtime: the TFLite runtime.
         kernels: the kernels that really ran, in words.
+        backends: frames by what computed them, in runs with an accelerator; else empty.
+        accelerator_losses: times the accelerator was lost.
         arithmetic: what they compute, and whether that is proved on this runtime, in words.
         outcome: how it ended, as its row in the results file says; "did not end" where that
             could not be noted: the row will say so when the file is opened the next time.
@@ -80,6 +82,8 @@ class Summary:
     runtime: str
     kernels: str
     arithmetic: str
+    backends: dict[str, int]
+    accelerator_losses: int
     outcome: Outcome
     frames: int
     cells: int
@@ -126,8 +130,10 @@ def summary_of(session: Session, results: Results) -> Summary:
         results=str(session.settings.out),
         run_id=results.run_id,
         runtime=session.settings.runtime,
-        kernels=session.classifier.kernels_used,
-        arithmetic=str(session.classifier.arithmetic),
+        kernels=session.computing.kernels_used,
+        arithmetic=session.computing.arithmetic,
+        backends=dict(session.computing.frames),
+        accelerator_losses=session.computing.losses,
         outcome="did not end" if outcome == "running" else outcome,
         frames=session.frames,
         cells=session.counts.total(),

@@ -183,7 +183,8 @@ class View:
                 "frames_per_second": speed,
                 "dropped": session.report.dropped,
                 "reconnections": session.report.reconnections,
-                "kernels": session.classifier.kernels_used,
+                "kernels": session.computing.kernels_used,
+                "accelerator": _accelerator(session),
             },
         }
 
@@ -204,3 +205,16 @@ class View:
             return None
         (began, before), (now, after) = self._speed[0], self._speed[-1]
         return (after - before) / max(now - began, 1e-9)
+
+
+def _accelerator(session: Session) -> dict[str, object] | None:
+    """What computes now, and why that is not the accelerator; None in runs without one."""
+    accelerator = session.computing.accelerator
+    if accelerator is None:
+        return None
+    return {
+        "computes": accelerator.name,
+        "finding": accelerator.finding,
+        "losses": accelerator.losses,
+        "frames": dict(session.computing.frames),
+    }

@@ -112,6 +112,17 @@ function cells(header) {
   }));
 }
 
+/* What computes now: that the CPU stands in for an Edge TPU must be seen. */
+function accelerator(found) {
+  if (found === null) return [];
+  const away = found.finding !== null, frames = Object.entries(found.frames).map(([name, n]) => n + " by the " + name);
+  return [
+    ["computed by", found.computes + (away ? ", not the Edge TPU: " + found.finding : ""), away],
+    ["frames computed", frames.join(", ") || "–"],
+    ["Edge TPU lost", found.losses, found.losses > 0],
+  ];
+}
+
 function draw() {
   if (state.run !== run) renew();
   at("model").textContent = state.model;
@@ -139,6 +150,7 @@ function draw() {
     ["memory free", size(device.memory_free), device.memory_free !== null && device.memory_free < 2 ** 27],
     ["disk free", size(device.disk_free), device.disk_free !== null && device.disk_free < 2 ** 30],
     ["kernels", device.kernels],
+    ...accelerator(device.accelerator),
   ]);
   at("statement").textContent = state.warning || state.statement
     || (state.guarded ? "" : "This model file cannot tell cells that it does not know.");
