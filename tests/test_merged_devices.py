@@ -91,7 +91,7 @@ def test_equal_devices_may_all_be_used(
     assert run_command("validate", "--merge", *files, "--out", tmp_path / "out") == 0
     said = capsys.readouterr().out
     assert said.startswith("MAY BE USED: 3 devices on the same 6 images.")
-    assert "pi4, pi5, <b>: the same bytes, xnnpack arithmetic" in said
+    assert "pi4, pi5, <b>: the same bytes, XNNPACK's arithmetic" in said
     found = merged(tmp_path / "out")
     assert found["verdict"]["outcome"] == "may be used"
     assert [one["name"] for one in found["devices"]] == ["pi4", "pi5", "<b>"]
@@ -108,7 +108,7 @@ def test_equal_devices_may_all_be_used(
         ([another_logit], 1, "may not be used", "pi5 (1 image): not the bytes of pi4"),
         ([slow], 1, "may not be used", "pi5: may not be used (latency)"),
         ([reserved], 0, "may be used with reservations", "pi5: may be used with reservations"),
-        ([reference], 0, "may be used with reservations", "pi5 alone computes reference"),
+        ([reference], 0, "may be used with reservations", "pi5 alone computes the reference"),
         ([unproved], 0, "may be used with reservations", "pi5 computes no proved arithmetic"),
         (
             [reference, another_answer],

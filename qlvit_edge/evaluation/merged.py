@@ -21,6 +21,7 @@ from qlvit_edge.files import sha256
 from qlvit_edge.text import RESEARCH_ONLY, counted
 
 FORMAT = 1
+_ARITHMETICS = {"xnnpack": "XNNPACK's arithmetic", "reference": "the reference arithmetic"}
 _STATES: dict[str, State] = {
     "may be used": "passed",
     "may be used with reservations": "warning",
@@ -183,7 +184,7 @@ def _same_bytes(
 
 def _checks(devices: Sequence[Device]) -> Iterator[Check]:
     yield from map(_verdict_check, devices)
-    for arithmetic in ("xnnpack", "reference"):
+    for arithmetic in _ARITHMETICS:
         group = [one for one in devices if one.report.predictions.arithmetic == arithmetic]
         if group:
             yield _bytes_check(arithmetic, group)
@@ -208,17 +209,17 @@ def _verdict_check(device: Device) -> Check:
 
 
 def _bytes_check(arithmetic: str, group: Sequence[Device]) -> Check:
-    name = "same bytes"
+    name, words = "same bytes", _ARITHMETICS[arithmetic]
     if len(group) == 1:
-        text = f"{group[0].name} alone computes {arithmetic} arithmetic"
+        text = f"{group[0].name} alone computes {words}"
         return Check(name, "not examined", text)
     other = [device for device in group if device.same_bytes is False]
     if other:
         said = ", ".join(f"{one.name} ({_number_of(one.bytes_differ)})" for one in other)
-        text = f"{said}: not the bytes of {group[0].name}, as {arithmetic} arithmetic must give"
+        text = f"{said}: not the bytes of {group[0].name}, as {words} must give"
         return Check(name, "failed", text)
     names = ", ".join(device.name for device in group)
-    return Check(name, "passed", f"{names}: the same bytes, {arithmetic} arithmetic")
+    return Check(name, "passed", f"{names}: the same bytes, {words}")
 
 
 def _answers_checks(devices: Sequence[Device]) -> Iterator[Check]:
@@ -244,7 +245,7 @@ def bytes_words(device: Device) -> str:
     if device.report.predictions.arithmetic is None:
         return "not claimed"
     if device.same_bytes is None:
-        return f"first of {device.report.predictions.arithmetic}"
+        return "the first"
     return "same" if device.same_bytes else f"other: {_number_of(device.bytes_differ)}"
 
 
