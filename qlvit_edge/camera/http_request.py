@@ -6,6 +6,7 @@ No proxy is used: a camera is in the house.
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -27,6 +28,9 @@ from urllib.request import (
 
 from qlvit_edge.camera.address import Address
 from qlvit_edge.errors import CameraError
+
+# A camera that writes its challenge oddly is its maker's affair, not a line for the user.
+warnings.filterwarnings("ignore", "Basic Auth Realm was unquoted", UserWarning)
 
 OPEN_SECONDS = 10.0
 """A server that does not answer, or says nothing more, within this time is not there."""

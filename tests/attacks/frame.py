@@ -179,6 +179,7 @@ def attack(target: Target, inputs: int, seed: int, *, seconds: float | None = No
     limit = target.seconds if seconds is None else seconds
     signal.signal(signal.SIGALRM, _late)
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "Basic Auth Realm was unquoted")  # as in `http_request`
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         seeds, examine = target.prepare(Path(folder))
         source = Inputs(target, seeds, seed)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from frame import Finding, Target, run_line
+from frame import Finding, Target, refused_or, run_line
 from reviewed_run import found, sign_run, write_run
 
 from qlvit_edge.review.store import ReviewStore
@@ -35,6 +35,7 @@ _COMMANDS: tuple[tuple[object, ...], ...] = (
     ("results", "sign", "FILE", "--by", "Eve"),
     ("results", "delete", "FILE", "--by", "Eve", "--older-than", "1", "--yes"),
     ("count", "FILE"),
+    ("RUN",),
     ("count", "FILE", "--json"),
 )
 
@@ -139,6 +140,8 @@ def prepare(folder: Path) -> tuple[Sequence[bytes], Callable[[bytes], bool]]:
         out.mkdir()
         path.write_bytes(content)
         command = _COMMANDS[zlib.crc32(content) % len(_COMMANDS)]
+        if command == ("RUN",):
+            return refused_or(lambda: write_run(path, [found("RED")]))
         words = [str(w).replace("FILE", str(path)).replace("OUT", str(out)) for w in command]
         done = run_line(*words)
         if guarded.read_text() != "what lies beside it":
