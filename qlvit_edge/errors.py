@@ -30,6 +30,9 @@ from typing import Any
 from qlvit_edge.credentials import masked
 from qlvit_edge.text import plain
 
+LONGEST_FINDING = 1000
+"""Characters of a finding; the rest is left out."""
+
 
 class QLViTEdgeError(Exception):
     """Base of all errors that end a command with one line instead of a traceback.
@@ -48,6 +51,8 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
+        if len(finding) > LONGEST_FINDING:  # libraries quote what they read, however long it is
+            finding = f"{finding[:LONGEST_FINDING]}…"
         text = f"{plain(str(subject))}: {finding}; {remedy}"
         super().__init__(plain(masked(" ".join(text.split()))))
 

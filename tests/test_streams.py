@@ -525,3 +525,16 @@ def test_user_and_password_of_the_address_are_used_and_stay_hidden(scheme: str) 
         with pytest.raises(CameraError, match="refuses this user name") as caught:
             taken(url.replace("http://", "http://alice:wr0ng@"))
         assert "wr0ng" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", ["parts", "jpegs"])
+def test_a_picture_of_a_million_markers_is_walked_once(reader: str) -> None:
+    """Each piece of it once ended in a walk over all that had come before."""
+    filler = b"\xff\xe0\x00\x04\xff\xd9" * 200_000
+    content = b"--frame\r\n\r\n\xff\xd8" + filler
+    source = Bytes(content, 4096)
+    found = parts(source.read, "frame") if reader == "parts" else jpegs(source.read)
+    began = time.process_time()
+    with contextlib.suppress(Interrupted):
+        list(found)
+    assert time.process_time() - began < 5

@@ -173,10 +173,17 @@ class Outcome:
         )
 
 
-def attack(target: Target, inputs: int, seed: int, *, seconds: float | None = None) -> Outcome:
-    """Give so many inputs to a target in this process and print what is wrong."""
+def attack(target: Target, inputs: int, seed: int, *, seconds: float, current: Path) -> Outcome:
+    """Give so many inputs to a target in this process and print what is wrong.
+
+    Args:
+        target: what is attacked.
+        inputs: how many.
+        seed: of the inputs.
+        seconds: that one may take.
+        current: file that holds the input which is being looked at.
+    """
     outcome = Outcome()
-    limit = target.seconds if seconds is None else seconds
     signal.signal(signal.SIGALRM, _late)
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", "Basic Auth Realm was unquoted")  # as in `http_request`
@@ -187,8 +194,9 @@ def attack(target: Target, inputs: int, seed: int, *, seconds: float | None = No
         before = peak_megabytes()
         for number in range(inputs):
             content = source.number(number)
+            current.write_bytes(content)
             started = time.perf_counter()
-            finding = _given(content, examine, outcome, limit)
+            finding = _given(content, examine, outcome, seconds)
             outcome.inputs += 1
             if number == 0 and target.is_sure and not (finding or outcome.accepted):
                 finding = "a good input is refused"
@@ -210,8 +218,8 @@ def _given(
     content: bytes, examine: Callable[[bytes], bool], outcome: Outcome, seconds: float
 ) -> str:
     """Give one input; returns what is wrong, or nothing."""
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         outcome.accepted += examine(content)
     except TimeoutError as error:
         return f"no answer within {seconds:g} s" if not error.args else traceback.format_exc()
@@ -223,24 +231,57 @@ def _given(
 
 
 def attack_apart(target: Target, inputs: int, seed: int, *, seconds: float | None = None) -> bool:
-    """Attack in a process of its own; print the outcome and return whether all was well."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 3
-        try:
-            outcome = attack(target, inputs, seed, seconds=seconds)
-            print(f"{target.name}: {outcome}", flush=True)
-            code = int(outcome.failures > 0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        print(f"{target.name}: the process ended by {signal.Signals(-code).name}", flush=True)
+    """Attack in a process of its own; print the outcome and return whether all was well.
+
+    A process that ends, or that native code holds where no signal reaches it, is a failure: the
+    input that it was given last is kept.
+    """
+    limit = target.seconds if seconds is None else seconds
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        current = Path(folder) / "input"
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            _attack_and_end(target, inputs, seed, limit, current)
+        code = _code_of(pid, current, 2 * limit + 1)
+        if code < 0:
+            kept = keep(current.read_bytes(), target.name) if current.exists() else "nothing"
+            how = (
+                "hung in native code" if code == _HUNG else f"ended by {signal.Signals(-code).name}"
+            )
+            print(f"{target.name}: the process {how}\n  kept as {kept}", flush=True)
     return code == 0
+
+
+_HUNG = -1000
+
+
+def _attack_and_end(
+    target: Target, inputs: int, seed: int, seconds: float, current: Path
+) -> NoReturn:
+    code = 3
+    try:
+        outcome = attack(target, inputs, seed, seconds=seconds, current=current)
+        print(f"{target.name}: {outcome}", flush=True)
+        code = int(outcome.failures > 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _code_of(pid: int, current: Path, seconds: float) -> int:
+    """Wait for a process; return its code, minus a signal, or `_HUNG` if its inputs stand still."""
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - current.stat().st_mtime > seconds:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return _HUNG
+        time.sleep(0.03)
 
 
 def keep(content: bytes, name: str) -> Path:

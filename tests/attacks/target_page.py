@@ -25,6 +25,9 @@ TOKEN = "the-right-token-of-this-page"
 SECRET = b"S-0815"
 """The sample's name: what nobody may read who has not logged in."""
 
+QUIET = 0.05
+"""Seconds without an answer after which a request is taken for incomplete."""
+
 CHANGES = (
     b'{"paused": true}',
     b'{"run": 1, "action": "stop"}',
@@ -106,7 +109,7 @@ class Page:
         self.is_settled = False
         try:
             link.sendall(content)
-            for seconds in (0.15, 5.0):
+            for seconds in (QUIET, 5.0):
                 link.settimeout(seconds)
                 try:
                     while more := link.recv(65536):
