@@ -112,7 +112,7 @@ def open_url(address: Address, seconds: float) -> HTTPResponse:
             raise CameraError(address.shown, *_refusal(error, address)) from None
     except URLError as error:
         raise CameraError(address.shown, *_failure(error.reason, seconds)) from None
-    except (OSError, HTTPException, ValueError) as error:
+    except Exception as error:  # urllib walks what it is sent, and may trip anywhere over it
         raise CameraError(address.shown, *_failure(error, seconds)) from None
     if not isinstance(response, HTTPResponse):
         raise CameraError(address.shown, "no video stream answers there", _SERVER)
