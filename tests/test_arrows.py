@@ -44,6 +44,7 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
