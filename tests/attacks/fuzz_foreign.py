@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
+import target_delivery
 import target_documents
 import target_images
 import target_page
@@ -21,7 +22,14 @@ import target_results
 import target_streams
 from frame import attack_apart
 
-_MODULES = (target_images, target_results, target_page, target_streams, target_documents)
+_MODULES = (
+    target_images,
+    target_results,
+    target_page,
+    target_streams,
+    target_delivery,
+    target_documents,
+)
 TARGETS = {target.name: target for module in _MODULES for target in module.TARGETS}
 
 
