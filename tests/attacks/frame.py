@@ -32,7 +32,7 @@ from mutations import BYTES
 from qlvit_edge.cli import main as command_line
 from qlvit_edge.errors import QLViTEdgeError
 
-LONGEST_LINE = 2000
+LONGEST_LINE = 2020
 MOST_FAILURES = 5
 
 
