@@ -66,6 +66,21 @@ class _Digest(HTTPDigestAuthHandler):
         return used[0]
 
 
+class _Redirection(HTTPRedirectHandler):
+    """Follows to web addresses, and closes the answer whose address is none."""
+
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except HTTPError:  # it holds the answer
+            raise
+        except BaseException:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 @contextmanager
 def _closed_if_used(fp: Any) -> Iterator[list[Any]]:
     """Close ``fp`` unless what was put into the list says that the next handler needs it."""
@@ -93,7 +108,7 @@ def open_url(address: Address, seconds: float) -> HTTPResponse:
         HTTPHandler(),
         HTTPSHandler(),
         HTTPDefaultErrorHandler(),
-        HTTPRedirectHandler(),
+        _Redirection(),
         HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
