@@ -31,7 +31,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
 .PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 arm64-validate record \
-	nightly cortex clean
+	nightly cortex lock audit clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -132,10 +132,11 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
-fuzz: $(PACKAGE_STAMP)  ## hostile models: 100 000 for the reader, 10 000 for all that runs them
+fuzz: $(PACKAGE_STAMP)  ## hostile bytes for all that reads any: models, pictures, results, pages, streams, texts
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
 	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
 	"$(BIN)/python" tests/attacks/fuzz_native.py --inputs 10000
+	"$(BIN)/python" tests/attacks/fuzz_foreign.py --inputs 20000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then
@@ -186,8 +187,19 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	rm -rf build
 	.venv-nightly/bin/python benchmarks/nightly.py
 
+lock: .venv-audit/.done  ## pin all that a device installs by version and hash: requirements/device-*.txt
+	@"$(PYTHON)" requirements/lock.py --uv .venv-audit/bin/uv
+
+audit: .venv-audit/.done  ## ask the advisory service about everything that a device installs
+	@"$(PYTHON)" requirements/audit.py --pip-audit .venv-audit/bin/pip-audit
+
+.venv-audit/.done: requirements/audit.txt
+	@"$(PYTHON)" -m venv --clear .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	touch "$@"
+
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly .venv-audit build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)

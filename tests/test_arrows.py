@@ -16,6 +16,7 @@ LEAVES |= {
     "coral",
     "interruption",
     "launch",
+    "presence",
     "reading",
     "sensors",
     "statistics",
