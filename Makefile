@@ -49,20 +49,24 @@ wheel: $(PACKAGE_STAMP)  ## build dist/*.whl, what firmware_scripts/install.sh i
 	mv dist.new dist
 	ls -sh1 dist
 
-demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
+demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope, sign the run
 	@mkdir -p demo
 	crops=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import CROPS; print(CROPS)')
 	fields=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FIELDS; print(FIELDS)')
-	rm -rf demo/results.sqlite* demo/report demo/frames
+	rm -rf demo/results.sqlite* demo/report demo/frames demo/kept demo/sheet.html
 	PATH="$(BIN):$$PATH"
 	set -x
 	qlvit-edge convert blood-nano --out demo/blood-nano.tflite --report demo/proof.json
 	qlvit-edge inspect demo/blood-nano.tflite --summary
 	qlvit-edge validate demo/blood-nano.tflite --data "$$crops" --out demo/report
-	qlvit-edge run demo/blood-nano.tflite --camera "simulated:$$fields" \
-		--out demo/results.sqlite --frames 40 --save demo/frames
+	qlvit-edge run demo/blood-nano.tflite --camera "simulated:$$fields?fps=4" --count-once \
+		--out demo/results.sqlite --frames 40 --save demo/frames --keep demo/kept --sample demo \
+		--serve 127.0.0.1:0 --no-stay
 	set +x
-	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."
+	python "$(ROOT)/benchmarks/demo_reader.py" demo/results.sqlite demo/blood-nano.tflite demo/sheet.html
+	echo "Look at demo/report/index.html, the pictures in demo/frames and the signed sheet demo/sheet.html."
+	echo "The live page was served while the run went on; its review page comes back with:"
+	echo "  $(BIN)/qlvit-edge results serve demo/results.sqlite"
 
 # A few files per process, the longest first: a process that ends in native code takes only these
 # with it, where a crashed worker of pytest-xdist leaves the run waiting for ever.
