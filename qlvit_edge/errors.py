@@ -4,7 +4,8 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
-    │   └── ResultsLostError      1  a results file taken away under its run
+    │   ├── ResultsLostError      1  a results file taken away under its run
+    │   └── UnfitFrameError       2  a frame that is not what was asked for
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConfigurationError    2  a configuration file that cannot be used
@@ -72,6 +73,10 @@ class ResultsLostError(DataError):
     """A results file that was deleted, moved or replaced while a run was writing to it."""
 
     exit_code = 1
+
+
+class UnfitFrameError(DataError):
+    """A frame or picture in which what was asked for cannot be looked for."""
 
 
 class CheckpointError(QLViTEdgeError):

@@ -13,6 +13,7 @@ import click
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.options import (
+    Whole,
     accept_at_option,
     allowance_options,
     found_cell_size_option,
@@ -61,7 +62,7 @@ DEFAULT_MODEL = "blood-nano"
 @accept_at_option
 @click.option(
     "--top",
-    type=click.IntRange(min=1, max=100),
+    type=Whole(min=1, max=100),
     default=1,
     show_default=True,
     help="List so many of the most probable classes.",
