@@ -45,7 +45,9 @@ DEVICE: dict[str, set[str]] = {
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "configuration": LEAVES,
     "supervision": LEAVES,
-    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "doctor": LEAVES
+    | IMAGES
+    | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

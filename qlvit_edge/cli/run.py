@@ -192,6 +192,7 @@ def command(
     require_page(serve, certificate, key, stay=stay)
     service = Service(config)
     with StopRequest() as stop:
+        service.listen()
         try:
             with stop.interruptible():
                 session = _prepare(

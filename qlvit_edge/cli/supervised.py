@@ -72,6 +72,11 @@ class Service:
         self._wait = FIRST_WAIT
         self.is_supervised = self._notifier.is_supervised
 
+    def listen(self) -> None:
+        """Let SIGHUP come, once there is who takes it: a `StopRequest` that is entered."""
+        if self.is_supervised:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
     def follow(self, session: Session) -> None:
         """Pass the signs of life of this run on from now on."""
         if self.is_supervised:
@@ -150,7 +155,9 @@ class Service:
         """Replace this program by a new one of the same process number and arguments.
 
         Cameras' drivers that were left hanging, and files that libraries left open, stay behind.
+        A further SIGHUP waits for the new one, which it would otherwise end, see `listen`.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         self._notifier.reloading("starting again with the new configuration")
         _note("the run begins again with the configuration as it is now")
         for stream in (sys.stdout, sys.stderr):

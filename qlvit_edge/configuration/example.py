@@ -44,7 +44,7 @@ def _about(key: Key, command: click.Command) -> str:
     else:
         shown = key.name.upper()
         found = re.search(rf"\b{shown} is .*?\.(?=\s|$)", command.help or "", re.DOTALL)
-        about = " ".join(found[0].split()) if found else f"{shown} of `qlvit-edge {command.name}`."
+        about = " ".join(found[0].split()) if found else f"{shown}: see the command's help."
     choices = getattr(key.parameter.type, "choices", None)
     return f"{about} One of: {', '.join(map(str, choices))}." if choices else about
 
