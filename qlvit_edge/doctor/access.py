@@ -158,7 +158,7 @@ def configuration_finding(edited: Path, good: Path) -> Finding:
     if wanted == taken:
         return Finding(check, "ok", f"{edited} is what the service starts with")
     text = f"{edited} is not what the service starts with: it was not taken over, or is bad"
-    remedy = f"qlvit-edge config check {edited}, then sudo systemctl reload qlvit-edge"
+    remedy = f"`qlvit-edge config check {edited}`, then `sudo systemctl reload qlvit-edge`"
     return Finding(check, "warning", text, remedy)
 
 
