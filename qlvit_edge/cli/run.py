@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from qlvit_edge.cli.config_trial import end_trial, is_only_tried
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
 from qlvit_edge.cli.options import (
     Number,
@@ -190,42 +192,42 @@ def command(
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
     require_page(serve, certificate, key, stay=stay)
+    prepare = functools.partial(
+        _prepare,
+        source=source,
+        calibration=calibration,
+        out=out,
+        frames=frames,
+        stop_at=stop_at,
+        analyser=analyser,
+        save=save,
+        sample=sample,
+        operator=operator,
+        keep=keep,
+        cell_size=cell_size,
+        find=find,
+        count_once=count_once,
+        accept_at=accept_at,
+        threads=threads,
+        kernels=kernels,
+        runtime=runtime,
+        delegate=delegate,
+        allowance=allowance,
+    )
+    if is_only_tried():
+        end_trial(prepare(model))
+        return
     service = Service(config)
-    with StopRequest() as stop:
-        service.listen()
+    with StopRequest() as stop, service.until_it_ends(stop):
         try:
             with stop.interruptible():
-                session = _prepare(
-                    model=model,
-                    source=source,
-                    calibration=calibration,
-                    out=out,
-                    frames=frames,
-                    stop_at=stop_at,
-                    analyser=analyser,
-                    save=save,
-                    sample=sample,
-                    operator=operator,
-                    keep=keep,
-                    cell_size=cell_size,
-                    find=find,
-                    count_once=count_once,
-                    accept_at=accept_at,
-                    threads=threads,
-                    kernels=kernels,
-                    runtime=runtime,
-                    delegate=delegate,
-                    allowance=allowance,
-                )
+                session = prepare(model)
         except Stopped:
             pass
         if stop.requested is not None:
-            service.end_before_the_run(stop.requested)
             _end_before_the_run(stop.requested)
-        with (
-            service.until_it_ends(session, stop),
-            page_of(session, stop, serve, certificate, key, stay=stay) as page,
-        ):
+        service.has_begun(session)
+        with page_of(session, stop, serve, certificate, key, stay=stay) as page:
             run_all(session, stop, page, as_json=as_json, service=service)
 
 
@@ -236,9 +238,9 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _prepare(**options: Any) -> Session:
+def _prepare(model: str, **options: Any) -> Session:
     """Load the model, before anything is opened or written."""
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.settings import Settings
 
-    return Session(Settings(**options))
+    return Session(Settings(model=model, **options))

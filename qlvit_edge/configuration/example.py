@@ -52,6 +52,8 @@ def _about(key: Key, command: click.Command) -> str:
 def _sample(key: Key) -> Any:
     """Return a value of the right kind: the default where there is one, else one that will do."""
     default = key.parameter.get_default(click.Context(click.Command("sample")))
+    if key.kind == "a list of texts":
+        return [key.parameter.metavar or "TEXT"]
     if isinstance(default, bool | int | float | str):
         return default
     kind = key.parameter.type
