@@ -46,7 +46,11 @@ DEVICE: dict[str, set[str]] = {
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
-    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "configuration": LEAVES,
+    "supervision": LEAVES,
+    "doctor": LEAVES
+    | IMAGES
+    | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {
