@@ -101,6 +101,7 @@ main() {
   parse "$@"
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
+  $dry_run || refuse_overlay
   if $uninstall; then
     need_root
     remove_installation

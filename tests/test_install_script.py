@@ -43,14 +43,14 @@ def test_a_fresh_device_is_made_ready(device: Device) -> None:
         f"--require-hashes --requirement {lock}",
         f"pip install --quiet --ignore-installed --no-deps {device.wheel}",
     ]
-    assert f"install -d -m 2770 -o qlvit-edge -g qlvit-edge {device.data}" in calls
+    assert f"install -d -m 0750 -o qlvit-edge -g qlvit-edge {device.data}" in calls
     assert (device.data / "models").is_dir()
     assert environment.name.startswith("bookworm-arm64-python3.11-")
     assert os.readlink(device.root / "usr/local/bin/qlvit-edge") == (
         f"{device.prefix}/venv/bin/qlvit-edge"
     )
     assert "Ready." in done.stdout
-    assert f"qlvit-edge run blood-nano --camera usb:0 --out {device.data}" in done.stdout
+    assert "qlvit-edge run blood-nano --camera usb:0 --out results.sqlite" in done.stdout
 
 
 def test_a_second_run_changes_nothing(device: Device) -> None:

@@ -56,6 +56,20 @@ place() { # source; target; mode; owner:group
   run mv -f "$2.part" "$2"
 }
 
+write() { # text; file, which gets it unless it has it already
+  if [[ -f $2 && $(<"$2") == "$1" ]]; then
+    return
+  fi
+  [[ -d ${2%/*} ]] || run install -d -m 0755 "${2%/*}"
+  changes=$((changes + 1))
+  if $dry_run; then
+    printf '+ write %q:\n' "$2"
+    printf '%s\n' "$1" | sed 's/^/    /'
+  elif ! { printf '%s\n' "$1" >"$2.part" && mv -f "$2.part" "$2"; }; then
+    fail "$2 cannot be written" "$remedy"
+  fi
+}
+
 remove() { # files or folders that may be there
   local path
   for path in "$@"; do
@@ -63,6 +77,14 @@ remove() { # files or folders that may be there
       run rm -rf -- "$path"
     fi
   done
+}
+
+# What is changed above an overlay is gone at the next start.
+refuse_overlay() {
+  if grep -qs '^overlayroot / overlay ' "${root:-}/proc/mounts"; then
+    refuse "the root is read-only, changes would be gone at the next start" \
+      "run it within 'sudo overlayroot-chroot', or after 'read_only_root.sh --undo'"
+  fi
 }
 
 booted() { # with systemd as its first process

@@ -9,7 +9,7 @@ make_folders() {
     run ln -sfn "$prefix/venv/bin/qlvit-edge" "$link"
   local folder
   for folder in "$data" "$data/models"; do
-    [[ -d $folder ]] || run install -d -m 2770 -o "$service_user" -g "$service_user" "$folder"
+    [[ -d $folder ]] || run install -d -m 0750 -o "$service_user" -g "$service_user" "$folder"
   done
   [[ -d $configuration ]] || run install -d -m 0755 "$configuration"
   [[ -d $configuration/keys ]] || run install -d -m 0755 "$configuration/keys"
@@ -49,18 +49,7 @@ install_configuration() {
   else
     echo "   $file was edited and is kept"
   fi
-  if [[ $(cat "$record" 2>/dev/null) != "$shipped" ]]; then
-    write "$shipped" "$record"
-  fi
-}
-
-write() { # text; file
-  changes=$((changes + 1))
-  if $dry_run; then
-    printf '+ write %q\n' "$2"
-  elif ! { printf '%s\n' "$1" >"$2.part" && mv -f "$2.part" "$2"; }; then
-    fail "$2 cannot be written" "$remedy"
-  fi
+  write "$shipped" "$record"
 }
 
 # Sets: systemd, the version as a number (0: unknown).
@@ -124,6 +113,6 @@ install_service() {
 advise() {
   [[ -z $user ]] || echo "Log in again as $user if it was just added to a group. Then:"
   echo "  qlvit-edge doctor blood-nano                  # is the device fit?"
-  echo "  qlvit-edge run blood-nano --camera usb:0 --out $data/results.sqlite"
+  echo "  qlvit-edge run blood-nano --camera usb:0 --out results.sqlite"
   [[ ! -f $here/$unit ]] || echo "As a service: edit $configuration/run.toml, then 'sudo systemctl start qlvit-edge'."
 }
