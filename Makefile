@@ -30,7 +30,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel wheelhouse demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
+.PHONY: help env wheel wheelhouse demo test test-slow test-firmware test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
 	nightly cortex clean
 
 help:  ## show this
@@ -92,10 +92,23 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 	fi
 	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
 
+FIRMWARE_PACKAGES := bats shellcheck rauc squashfs-tools openssl
+
+test-firmware: $(PACKAGE_STAMP)  ## the device's scripts: installer, wheelhouse, screen, watchdog, read-only root, RAUC
+	@if ! dpkg -s $(FIRMWARE_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			$(FIRMWARE_PACKAGES)
+	fi
+	bats tests/bats
+	$(PYTEST)/test_install_script.py "$(ROOT)"/tests/test_install_service.py \
+		"$(ROOT)"/tests/test_wheelhouse.py "$(ROOT)"/tests/test_rauc_bundle.py
+
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh
+	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh tests/bats/*
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 

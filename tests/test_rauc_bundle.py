@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("rauc") is None or shutil.which("mksquashfs") is None,
     reason="apt-get install rauc squashfs-tools; `make test-firmware` does",
 )
-MODEL = b"a model that is signed already"
+MODEL = random.Random(1).randbytes(20_000)
 
 
 def make_key(folder: Path, name: str) -> tuple[Path, Path]:
@@ -109,7 +110,15 @@ def test_a_bundle_that_was_tampered_with_is_refused(folder: Path) -> None:
 def test_a_bundle_of_somebody_else_is_refused(folder: Path) -> None:
     key, cert = make_key(folder, "stranger")
     out = folder / "strange.raucb"
-    assert call(*command(folder, key, cert, out)).returncode == 0
+    signed = (
+        "--cert",
+        str(cert),
+        "--key",
+        str(key),
+        "--keyring",
+        str(folder / "hospital.cert.pem"),
+    )
+    assert call("rauc", "resign", *signed, str(folder / "bundle.raucb"), str(out)).returncode == 0
     assert refused(folder, out, "hospital")
     assert not refused(folder, out, "stranger")
     own = folder / "hospital.key.pem"

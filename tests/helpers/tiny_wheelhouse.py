@@ -68,7 +68,7 @@ def build(folder: Path, out: Path, *, changed: bool = False) -> subprocess.Compl
             *(sys.executable, str(SCRIPTS / "wheelhouse.py"), "bookworm-arm64"),
             *("--wheel", str(own), "--requirements", str(requirements), "--out", str(out)),
         ],
-        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(registry)},
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": registry.as_uri()},
         capture_output=True,
         text=True,
         check=False,
