@@ -82,12 +82,14 @@ filled() { # the unit beside this script
 }
 
 show_kiosk() {
+  make_folder "${kiosk%/*}"
   write "$(filled qlvit-edge-kiosk.service)" "$kiosk"
   systemctl is-enabled --quiet qlvit-edge-kiosk.service 2>/dev/null || run systemctl enable qlvit-edge-kiosk.service
   [[ $(systemctl get-default) == graphical.target ]] || run systemctl set-default graphical.target
 }
 
 show_page() {
+  make_folder "${page%/*}"
   write "$(filled qlvit-edge-page.service)" "$page"
   systemctl --global is-enabled --quiet qlvit-edge-page.service 2>/dev/null ||
     run systemctl --global enable qlvit-edge-page.service

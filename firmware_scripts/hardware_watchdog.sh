@@ -49,6 +49,7 @@ parse() {
 }
 
 switch_on() {
+  make_folder "${file%/*}"
   write "# Made by $name.
 [Manager]
 RuntimeWatchdogSec=${seconds}s

@@ -127,6 +127,7 @@ boot_options() { # replacement for "defaults" of the partition that the firmware
 
 # Without the partition the run would write into memory, and all of it be lost.
 require_partition() {
+  make_folder "${drop_in%/*}"
   write "# Made by $name.
 [Unit]
 RequiresMountsFor=/var/lib/qlvit-edge
@@ -134,6 +135,7 @@ AssertPathIsMountPoint=/var/lib/qlvit-edge" "$drop_in"
 }
 
 switch_overlay_on() {
+  make_folder "${journal%/*}"
   write "# Made by $name. recurse=0: other partitions stay writable.
 overlayroot=\"tmpfs:recurse=0\"" "$overlay"
   write "# Made by $name.

@@ -27,13 +27,10 @@ need_root() {
 
 run() { # a command that changes something
   changes=$((changes + 1))
-  if $dry_run; then
-    printf '+'
-    printf ' %q' "$@"
-    printf '\n'
-  elif ! "$@"; then
-    fail "failed: $*" "$remedy"
-  fi
+  printf '+'
+  printf ' %q' "$@"
+  printf '\n'
+  $dry_run || "$@" || fail "failed: $*" "$remedy"
 }
 
 step() { # title; what to do if it fails; function and its arguments
@@ -56,16 +53,18 @@ place() { # source; target; mode; owner:group
   run mv -f "$2.part" "$2"
 }
 
+make_folder() {
+  [[ -d $1 ]] || run install -d -m 0755 "$1"
+}
+
 write() { # text; file, which gets it unless it has it already
   if [[ -f $2 && $(<"$2") == "$1" ]]; then
     return
   fi
-  [[ -d ${2%/*} ]] || run install -d -m 0755 "${2%/*}"
   changes=$((changes + 1))
-  if $dry_run; then
-    printf '+ write %q:\n' "$2"
-    printf '%s\n' "$1" | sed 's/^/    /'
-  elif ! { printf '%s\n' "$1" >"$2.part" && mv -f "$2.part" "$2"; }; then
+  printf '+ write %q:\n' "$2"
+  printf '%s\n' "$1" | sed 's/^/    /'
+  if ! $dry_run && ! { printf '%s\n' "$1" >"$2.part" && mv -f "$2.part" "$2"; }; then
     fail "$2 cannot be written" "$remedy"
   fi
 }

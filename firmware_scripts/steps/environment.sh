@@ -21,9 +21,9 @@ make_environment() {
     remove_other_environments
     return
   fi
-  [[ -d $prefix ]] || run install -d -m 0755 "$prefix"
+  make_folder "$prefix"
   [[ -e $prefix/$MARKER ]] || run touch "$prefix/$MARKER"
-  [[ -d $prefix/environments ]] || run install -d -m 0755 "$prefix/environments"
+  make_folder "$prefix/environments"
   if [[ ! -e $new/complete ]]; then
     remove "$new"
     build_environment "$new"
@@ -83,7 +83,7 @@ check_environment() { # folder
 }
 
 # `pip check` looks at the system's packages too: only ours are judged. On 32 bits NumPy and
-# OpenCV are the system's, older than the package asks for and tried with it.
+# OpenCV are the system's, older than the package asks for, and the runtime is another one.
 check_requirements() {
   local said line package
   said=$("${pip[@]}" check 2>&1) && return
@@ -93,7 +93,7 @@ check_requirements() {
     if [[ $package != qlvit-edge ]] && ! grep -qi "^$package==" "$lock"; then
       continue
     fi
-    if [[ $architecture == armhf && $line =~ ^(qlvit-edge|qlvit_edge)\ .*(numpy|opencv) ]]; then
+    if [[ $architecture == armhf && $line =~ ^(qlvit-edge|qlvit_edge)\ .*(numpy|opencv|ai-edge-litert) ]]; then
       continue
     fi
     fail "$line" "use a wheelhouse or lock file that is whole"

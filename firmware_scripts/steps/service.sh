@@ -4,15 +4,15 @@
 readonly service_user=qlvit-edge unit=qlvit-edge.service
 
 make_folders() {
-  [[ -d ${link%/*} ]] || run install -d -m 0755 "${link%/*}"
+  make_folder "${link%/*}"
   [[ $(readlink "$link" 2>/dev/null) == "$prefix/venv/bin/qlvit-edge" ]] ||
     run ln -sfn "$prefix/venv/bin/qlvit-edge" "$link"
   local folder
   for folder in "$data" "$data/models"; do
     [[ -d $folder ]] || run install -d -m 0750 -o "$service_user" -g "$service_user" "$folder"
   done
-  [[ -d $configuration ]] || run install -d -m 0755 "$configuration"
-  [[ -d $configuration/keys ]] || run install -d -m 0755 "$configuration/keys"
+  make_folder "$configuration"
+  make_folder "$configuration/keys"
 }
 
 install_rules() {

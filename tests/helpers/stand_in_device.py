@@ -205,3 +205,21 @@ class Device:
             key = str(path.relative_to(self.root))
             found[key] = (oct(state.st_mode), state.st_mtime_ns, content)
         return found
+
+
+def make_wheelhouse(device: Device, codename: str = "bookworm") -> None:
+    """Turn what was copied to the device into a wheelhouse, of wheels that are stand-ins."""
+    copied = device.copied
+    shutil.rmtree(copied)
+    leave = shutil.ignore_patterns("*.py", "rauc", "__pycache__")
+    shutil.copytree(SCRIPTS, copied, ignore=leave)
+    (copied / "wheels").mkdir()
+    (copied / "wheels" / "pip-26.3-py3-none-any.whl").write_bytes(b"pip")
+    (copied / "TARGET").write_text(f"{codename}-arm64\n")
+    (copied / "requirements.txt").write_text("click==8.1 --hash=sha256:00\n")
+    sums = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(copied)}\n"
+        for path in sorted(copied.rglob("*"))
+        if path.is_file()
+    ]
+    (copied / "SHA256SUMS").write_text("".join(sums))
