@@ -30,7 +30,7 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
+.PHONY: help env wheel wheelhouse demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
 	nightly cortex clean
 
 help:  ## show this
@@ -48,6 +48,14 @@ wheel: $(PACKAGE_STAMP)  ## build dist/*.whl, what firmware_scripts/install.sh i
 	rm -rf build dist *.egg-info
 	mv dist.new dist
 	ls -sh1 dist
+
+# The device's system: bookworm-arm64, trixie-arm64 or bookworm-armhf.
+TARGET ?= bookworm-arm64
+
+wheelhouse: wheel  ## one folder that provisions a device without a network: make wheelhouse TARGET=trixie-arm64
+	@"$(BIN)/python" firmware_scripts/wheelhouse.py "$(TARGET)" --wheel dist/*.whl --out "wheelhouse/$(TARGET)"
+	installed=$$(mktemp -d) && trap 'rm -rf "$$installed"' EXIT
+	"$(BIN)/python" firmware_scripts/application.py "wheelhouse/$(TARGET)" --out "$$installed/$(TARGET)"
 
 demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
 	@mkdir -p demo
@@ -87,7 +95,7 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	shopt -s nullglob; "$(BIN)/shellcheck" .ci/run firmware_scripts/*.sh tests/helpers/*.sh
+	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 
@@ -178,7 +186,7 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	.venv-nightly/bin/python benchmarks/nightly.py
 
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new wheelhouse *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
