@@ -34,6 +34,8 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
+    "configuration": LEAVES,
+    "supervision": LEAVES,
     "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }

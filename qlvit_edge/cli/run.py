@@ -20,6 +20,7 @@ from qlvit_edge.cli.options import (
 from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
 from qlvit_edge.cli.serving import certificate_options, page_of, require_page
+from qlvit_edge.cli.supervised import Service, config_option
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -44,6 +45,7 @@ class Sought(click.ParamType[str]):
 
 @click.command("run")
 @click.argument("model")
+@config_option
 @click.option(
     "--camera",
     "source",
@@ -131,6 +133,7 @@ class Sought(click.ParamType[str]):
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
+    config: Path | None,
     source: str,
     calibration: Path | None,
     out: Path,
@@ -171,16 +174,22 @@ def command(
     frame for so long. Where the page stays for further runs (--stay), the code is that of the
     first run that failed.
 
+    --config FILE sets any of the options, MODEL among them; see `qlvit-edge config`. Under systemd
+    the run says when it is ready and that it is alive, waits for a camera that is not there, and
+    ends with 75 where another start may help.
+
     \b
     Example:
       qlvit-edge run blood-nano --camera picamera2 --out results.sqlite
       qlvit-edge run blood-nano --camera usb:0 --out results.sqlite --stop-at 100
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
+      qlvit-edge run --config run.toml
       sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
     """
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
     require_page(serve, certificate, key, stay=stay)
+    service = Service(config)
     with StopRequest() as stop:
         try:
             with stop.interruptible():
@@ -209,9 +218,13 @@ def command(
         except Stopped:
             pass
         if stop.requested is not None:
+            service.end_before_the_run(stop.requested)
             _end_before_the_run(stop.requested)
-        with page_of(session, stop, serve, certificate, key, stay=stay) as page:
-            run_all(session, stop, page, as_json=as_json)
+        with (
+            service.until_it_ends(session, stop),
+            page_of(session, stop, serve, certificate, key, stay=stay) as page,
+        ):
+            run_all(session, stop, page, as_json=as_json, service=service)
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:

@@ -9,20 +9,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.errors import QLViTEdgeError
+from qlvit_edge.errors import CameraError, QLViTEdgeError
 
 if TYPE_CHECKING:
+    from qlvit_edge.cli.supervised import Service
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
     from qlvit_edge.page.orders import Sample
     from qlvit_edge.page.server import PageServer
 
 
-def run_all(session: Session, stop: StopRequest, page: PageServer | None, *, as_json: bool) -> None:
+def run_all(
+    session: Session,
+    stop: StopRequest,
+    page: PageServer | None,
+    *,
+    as_json: bool,
+    service: Service,
+) -> None:
     """Run, and run again as long as the page asks for it; each run has its summary.
 
     Where the page stays, a run that fails is said there and ends the program no more than others
-    do; the program's exit code is that of the first that failed all the same.
+    do; the program's exit code is that of the first that failed all the same. A service waits for a
+    camera that is not there, and begins when it is.
 
     Raises:
         QLViTEdgeError: a run failed, see `Session.run`.
@@ -33,19 +42,28 @@ def run_all(session: Session, stop: StopRequest, page: PageServer | None, *, as_
     failed: QLViTEdgeError | None = None
     incomplete, is_first = False, True
     sample: Sample | None = None
+    absent: CameraError | None = None
     while True:
         try:
+            if absent is not None:
+                _note(f"{absent}; it is tried again")
+                service.wait_for_camera(absent, stop)
+                absent, session = None, _again(session)
             if sample is not None:
                 with stop.interruptible():
                     session = _another(session, sample, has_failed=failed is not None)
             if page is not None and not is_first:
                 page.view.begin(session)
+            service.follow(session)
             _run(session, stop, page, as_json=as_json)
             _tell(page, None)
         except Stopped:
             pass
         except QLViTEdgeError as error:
             _tell(page, error)
+            if service.is_supervised and isinstance(error, CameraError):
+                absent, is_first = error, False
+                continue
             never_began = is_first and session.outcome == "running"
             if page is None or not page.view.orders.stays or never_began:
                 raise
@@ -53,13 +71,20 @@ def run_all(session: Session, stop: StopRequest, page: PageServer | None, *, as_
             _note(f"error: {error}")
         incomplete |= session.incomplete
         is_first = False
-        sample = None if page is None else _order(page, stop)
+        sample = None if page is None else _order(page, stop, service)
         if sample is None:
             break
     if failed is not None:
         raise failed
     if incomplete:
         click.get_current_context().exit(1)
+
+
+def _again(session: Session) -> Session:
+    """Return a run like one that never began."""
+    from qlvit_edge.microscope.session import Session
+
+    return Session(session.settings, session.classifier)
 
 
 def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
@@ -71,8 +96,9 @@ def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
     return Session(settings, None if has_failed else session.classifier)
 
 
-def _order(page: PageServer, stop: StopRequest) -> Sample | None:
+def _order(page: PageServer, stop: StopRequest, service: Service) -> Sample | None:
     """Return what the page asks for next; None where the program is to end."""
+    from qlvit_edge.microscope.life import FOR_SAMPLE
     from qlvit_edge.microscope.stopping import Stopped
 
     orders = page.view.orders
@@ -82,7 +108,7 @@ def _order(page: PageServer, stop: StopRequest) -> Sample | None:
         with stop.interruptible():
             if orders.stays:
                 _note("the page stays for another sample; Ctrl-C ends the program")
-            return orders.following()
+            return orders.following(lambda: service.waits(FOR_SAMPLE))
     except Stopped:
         return None
 
