@@ -201,7 +201,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,sign,dev]"
 	rm -rf build
 	touch "$@"
 

@@ -36,6 +36,7 @@ DEVICE: dict[str, set[str]] = {
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "configuration": LEAVES,
     "supervision": LEAVES,
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }

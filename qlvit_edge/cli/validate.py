@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
     accept_at_option,
@@ -123,11 +124,11 @@ def command(
 ) -> None:
     """Measure MODEL on labelled images: accuracy, golden pairs, latency, memory.
 
-    MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. Folders are
-    matched with its classes whatever their capitals, spaces and underscores. The report
-    (report.json and a self-contained index.html) is written whether or not the checks pass; its
-    verdict is passed, failed, or reduced proof: all checks passed, on less than the whole test
-    side of the split that the model was trained with.
+    MODEL is a .tflite file, integer or float, a chain, the name of a bundled model, or `installed`,
+    the model that is installed on this device. Folders are matched with its classes whatever their
+    capitals, spaces and underscores. The report (report.json and a self-contained index.html) is
+    written whether or not the checks pass; its verdict is passed, failed, or reduced proof: all
+    checks passed, on less than the whole test side of the split that the model was trained with.
     Exit code 1: an accuracy below the gate, a latency above the budget, images that cannot be
     read, or golden pairs that the kernels that ran, XNNPACK's or reference ones, must give to the
     byte and do not.
@@ -151,7 +152,7 @@ def command(
         raise DataError(model, "no images to measure it on", "give a folder with --data")
     require_one_grouping(groups, expression)
     said = {} if class_map is None else class_match.read_class_map(class_map)
-    opened = open_model(resolve_model(model))
+    opened = open_model(resolve_model(model_path(model)))
     images = image_set.gather(
         opened,
         data,
