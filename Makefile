@@ -30,8 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel wheelhouse demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
-	nightly cortex clean
+.PHONY: help env wheel wheelhouse demo test test-slow test-onnx2tf test-picamera2 test-device onnx2tf-env peers-env \
+	lint bench fuzz arm64 record nightly cortex lock audit clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -185,8 +185,19 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	rm -rf build
 	.venv-nightly/bin/python benchmarks/nightly.py
 
+lock: .venv-audit/.done  ## pin all that a device installs by version and hash: requirements/device-*.txt
+	@"$(PYTHON)" requirements/lock.py --uv .venv-audit/bin/uv
+
+audit: .venv-audit/.done  ## ask the advisory service about everything that a device installs
+	@"$(PYTHON)" requirements/audit.py --pip-audit .venv-audit/bin/pip-audit
+
+.venv-audit/.done: requirements/audit.txt
+	@"$(PYTHON)" -m venv --clear .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	touch "$@"
+
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new wheelhouse *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly .venv-audit build demo dist dist.new wheelhouse *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)

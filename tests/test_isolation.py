@@ -296,6 +296,18 @@ def test_what_a_broken_child_answers_is_not_believed() -> None:
         child.close()
     with pytest.raises(pickle.UnpicklingError, match="getcwd"):
         child_module._Plain(BytesIO(pickle.dumps(_Trojan()))).load()
+    # What modules of the package import is within reach, by name and behind dots.
+    ways = [
+        ("qlvit_edge.inference.child", "subprocess.Popen"),
+        ("qlvit_edge.inference.child", "threading.Thread"),
+        ("qlvit_edge.files", "Path"),
+        ("builtins", "eval"),
+        ("pathlib", "os.system"),
+    ]
+    for module, name in ways:
+        asked = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+        with pytest.raises(pickle.UnpicklingError, match="is not taken from a child"):
+            child_module._Plain(BytesIO(b"\x80\x04" + asked + b"\x93.")).load()
 
 
 class _Trojan:

@@ -66,7 +66,8 @@ class _LazyGroup(SuggestingGroup):
             return None
         module = importlib.import_module(f"qlvit_edge.cli.{cmd_name}")
         command = module.command
-        assert isinstance(command, click.Command)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module.__name__}.command is no command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

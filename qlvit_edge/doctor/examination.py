@@ -90,7 +90,7 @@ class _Helper:
                 self._call(10, f"examination:{name}", place)
             except (ModelFileError, CameraError):
                 raise
-            except Exception:  # the check itself says what is wrong
+            except Exception:  # noqa: S112 - the check itself says what is wrong
                 continue
 
     def findings(self, check: Check, place: Place) -> list[Finding]:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.served import HEADER, PIECE
+from qlvit_edge.presence import present
 from qlvit_edge.quiet import memory_file
 
 P = ParamSpec("P")
@@ -103,9 +104,8 @@ class Child:
             raise
         finally:
             os.close(theirs)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._requests = present(self._process.stdin, "the child's input").fileno()
+        self._answers = present(self._process.stdout, "the child's output").fileno()
         os.set_blocking(self._requests, False)
         _enlarge(self._requests)
         self._writable = _polled(self._requests, select.POLLOUT)
@@ -301,11 +301,14 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
-        found = None
-        if module in ("builtins", "pathlib") or module.partition(".")[0] == "qlvit_edge":
+        found, origin = None, module.partition(".")[0]
+        if origin in ("builtins", "pathlib", "qlvit_edge"):
             found = super().find_class(module, name)
-        if not isinstance(found, type) or (
-            module == "builtins" and not issubclass(found, Exception)
+        # What a module of ours merely imports, or names behind a dot, is not ours.
+        if (
+            not isinstance(found, type)
+            or found.__module__.partition(".")[0] != origin
+            or (origin == "builtins" and not issubclass(found, Exception))
         ):
             raise pickle.UnpicklingError(f"{module}.{name} is not taken from a child")
         return found

@@ -23,6 +23,7 @@ from qlvit_edge.integer.log2_softmax import (
 )
 from qlvit_edge.modelfile.document import Document
 from qlvit_edge.modelfile.metadata import pack
+from qlvit_edge.presence import present
 
 _EXP = {
     np.float32(EXP_SCALE): (EXP_SCALE, EXP_ZERO_POINT),
@@ -100,13 +101,13 @@ class _Change:
 
 
 def _apply(change: _Change, reshape: int, schema: Any) -> None:
-    assert change.held is not None
+    scale, zero_point = present(change.held, "what the EXP stores")
     graph, exp = change.graph, change.operator
     output = graph.tensors[exp.outputs[0]]
     held = copy.deepcopy(output)
     held.name = output.name + b"/exp"
-    held.quantization.scale = np.array([change.held[0]], np.float32)
-    held.quantization.zeroPoint = np.array([change.held[1]], np.int64)
+    held.quantization.scale = np.array([scale], np.float32)
+    held.quantization.zeroPoint = np.array([zero_point], np.int64)
     graph.tensors.append(held)
     again = schema.OperatorT()
     again.opcodeIndex = reshape

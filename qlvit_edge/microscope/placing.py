@@ -75,9 +75,10 @@ def note_doubtful(connection: sqlite3.Connection, run_id: int, numbers: Collecti
     """Store of every unique cell of a run whether it is doubtful."""
     of_run = "frame_id IN (SELECT id FROM frames WHERE run_id = ?)"
     connection.execute(
-        f"UPDATE cells SET doubtful = 0 WHERE unique_cell IS NOT NULL AND {of_run}", (run_id,)
+        f"UPDATE cells SET doubtful = 0 WHERE unique_cell IS NOT NULL AND {of_run}",  # noqa: S608 - names of ours, values bound
+        (run_id,),
     )
     connection.executemany(
-        f"UPDATE cells SET doubtful = 1 WHERE unique_cell = ? AND {of_run}",
+        f"UPDATE cells SET doubtful = 1 WHERE unique_cell = ? AND {of_run}",  # noqa: S608 - names of ours, values bound
         [(number, run_id) for number in sorted(numbers)],
     )

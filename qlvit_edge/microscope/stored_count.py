@@ -81,7 +81,7 @@ def read_count(path: Path, run_id: int | None = None) -> StoredCount:
         run = _run(connection, path, run_id, has_statement=version >= 3)
         cut = "cut" if version >= 2 else "0"
         cells = connection.execute(
-            f"SELECT label, verdict, {cut}, count(*) FROM cells "
+            f"SELECT label, verdict, {cut}, count(*) FROM cells "  # noqa: S608 - names of ours, values bound
             "JOIN frames ON frames.id = frame_id WHERE run_id = ? "
             "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
             (run.run_id,),
@@ -157,7 +157,7 @@ def _run(
 ) -> StoredRun:
     added = "statement, familiar" if has_statement else "NULL, NULL"
     row = connection.execute(
-        f"SELECT id, model, model_sha256, outcome, accept_at, {added} FROM runs "
+        f"SELECT id, model, model_sha256, outcome, accept_at, {added} FROM runs "  # noqa: S608 - names of ours, values bound
         "WHERE id = coalesce(?, (SELECT max(id) FROM runs))",
         (run_id,),
     ).fetchone()

@@ -191,7 +191,8 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
     return [
-        _run_row(row) for row in connection.execute(f"SELECT {runs}, {names} FROM runs ORDER BY id")
+        _run_row(row)
+        for row in connection.execute(f"SELECT {runs}, {names} FROM runs ORDER BY id")  # noqa: S608 - names of ours, values bound
     ]
 
 
@@ -199,10 +200,11 @@ def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     """Return what is stored of a run's frames."""
     unfit = _select(connection, "frames", ("unfit",))
     reasons = connection.execute(
-        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1", (run,)
+        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1",  # noqa: S608 - names of ours, values bound
+        (run,),
     ).fetchall()
     dropped = _select(connection, "runs", ("dropped_frames",))
-    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))
+    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))  # noqa: S608 - names of ours, values bound
     accept_at, left_out = row.fetchone()
     return FrameSummary(
         frames=sum(number for _, number in reasons),
@@ -234,7 +236,7 @@ def cells_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> 
 def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, Any]]:
     names = (*_CELL, *_FRAME, "frame_width", "frame_height")
     query = (
-        f"SELECT {_select(connection, 'cells', _CELL)}, {_select(connection, 'frames', _FRAME)}, "
+        f"SELECT {_select(connection, 'cells', _CELL)}, {_select(connection, 'frames', _FRAME)}, "  # noqa: S608 - names of ours, values bound
         "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )

@@ -57,7 +57,7 @@ def _rows_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int
     for start in range(0, len(cells), _AT_ONCE):
         some = cells[start : start + _AT_ONCE]
         found = connection.execute(
-            f"SELECT {columns(_CELL, 'cells')}, {columns(_FRAME, 'frames')} "
+            f"SELECT {columns(_CELL, 'cells')}, {columns(_FRAME, 'frames')} "  # noqa: S608 - names of ours, values bound
             "FROM cells JOIN frames ON frames.id = cells.frame_id "
             f"WHERE run_id = ? AND cells.id IN ({', '.join('?' * len(some))}) ORDER BY cells.id",
             (run, *some),
@@ -75,8 +75,8 @@ def facts_of_run(connection: sqlite3.Connection, run: int) -> str:
 def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
     queries = [
         _OF_RUN.format(columns=columns((*_RUN, *_END), "runs")),
-        f"SELECT id, {columns(_FRAME, 'frames')} FROM frames WHERE run_id = ? ORDER BY id",
-        f"SELECT {columns((*_CELL, *_PLACE), 'cells')} FROM cells "
+        f"SELECT id, {columns(_FRAME, 'frames')} FROM frames WHERE run_id = ? ORDER BY id",  # noqa: S608 - names of ours, values bound
+        f"SELECT {columns((*_CELL, *_PLACE), 'cells')} FROM cells "  # noqa: S608 - names of ours, values bound
         "JOIN frames ON frames.id = frame_id WHERE run_id = ? ORDER BY cells.id",
         "SELECT number, joined_to, x, y FROM islands WHERE run_id = ? ORDER BY number",
     ]

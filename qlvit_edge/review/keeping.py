@@ -164,15 +164,15 @@ def _delete_rows(
     for run in runs:
         heads[str(run)] = log.head_of(connection, run)
         if has_census is not None:
-            connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))
-        connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
+            connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
+        connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
         for table in ("frames", "islands", "reviews", "review_heads", "outbox"):
-            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
+            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))  # noqa: S608 - names of ours, values bound
         losses.forget(connection, run)
         connection.execute("DELETE FROM runs WHERE id = ?", (run,))
     for table in ("sample", "operator"):
         connection.execute(
-            f"DELETE FROM {table}s WHERE id NOT IN "
+            f"DELETE FROM {table}s WHERE id NOT IN "  # noqa: S608 - names of ours, values bound
             f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
         )
     record = ReviewRecord(
@@ -209,7 +209,8 @@ def _pictures_of(connection: sqlite3.Connection, results: Path, run: int) -> Ite
     known = {row[1] for row in connection.execute("PRAGMA table_info(frames)")}
     for column in {"saved_as", "kept_as"} & known:
         rows = connection.execute(
-            f"SELECT {column} FROM frames WHERE run_id = ? AND {column} IS NOT NULL", (run,)
+            f"SELECT {column} FROM frames WHERE run_id = ? AND {column} IS NOT NULL",  # noqa: S608 - names of ours, values bound
+            (run,),
         )
         for (name,) in rows:
             picture = located(results, str(name))
