@@ -91,7 +91,7 @@ def build(target: Target, wheel: Path, requirements: Path, out: Path) -> None:
     (part / "requirements.txt").write_text(locked(wheels, target))
     bill = HERE / "bill_of_materials.py"
     if bill.is_file():
-        run(sys.executable, str(bill), str(part), "--out", str(part / "bom.cdx.json"))
+        run(sys.executable, str(bill), str(wheels), "--out", str(part / "bom.cdx.json"))
     (part / "SHA256SUMS").write_text(sums(part))
     shutil.rmtree(out, ignore_errors=True)
     part.rename(out)
