@@ -28,6 +28,7 @@ make_environment() {
     remove "$new"
     build_environment "$new"
     check_environment "$new"
+    remove "$new/pip" # the wheelhouse's
     $dry_run || sync
     run touch "$new/complete"
   fi
@@ -41,7 +42,8 @@ build_environment() { # folder. Sets: pip.
   if [[ -n $wheelhouse ]]; then
     local bundled=("$wheelhouse"/wheels/pip-*.whl)
     run "${venv[@]}" --without-pip "$1"
-    pip=(env PIP_CONFIG_FILE=/dev/null "$1/bin/python" "${bundled[0]}/pip" --disable-pip-version-check)
+    run "$1/bin/python" -m zipfile --extract "${bundled[0]}" "$1/pip"
+    pip=(env PIP_CONFIG_FILE=/dev/null "$1/bin/python" "$1/pip/pip" --disable-pip-version-check)
     source=(--no-index --find-links "$wheelhouse/wheels")
   else
     run "${venv[@]}" "$1"
