@@ -135,6 +135,22 @@ test-picamera2: $(PACKAGE_STAMP)  ## the Raspberry Pi's camera for real: picamer
 	packages=$$("$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	cd / && PYTHONPATH="$$packages" /usr/bin/python3 "$(ROOT)/tests/picamera2_check.py"
 
+# Debian's disk, kernel and what was provisioned, about 8 GB; kept between runs.
+DEVICE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qlvit-edge-device
+DEVICE_PACKAGES := mmdebstrap qemu-system-arm qemu-utils e2fsprogs openssh-client
+
+test-device: wheelhouse  ## an emulated device, booted and provisioned: make test-device [DEVICE="-k OPTIONS"]; an hour or more
+	@if ! dpkg -s $(DEVICE_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEVICE_PACKAGES)
+	fi
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside"
+	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" \
+		-p no:cacheprovider -o "python_files=*_check.py" -v "$(ROOT)/tests/device" \
+		--device-cache "$(DEVICE_CACHE)" --arm64-cache "$(ARM64_CACHE)" \
+		--wheelhouse "$(ROOT)/wheelhouse/bookworm-arm64" $(DEVICE)
+
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py
 	"$(BIN)/python" benchmarks/latency.py --size nano

@@ -51,7 +51,13 @@ def build(cache: Path, arm64_cache: Path, suite: str = "bookworm") -> Image:
         new = folder.with_name(folder.name + ".new")
         _run(
             *([] if os.geteuid() == 0 else ["sudo"]),
-            *(str(SCRIPT), suite, str(new), f"{key}.pub", str(arm64_userland.emulator(arm64_cache))),
+            *(
+                str(SCRIPT),
+                suite,
+                str(new),
+                f"{key}.pub",
+                str(arm64_userland.emulator(arm64_cache)),
+            ),
         )
         new.rename(folder)
     return Image(folder, key)
