@@ -31,7 +31,9 @@ def example_of(command: click.Command, values: Mapping[str, Any], head: str) -> 
 
 
 def _comment(text: str) -> str:
-    paragraphs = (textwrap.fill(part, _COLUMNS, break_on_hyphens=False) for part in text.split("\n"))
+    paragraphs = (
+        textwrap.fill(part, _COLUMNS, break_on_hyphens=False) for part in text.split("\n")
+    )
     return "\n".join(f"# {line}".rstrip() for part in paragraphs for line in part.split("\n"))
 
 
