@@ -95,7 +95,7 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh
+	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh tests/device/*.sh
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 

@@ -107,7 +107,7 @@ def test_a_camera_in_use_is_refused_in_one_line(device: Device) -> None:
         assert "in use" in error
         assert "Traceback" not in error
     finally:
-        device.machine.run("pkill -f 'cv2.VideoCapture' || true")
+        device.machine.run("pkill -f '[c]v2.VideoCapture' || true")
         holding.wait(timeout=PATIENCE)
 
 

@@ -34,9 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(
-        "\n| what | seen (emulated processor; times are no device's) |\n|---|---|"
-    )
+    if not _SEEN:
+        return
+    heading = "what | seen (emulated processor: times are no device's)"
+    terminalreporter.write_line(f"\n| {heading} |\n|---|---|")
     for what, seen in _SEEN:
         terminalreporter.write_line(f"| {what} | {seen} |")
 
