@@ -30,8 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel wheelhouse demo test test-slow test-firmware test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
-	nightly cortex lock audit clean
+.PHONY: help env wheel wheelhouse demo test test-slow test-firmware test-onnx2tf test-picamera2 test-device onnx2tf-env peers-env \
+	lint bench fuzz arm64 record nightly cortex lock audit clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,7 +108,7 @@ test-firmware: $(PACKAGE_STAMP)  ## the device's scripts: installer, wheelhouse,
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh tests/bats/*
+	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh tests/bats/* tests/device/*.sh
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 
@@ -147,6 +147,22 @@ test-picamera2: $(PACKAGE_STAMP)  ## the Raspberry Pi's camera for real: picamer
 	fi
 	packages=$$("$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	cd / && PYTHONPATH="$$packages" /usr/bin/python3 "$(ROOT)/tests/picamera2_check.py"
+
+# Debian's disk, kernel and what was provisioned, about 8 GB; kept between runs.
+DEVICE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qlvit-edge-device
+DEVICE_PACKAGES := mmdebstrap qemu-system-arm qemu-utils e2fsprogs openssh-client
+
+test-device: wheelhouse  ## an emulated device, booted and provisioned: make test-device [DEVICE="-k OPTIONS"]; an hour or more
+	@if ! dpkg -s $(DEVICE_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEVICE_PACKAGES)
+	fi
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside"
+	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" \
+		-p no:cacheprovider -o "python_files=*_check.py" -v "$(ROOT)/tests/device" \
+		--device-cache "$(DEVICE_CACHE)" --arm64-cache "$(ARM64_CACHE)" \
+		--wheelhouse "$(ROOT)/wheelhouse/bookworm-arm64" $(DEVICE)
 
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py
@@ -225,7 +241,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,sign,dev]"
 	rm -rf build
 	touch "$@"
 

@@ -12,6 +12,7 @@
     │   └── AccuracyBudgetError   1  integers cost more accuracy than allowed
     ├── ModelFileError        2  a .tflite that is not what it should be
     ├── GateError             1  a check the user asked for did not pass
+    │   └── ModelRolledBackError 1  a model on trial that failed: the one before is active again
     ├── MissingExtraError     2  an optional dependency is not installed
     ├── RestartableError     75  a service that its manager should start again
     └── DeviceError           2  cameras, runtimes, accelerators
@@ -104,6 +105,10 @@ class GateError(QLViTEdgeError):
     """A check that the user asked for (an accuracy gate) did not pass."""
 
     exit_code = 1
+
+
+class ModelRolledBackError(GateError):
+    """An installed model that failed in its trial; the one before is the active one again."""
 
 
 class RestartableError(QLViTEdgeError):

@@ -16,6 +16,8 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from qlvit_edge.interruption import held_back
+
 _lock = threading.RLock()
 # No process is forked while descriptor 2 is elsewhere, nor with the lock held.
 os.register_at_fork(
@@ -27,12 +29,13 @@ os.register_at_fork(
 def native_stderr_silenced() -> Iterator[BinaryIO]:
     """Send what native code writes to file descriptor 2 to a file in memory, for this block.
 
-    The descriptor belongs to the whole process: keep the block short. Other threads wait.
+    The descriptor belongs to the whole process: keep the block short. Other threads wait, and so
+    does a request to stop (`held_back`).
 
     Yields:
         The file, where what was written can be read from inside the block.
     """
-    with _lock, memory_file() as capture:
+    with held_back(), _lock, memory_file() as capture:
         if sys.stderr is not None:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.flush()

@@ -12,7 +12,17 @@ import qlvit_edge
 
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
-LEAVES |= {"launch", "presence", "reading", "sensors", "statistics", "text", "tomlfile", "version"}
+LEAVES |= {
+    "interruption",
+    "launch",
+    "presence",
+    "reading",
+    "sensors",
+    "statistics",
+    "text",
+    "tomlfile",
+    "version",
+}
 """Modules that import none of the package but one another."""
 
 IMAGES = {"imagefile", "imagefolder", "preprocess", "resample"}
@@ -36,6 +46,7 @@ DEVICE: dict[str, set[str]] = {
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "configuration": LEAVES,
     "supervision": LEAVES,
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }

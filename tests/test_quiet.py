@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 from qlvit_edge.imagefile import native
+from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.preprocess import decode
 from qlvit_edge.quiet import native_stderr_silenced
 
@@ -54,3 +58,50 @@ def test_blocks_nest_and_what_was_written_can_be_read() -> None:
         outer.seek(0)
         assert outer.read() == b"outer"
     assert _where() == before
+
+
+def test_a_request_to_stop_waits_for_the_end_of_the_block() -> None:
+    before, ends = _where(), []
+    with StopRequest() as stop, contextlib.suppress(Stopped), stop.interruptible():
+        with native_stderr_silenced() as outer:
+            with native_stderr_silenced() as inner:
+                stop.wake()
+                ends.append("inner")
+            ends.append("outer")
+        ends.append("behind")
+    assert ends == ["inner", "outer"]
+    assert inner.closed
+    assert outer.closed
+    assert _where() == before
+
+
+def test_a_stop_anywhere_in_the_block_leaves_stderr_where_it_was() -> None:
+    before, opened = _where(), sorted(os.listdir("/proc/self/fd"))
+    lines = _lines_traced(0)
+    assert lines > 20  # the block, what opens the file in memory, the manager's own
+    for line in range(1, lines + 1):
+        assert _lines_traced(line) >= line
+        assert (_where(), sorted(os.listdir("/proc/self/fd"))) == (before, opened)
+
+
+def _lines_traced(at: int) -> int:
+    """Run a block that is stopped at the n-th line traced, 0 for never; return how many came."""
+    count = 0
+
+    def look(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal count
+        if event == "line":
+            count += 1
+            if count == at:
+                stop.end_run()
+        return look
+
+    before = sys.gettrace()
+    with StopRequest() as stop, contextlib.suppress(Stopped), stop.interruptible():
+        sys.settrace(look)
+        try:
+            with native_stderr_silenced():
+                pass
+        finally:
+            sys.settrace(before)
+    return count

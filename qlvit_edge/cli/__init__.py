@@ -29,7 +29,7 @@ _PYTORCH_MEMORY = re.compile("^OutOfMemoryError:|^RuntimeError: .*DefaultCPUAllo
 """PyTorch's errors where it gets no memory; on a CPU it is known by its text only."""
 
 COMMANDS = {
-    "models": "List the trained models that have a name.",
+    "models": "List trained models; sign, install and roll back models.",
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
     "report": "Write one page on how a trained run does.",

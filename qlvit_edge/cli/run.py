@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from qlvit_edge.cli.options import (
     runtime_options,
     white_level_option,
 )
+from qlvit_edge.cli.run_installed import model_of
 from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
 from qlvit_edge.cli.serving import certificate_options, page_of, require_page
@@ -161,18 +163,19 @@ def command(
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
 
-    MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
-    results are on the disk, a moment after it was seen. Ctrl-C, SIGTERM or a closed terminal
-    stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
-    cell and what is not accepted stands beside it. A cell that several frames show is counted in
-    each; --count-once counts it once, on a line of its own. For research use only, not for
-    diagnosis.
+    MODEL is a .tflite file, a chain, the name of a bundled model, or `installed`, the model that
+    `models install` put on this device. A frame is counted once its results are on the disk, a
+    moment after it was seen. Ctrl-C, SIGTERM or a closed terminal stop cleanly. The summary is the
+    differential: exact 95 % limits per class; what is no white cell and what is not accepted stands
+    beside it. A cell that several frames show is counted in each; --count-once counts it once, on a
+    line of its own. For research use only, not for diagnosis.
 
     Damaged frames are left out and counted. A runtime that hangs or crashes is started again; a
     frame on which it fails twice is stored without cells. Exit code 1 when images of a folder, or
     frames of a video, were lost in one of these ways; a live camera ends with 2 when it gives no
-    frame for so long. Where the page stays for further runs (--stay), the code is that of the
-    first run that failed.
+    frame for so long, and 1 when an installed model fails in its trial and the one before is active
+    again. Where the page stays for further runs (--stay), the code is that of the first run that
+    failed.
 
     --config FILE sets any of the options, MODEL among them; see `qlvit-edge config`. Under systemd
     the run says when it is ready and that it is alive, waits for a camera that is not there, and
@@ -182,6 +185,7 @@ def command(
     Example:
       qlvit-edge run blood-nano --camera picamera2 --out results.sqlite
       qlvit-edge run blood-nano --camera usb:0 --out results.sqlite --stop-at 100
+      qlvit-edge run installed --camera picamera2 --out results.sqlite
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
       qlvit-edge run --config run.toml
       sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
@@ -190,11 +194,12 @@ def command(
 
     require_page(serve, certificate, key, stay=stay)
     service = Service(config)
-    with StopRequest() as stop:
+    chosen = model_of(model)
+    with StopRequest() as stop, service.until_it_ends(stop), chosen.counted():
         try:
             with stop.interruptible():
-                session = _prepare(
-                    model=model,
+                prepare = functools.partial(
+                    _prepare,
                     source=source,
                     calibration=calibration,
                     out=out,
@@ -215,16 +220,21 @@ def command(
                     delegate=delegate,
                     allowance=allowance,
                 )
+                session = chosen.prepare(prepare)
         except Stopped:
             pass
         if stop.requested is not None:
-            service.end_before_the_run(stop.requested)
             _end_before_the_run(stop.requested)
-        with (
-            service.until_it_ends(session, stop),
-            page_of(session, stop, serve, certificate, key, stay=stay) as page,
-        ):
-            run_all(session, stop, page, as_json=as_json, service=service)
+        service.has_begun(session)
+        with page_of(session, stop, serve, certificate, key, stay=stay) as page:
+            run_all(
+                session,
+                stop,
+                page,
+                as_json=as_json,
+                service=service,
+                watch=chosen.after_frame,
+            )
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:
@@ -234,9 +244,9 @@ def _end_before_the_run(number: signal.Signals) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _prepare(**options: Any) -> Session:
+def _prepare(model: str, **options: Any) -> Session:
     """Load the model, before anything is opened or written."""
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.settings import Settings
 
-    return Session(Settings(**options))
+    return Session(Settings(model=model, **options))

@@ -70,6 +70,7 @@ class Service:
         self._heartbeat = Heartbeat(self._notifier)
         self._config = config
         self._wait = FIRST_WAIT
+        self._session: Session | None = None
         self.is_supervised = self._notifier.is_supervised
 
     def follow(self, session: Session) -> None:
@@ -98,39 +99,42 @@ class Service:
                 self.waits(f"{FOR_CAMERA}: {error}")
                 time.sleep(min(left, _LOOK_SECONDS))
 
+    def has_begun(self, session: Session) -> None:
+        """Note that the run was prepared: what fails from now on, another start may mend."""
+        self._session = session
+
     @contextmanager
-    def until_it_ends(self, session: Session, stop: StopRequest) -> Iterator[None]:
+    def until_it_ends(self, stop: StopRequest) -> Iterator[None]:
         """Run this block; end so that the manager knows whether another start may help.
 
-        Under a manager, a failure becomes one that it should start again after, and SIGHUP starts
-        this program anew in the same process, with the configuration file as it is then.
+        Under a manager, a failure of a run that had begun becomes one that it should start again
+        after, and SIGHUP starts this program anew in the same process, with the configuration file
+        as it is then. What else has to be set right at the end is set right inside the block.
 
         Raises:
-            RestartableError: the block failed, and a manager is there.
+            RestartableError: the run failed, and a manager is there.
         """
         if not self.is_supervised:
             yield
             return
         try:
             yield
-        except click.exceptions.Exit:
+        except (click.exceptions.Exit, SystemExit):
             if not self._is_to_reload(stop):
-                self._notifier.stopping("ended: images were left out")
+                self._notifier.stopping("ended before its time, or images were left out")
                 raise
         except Exception as error:
             if not self._is_to_reload(stop):
                 self._notifier.stopping(f"failed: {error}")
+                if self._session is None:
+                    raise
                 raise self._restartable(error) from error
             _note(f"error: {error}")
         if self._is_to_reload(stop):
-            session.classifier.close()
+            if self._session is not None:
+                self._session.classifier.close()
             self._execute_anew()
         self._notifier.stopping("ended")
-
-    def end_before_the_run(self, number: signal.Signals) -> None:
-        """Start anew where SIGHUP came before anything ran; nothing where another signal did."""
-        if self.is_supervised and self._config is not None and number is signal.SIGHUP:
-            self._execute_anew()
 
     def _sign(self, waits_for: str | None) -> None:
         if waits_for is None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.errors import DataError
+from qlvit_edge.errors import DataError, DeviceError, ModelFileError
 from qlvit_edge.evaluation import copies, metrics
 from qlvit_edge.evaluation.answers import Answer, Answers, Asker, View, model_picture
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding
@@ -34,8 +34,9 @@ from qlvit_edge.evaluation.validation_report import (
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import open_isolated
-from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.interpreter import Kernels, Runtime
+from qlvit_edge.measuring.conditions import Watch
 from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.preprocess import decode_noting
 
@@ -72,6 +73,7 @@ def validate(
         ModelFileError: the file asks for more than it may, or the runtime refuses or crashes on it.
         DeviceError: the runtime is not installed, or was lost during an inference.
     """
+    watch, machine = Watch(), describe_machine()
     with open_isolated(
         model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
     ) as interpreter:
@@ -79,6 +81,8 @@ def validate(
         golden = compare_golden(model.metadata, interpreter)
         asked = _ask(asker, images, views, advance)
         memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
+    conditions = watch.end()
+    reference, no_reference = _on_reference_kernels(model, golden, kernels, runtime, allowance)
     found = asked.answers
     measured = Measurement(
         model=_about(model),
@@ -96,9 +100,39 @@ def validate(
             arithmetic=str(interpreter.arithmetic),
             proved=interpreter.arithmetic.proved,
         ),
-        machine=describe_machine(),
+        machine=machine,
+        conditions=conditions,
+        golden_reference=reference,
+        no_reference=no_reference,
     )
     return measured, found
+
+
+def _on_reference_kernels(
+    model: Model,
+    golden: GoldenReport,
+    kernels: Kernels,
+    runtime: Runtime,
+    allowance: Allowance | None,
+) -> tuple[GoldenReport | None, str | None]:
+    """Compare golden pairs on the reference kernels too, or say why that cannot be.
+
+    Where the reference kernels ran already, or no golden pair can be compared on any kernels,
+    there is nothing to examine besides.
+    """
+    if kernels is Kernels.REFERENCE or golden.equal is None:
+        return None, None
+    try:
+        with open_isolated(
+            model.content,
+            kernels=Kernels.REFERENCE,
+            runtime=runtime,
+            subject=model.path,
+            allowance=allowance,
+        ) as interpreter:
+            return compare_golden(model.metadata, interpreter), None
+    except (DeviceError, ModelFileError) as error:
+        return None, str(error).removeprefix(f"{model.path}: ")
 
 
 @dataclass

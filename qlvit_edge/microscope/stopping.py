@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+from qlvit_edge.interruption import interrupt
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Without a handler it does nothing: one that comes too late is harmless.
@@ -105,9 +107,9 @@ class StopRequest:
         if signal.SIGINT in self._before:
             signal.signal(signal.SIGINT, self._before.pop(signal.SIGINT))
         if self._interruptible:
-            raise Stopped
+            interrupt(Stopped())
 
     def _on_wake(self, number: int, frame: FrameType | None) -> None:
         # One that was meant for the run before may come late.
         if self._interruptible and (self.wanted or self._woken):
-            raise Stopped
+            interrupt(Stopped())
