@@ -110,15 +110,10 @@ def test_a_bundle_that_was_tampered_with_is_refused(folder: Path) -> None:
 def test_a_bundle_of_somebody_else_is_refused(folder: Path) -> None:
     key, cert = make_key(folder, "stranger")
     out = folder / "strange.raucb"
-    signed = (
-        "--cert",
-        str(cert),
-        "--key",
-        str(key),
-        "--keyring",
-        str(folder / "hospital.cert.pem"),
-    )
-    assert call("rauc", "resign", *signed, str(folder / "bundle.raucb"), str(out)).returncode == 0
+    whole = str(folder / "bundle.raucb")
+    signed = ["--cert", str(cert), "--key", str(key), "--signing-keyring", str(cert)]
+    trusted = ["--keyring", str(folder / "hospital.cert.pem")]
+    assert call("rauc", "resign", *trusted, *signed, whole, str(out)).returncode == 0
     assert refused(folder, out, "hospital")
     assert not refused(folder, out, "stranger")
     own = folder / "hospital.key.pem"

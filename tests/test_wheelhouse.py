@@ -134,6 +134,7 @@ def sum_again(folder: Path) -> None:
     (folder / "SHA256SUMS").write_text("".join(lines))
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_not_the_locked_one_is_refused_by_pip(device: Device) -> None:
     make_wheel(device.copied / "wheels", "tiny_part", extra="NUMBER = 8\n")
     sum_again(device.copied)
