@@ -47,7 +47,7 @@ def test_the_service_is_installed_and_enabled_but_not_started(device: Device) ->
     assert journal.read_text() == "[Journal]\nSystemMaxUse=50M\n"
 
 
-@pytest.mark.parametrize(("version", "known"), [("252", False), ("254", True), ("257", True)])
+@pytest.mark.parametrize(("version", "known"), [("252", False), ("254", True)])
 def test_a_drop_in_goes_only_where_systemd_knows_it(
     device: Device, version: str, known: bool
 ) -> None:

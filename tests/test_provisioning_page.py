@@ -77,7 +77,7 @@ def test_every_option_of_the_scripts_is_on_the_page() -> None:
     for script in sorted((ROOT / "firmware_scripts").rglob("*.sh")):
         if script.parent.name == "steps":
             continue
-        assert f"`{script.name}" in text or f"/{script.name}" in text, script.name
+        assert re.search(rf"bash \S*{re.escape(script.name)}", text), script.name
         help_text = subprocess.run(
             ["bash", str(script), "--help"], capture_output=True, text=True, check=True
         ).stdout
