@@ -156,10 +156,11 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
-fuzz: $(PACKAGE_STAMP)  ## hostile models: 100 000 for the reader, 10 000 for all that runs them
+fuzz: $(PACKAGE_STAMP)  ## hostile bytes for all that reads any: models, pictures, results, pages, streams, texts
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
 	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
 	"$(BIN)/python" tests/attacks/fuzz_native.py --inputs 10000
+	"$(BIN)/python" tests/attacks/fuzz_foreign.py --inputs 20000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then

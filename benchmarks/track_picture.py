@@ -14,7 +14,7 @@ import qlvit_edge.bundled
 from qlvit_edge.camera.stage import StageCamera
 from qlvit_edge.fields.finder import find_cells
 from qlvit_edge.slide.minimap import IslandMap
-from qlvit_edge.slide.register import Answer
+from qlvit_edge.slide.quality import Answer
 from qlvit_edge.slide.tracker import SlideTracker
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"

@@ -4,7 +4,8 @@
 
     QLViTEdgeError            2  wrong use or bad input
     ├── DataError             2  images, folders, splits
-    │   └── ResultsLostError      1  a results file taken away under its run
+    │   ├── ResultsLostError      1  a results file taken away under its run
+    │   └── UnfitFrameError       2  a frame that is not what was asked for
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
     ├── ConfigurationError    2  a configuration file that cannot be used
@@ -32,6 +33,9 @@ from typing import Any
 from qlvit_edge.credentials import masked
 from qlvit_edge.text import plain
 
+MOST_OF_SUBJECT, MOST_OF_FINDING, MOST_OF_REMEDY = 600, 800, 600
+"""Characters of an error's parts; libraries quote what they read, however long it is."""
+
 
 class QLViTEdgeError(Exception):
     """Base of all errors that end a command with one line instead of a traceback.
@@ -50,12 +54,20 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{plain(str(subject))}: {finding}; {remedy}"
-        super().__init__(plain(masked(" ".join(text.split()))))
+        super().__init__(
+            f"{_short(plain(str(subject)), MOST_OF_SUBJECT)}: {_short(finding, MOST_OF_FINDING)}; "
+            f"{_short(remedy, MOST_OF_REMEDY)}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go to another process as a class and a text: its parts are not kept."""
         return restore, (type(self), str(self))
+
+
+def _short(text: str, most: int) -> str:
+    """Return a text in one line without credentials; a long one without its middle."""
+    line = plain(masked(" ".join(text.split())))
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[-(most // 2) :]}"
 
 
 def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
@@ -73,6 +85,10 @@ class ResultsLostError(DataError):
     """A results file that was deleted, moved or replaced while a run was writing to it."""
 
     exit_code = 1
+
+
+class UnfitFrameError(DataError):
+    """A frame or picture in which what was asked for cannot be looked for."""
 
 
 class CheckpointError(QLViTEdgeError):

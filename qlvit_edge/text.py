@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 RESEARCH_ONLY = "For research use only, not for diagnosis."
 """Stands on everything that is written for people."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -62,3 +66,23 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     by_case = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(str(word)[:100].casefold(), list(by_case), n=1, cutoff=0.6)
     return f", did you mean {plain(by_case[near[0]])!r}?" if near else ""
+
+
+def is_whole_number(text: str) -> bool:
+    """Tell whether a text is a whole number as people write it: ASCII digits, maybe a sign.
+
+    `int` takes more, such as ``"6_0"`` and the digits of every script: what was mistyped or pasted
+    would be taken for a number that nobody meant.
+    """
+    return _WHOLE.fullmatch(text) is not None
+
+
+def number_of(text: str) -> float:
+    """Return the number that a text is, in ASCII digits: ``"0.8"``, ``".5"``, ``"2e-3"``.
+
+    Raises:
+        ValueError: it is none, see `is_whole_number`; so are NaN and infinity.
+    """
+    if _DECIMAL.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)

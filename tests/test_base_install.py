@@ -40,6 +40,7 @@ DEVICE_PACKAGES = (
     "modelfile",
     "integer",
     "bundled",
+    "delivery",
     "doctor",
 )
 DEVICE_MODULES = (

@@ -20,7 +20,7 @@ from results_rows import rows
 from tiny_metadata import metadata, plain_image, tiny_file
 from tiny_model import COLOURS, tiny_model
 
-from qlvit_edge.microscope import schema
+from qlvit_edge.microscope import migrations
 from qlvit_edge.modelfile.confusion import Confusion
 from qlvit_edge.modelfile.metadata import ModelMetadata, embed
 
@@ -232,7 +232,7 @@ def test_an_old_results_file_is_read_as_it_is(
     out = tmp_path / "r.sqlite"
     run_json(capfd, model, cells, out)
     with closing(sqlite3.connect(out, isolation_level=None)) as connection:
-        later = set().union(*schema._ADDED.values())
+        later = set().union(*migrations.ADDED.values())
         named = "SELECT name FROM sqlite_master WHERE type = ?"
         for (view,) in connection.execute(named, ("view",)).fetchall():
             connection.execute(f"DROP VIEW {view}")
@@ -253,6 +253,8 @@ def test_an_old_results_file_is_read_as_it_is(
     ("arguments", "finding"),
     [
         (("--run", "7"), "it has no run 7; its last run is 1"),
+        (("--analyser", ""), "--analyser: is empty"),
+        (("--analyser", " "), "--analyser: is empty"),
         (("--analyser", "reed=100"), "no class 'reed', did you mean 'RED'?"),
         (("--model", "other.tflite"), "not the model of run 1, which was tiny"),
         (("--model", "blood-nanoo"), "blood-nano"),

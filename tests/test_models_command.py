@@ -113,6 +113,12 @@ def test_a_model_that_cannot_be_read_is_listed_with_a_warning(
     output = capsys.readouterr()
     assert "large.tflite: it is not a TFLite model" in output.err
     assert any(" large " in line and "–" in line for line in output.out.splitlines())
+    for options in ((), ("--json",)):
+        assert run_command("models", "show", "large", *options) == 1
+        output = capsys.readouterr()
+        assert output.err.startswith("error: ")
+        assert "large.tflite: it is not a TFLite model" in output.err
+        assert "large" in output.out
 
 
 def test_a_card_is_shown_by_its_essentials(
@@ -214,13 +220,13 @@ def test_the_next_step_is_one_that_works(
 ) -> None:
     assert "predict IMAGES --model large" in _shown(capsys)
     (repository / "large" / "large.tflite").write_bytes(b"TFL")
-    assert "next:" not in _shown(capsys)
+    assert "next:" not in _shown(capsys, 1)
     (repository / "large" / "large.tflite").unlink()
     assert "convert large" in _shown(capsys)
     (repository / "large" / "best.safetensors").unlink()
     assert "next:" not in _shown(capsys)
 
 
-def _shown(capsys: pytest.CaptureFixture[str]) -> str:
-    assert run_command("models", "show", "large") == 0
+def _shown(capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
+    assert run_command("models", "show", "large") == code
     return capsys.readouterr().out

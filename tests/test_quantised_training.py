@@ -13,16 +13,14 @@ import pytest
 import torch
 from command import files_below, refused, run_command
 from full_disk import files_limited
-from small_run import cell_image, small_config, write_folder, write_run
+from quantised_run import arguments, calibrated_run, changed, without_report
+from small_run import cell_image, small_config
 
-from qlvit_edge.calibration.collect import calibrate
 from qlvit_edge.calibration.file import TRAINED_FORMAT, calibration_of, load_calibration
 from qlvit_edge.converters.graph import Graph
 from qlvit_edge.converters.lower.checkpoint import integer_graph
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import Split, load_split, select
-from qlvit_edge.data.training_images import list_training_images, write_training_images
-from qlvit_edge.files import write_text
 from qlvit_edge.quantised import loop, session
 from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.judge import Judge, divergence
@@ -32,7 +30,6 @@ from qlvit_edge.training.checkpoint import (
     BEST_FILE,
     CALIBRATION_FILE,
     LAST_FILE,
-    Checkpoint,
     load_checkpoint,
     read_run_config,
     write_run_config,
@@ -44,37 +41,7 @@ from qlvit_edge.training.state import Row
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A calibrated run `float` and its cells."""
-    root = tmp_path_factory.mktemp("quantised")
-    cells = write_folder(root / "cells", 8)
-    split = write_run(root / "float", cells, small_config())
-    run = read_run_config(root / "float")
-    held = run.training.model_copy(update={"validation": 0.3, "hold_out_draw": 2})
-    write_run_config(root / "float", run.model_copy(update={"training": held}))
-    side = select(scan(cells), split.train)
-    listed = list_training_images(side, split.fingerprint, lambda: None)
-    write_training_images(root / "float", listed)
-    checkpoint = load_checkpoint(root / "float")
-    found = calibrate(checkpoint, side[:4], "minmax", lambda: None)
-    write_text(root / "float" / CALIBRATION_FILE, found.model_dump_json())
-    return root
-
-
-def arguments(place: Path, out: Path, *options: object) -> list[object]:
-    own = ("--from", place / "float", "--out", out, "--batch", 8, "--rate", 0.001)
-    return ["train", "--quantise", *own, *options]
-
-
-def without_report(patch: pytest.MonkeyPatch) -> None:
-    """Leave out the figures of the float network, which are those of any training."""
-    patch.setattr(
-        "qlvit_edge.quantised.session.finish",
-        lambda run, out, *others: write_text(out / "metrics.json", "{}"),
-    )
-
-
-def changed(checkpoint: Checkpoint, other: Checkpoint) -> set[str]:
-    mine, there = checkpoint.network.state_dict(), other.network.state_dict()
-    return {name for name, tensor in mine.items() if not torch.equal(tensor, there[name])}
+    return calibrated_run(tmp_path_factory.mktemp("quantised"))
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         (
             *(1, "1970-01-01 09:16:39", "1970-01-01 09:16:42", 2.8, "stopped", "tiny", "folder"),
             *("cells", 2, 3, 2, 2, 0, "no", "another stain", 80.0, "tests"),
-            *(None, None, "collected"),
+            *(None, None, "collected", "no", None),
         )
     ]
     assert rows(path, "SELECT * FROM frame_list WHERE run = 1") == [
@@ -177,8 +177,8 @@ def test_views_give_local_times_percent_and_units(path: Path) -> None:
         )
     ]
     assert rows(path, "SELECT * FROM class_counts") == [
-        (1, "RED", 2, 0, 2, 0, 0, 0, 100.0),
-        (2, "RED", 1, 0, 1, 0, 0, 0, 100.0),
+        (1, "RED", 2, 0, 2, 0, 0, 0, 100.0, 0),
+        (2, "RED", 1, 0, 1, 0, 0, 0, 100.0, 0),
     ]
 
 

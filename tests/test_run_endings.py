@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from results_rows import rows
 from tiny_metadata import tiny_file
@@ -416,3 +417,56 @@ def test_signals_are_given_back() -> None:
 
 def test_imports_that_swallow_errors_do_not_swallow_a_stop() -> None:
     assert not issubclass(Stopped, Exception)
+
+
+REFUSED = [
+    (("--find", "region:600,0,300,200"), "the region 600,0,300,200 (pixels) reaches beyond"),
+    (("--find", "bright"), "a picture with a bright ground"),
+]
+
+
+@pytest.mark.parametrize(("options", "finding"), REFUSED)
+def test_what_is_refused_by_the_first_frame_leaves_nothing(
+    options: tuple[str, ...],
+    finding: str,
+    model: Path,
+    fields: Path,
+    out: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    command = ["run", str(model), "--camera", str(fields), "--out", str(out), "--sample", "S 1"]
+    command += ["--save", str(out.parent / "saved")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, *options])
+    said = capfd.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert finding in said.err.replace("\n", " ")
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_refused_run_changes_no_file_that_was_there(
+    model: Path, fields: Path, out: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", str(model), "--camera", str(fields), "--out", str(out), "--frames", "1"]
+    for options, code in (((), None), (("--find", "bright", "--sample", "S 2"), 2)):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, *options])
+        assert ended.value.code in (code, 0 if code is None else code)
+        assert rows(out, "SELECT id, outcome FROM runs") == [(1, "finished")]
+        assert rows(out, "SELECT name FROM samples") == []
+    capfd.readouterr()
+
+
+def test_a_later_frame_that_is_refused_leaves_a_run_that_failed(
+    model: Path, fields: Path, out: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    shutil.copytree(fields, folder)
+    (picture,) = folder.iterdir()
+    small = cv2.imread(str(picture))[:100]
+    cv2.imwrite(str(folder / "z small.png"), small)
+    command = ["run", str(model), "--camera", str(folder), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--find", "region:0,0,300,200"])
+    assert ended.value.code == 2
+    assert rows(out, "SELECT outcome, (SELECT count(*) FROM frames) FROM runs") == [("failed", 1)]

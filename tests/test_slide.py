@@ -25,8 +25,9 @@ from qlvit_edge.slide.atlas import MOST_PICTURES, Atlas
 from qlvit_edge.slide.constellation import vote
 from qlvit_edge.slide.correlation import Spectra, correlate
 from qlvit_edge.slide.link import link
-from qlvit_edge.slide.register import Answer
-from qlvit_edge.slide.tracker import Placement, SlideTracker
+from qlvit_edge.slide.placement import Placement
+from qlvit_edge.slide.quality import Answer
+from qlvit_edge.slide.tracker import SlideTracker
 from qlvit_edge.slide.view import view_of
 
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
@@ -111,7 +112,7 @@ def test_a_blank_field_has_no_place_and_its_findings_are_not_counted() -> None:
 def test_a_frame_that_fits_nowhere_begins_an_island_whose_cells_are_doubtful() -> None:
     tracker = SlideTracker()
     walk = line((0, 0), (300, 0), 12)
-    walked(SLIDE, walk, tracker)
+    walked(SLIDE, [*walk, walk[-1]], tracker)
     before = tracker.count()
     assert before.doubtful == 0
     assert before.islands == 1
@@ -232,6 +233,64 @@ def test_what_most_frames_do_not_show_is_doubtful() -> None:
     assert (tracker.count().unique, tracker.count().doubtful) == (1, 1)
 
 
+def answered(cells: list[Cell]) -> list[Answer]:
+    return [Answer("cell", "accepted")] * len(cells)
+
+
+def test_of_two_cells_in_one_place_the_one_seen_less_is_doubtful() -> None:
+    tracker = SlideTracker()
+    cell, again = Cell(60, 60, 40, 40, 500.0), Cell(72, 72, 40, 40, 500.0)
+    beside = Cell(110, 60, 40, 40, 500.0)
+    for cells in ([cell, again, beside], [cell, beside], [cell, beside]):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert tracker.count().unique == 3
+    assert tracker.doubtful_cells() == {2}
+    for cells in ([again], [again], [again]):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert 2 not in tracker.doubtful_cells()
+    assert 1 in tracker.doubtful_cells()
+
+
+def test_cells_that_touch_are_not_doubtful() -> None:
+    tracker = SlideTracker()
+    cells = [Cell(60, 60, 40, 40, 500.0), Cell(88, 60, 40, 40, 500.0)]
+    for _ in range(5):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    assert (tracker.count().unique, tracker.count().doubtful) == (2, 0)
+
+
+def test_what_one_frame_alone_shows_is_doubtful_where_others_are_seen_often() -> None:
+    tracker = SlideTracker()
+    first = [Cell(60, 60, 30, 30, 500.0)]
+    tracker.add(SLIDE.frame(300, 200), first, answered(first))
+    assert tracker.count().doubtful == 0  # nothing is seen often yet
+    cells = [*first, Cell(110, 60, 30, 30, 500.0)]
+    for _ in range(4):
+        tracker.add(SLIDE.frame(300, 200), cells, answered(cells))
+    late = [*cells, Cell(150, 100, 30, 30, 500.0)]
+    tracker.add(SLIDE.frame(300, 200), late, answered(late))
+    assert tracker.doubtful_cells() == {3}
+    tracker.add(SLIDE.frame(300, 200), late, answered(late))
+    assert tracker.doubtful_cells() == set()
+
+
+def test_cells_that_come_to_lie_in_one_place_become_one() -> None:
+    tracker = SlideTracker()
+    blurred = cv2.GaussianBlur(SLIDE.frame(300, 200), (0, 0), 1.5)
+    tracker.add(SLIDE.frame(300, 200), [], [])
+    for image, cells in (
+        (blurred, [Cell(60, 60, 40, 40, 500.0)]),
+        (blurred, [Cell(80, 60, 40, 40, 500.0)]),
+    ):
+        tracker.add(np.asarray(image, np.uint8), cells, answered(cells))
+    assert tracker.count().unique == 2
+    nearer = [Cell(70, 60, 40, 40, 500.0)]  # nearest to the first, and a better view of it
+    placement = tracker.add(SLIDE.frame(300, 200), nearer, answered(nearer))
+    assert placement.numbers == (1,)
+    assert placement.merged == ((2, 1),)
+    assert tracker.count().unique == 1
+
+
 def test_every_cell_needs_an_answer() -> None:
     with pytest.raises(ValueError, match="1 cells but 0 answers"):
         SlideTracker().add(SLIDE.frame(0, 0), [Cell(5, 5, 9, 9, 9.0)], [])
@@ -307,13 +366,15 @@ def test_islands_and_cells_that_turn_out_to_be_one_are_stored() -> None:
             "VALUES (1, 0, 0, 9, 9, 1, 'a', 1, '[]', 'accepted', 3, 5, 6, ?)",
             (number,),
         )
-    for placement in (
-        Placement("counted", 3, 0, 0, ()),
-        Placement("counted", 2, 0, 0, (), joined=((3, 2, 10.0, 20.0),)),
-        Placement("counted", 1, 0, 0, (), merged=((7, 2),), joined=((2, 1, 100.0, 200.0),)),
+    for placement, cells in (
+        (Placement("counted", 3, 0, 0, (1, 2, 7), (5.0, 7.1, 7.2)), [1, 2, 3]),
+        (Placement("counted", 2, 0, 0, (), joined=((3, 2, 10.0, 20.0),)), []),
+        (Placement("counted", 1, 0, 0, (), (), ((7, 2),), ((2, 1, 100.0, 200.0),)), []),
     ):
-        note_placement(connection, 1, placement)
+        note_placement(connection, 1, placement, cells)
     note_doubtful(connection, 1, {2})
+    unique = connection.execute("SELECT number, best, quality, doubtful FROM unique_cells")
+    assert unique.fetchall() == [(1, 1, 5.0, 0), (2, 3, 7.2, 1)]
     rows = connection.execute("SELECT number, joined_to, x, y FROM islands ORDER BY 1").fetchall()
     assert rows == [(1, None, 0, 0), (2, 1, 100, 200), (3, 1, 110, 220)]
     cells = connection.execute(

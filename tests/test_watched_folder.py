@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +106,25 @@ def test_another_image_of_the_same_name_counts_and_the_same_content_does_not(
     ):
         assert sources(camera) == ["scan.png", "scan.png"]
     assert any("scan.png was replaced" in notice for notice in notices)
+
+
+def test_a_file_that_is_renamed_or_copied_is_not_counted_again(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(picture(60))
+    (tmp_path / "row").mkdir()
+    notices: list[str] = []
+    camera = WatchedFolder(tmp_path, idle_seconds=0.6)
+    camera.report.listener = notices.append
+    with scanner(
+        lambda: (tmp_path / "scan.png").rename(tmp_path / "row" / "slide 7.png"),
+        lambda: shutil.copy(tmp_path / "row" / "slide 7.png", tmp_path / "again.png"),
+        lambda: (tmp_path / "scan.png").write_bytes(picture(120)),
+    ):
+        assert sources(camera) == ["scan.png", "scan.png"]
+    said = [notice for notice in notices if "not counted again" in notice]
+    assert said == [
+        f"{name} is scan.png under another name, and is not counted again"
+        for name in ("row/slide 7.png", "again.png")
+    ]
 
 
 def test_a_folder_that_goes_ends_the_run(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from qlvit_edge.converters.graph import Array, Encoding, Operation, Quantisation, Stored
 from qlvit_edge.converters.ops.carrier import carrier, largest_product_sum
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.converters.ops.sums import beyond_32_bits, sum_bounds
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     multiply_64_by_quantized_multiplier,
@@ -65,10 +66,29 @@ class _WithWeights(Operation):
             raise self.refuse(f"bias is not {wanted} or output not quantised", "quantise both")
         if x.dtype == "int16":
             require_symmetric(self)
+        self._check_sums()
         if self.activation == "RELU_N1_TO_1" and (
             x.dtype != "int8" or self.quantisation != UNIT_QUANTISATION
         ):
             raise self.refuse("-1 … 1 is clipped at another scale", "use 1/127, zero point 0")
+
+    def _check_sums(self) -> None:
+        x, weight, bias = self.inputs
+        if x.dtype != "int8" or weight.data is None or bias.data is None:
+            return
+        axis = 3 if isinstance(self, _Depthwise) else 0
+        columns = np.moveaxis(weight.data, axis, 0).reshape(weight.data.shape[axis], -1)
+        bounds = sum_bounds(columns, bias.data, x.zero_point)
+        if finding := beyond_32_bits(*bounds, self._factors()):
+            raise self.refuse(*finding)
+
+    def _factors(self) -> list[float]:
+        """By what each channel's sum is brought to the output's scale, in double as the kernels."""
+        x, weight, _ = self.inputs
+        if weight.quantisation is None or self.quantisation is None:
+            raise self.refuse("weights or output without scales", "quantise them")
+        (output,) = self.quantisation.scale
+        return [x.scale * scale / output for scale in weight.quantisation.scale]
 
     def lowest(self) -> int:
         """Return the least stored value that type and fused activation let through."""
@@ -144,14 +164,7 @@ class _WithWeights(Operation):
 
     def finish_biased(self, total: Array) -> Array:
         """Bring an accumulator (…, O) that has its bias to the output's type."""
-        x, weight, _ = self.inputs
-        if weight.quantisation is None:
-            raise self.refuse("weights without scales", "quantise them")
-        # The kernels compute these factors in double from the float32 scales of the file.
-        pairs = [
-            quantize_multiplier(x.scale * scale / self.output.scale)
-            for scale in weight.quantisation.scale
-        ]
+        pairs = [quantize_multiplier(factor) for factor in self._factors()]
         multiplier = np.array([pair[0] for pair in pairs], np.int64)
         shift = np.array([pair[1] for pair in pairs], np.int64)
         zero_point = self.output.zero_point

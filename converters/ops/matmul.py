@@ -12,6 +12,7 @@ import numpy as np
 from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
 from qlvit_edge.converters.ops.carrier import carrier
 from qlvit_edge.converters.ops.requantise import require_symmetric
+from qlvit_edge.converters.ops.sums import beyond_32_bits
 from qlvit_edge.integer import xnnpack
 from qlvit_edge.integer.requantise import (
     multiply_64_by_quantized_multiplier,
@@ -47,6 +48,18 @@ class BatchMatMul(Operation):
             require_symmetric(self)
         if self._inner(0) != self._inner(1):
             raise self.refuse(f"{a.shape} by {b.shape}", "inner dimensions must agree")
+        if a.dtype == "int8" and self.quantisation is not None:
+            largest = np.array([255 * 128 * self._inner(0)], np.int64)
+            if finding := beyond_32_bits(-largest, largest, [self._factor()]):
+                raise self.refuse(*finding)
+
+    def _factor(self) -> float:
+        """By what a sum is brought to the output's scale."""
+        a, b = self.inputs
+        if self.quantisation is None:
+            raise self.refuse("output not quantised", "give it a scale")
+        # The kernel multiplies the scales in float32 and divides in double.
+        return float(np.float32(a.scale) * np.float32(b.scale)) / self.quantisation.scale[0]
 
     def _inner(self, index: int) -> int:
         transposed = self.adjoint_b if index else self.adjoint_a
@@ -80,10 +93,7 @@ class BatchMatMul(Operation):
         return self._by_xnnpack(self.accumulate(*arrays))
 
     def _by_reference(self, products: Array) -> Array:
-        a, b = self.inputs
-        # The kernel multiplies the scales in float32 and divides in double.
-        factor = float(np.float32(a.scale) * np.float32(b.scale)) / self.output.scale
-        multiplier = quantize_multiplier(factor)
+        multiplier = quantize_multiplier(self._factor())
         if self.output.dtype == "int16":
             return saturate_16(multiply_64_by_quantized_multiplier(products, *multiplier))
         return requantise(products, *multiplier, self.output.zero_point)

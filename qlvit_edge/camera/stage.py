@@ -9,6 +9,7 @@ is known (`StageCamera.corner`), which no real microscope tells.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,39 +22,45 @@ from qlvit_edge.camera.paced import PacedCamera, developed
 
 Image = NDArray[np.uint8]
 
-JITTER: Final = 0.8
-"""Standard deviation, in pixels, by which the stage shakes from frame to frame."""
-
-CREEP: Final = 4.0
-"""Largest distance, in pixels, that the stage creeps from where the hand left it."""
-
-SPEED: Final = 0.12
-"""Share of a frame by which the usual move goes on per frame."""
-
-PUSH_SPEED: Final = 0.7
-"""The same of a push."""
-
-RETURNS: Final = 0.3
-"""Share of the moves that lead back to where the stage was before."""
-
-PUSHES: Final = 0.05
-"""Share of the moves that are pushes."""
-
-EXPOSURE: Final = 0.15
-"""Share of the time between two frames in which the sensor takes light."""
-
-WORST_BLUR: Final = 2.5
-"""Standard deviation of the blur, in pixels, where focus is worst."""
-
-LAMP_SWING: Final = 0.08
-LAMP_TURNED: Final = 0.15
-"""Shares by which the lamp swings, and by which somebody turns it now and then."""
-
 VIGNETTE: Final = 0.12
 """Share of light that the corners of every frame lack."""
 
 NOISE: Final = 1.5
 """Standard deviation of the sensor's noise, in grey levels."""
+
+WORST_BLUR: Final = 2.5
+"""Standard deviation of the blur, in pixels, where focus is usually worst."""
+
+
+@dataclass(frozen=True)
+class Handling:
+    """How restless hand, focus and lamp are; the defaults are the usual.
+
+    Attributes:
+        jitter: standard deviation, in pixels, by which the stage shakes from frame to frame.
+        creep: largest distance, in pixels, that it creeps from where the hand left it.
+        speed: share of a frame by which the usual move goes on per frame.
+        push_speed: the same of a push.
+        pushes: share of the moves that are pushes.
+        returns: share of the moves that lead back to where the stage was before.
+        longest_stop: frames that a stop lasts at most.
+        exposure: share of the time between two frames in which the sensor takes light.
+        blur: standard deviation of the blur, in pixels, where focus is worst.
+        lamp_swing: share by which the lamp swings.
+        lamp_turned: share by which somebody turns it now and then.
+    """
+
+    jitter: float = 0.8
+    creep: float = 4.0
+    speed: float = 0.12
+    push_speed: float = 0.7
+    pushes: float = 0.05
+    returns: float = 0.3
+    longest_stop: int = 8
+    exposure: float = 0.15
+    blur: float = WORST_BLUR
+    lamp_swing: float = 0.08
+    lamp_turned: float = 0.15
 
 
 class _Position(NamedTuple):
@@ -71,6 +78,7 @@ class StageCamera(PacedCamera):
         seed: int = 0,
         fps: float = 10.0,
         size: tuple[int, int] = (640, 480),
+        handling: Handling | None = None,
     ) -> None:
         """Look the folder through and lay its images out, as many across as down.
 
@@ -80,12 +88,14 @@ class StageCamera(PacedCamera):
             seed: decides where each lies, every movement, drift and noise.
             fps: frames per second, at most; 0 gives them as fast as they are taken.
             size: (width, height) of the frames in pixels, at most that of the slide.
+            handling: how restless hand, focus and lamp are; None: as usual.
 
         Raises:
             CameraError: see `qlvit_edge.camera.folder.pictures`.
             DataError: the first image is damaged.
         """
         super().__init__(f"simulated:{folder}?stage=hand", folder, seed=seed, fps=fps)
+        self._handling = handling or Handling()
         first = self._decode(0)
         self._piece = first.shape[1], first.shape[0]
         self._columns = math.ceil(math.sqrt(len(self._paths)))
@@ -107,9 +117,10 @@ class StageCamera(PacedCamera):
         while len(self._track) <= index:
             self._move_on()
         x, y = self._track[index]
-        shake = np.random.default_rng((self._seed, 2, index)).standard_normal(2) * JITTER
-        x += CREEP * self._wave(index, 83, 3) + float(shake[0])
-        y += CREEP * self._wave(index, 59, 4) + float(shake[1])
+        hand = self._handling
+        shake = np.random.default_rng((self._seed, 2, index)).standard_normal(2) * hand.jitter
+        x += hand.creep * self._wave(index, 83, 3) + float(shake[0])
+        y += hand.creep * self._wave(index, 59, 4) + float(shake[1])
         return self._held(x, 0), self._held(y, 1)
 
     def view(self, index: int) -> tuple[Image, str]:
@@ -118,7 +129,8 @@ class StageCamera(PacedCamera):
         width, height = self._size
         image = self.still(x, y)
         before, after = self.corner(max(index - 1, 0)), self.corner(index + 1)
-        path = (after[0] - before[0]) / 2 * EXPOSURE, (after[1] - before[1]) / 2 * EXPOSURE
+        lit = self._handling.exposure / 2
+        path = (after[0] - before[0]) * lit, (after[1] - before[1]) * lit
         middle = self._order[
             self._columns * (int(y + height / 2) // self._piece[1])
             + int(x + width / 2) // self._piece[0]
@@ -162,7 +174,7 @@ class StageCamera(PacedCamera):
         return _Position(float(x), float(y))
 
     def _next_stop(self, here: _Position) -> _Position:
-        if self._hand.random() < RETURNS and len(self._stops) > 2:
+        if self._hand.random() < self._handling.returns and len(self._stops) > 2:
             return self._stops[int(self._hand.integers(len(self._stops) - 1))]
         step = self._hand.uniform(0.3, 1.3, 2) * self._hand.choice([-1, 1], 2) * self._size
         return _Position(
@@ -175,7 +187,8 @@ class StageCamera(PacedCamera):
         there = self._next_stop(here)
         if there not in self._stops[-50:]:
             self._stops.append(there)
-        speed = PUSH_SPEED if self._hand.random() < PUSHES else SPEED
+        hand = self._handling
+        speed = hand.push_speed if self._hand.random() < hand.pushes else hand.speed
         far = max(
             abs(there.x - here.x) / self._size[0], abs(there.y - here.y) / self._size[1], 1e-6
         )
@@ -186,18 +199,20 @@ class StageCamera(PacedCamera):
             self._track.append(
                 _Position(here.x + share * (there.x - here.x), here.y + share * (there.y - here.y))
             )
-        self._track += [there] * int(self._hand.integers(2, 9))
+        self._track += [there] * int(self._hand.integers(2, hand.longest_stop + 1))
 
     def _held(self, value: float, axis: int) -> float:
         return float(np.clip(value, 0, self.slide_size[axis] - self._size[axis]))
 
     def _sensed(self, image: Image, index: int) -> Image:
         """What the sensor makes of it: focus, lamp, vignette, noise."""
-        blur = WORST_BLUR * max(0.0, self._wave(index, 131, 5)) ** 3
+        hand = self._handling
+        blur = hand.blur * max(0.0, self._wave(index, 131, 5)) ** 3
         if blur > 0.3:
             image = np.asarray(cv2.GaussianBlur(image, (0, 0), blur), np.uint8)
-        turned = np.random.default_rng((self._seed, 6, index // 90)).uniform(-1, 1) * LAMP_TURNED
-        lamp = (1 + LAMP_SWING * self._wave(index, 211, 7)) * (0.85 + turned)
+        turned = np.random.default_rng((self._seed, 6, index // 90)).uniform(-1, 1)
+        turned *= hand.lamp_turned
+        lamp = (1 + hand.lamp_swing * self._wave(index, 211, 7)) * (0.85 + turned)
         warmth = 0.02 * self._wave(index, 173, 8)
         gain = np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(lamp)
         noise = np.random.default_rng((self._seed, 9, index)).standard_normal(

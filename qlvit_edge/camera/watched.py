@@ -3,7 +3,7 @@
 An image is taken when it has not changed between two looks and decodes without a gap; one that
 does not decode waits while others go on, and counts as damaged once it has been quiet for
 `DAMAGED_SECONDS`. The same name with another content is another image; the same content, written
-again, is not.
+again, is not, whatever it is called: a file that is renamed or copied shows no other cells.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class WatchedFolder(PictureCamera):
         self._hold(name, folder, [], [])
         self._idle = idle_seconds
         self._images: dict[Path, _Seen] = {}
+        self._taken_as: dict[str, str] = {}
 
     def frames(self) -> Iterator[Frame]:
         """Give each image once; those that are damaged are left out and reported.
@@ -137,6 +138,13 @@ class WatchedFolder(PictureCamera):
         seen.done = True
         self.report.damaged.pop(plain(relative), None)
         if seen.content == digest:
+            return None
+        first = self._taken_as.setdefault(digest, relative)
+        if first != relative:
+            self.report.say(
+                f"{plain(relative)} is {plain(first)} under another name, and is not counted again"
+            )
+            seen.content = digest
             return None
         if seen.content:
             self.report.say(f"{plain(relative)} was replaced by another image, which is taken too")

@@ -9,7 +9,7 @@ import click
 
 from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.cli.options import Whole, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     default=0,
     show_default=True,

@@ -11,7 +11,7 @@ import click
 from qlvit_edge.choices import KERNELS, RUNTIMES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import WordList, allowance_options
+from qlvit_edge.cli.options import Whole, WordList, allowance_options
 from qlvit_edge.text import counted, plain
 
 if TYPE_CHECKING:
@@ -63,14 +63,12 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[in
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=40,
     show_default=True,
     help="Rounds that count; each runs every row 5 times, in a new order.",
 )
-@click.option(
-    "--warmup", type=click.IntRange(0), default=3, show_default=True, help="Rounds before them."
-)
+@click.option("--warmup", type=Whole(0), default=3, show_default=True, help="Rounds before them.")
 @allowance_options
 @click.option("--profile", is_flag=True, help="Also show where the time goes, by part.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write as JSON.")

@@ -10,7 +10,7 @@ import click
 from qlvit_edge.choices import DEFAULT_OBSERVER, OBSERVERS
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import Number, white_level_of, white_level_option
+from qlvit_edge.cli.options import Number, Whole, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(2),
+    type=Whole(2),
     metavar="N",
     default=256,
     show_default=True,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--guard-images",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     default=1600,
     show_default=True,
@@ -74,7 +74,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--judge-images",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=1000,
     show_default=True,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
-from qlvit_edge.cli.options import Number
+from qlvit_edge.cli.options import Number, Whole
 from qlvit_edge.cli.suggestions import SuggestingGroup
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("source")
 @click.option(
     "--frames",
-    type=click.IntRange(min=3),
+    type=Whole(min=3),
     default=50,
     show_default=True,
     help="How many frames to look at.",
@@ -140,7 +140,7 @@ def _print_check(found: CameraCheck) -> None:
 )
 @click.option(
     "--frames",
-    type=click.IntRange(min=1, max=500),
+    type=Whole(min=1, max=500),
     default=16,
     show_default=True,
     help="How many frames to measure.",

@@ -12,7 +12,7 @@ import click
 from qlvit_edge.choices import ROUTES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import Number, WordList, white_level_of, white_level_option
+from qlvit_edge.cli.options import Number, Whole, WordList, white_level_of, white_level_option
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=200,
     show_default=True,
     help="Test images, evenly over the classes.",
 )
 @click.option(
     "--rounds",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=60,
     show_default=True,
     help="Rounds of the latency measurement; each runs every row 3 times.",

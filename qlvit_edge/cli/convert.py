@@ -8,7 +8,7 @@ import click
 
 from qlvit_edge.choices import INTEGER_SOFTMAXES, ROUTES, TARGETS
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import Number, white_level_option
+from qlvit_edge.cli.options import Number, Whole, white_level_option
 
 
 @click.command("convert")
@@ -50,7 +50,7 @@ from qlvit_edge.cli.options import Number, white_level_option
 @click.option("--no-compile", is_flag=True, help="Edge TPU: do not call edgetpu_compiler.")
 @click.option(
     "--compiler-timeout",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=180,
     show_default=True,
     metavar="SECONDS",
@@ -84,24 +84,24 @@ from qlvit_edge.cli.options import Number, white_level_option
 )
 @click.option(
     "--images",
-    type=click.IntRange(1),
+    type=Whole(1),
     default=200,
     show_default=True,
     help="Test images compared with the integer specification (other routes: with PyTorch).",
 )
 @click.option(
     "--reference-images",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Of those, compared on the reference kernels too  [default: all; above 500 MMAC 8]",
 )
 @click.option(
     "--accuracy-images",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Test images that accuracy is judged on  [default: all; above 500 MMAC as --images]",
 )
 @click.option(
     "--int16-layers",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     help="Keep the activations of the N layers that cost most in int16: closer, and slower.",
 )

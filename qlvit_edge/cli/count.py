@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qlvit_edge.cli.count_options import analyser_option
+from qlvit_edge.cli.options import Whole
 
 
 @click.command("count")
@@ -14,7 +15,7 @@ from qlvit_edge.cli.count_options import analyser_option
 @click.option(
     "--run",
     "run_id",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="Number of the run  [default: the last]",
 )
@@ -58,6 +59,8 @@ def command(
     print_differential(
         found, f"Run {stored.run.run_id} of {stored.run.model}: {stored.run.outcome}"
     )
+    if stored.run.counted_once:
+        click.echo("each cell of the slide is counted once")
     if stored.run.statement is not None:
         click.echo(f"images: {stored.run.statement}")
     again = f"qlvit-edge count {shell_word(results)} --run {stored.run.run_id}"

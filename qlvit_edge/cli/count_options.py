@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from qlvit_edge.cli.options import Whole
+
 stop_at_option = click.option(
     "--stop-at",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="Stop after the frame in which N cells are counted: whole white cells whose answer is "
-    "accepted.",
+    "accepted, each once where --count-once is on.",
 )
 
 analyser_option = click.option(

@@ -11,6 +11,7 @@ from qlvit_edge.cli import data_merge
 from qlvit_edge.cli.console import error_console, next_step, shell_word, table_console
 from qlvit_edge.cli.options import (
     Number,
+    Whole,
     groups_options,
     require_one_grouping,
     white_level_option,
@@ -106,7 +107,7 @@ def check(directory: Path, as_json: bool, split_file: Path | None) -> None:
 )
 @click.option(
     "--seed",
-    type=int,
+    type=Whole(),
     default=0,
     show_default=True,
     metavar="N",

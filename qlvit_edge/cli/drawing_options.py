@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qlvit_edge.choices import AUGMENT_PARTS, AUGMENTS, BALANCES
-from qlvit_edge.text import did_you_mean
+from qlvit_edge.cli.options import Whole
+from qlvit_edge.text import did_you_mean, number_of
 
 if TYPE_CHECKING:
     from qlvit_edge.data.folder import ImageFolder
@@ -27,7 +28,7 @@ def _parse_shares(
             known = did_you_mean(part, AUGMENT_PARTS)
             raise click.BadParameter(f"{part!r} is no part of the augmentation{known}", ctx, param)
         try:
-            shares[part] = float(number)
+            shares[part] = number_of(number)
         except ValueError:
             raise click.BadParameter(f"{value!r} is not PART=SHARE", ctx, param) from None
         if not 0 <= shares[part] <= 1:
@@ -46,7 +47,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
     click.option(
         "--images-per-epoch",
-        type=click.IntRange(2),
+        type=Whole(2),
         metavar="N",
         help="Images drawn in each epoch  [default: as many as there are]",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -158,10 +159,14 @@ class LiveView:
         session = self._session
         slide = None if session.slide is None else session.slide.count()
         table = Table("frames", "fps", "cells", *([] if slide is None else ["unique", "doubtful"]))
-        for label in session.counts:
+        counts, verdicts = session.counts, session.verdicts
+        if slide is not None:  # of the cells of the slide, as the summary will have it
+            counts = Counter({label: slide.labels.get(label, 0) for label in counts})
+            verdicts = Counter({name: slide.verdicts.get(name, 0) for name in verdicts})
+        for label in counts:
             # A class may be called `[mono]`: a name is a name, not markup.
             table.add_column(Text(label.lower()))
-        rejected = {name: n for name, n in session.verdicts.items() if name != "accepted"}
+        rejected = {name: n for name, n in verdicts.items() if name != "accepted"}
         shown = rejected if session.classifier.judges else {"uncertain": rejected["uncertain"]}
         lost = session.losses()
         for name in (*shown, *lost):
@@ -172,7 +177,7 @@ class LiveView:
             f"{session.frames / seconds:.1f}" if seconds else "",
             str(session.counts.total()),
             *([] if slide is None else [str(slide.unique), str(slide.doubtful)]),
-            *map(str, session.counts.values()),
+            *map(str, counts.values()),
             *map(str, shown.values()),
             *map(str, lost.values()),
         )
@@ -215,7 +220,7 @@ def slide_in_words(summary: Summary) -> str:
         f"{count} {what}"
         for count, what in (
             (slide.in_part, "seen only in part"),
-            (slide.unplaced, "in frames without a place, not counted"),
+            (slide.unplaced, "findings in frames without a place, not counted"),
         )
         if count
     ]
@@ -224,9 +229,6 @@ def slide_in_words(summary: Summary) -> str:
         f"each cell once: {slide.unique} unique, {slide.doubtful} doubtful"
         + (f"; {', '.join(beside)}" if beside else "")
     ]
-    if slide.labels:
-        labels = sorted(slide.labels.items(), key=lambda entry: (-entry[1], entry[0]))
-        lines.append(f"unique cells: {', '.join(f'{count} {label}' for label, count in labels)}")
     lines.append(f"slide: {counted(slide.islands, 'island')}; frames: {frames or 'none'}")
     return "".join(f"{line}\n" for line in lines)
 

@@ -101,20 +101,30 @@ def _row(model: NamedModel) -> list[str]:
 def show_model(name: str, as_json: bool) -> None:
     """Show what the model NAME is for, its figures and what is not known of it.
 
+    Exit code 1 where its file cannot be read: what is shown is then the rest.
+
     \b
     Example:
       qlvit-edge models show blood-nano
     """
-    from qlvit_edge.evaluation.named_models import CARD, card_text, essentials, named_model
+    from qlvit_edge.evaluation.named_models import card_text, essentials, named_model
     from qlvit_edge.files import json_text
 
     model = named_model(name)
     if model.error is not None:
-        click.echo(f"warning: {model.error}", err=True)
+        click.echo(f"error: {model.error}", err=True)
     sections = list(essentials(card_text(model)))
     if as_json:
         click.echo(json_text({**model.as_dict(), "card": dict(sections)}))
-        return
+    else:
+        _print_model(model, sections)
+    if model.error is not None:
+        click.get_current_context().exit(1)
+
+
+def _print_model(model: NamedModel, sections: list[tuple[str, str]]) -> None:
+    from qlvit_edge.evaluation.named_models import CARD
+
     table = plain_table(model.name, "property", "value")
     for property_, value in _facts(model):
         table.add_row(property_, value)
@@ -124,9 +134,9 @@ def show_model(name: str, as_json: bool) -> None:
     card = model.folder / CARD
     click.echo(f"\ncard: {plain(str(card))}" if card.is_file() else "\nit has no card")
     if model.file is not None and model.error is None:
-        next_step(f"qlvit-edge predict IMAGES --model {shell_word(name)}", "try it")
+        next_step(f"qlvit-edge predict IMAGES --model {shell_word(model.name)}", "try it")
     elif model.file is None and model.trainable:
-        convert = f"qlvit-edge convert {shell_word(name)} --out model.tflite"
+        convert = f"qlvit-edge convert {shell_word(model.name)} --out model.tflite"
         next_step(convert, "make its model file")
 
 

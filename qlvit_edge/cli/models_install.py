@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.console import next_step
 from qlvit_edge.cli.delivery_options import (
     json_option,
     keys_option,
@@ -16,7 +16,7 @@ from qlvit_edge.cli.delivery_options import (
     store_option,
     trusted,
 )
-from qlvit_edge.cli.options import runtime_options
+from qlvit_edge.cli.options import Whole, runtime_options
 from qlvit_edge.text import plain
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _RESTART = "start the run again, for it to use this model: sudo systemctl restar
 @runtime_options
 @click.option(
     "--threads",
-    type=click.IntRange(1, 64),
+    type=Whole(1, 64),
     default=1,
     show_default=True,
     metavar="N",
@@ -185,4 +185,4 @@ def roll_back(store: Path | None, keys: Path | None, as_json: bool) -> None:
         click.echo(json_text(said))
         return
     click.echo(plain(f"{now.title} is the active model ({now.standing}); {left.title} is kept"))
-    next_step(_RESTART, shell_word(place.folder))
+    next_step(_RESTART)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qlvit_edge.delivery.bundle import Bundle
     from qlvit_edge.delivery.manifest import Target
 
-PASSWORD_VARIABLE = "QLVIT_EDGE_KEY_PASSWORD"
+PASSWORD_VARIABLE = "QLVIT_EDGE_KEY_PASSWORD"  # noqa: S105 - the name of a variable, no password
 
 
 @click.group("keys", cls=SuggestingGroup)

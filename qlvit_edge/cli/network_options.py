@@ -25,7 +25,7 @@ def _numbers(
             return None
         parts = text.split(separator)
         if len(parts) not in counts or not all(
-            p.isdecimal() and len(p) < 6 and int(p) > 0 for p in parts
+            p.isascii() and p.isdecimal() and len(p) < 6 and int(p) > 0 for p in parts
         ):
             raise click.BadParameter(f"{text!r} is not as in {example}", context, option)
         return tuple(int(part) for part in parts)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qlvit_edge.choices import DEVICES, KERNELS, RUNTIMES
-from qlvit_edge.text import did_you_mean, plain
+from qlvit_edge.text import did_you_mean, is_whole_number, number_of, plain
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -20,13 +20,32 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Whole(click.IntRange):
+    """A whole number of a range, in ASCII digits, see `qlvit_edge.text.is_whole_number`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, str) and not is_whole_number(value.strip()):
+            self.fail(f"{plain(value)!r} is not a whole number", param, ctx)
+        number: int = super().convert(value, param, ctx)
+        return number
+
+
 class Number(click.FloatRange):
-    """A number of a range. NaN is none: every comparison with it fails, and so would a limit."""
+    """A number of a range, in ASCII digits.
+
+    NaN is none: every comparison with it fails, and so would a limit.
+    """
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number."""
+        if isinstance(value, str):
+            try:
+                value = number_of(value.strip())
+            except ValueError:
+                self.fail(f"{plain(value)!r} is not a finite number", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
@@ -145,7 +164,7 @@ def white_level_option(function: F) -> F:
     """Add `--white-level`, which holds for every picture that the command reads."""
     option = click.option(
         "--white-level",
-        type=click.IntRange(1, 65535),
+        type=Whole(1, 65535),
         callback=_use_white_level,
         expose_value=False,
         metavar="N",
@@ -239,7 +258,7 @@ _ALLOWANCE = (
     ),
     click.option(
         "--model-memory",
-        type=click.IntRange(min=1),
+        type=Whole(min=1),
         metavar="MB",
         envvar="QLVIT_EDGE_MODEL_MEMORY",
         help="Memory that the model's process may take.  [default: 537 plus 4 times the file]",

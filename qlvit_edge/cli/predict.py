@@ -14,6 +14,7 @@ from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
 from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
+    Whole,
     accept_at_option,
     allowance_options,
     found_cell_size_option,
@@ -62,7 +63,7 @@ DEFAULT_MODEL = "blood-nano"
 @accept_at_option
 @click.option(
     "--top",
-    type=click.IntRange(min=1, max=100),
+    type=Whole(min=1, max=100),
     default=1,
     show_default=True,
     help="List so many of the most probable classes.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
-from qlvit_edge.cli.options import allowance_options, runtime_options
+from qlvit_edge.cli.options import Whole, allowance_options, runtime_options
 from qlvit_edge.cli.reference_text import print_check, print_history, print_json
 from qlvit_edge.cli.result_options import by_option, results_argument, run_option, say
 from qlvit_edge.cli.suggestions import SuggestingGroup
@@ -100,14 +100,14 @@ def make(results: Path, run: int | None, out: Path, by: str) -> None:
 )
 @click.option(
     "--cells",
-    type=click.IntRange(min=5),
+    type=Whole(min=5),
     default=100,
     show_default=True,
     help="With --camera: end after so many cells.",
 )
 @click.option(
     "--frames",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=2000,
     show_default=True,
     help="With --camera: end after so many frames in any case.",

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from qlvit_edge.cli.options import Whole
+
 results_argument = click.argument("results", type=click.Path(path_type=Path))
 
 run_option = click.option(
     "--run",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     help="Number of the run  [default: the last]",
 )
@@ -18,7 +20,7 @@ run_option = click.option(
 runs_option = click.option(
     "--run",
     "runs",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     multiple=True,
     metavar="N",
     help="Number of a run; may be given again  [default: all]",

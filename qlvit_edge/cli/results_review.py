@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.options import Whole
 from qlvit_edge.cli.result_options import by_option, results_argument, run_option, say
 from qlvit_edge.text import counted, plain
 
@@ -53,7 +54,7 @@ class _Asked:
 @results_argument
 @run_option
 @by_option
-@click.option("--cell", "cells", type=int, multiple=True, metavar="ID", help="A cell's number.")
+@click.option("--cell", "cells", type=Whole(), multiple=True, metavar="ID", help="A cell's number.")
 @click.option("--class", "label", metavar="CLASS", help="The named cells are of this class.")
 @click.option("--new-class", is_flag=True, help="CLASS may be one that the model does not have.")
 @click.option("--confirm", is_flag=True, help="The named cells are what the model says.")
@@ -67,7 +68,7 @@ class _Asked:
 @click.option("--reason", metavar="TEXT", help="Why; for --class, --exclude and --reopen.")
 @click.option(
     "--undo",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     metavar="N",
     help="Take the decision of record N back; 0: the last one.",
 )
@@ -108,7 +109,7 @@ def review(results: Path, run: int | None, by: str, **asked: object) -> None:
 @by_option
 @click.option(
     "--readers",
-    type=click.IntRange(1, 2),
+    type=Whole(1, 2),
     default=1,
     show_default=True,
     help="Signatures that are needed: with 2, another reader must sign as well.",

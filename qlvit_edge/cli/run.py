@@ -13,6 +13,7 @@ import click
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
 from qlvit_edge.cli.options import (
     Number,
+    Whole,
     accept_at_option,
     allowance_options,
     runtime_options,
@@ -68,7 +69,7 @@ class Sought(click.ParamType[str]):
     type=click.Path(path_type=Path),
     help="SQLite file for the results; a new run is added to an existing one.",
 )
-@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
+@click.option("--frames", type=Whole(min=1), help="Stop after so many frames.")
 @stop_at_option
 @analyser_option
 @click.option(
@@ -96,13 +97,13 @@ class Sought(click.ParamType[str]):
     "--count-once/--no-count-once",
     default=None,
     help="Whether to recognise places of the slide that were seen before and count each cell there "
-    "once, beside the cells of each frame [default: with live cameras].",
+    "once, not in every frame [default: with live cameras].",
 )
 @sample_options
 @accept_at_option
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     metavar="N",
     default=1,
     show_default=True,
@@ -167,8 +168,9 @@ def command(
     `models install` put on this device. A frame is counted once its results are on the disk, a
     moment after it was seen. Ctrl-C, SIGTERM or a closed terminal stop cleanly. The summary is the
     differential: exact 95 % limits per class; what is no white cell and what is not accepted stands
-    beside it. A cell that several frames show is counted in each; --count-once counts it once, on a
-    line of its own. For research use only, not for diagnosis.
+    beside it. With live cameras each cell of the slide is counted once, as with --count-once;
+    otherwise a cell that several frames show is counted in each. For research use only, not for
+    diagnosis.
 
     Damaged frames are left out and counted. A runtime that hangs or crashes is started again; a
     frame on which it fails twice is stored without cells. Exit code 1 when images of a folder, or

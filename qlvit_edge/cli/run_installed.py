@@ -79,7 +79,12 @@ class InstalledModel(NamedModel):
             other = self._trials.beside() if started.on_trial else None
             if other is None:
                 raise
-            session = _loaded(other, prepare)
+            try:
+                session = _loaded(other, prepare)
+            except (ModelFileError, DeviceError, GateError):
+                self._take_back()
+                self._started = self._watch = None
+                raise error from None
             self._roll_back(str(error).partition("; ")[0])
             self._started = self._watch = None
             return session

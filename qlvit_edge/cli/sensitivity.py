@@ -10,7 +10,7 @@ import click
 from qlvit_edge.choices import INTEGER_SOFTMAXES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
-from qlvit_edge.cli.options import white_level_of, white_level_option
+from qlvit_edge.cli.options import Whole, white_level_of, white_level_option
 from qlvit_edge.presence import present
 from qlvit_edge.text import counted
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--images",
     "count",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="N",
     default=64,
     show_default=True,

@@ -14,7 +14,7 @@ from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.drawing_options import drawing_options, drawing_settings
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.network_options import network_options
-from qlvit_edge.cli.options import Number, device_option, white_level_option
+from qlvit_edge.cli.options import Number, Whole, device_option, white_level_option
 from qlvit_edge.cli.quantise_option import (
     quantise_option,
     require_data_and_split,
@@ -87,13 +87,13 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--epochs",
-    type=click.IntRange(1),
+    type=Whole(1),
     help="Epochs in all; with --resume, more than the run has extend it by another cycle of the "
     "learning rate, from half of --rate to zero  [default: 24; with --resume, as the run has]",
 )
 @click.option(
     "--batch",
-    type=click.IntRange(2),
+    type=Whole(2),
     metavar="N",
     default=64,
     show_default=True,
@@ -122,7 +122,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 )
 @click.option(
     "--patience",
-    type=click.IntRange(0),
+    type=Whole(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -164,7 +164,7 @@ def _line(ctx: click.Context, param: click.Parameter, value: str | None) -> str 
 @white_level_option
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=Whole(0),
     metavar="N",
     default=0,
     show_default=True,

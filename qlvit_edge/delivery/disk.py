@@ -1,7 +1,8 @@
 """Everything that is ever done to a store's files, one operation per method.
 
 Each is a step at which the power may fail: tests put a disk of their own here that fails, ends the
-process, or forgets what was not synchronised, at every one of them.
+process, or forgets what was not synchronised, at every one of them. What root makes belongs to
+whom the folder around it belongs to: a service must be able to write its store.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ class Disk:
     def make_folder(self, path: Path) -> None:
         """Make a folder; its parent has to be synchronised before it is there for good."""
         path.mkdir(mode=0o755)
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def create(self, path: Path) -> int:
         """Make a file that was not there, and open it for writing."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(path, flags, 0o644)
+        descriptor = os.open(path, flags, 0o644)
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        return descriptor
 
     def write(self, descriptor: int, part: bytes) -> int:
         """Write some bytes; returns how many were."""

@@ -10,13 +10,12 @@ import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from qlvit_edge.delivery.bundle import Bundle, read_bundle
-from qlvit_edge.delivery.disk import remove_flat_folder
 from qlvit_edge.delivery.examination import Engine, Examined, examine
 from qlvit_edge.delivery.keys import TrustedKey
 from qlvit_edge.delivery.manifest import Manifest, version_key
@@ -104,8 +103,7 @@ class Installer:
             try:
                 slot, examined = self._bring(folder, bundle)
             except BaseException:
-                with suppress(OSError):
-                    remove_flat_folder(self.store.disk, self.store.folder_of(folder))
+                self.store.discard(folder)
                 raise
             self.store.sweep()
         replaces = None if running is None else running.title

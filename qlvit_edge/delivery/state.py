@@ -20,6 +20,7 @@ Standing: TypeAlias = Literal["trial", "good", "failed"]
 MOST_EVENTS = 20
 MOST_STATE_BYTES = 256 * 1024
 _MOST_TEXT = 500
+_MOST_STARTS = 1000
 
 _Text = Annotated[str, Field(max_length=_MOST_TEXT)]
 _Version = Annotated[str, Field(pattern=rf"^{VERSION}$")]
@@ -96,7 +97,7 @@ class State(_Strict):
     format: Literal[1] = 1
     active: SlotName | None = None
     slots: dict[SlotName, Slot | None] = Field(default_factory=_empty)
-    starts: Annotated[int, Field(ge=0, le=1000)] = 0
+    starts: Annotated[int, Field(ge=0, le=_MOST_STARTS)] = 0
     newest: dict[_Name, _Version] = Field(default_factory=dict)
     events: list[Event] = Field(default_factory=list, max_length=MOST_EVENTS)
 
@@ -157,7 +158,7 @@ class State(_Strict):
 
     def started(self, change: int) -> State:
         """Return the record with a start of the model on trial counted, or taken back."""
-        return self._with(starts=max(0, self.starts + change))
+        return self._with(starts=min(max(0, self.starts + change), _MOST_STARTS))
 
     def marked_good(self, time: str) -> State:
         """Return the record with the active model no longer on trial."""
@@ -221,7 +222,11 @@ def parse_state(content: bytes, subject: object) -> State:
     """
     try:
         parse_json(content)
-        return State.model_validate_json(content)
+        state = State.model_validate_json(content)
+        missing = sorted(set(State.model_fields) - state.model_fields_set)
+        if not missing:
+            return state
+        finding = f"is damaged ({missing[0]} is missing)"
     except UnreadableFileError as error:
         finding = str(error)
     except ValidationError as error:

@@ -122,7 +122,7 @@ def go_back(store: Store, keys: Sequence[TrustedKey]) -> tuple[Slot, Slot]:
             finding = f"slot {state.other_name} is empty: there is no model to go back to"
             raise DataError(store.folder, finding, "install one: qlvit-edge models install FILE")
         store.kept(state.other, keys)
-        changed = state.rolled_back("by hand", now(), failed=False)
+        changed = state.rolled_back("somebody went back by hand", now(), failed=False)
         store.write(changed)
     left, running = changed.other, changed.running
     if left is None or running is None:

@@ -185,14 +185,21 @@ class Store:
     def sweep(self) -> None:
         """Remove what the record does not name, while `installing` is held.
 
-        What cannot be removed stays: it does no harm.
+        The record is made sure of first: its last change may be another process's, which was ended
+        before it could. What cannot be removed stays; it does no harm.
         """
         with suppress(DataError, OSError):
-            named = {slot.folder for slot in self.read().slots.values() if slot is not None}
+            self.disk.sync_folder(self.folder)
             for name in sorted(os.listdir(self.models)):
-                if _FOLDER.fullmatch(name) and name not in named:
-                    with suppress(OSError):
-                        remove_flat_folder(self.disk, self.folder_of(name))
+                if _FOLDER.fullmatch(name):
+                    self.discard(name)
+
+    def discard(self, name: str) -> None:
+        """Remove a model's folder, unless the record names it; what cannot be removed stays."""
+        with suppress(DataError, OSError):
+            named = [slot.folder for slot in self.read().slots.values() if slot is not None]
+            if name not in named:
+                remove_flat_folder(self.disk, self.folder_of(name))
 
 
 def model_name(kind: str) -> str:
@@ -214,16 +221,16 @@ def active_model(store: Path | None = None, keys: Path | None = None) -> Path:
     """
     place = Store(store_folder(store))
     trusted = trusted_keys(keys_folder(keys))
-    for last in (False, True):
-        slot = place.read().running
-        if slot is None:
-            raise nothing_installed(place)
-        try:
-            return place.kept(slot, trusted).path
-        except ModelFileError:
-            if last or place.read().running == slot:  # else it was replaced meanwhile
-                raise
-    raise AssertionError("unreachable")
+    slot = place.read().running
+    if slot is None:
+        raise nothing_installed(place)
+    try:
+        return place.kept(slot, trusted).path
+    except ModelFileError:
+        newer = place.read().running
+        if newer is None or newer == slot:
+            raise
+        return place.kept(newer, trusted).path  # it was replaced meanwhile
 
 
 def nothing_installed(store: Store) -> DeviceError:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlvit_edge.errors import DataError
-from qlvit_edge.text import did_you_mean, folded, plain
+from qlvit_edge.text import did_you_mean, folded, number_of, plain
 from qlvit_edge.tomlfile import read_toml
 
 SUM_TOLERANCE: Final = 2.0
@@ -73,6 +73,8 @@ def read_analyser(text: str) -> tuple[str, dict[str, float]]:
     Raises:
         DataError: it is neither, or a number is not one.
     """
+    if not text.strip():
+        raise DataError("--analyser", "is empty", _FORM)
     if "=" in text and not Path(text).is_file():
         pairs = [_pair(part) for part in text.split(",") if part.strip()]
         return "typed in", _percentages("analyser", pairs, _FORM)
@@ -153,6 +155,10 @@ def _of_file(path: Path) -> dict[str, float]:
     return _percentages(path, table.items(), _TOML)
 
 
+def _plain_number(value: Any) -> float:
+    return math.nan if isinstance(value, bool) else float(value)
+
+
 def _percentages(
     subject: object, pairs: Iterable[tuple[str, Any]], remedy: str
 ) -> dict[str, float]:
@@ -164,7 +170,7 @@ def _percentages(
     found: dict[str, float] = {}
     for word, value in pairs:
         try:
-            percent = math.nan if isinstance(value, bool) else float(value)
+            percent = number_of(value) if isinstance(value, str) else _plain_number(value)
         except (TypeError, ValueError, OverflowError):
             percent = math.nan
         if not word or not 0 <= percent <= 100:

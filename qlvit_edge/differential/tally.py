@@ -11,8 +11,16 @@ from qlvit_edge.differential.white_cells import counted_classes
 
 CUT: Final = "cut by the frame's edge"
 UNCLASSED: Final = "unclassed"
+DOUBTFUL: Final = "accepted, but doubtful"
+"""Where each cell is counted once: it may be one that is counted already, or none."""
 
-BESIDE: Final = (UNCLASSED, "unknown cell", "foreign image", "not fit to be judged", CUT)
+UNPLACED: Final = "in frames without a place"
+"""Where each cell is counted once: findings of which nobody knows which cells they are."""
+
+BESIDE: Final = (
+    *(UNCLASSED, "unknown cell", "foreign image", "not fit to be judged"),
+    *(DOUBTFUL, CUT, UNPLACED),
+)
 """Why cells stand beside the differential, in the order of tables."""
 
 _OF_VERDICT = {
@@ -44,7 +52,15 @@ class Tally:
         """Find the classes that are counted."""
         self.counted = counted_classes(self.labels)
 
-    def add(self, label: str, verdict: str, *, cut: bool = False, cells: int = 1) -> None:
+    def add(
+        self,
+        label: str,
+        verdict: str,
+        *,
+        cut: bool = False,
+        doubtful: bool = False,
+        cells: int = 1,
+    ) -> None:
         """Add cells of one kind.
 
         Args:
@@ -52,6 +68,9 @@ class Tally:
             verdict: see `qlvit_edge.choices.VERDICTS`.
             cut: whether the frame's edge cuts them: what is seen of them may be half a nucleus,
                 and the next frame has them again.
+            doubtful: whether they may be others that are counted, or none: an accepted one then
+                stands beside the differential. What is not accepted stands there anyway, under
+                what was found: an unknown cell is looked at wherever it lies.
             cells: how many.
 
         Raises:
@@ -61,6 +80,8 @@ class Tally:
             raise ValueError(f"no class {label!r}")
         if cut:
             self.beside[CUT] += cells
+        elif verdict == "accepted" and doubtful:
+            self.beside[DOUBTFUL] += cells
         elif verdict == "accepted":
             self.accepted[label] += cells
         elif verdict in _OF_VERDICT:

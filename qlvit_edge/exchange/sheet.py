@@ -213,6 +213,7 @@ def _beside(sheet: Sheet) -> str:
         "excluded": sum(cell.decision is not None and cell.final is None for cell in cells),
         "not looked at": sum(cell.decision is None for cell in cells),
         **people.apart,
+        **people.beside,
     }
     lines = [
         f"Beside the model's count: {_numbers({**model.beside, **model.apart})}.",

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from qlvit_edge.differential.tally import DOUBTFUL, UNPLACED
 from qlvit_edge.exchange.sheet import Sheet
 from qlvit_edge.exchange.sheet_cells import shown_cells
 from qlvit_edge.microscope.stored_count import read_count, stored_differential
@@ -31,7 +32,11 @@ def read_sheet(results: Path, run: int | None, model: Path | None) -> Sheet:
         frames = frame_summary(connection, seen.run.run)
     stored = read_count(results, seen.run.run)
     # Each cell once, also where it was found in several frames.
-    kinds = Counter((cell.label, cell.verdict, cell.cut) for cell in seen.cells)
+    kinds = Counter(
+        (cell.label, cell.verdict, cell.cut, cell.uncounted == DOUBTFUL)
+        for cell in seen.cells
+        if cell.uncounted != UNPLACED  # these are counted as findings
+    )
     cells = tuple((*kind, number) for kind, number in kinds.items())
     counted = stored_differential(replace(stored, cells=cells), model, None)
     shown, finding = shown_cells(results, seen)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qlvit_edge.differential.differential import Differential, Mistakes, differential_of
-from qlvit_edge.differential.tally import Tally
+from qlvit_edge.differential.tally import UNPLACED, Tally
 from qlvit_edge.review.store import ReviewedRun
 
 _MIXED = "people looked at some of its cells"
@@ -23,7 +23,8 @@ class Standing:
         differential: of them, not corrected for the model's mistakes.
         looked_at: cells on which people decided.
         excluded: of these, those that are not counted.
-        doubtful: cells that may be another finding of a counted one.
+        doubtful: cells inside the differential that may be another finding of a counted one: of
+            runs of files before format 6; later ones stand beside it.
         cells: all.
     """
 
@@ -52,15 +53,17 @@ def standing_of(seen: ReviewedRun) -> Standing:
     """Return a run's cells as they stand: each once, by the class that people or the model gave."""
     tally = Tally(seen.labels)
     for cell in seen.cells:
-        if cell.decision is None:
-            tally.add(cell.label, cell.verdict, cut=cell.cut)
+        if cell.uncounted == UNPLACED:
+            tally.beside[UNPLACED] += cell.decision is None or cell.final is not None
+        elif cell.decision is None:
+            tally.add(cell.label, cell.verdict, cut=cell.cut, doubtful=cell.uncounted is not None)
         elif cell.final is not None:
-            tally.add(cell.final, "accepted")
+            tally.add(cell.final, "accepted", doubtful=cell.uncounted is not None)
     return Standing(
         differential=differential_of(tally, Mistakes(None, _MIXED), None),
         looked_at=sum(cell.decision is not None for cell in seen.cells),
         excluded=sum(cell.decision is not None and cell.final is None for cell in seen.cells),
-        doubtful=sum(bool(cell.doubtful) for cell in seen.cells),
+        doubtful=sum(bool(cell.doubtful) and cell.uncounted is None for cell in seen.cells),
         cells=len(seen.cells),
     )
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from qlvit_edge.text import number_of
+
 Kind = Literal["cells", "all", "bright", "none", "region"]
 """White cells; these, with red cells counted; bright cells on a dark ground; the
 frame as a whole; a fixed part of it."""
@@ -57,7 +59,7 @@ def target_of(text: str) -> Target:
         raise ValueError(f"'{text}' is none of {WAYS}")
     micrometres = rest.endswith("um")
     try:
-        values = [float(part) for part in rest.removesuffix("um").split(",")]
+        values = [number_of(part.strip()) for part in rest.removesuffix("um").split(",")]
     except ValueError:
         values = []
     if len(values) != 4 or not all(map(math.isfinite, values)):

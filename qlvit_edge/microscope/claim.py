@@ -79,6 +79,14 @@ class Claim:
         self._log = _identity(self._log_path)
         self._index = _identity(self._index_path)
 
+    def lost(self) -> ResultsLostError | None:
+        """Return what `require_in_place` raises; None where the file is in its place."""
+        try:
+            self.require_in_place()
+        except ResultsLostError as error:
+            return error
+        return None
+
     def require_in_place(self) -> None:
         """Notice that the file, or the log beside it, is no longer what was opened.
 

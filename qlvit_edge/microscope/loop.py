@@ -20,7 +20,7 @@ from qlvit_edge.microscope.records import FrameRecord
 from qlvit_edge.microscope.stopping import Stopped, StopRequest
 from qlvit_edge.microscope.worker import Worker
 from qlvit_edge.microscope.writer import Writer
-from qlvit_edge.slide.tracker import Placement
+from qlvit_edge.slide.placement import Placement
 
 if TYPE_CHECKING:
     from qlvit_edge.microscope.session import Session
@@ -33,7 +33,7 @@ class Answered:
     Attributes:
         frame: the frame.
         cells: its cells; none of a frame that is lost.
-        placement: where it lies on the slide; None where that is not asked for.
+        placement: where it lies on the slide; None where that is not asked for, and of a lost one.
         census: what else was counted in it; None where that is not asked for.
         lost: whether the runtime failed on it.
     """
@@ -112,10 +112,11 @@ class Loop:
             lost = True
         session.lengths.check(frame, self.note)
         session.newest = (frame, found)
-        session.count.see(found)
         seen = self.pipeline.count(sight, found)
         with session.times.measure("place"):
-            placement = placed(session.slide, frame, found)
+            # A lost frame shows cells that were not found in it: it says nothing of the slide.
+            placement = None if lost else placed(session.slide, frame, found)
+            session.count.see(found)
         with session.times.measure("store"):
             self.writer.put(Answered(frame, found, placement, seen, lost))
         self.after_frame()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.differential.white_cells import is_platelet
-from qlvit_edge.errors import DataError
+from qlvit_edge.errors import DataError, UnfitFrameError
 from qlvit_edge.fields.bright import find_bright_cells, is_dark_field
 from qlvit_edge.fields.census import Census, census
 from qlvit_edge.fields.finder import CROP_MARGIN, Cell, Search, crop, is_grey, search
@@ -151,7 +151,7 @@ class Pipeline:
         Without a search the frame, or its region, is the only one; its nucleus has the area 0.
 
         Raises:
-            DataError: white cells are looked for in a grey or dark picture, bright ones on a
+            UnfitFrameError: white cells are looked for in a grey or dark picture, bright ones on a
                 bright ground, or the region reaches beyond the frame.
         """
         if self._target.kind in ("none", "region"):
@@ -215,7 +215,7 @@ class Pipeline:
             return 0, 0, width, height
         x, y, across, down = self._target.in_pixels(self._um_per_pixel)
         if x + across > width or y + down > height:
-            raise DataError(
+            raise UnfitFrameError(
                 frame.source,
                 f"the region {x},{y},{across},{down} (pixels) reaches beyond the frame of "
                 f"{width} x {height}",
@@ -263,7 +263,7 @@ def require_colour(image: NDArray[np.uint8], source: str) -> None:
         DataError: it is grey.
     """
     if is_grey(image):
-        raise DataError(
+        raise UnfitFrameError(
             source,
             "a grey picture of a stained smear, in which white cells cannot be told from red ones",
             "use a colour camera, or classify whole pictures (run: --find none; predict: without "
@@ -292,7 +292,7 @@ def require_dark(image: NDArray[np.uint8], source: str) -> None:
         DataError: its ground is bright.
     """
     if not is_dark_field(image):
-        raise DataError(
+        raise UnfitFrameError(
             source,
             "a picture with a bright ground, in which --find bright has nothing to find",
             "use --find cells for a stained smear, or --find none for whole pictures",

@@ -10,8 +10,9 @@ from qlvit_edge.camera.stage import StageCamera
 from qlvit_edge.errors import DataError
 from qlvit_edge.fields.target import target_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.slide.register import Answer
-from qlvit_edge.slide.tracker import Placement, SlideTracker
+from qlvit_edge.slide.placement import Placement
+from qlvit_edge.slide.quality import Answer
+from qlvit_edge.slide.tracker import SlideTracker
 
 
 def tracker_for(camera: Camera, count_once: bool | None, find: str) -> SlideTracker | None:
@@ -48,13 +49,30 @@ def placed(
     return tracker.add(frame.image, [c.cell for c in found], answers)
 
 
-def note_placement(connection: sqlite3.Connection, run_id: int, placement: Placement) -> None:
-    """Store a frame's island, islands that it joined, and cells that turned out to be one."""
+_NOTE = """INSERT INTO unique_cells (run_id, number, best, quality) VALUES (?, ?, ?, ?)
+ON CONFLICT (run_id, number) DO UPDATE SET best = excluded.best, quality = excluded.quality
+WHERE excluded.quality > quality"""
+"""One view of a unique cell; only a better one takes the place of what is stored."""
+
+
+def note_placement(
+    connection: sqlite3.Connection, run_id: int, placement: Placement, cells: Sequence[int]
+) -> None:
+    """Store a frame's island, its unique cells, and islands and cells that turned out to be one.
+
+    Args:
+        connection: to the results file.
+        run_id: number of the run.
+        placement: of the frame.
+        cells: numbers of its cells in the file, in their order.
+    """
     if placement.island is not None:
         connection.execute(
             "INSERT OR IGNORE INTO islands (run_id, number) VALUES (?, ?)",
             (run_id, placement.island),
         )
+        views = zip(placement.numbers, cells, placement.qualities, strict=True)
+        connection.executemany(_NOTE, [(run_id, *view) for view in views])
     for gone, stays, x, y in placement.joined:
         connection.execute(
             "INSERT OR IGNORE INTO islands (run_id, number) VALUES (?, ?)", (run_id, gone)
@@ -64,21 +82,33 @@ def note_placement(connection: sqlite3.Connection, run_id: int, placement: Place
             "WHERE run_id = ? AND (number = ? OR joined_to = ?)",
             (stays, x, y, run_id, gone, gone),
         )
-    connection.executemany(
+    for gone, stays in placement.merged:
+        _merge(connection, run_id, gone, stays)
+
+
+def _merge(connection: sqlite3.Connection, run_id: int, gone: int, stays: int) -> None:
+    connection.execute(
         "UPDATE cells SET unique_cell = ? WHERE unique_cell = ? AND frame_id IN "
         "(SELECT id FROM frames WHERE run_id = ?)",
-        [(stays, gone, run_id) for gone, stays in placement.merged],
+        (stays, gone, run_id),
     )
+    found = connection.execute(
+        "DELETE FROM unique_cells WHERE run_id = ? AND number = ? RETURNING best, quality",
+        (run_id, gone),
+    ).fetchall()
+    connection.executemany(_NOTE, [(run_id, stays, *view) for view in found])
 
 
 def note_doubtful(connection: sqlite3.Connection, run_id: int, numbers: Collection[int]) -> None:
-    """Store of every unique cell of a run whether it is doubtful."""
-    of_run = "frame_id IN (SELECT id FROM frames WHERE run_id = ?)"
-    connection.execute(
-        f"UPDATE cells SET doubtful = 0 WHERE unique_cell IS NOT NULL AND {of_run}",  # noqa: S608 - names of ours, values bound
-        (run_id,),
-    )
+    """Store which unique cells of a run are doubtful; all others are not."""
+    known = connection.execute(
+        "SELECT number, doubtful FROM unique_cells WHERE run_id = ?", (run_id,)
+    ).fetchall()
     connection.executemany(
-        f"UPDATE cells SET doubtful = 1 WHERE unique_cell = ? AND {of_run}",  # noqa: S608 - names of ours, values bound
-        [(number, run_id) for number in sorted(numbers)],
+        "UPDATE unique_cells SET doubtful = ? WHERE run_id = ? AND number = ?",
+        [
+            (int(number in numbers), run_id, number)
+            for number, doubtful in known
+            if bool(doubtful) != (number in numbers)
+        ],
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from qlvit_edge.camera.base import Frame
+from qlvit_edge.differential.unique_cells import BestView
 from qlvit_edge.fields.census import Census
 from qlvit_edge.fields.quality import kind_of
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.slide.tracker import Placement
+from qlvit_edge.slide.placement import Placement
 
 Outcome = Literal[
     "running", "finished", "counted", "stopped", "interrupted", "failed", "did not end"
@@ -67,6 +68,7 @@ class RunInfo:
             comes from; None where there is none.
         sample: what the slide is called; None: not said.
         operator: who runs it; None: not said.
+        counted_once: whether each cell of the slide is counted once, not in every frame.
     """
 
     model: str
@@ -82,6 +84,7 @@ class RunInfo:
     calibration: str | None = None
     sample: str | None = None
     operator: str | None = None
+    counted_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,18 @@ class FrameRecord:
         """Return label, verdict and whether the frame's edge cuts it, of every cell."""
         columns = zip(*map(self.column, ("label", "verdict", "cut")), strict=True)
         return [(str(label), str(verdict), bool(cut)) for label, verdict, cut in columns]
+
+    def views(self) -> list[tuple[int | None, BestView]]:
+        """Return the number of every cell on the slide, and how well it is seen here."""
+        qualities = () if self.placement is None else self.placement.qualities
+        numbers = self.column("unique_cell")
+        if not qualities:
+            qualities = (0.0,) * len(numbers)
+        found = zip(numbers, qualities, self.answers(), strict=True)
+        return [
+            (number if isinstance(number, int) else None, BestView(quality, *answer))
+            for number, quality, answer in found
+        ]
 
     def abstained(self) -> list[str]:
         """Return why cells are not fit to be judged, without figures; one entry per such cell."""

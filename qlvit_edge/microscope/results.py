@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from qlvit_edge.camera.base import Frame
-from qlvit_edge.errors import DataError, ResultsLostError
+from qlvit_edge.errors import DataError, UnfitFrameError
 from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
+from qlvit_edge.microscope.plain_schema import opened
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo, outcome_of
 from qlvit_edge.microscope.run_clock import RunClock
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
@@ -62,6 +63,8 @@ class Results:
         pauses: returns the run's pauses, see `Pause.stored`; stored at the same times.
         clock: of the run.
         losses: frames lost so far, by where; stored at the same times.
+        doubtful: numbers of the unique cells that are doubtful; stored with the frames that follow.
+        withdrawn: whether the run was taken back: it was refused before a frame was stored.
     """
 
     def __init__(
@@ -92,6 +95,9 @@ class Results:
         self.pauses: Callable[[], str | None] = lambda: None
         self.losses: dict[str, int] = {}
         self.clock = RunClock()
+        self.doubtful: Collection[int] = ()
+        self.withdrawn = False
+        self._stored = False
         self._noted: tuple[object, ...] = (0, None, None, None, {})
         self._note = note
         self._log_noted = False
@@ -101,9 +107,7 @@ class Results:
         try:
             with speaking(path):
                 # Frames are added by one thread, and what ends a run by another, later.
-                self._connection = sqlite3.connect(
-                    path, isolation_level=None, timeout=TRY_SECONDS, check_same_thread=False
-                )
+                self._connection = opened(path, TRY_SECONDS)
             self.run_id = patiently(lambda: self._open(info), open_seconds, note, path)
             self._claim.keep_reserve()
         except BaseException:
@@ -123,16 +127,27 @@ class Results:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the file; a run that was not finished has failed."""
+        """Close the file; a run that was not finished has failed, or was refused."""
         if self._connection is None:
             return
         try:
+            if kind is UnfitFrameError and not self._stored and self.outcome == "running":
+                self._withdraw()
             # The reason for leaving matters more than a second error while closing.
             with contextlib.suppress(DataError) if kind is not None else contextlib.nullcontext():
                 self.finish(outcome_of(kind))
         finally:
             self._close()
+            if self.withdrawn and not self._claim.existed:
+                self._claim.remove()
             self._claim.release()
+
+    def _withdraw(self) -> None:
+        """Take the run back; where that cannot be done, it is a run that failed."""
+        with contextlib.suppress(DataError), self._busy, speaking(self.path):
+            with self._transaction() as connection:
+                schema.delete_row(connection, self.run_id)
+            self.outcome, self.withdrawn = "failed", True
 
     def add_frame(
         self,
@@ -175,19 +190,11 @@ class Results:
                 )
             with self._transaction() as connection:
                 numbers = [schema.insert(connection, self.run_id, record) for record in records]
+                note_doubtful(connection, self.run_id, self.doubtful)
                 state = self._store_state(connection)
-            self._noted = state
+            self._noted, self._stored = state, True
             self._watch_log()
             return numbers
-
-    def note_doubtful(self, numbers: Collection[int]) -> None:
-        """Note which of the run's unique cells are doubtful; raises as `finish` does."""
-
-        def note_down() -> None:
-            with self._busy, speaking(self.path), self._transaction() as connection:
-                note_doubtful(connection, self.run_id, numbers)
-
-        patiently(note_down, OPEN_SECONDS, self._note, self.path)
 
     def require_in_place(self) -> None:
         """Raise ResultsLostError where the file was deleted, moved or replaced."""
@@ -209,7 +216,7 @@ class Results:
         """
         if self.outcome != "running":
             return
-        lost = self._lost()
+        lost = self._claim.lost()
         if lost is not None:
             outcome = "failed"
 
@@ -331,16 +338,9 @@ class Results:
             return False
         return not busy
 
-    def _lost(self) -> ResultsLostError | None:
-        try:
-            self._claim.require_in_place()
-        except ResultsLostError as error:
-            return error
-        return None
-
     def _close(self) -> None:
         # SQLite leaves the log of a file that was moved as it is: its rows would be lost.
-        if self._lost() is not None:
+        if self._claim.lost() is not None:
             self._empty_log()
         with self._busy:
             if self._connection is not None:

@@ -25,6 +25,10 @@ CREATE TABLE review_heads (
     hash TEXT NOT NULL,
     state TEXT NOT NULL
 );
+"""
+"""What people say of a run; `qlvit_edge.review` writes it. Run 0 is the file itself."""
+
+OUTBOX = """
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY,
     run_id INTEGER NOT NULL,
@@ -42,15 +46,16 @@ CREATE TABLE outbox (
     UNIQUE (control_id, destination)
 );
 """
-"""What people say of a run, and what of it is on its way; run 0 is the file itself."""
+"""What of a run is on its way to other systems."""
 
 REVIEW_COLUMNS = {
     "samples": ("id", "name", "created"),
     "operators": ("id", "name"),
     "reviews": ("run_id", "number", "content", "hash"),
     "review_heads": ("run_id", "records", "hash", "state"),
-    "outbox": (
-        *("id", "run_id", "control_id", "destination", "created", "by_name", "result"),
-        *("message", "state", "attempts", "changed", "answer", "hash"),
-    ),
 }
+
+OUTBOX_COLUMNS = (
+    *("id", "run_id", "control_id", "destination", "created", "by_name", "result"),
+    *("message", "state", "attempts", "changed", "answer", "hash"),
+)

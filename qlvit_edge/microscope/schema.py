@@ -14,17 +14,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope.migrations import ADDED, EARLY, UNIQUE, step_from
 from qlvit_edge.microscope.placing import note_placement
+from qlvit_edge.microscope.plain_schema import require_plain
 from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
-from qlvit_edge.microscope.review_tables import REVIEW, REVIEW_COLUMNS
+from qlvit_edge.microscope.review_tables import OUTBOX, REVIEW, REVIEW_COLUMNS
 from qlvit_edge.microscope.views import CENSUS, VIEWS
 
 APPLICATION_ID = 0x514C5645
 """Marks a SQLite file as ours ("QLVE")."""
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
-TABLES = f"""{REVIEW}
+TABLES = f"""{REVIEW}{OUTBOX}{UNIQUE}
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
     started REAL NOT NULL,
@@ -46,7 +48,8 @@ CREATE TABLE runs (
     calibration TEXT,
     sample_id INTEGER REFERENCES samples (id),
     operator_id INTEGER REFERENCES operators (id),
-    pauses TEXT
+    pauses TEXT,
+    counted_once INTEGER
 );
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY,
@@ -93,60 +96,8 @@ CREATE INDEX frames_of_run ON frames (run_id);
 CREATE INDEX cells_of_frame ON cells (frame_id);
 """
 
-_FROM_1_TO_2 = """
-ALTER TABLE runs ADD COLUMN find TEXT NOT NULL DEFAULT 'cells';
-ALTER TABLE runs ADD COLUMN dropped_frames INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE frames ADD COLUMN position_ms REAL;
-ALTER TABLE cells ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;
-"""
 
-_FROM_2_TO_3 = """
-ALTER TABLE runs ADD COLUMN statement TEXT;
-ALTER TABLE runs ADD COLUMN familiar INTEGER;
-ALTER TABLE cells ADD COLUMN reason TEXT;
-ALTER TABLE frames ADD COLUMN unfit TEXT;
-DROP VIEW IF EXISTS run_list;
-DROP VIEW IF EXISTS frame_list;
-DROP VIEW IF EXISTS cell_list;
-DROP VIEW IF EXISTS class_counts;
-"""
-
-_FROM_3_TO_4 = """
-ALTER TABLE runs ADD COLUMN calibration TEXT;
-ALTER TABLE cells ADD COLUMN island INTEGER;
-ALTER TABLE cells ADD COLUMN slide_x REAL;
-ALTER TABLE cells ADD COLUMN slide_y REAL;
-ALTER TABLE cells ADD COLUMN unique_cell INTEGER;
-ALTER TABLE cells ADD COLUMN doubtful INTEGER;
-CREATE TABLE islands (
-    run_id INTEGER NOT NULL REFERENCES runs (id),
-    number INTEGER NOT NULL,
-    joined_to INTEGER,
-    x REAL NOT NULL DEFAULT 0,
-    y REAL NOT NULL DEFAULT 0,
-    PRIMARY KEY (run_id, number)
-);
-DROP VIEW IF EXISTS cell_list;
-"""
-
-_FROM_4_TO_5 = f"""{REVIEW}
-ALTER TABLE runs ADD COLUMN sample_id INTEGER REFERENCES samples (id);
-ALTER TABLE runs ADD COLUMN operator_id INTEGER REFERENCES operators (id);
-ALTER TABLE runs ADD COLUMN pauses TEXT;
-ALTER TABLE frames ADD COLUMN kept_as TEXT;
-DROP VIEW IF EXISTS run_list;
-"""
-
-_ADDED = {
-    1: {"runs.find", "runs.dropped_frames", "frames.position_ms", "cells.cut"},
-    2: {"runs.statement", "runs.familiar", "cells.reason", "frames.unfit"},
-    3: {"runs.calibration"}
-    | {f"cells.{name}" for name in ("island", "slide_x", "slide_y", "unique_cell", "doubtful")}
-    | {f"islands.{name}" for name in ("run_id", "number", "joined_to", "x", "y")},
-    4: {"runs.sample_id", "runs.operator_id", "runs.pauses", "frames.kept_as"}
-    | {f"{table}.{name}" for table, names in REVIEW_COLUMNS.items() for name in names},
-}
-"""Columns that files of a format lack, besides those that later ones lack."""
+_TABLES = ("runs", "frames", "cells", "islands", "unique_cells", "outbox")
 
 
 def _inserting(table: str, columns: Sequence[str]) -> str:
@@ -165,7 +116,7 @@ INSERT_CELL = _inserting("cells", ("frame_id", *CELL_COLUMNS))
 
 def insert_run(connection: sqlite3.Connection, info: RunInfo) -> int:
     """Add a run that begins now; return its number, which no run of the file had before."""
-    values = asdict(info)
+    values = {**asdict(info), "counted_once": int(info.counted_once)}
     sample, operator = values.pop("sample"), values.pop("operator")
     now = time.time()
     if sample is not None:
@@ -186,13 +137,25 @@ def insert_run(connection: sqlite3.Connection, info: RunInfo) -> int:
     return int(connection.execute("SELECT max(id) FROM runs").fetchone()[0])
 
 
+def delete_row(connection: sqlite3.Connection, run_id: int) -> None:
+    """Delete a run's row, and the names of a sample and an operator that no other run has."""
+    connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
+    for table in ("sample", "operator"):
+        connection.execute(
+            f"DELETE FROM {table}s WHERE id NOT IN "  # noqa: S608 - names of ours, values bound
+            f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
+        )
+
+
 def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> int:
     """Add a frame with its cells, and what it tells of the slide; return its id."""
     cursor = connection.execute(INSERT_FRAME, (run_id, *record.frame))
     frame_id = int(cursor.lastrowid or 0)
-    connection.executemany(INSERT_CELL, [(frame_id, *cell) for cell in record.cells])
+    cells = [connection.execute(INSERT_CELL, (frame_id, *cell)) for cell in record.cells]
     if record.placement is not None:
-        note_placement(connection, run_id, record.placement)
+        note_placement(
+            connection, run_id, record.placement, [int(cell.lastrowid or 0) for cell in cells]
+        )
     add_census(connection, frame_id, record.census or {})
     return frame_id
 
@@ -239,6 +202,7 @@ def require_ours(connection: sqlite3.Connection, path: Path) -> int:
             f"results of format {version}, this version writes {FORMAT_VERSION}",
             "choose another name",
         )
+    require_plain(connection, path, (*_TABLES, *REVIEW_COLUMNS, "outbox", "census", "losses"))
     # Reads every page's header: a cut or overwritten file is found before it is added to.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
@@ -262,10 +226,10 @@ def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
 
     What is stored stays as it is; the time that it takes does not grow with it.
     """
-    steps = {1: _FROM_1_TO_2, 2: _FROM_2_TO_3, 3: _FROM_3_TO_4, 4: _FROM_4_TO_5}
     if version < FORMAT_VERSION:
-        needed = "".join(step for before, step in steps.items() if before >= version)
-        _in_one_transaction(connection, needed + VIEWS)
+        there = _columns(connection)
+        needed = (step_from(before, there) for before in range(version, FORMAT_VERSION))
+        _in_one_transaction(connection, "".join(needed) + VIEWS)
 
 
 def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
@@ -276,16 +240,22 @@ def _lacks(connection: sqlite3.Connection, version: int) -> list[str]:
         wanted = _columns(plan)
     finally:
         plan.close()
-    for before, added in _ADDED.items():
+    for before, added in ADDED.items():
         if version <= before:
             wanted -= added
     return sorted(wanted - _columns(connection))
 
 
+def newer_columns(connection: sqlite3.Connection, version: int) -> list[str]:
+    """Return the columns that a file has though its format has none of them, sorted."""
+    added = set().union(*(names for before, names in ADDED.items() if version <= before))
+    return sorted((added - EARLY) & _columns(connection))
+
+
 def _columns(connection: sqlite3.Connection) -> set[str]:
     return {
         f"{table}.{column[1]}"
-        for table in ("runs", "frames", "cells", "islands", *REVIEW_COLUMNS)
+        for table in (*_TABLES, *REVIEW_COLUMNS)
         for column in connection.execute(f"PRAGMA table_info({table})")
     }
 

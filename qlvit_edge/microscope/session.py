@@ -197,6 +197,7 @@ class Session:
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
         self.slide = tracker_for(source, settings.count_once, settings.find)
+        self.count.once_by(self.slide)
         for folder in filter(None, (settings.save, settings.keep)):
             require_apart(folder, source)
         with (
@@ -212,14 +213,12 @@ class Session:
                 self._loop(camera, results, stop, after_frame, note, one_camera)
             finally:
                 results.dropped_frames, results.losses = self.report.dropped, self.losses()
-            if self.slide is not None:
-                results.note_doubtful(self.slide.doubtful_cells())
             ended: Outcome = "counted" if self.count.is_full else "finished"
             results.finish("stopped" if stop.wanted else ended)
 
     def summary(self) -> Summary | None:
-        """Return what came out so far; None before the results file was open."""
-        if self._results is None:
+        """Return what came out so far; None before the results file was open, and of a refusal."""
+        if self._results is None or self._results.withdrawn:
             return None
         return summary_of(self, self._results)
 
@@ -310,7 +309,10 @@ class Session:
         else:
             self.finding = self._statement.finding()
             results.statement, results.familiar = self.finding.sentence, self.finding.familiar
+        if self.slide is not None:
+            results.doubtful = self.slide.doubtful_cells()
         results.add_frames(records)
+        self.count.add(records, results.doubtful)
         for record in records:
             self.frames += 1
             self.counts.update(map(str, record.column("label")))
@@ -319,7 +321,6 @@ class Session:
                 self.lengths.add(record)
             self.census.update(record.census or {})
             self.cut += sum(bool(cut) for cut in record.column("cut"))
-            self.count.add(record)
             self.abstained.update(record.abstained())
             self.unanswered += record.unfit == losses.NO_ANSWER
             if record.unfit is not None:
@@ -342,4 +343,5 @@ class Session:
             calibration=None if self.calibration is None else self.calibration.stored(),
             sample=self.settings.sample,
             operator=self.settings.operator,
+            counted_once=self.slide is not None,
         )

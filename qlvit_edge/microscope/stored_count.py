@@ -10,10 +10,11 @@ from pathlib import Path
 
 from qlvit_edge.differential.analyser import analyser_of
 from qlvit_edge.differential.differential import Differential, Mistakes, differential_of
-from qlvit_edge.differential.tally import Tally
+from qlvit_edge.differential.tally import UNPLACED, Tally
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.microscope import schema
+from qlvit_edge.microscope.plain_schema import opened
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.modelfile.chain import metadata_in
 from qlvit_edge.modelfile.metadata import ModelMetadata
@@ -39,6 +40,8 @@ class StoredRun:
         accept_at: smallest probability of an accepted answer.
         statement: whether its cells are what the model was made for, in words; None: not said.
         familiar: the same as yes or no; None: not known.
+        counted_once: whether each cell of the slide is counted once. Runs of files before format 6
+            are counted as they were then, in every frame.
     """
 
     results: str
@@ -49,6 +52,7 @@ class StoredRun:
     accept_at: float
     statement: str | None
     familiar: bool | None
+    counted_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ class StoredCount:
     Attributes:
         run: the run.
         labels: classes that its cells name, in the model's order.
-        cells: (label, verdict, cut, number) of all kinds of cells that there are.
+        cells: (label, verdict, cut, doubtful, number) of all kinds of cells that there are.
+        unplaced: findings in frames without a place, where each cell is counted once.
     """
 
     run: StoredRun
     labels: tuple[str, ...]
-    cells: tuple[tuple[str, str, bool, int], ...]
+    cells: tuple[tuple[str, str, bool, bool, int], ...]
+    unplaced: int = 0
 
 
 def read_count(path: Path, run_id: int | None = None) -> StoredCount:
@@ -76,16 +82,10 @@ def read_count(path: Path, run_id: int | None = None) -> StoredCount:
     Raises:
         DataError: it is not a results file, is damaged or locked, or has no such run.
     """
-    with speaking(path), _reading(path) as connection:
+    with speaking(path), _reading(path) as connection, _understood(path):
         version = schema.require_ours(connection, path)
-        run = _run(connection, path, run_id, has_statement=version >= 3)
-        cut = "cut" if version >= 2 else "0"
-        cells = connection.execute(
-            f"SELECT label, verdict, {cut}, count(*) FROM cells "  # noqa: S608 - names of ours, values bound
-            "JOIN frames ON frames.id = frame_id WHERE run_id = ? "
-            "GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
-            (run.run_id,),
-        ).fetchall()
+        run = _run(connection, path, run_id, version)
+        cells, unplaced = _cells(connection, run, version)
         one = connection.execute(
             "SELECT probabilities FROM cells JOIN frames ON frames.id = frame_id WHERE run_id = ? "
             "LIMIT 1",
@@ -95,15 +95,33 @@ def read_count(path: Path, run_id: int | None = None) -> StoredCount:
         named = () if one is None else tuple(map(str, parse_json(str(one[0]).encode())))
     except (UnreadableFileError, TypeError):
         named = ()
-    found = {str(label) for label, *_ in cells}
+    found = {label for label, *_ in cells}
     labels = (*named, *sorted(found - set(named)))
-    return StoredCount(
-        run,
-        labels,
-        tuple(
-            (str(label), str(verdict), bool(is_cut), int(n)) for label, verdict, is_cut, n in cells
-        ),
+    return StoredCount(run, labels, tuple(cells), unplaced)
+
+
+def _cells(
+    connection: sqlite3.Connection, run: StoredRun, version: int
+) -> tuple[list[tuple[str, str, bool, bool, int]], int]:
+    """All kinds of cells of a run with their numbers, and findings without a place."""
+    cut = "cut" if version >= 2 else "0"
+    query = (
+        f"SELECT label, verdict, {cut}, 0, count(*) FROM cells "  # noqa: S608 - names of ours, values bound
+        "JOIN frames ON frames.id = frame_id WHERE run_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     )
+    unplaced = 0
+    if run.counted_once:
+        query = (
+            "SELECT label, verdict, cut, unique_cells.doubtful, count(*) FROM unique_cells "
+            "JOIN cells ON cells.id = best WHERE run_id = ? GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+        )
+        (unplaced,) = connection.execute(
+            "SELECT count(*) FROM cells JOIN frames ON frames.id = frame_id "
+            "WHERE run_id = ? AND unique_cell IS NULL",
+            (run.run_id,),
+        ).fetchone()
+    rows = connection.execute(query, (run.run_id,)).fetchall()
+    return [(str(a), str(b), bool(c), bool(d), int(n)) for a, b, c, d, n in rows], int(unplaced)
 
 
 def stored_differential(
@@ -132,9 +150,10 @@ def stored_differential(
         raise DataError(run.results, finding, "name the model with --model")
     tally = Tally(labels)
     compared = None if analyser is None else analyser_of(analyser, tally.counted)
-    for label, verdict, cut, cells in stored.cells:
+    tally.beside[UNPLACED] += stored.unplaced
+    for label, verdict, cut, doubtful, cells in stored.cells:
         try:
-            tally.add(label, verdict, cut=cut, cells=cells)
+            tally.add(label, verdict, cut=cut, doubtful=doubtful, cells=cells)
         except ValueError as error:
             finding = f"run {run.run_id} has cells of {error}"
             raise DataError(run.results, finding, "use the version that made it") from None
@@ -152,10 +171,9 @@ def _model_of(run: StoredRun, path: Path) -> ModelMetadata:
     return metadata
 
 
-def _run(
-    connection: sqlite3.Connection, path: Path, run_id: int | None, *, has_statement: bool
-) -> StoredRun:
-    added = "statement, familiar" if has_statement else "NULL, NULL"
+def _run(connection: sqlite3.Connection, path: Path, run_id: int | None, version: int) -> StoredRun:
+    added = "statement, familiar" if version >= 3 else "NULL, NULL"
+    added += ", counted_once" if version >= 6 else ", NULL"
     row = connection.execute(
         f"SELECT id, model, model_sha256, outcome, accept_at, {added} FROM runs "  # noqa: S608 - names of ours, values bound
         "WHERE id = coalesce(?, (SELECT max(id) FROM runs))",
@@ -166,7 +184,7 @@ def _run(
         finding = "it holds no run" if run_id is None else f"it has no run {run_id}"
         remedy = "make one with `qlvit-edge run`" if last is None else f"its last run is {last}"
         raise DataError(path, finding, remedy)
-    number, model, digest, outcome, accept_at, statement, familiar = row
+    number, model, digest, outcome, accept_at, statement, familiar, counted_once = row
     return StoredRun(
         results=str(path),
         run_id=int(number),
@@ -176,7 +194,18 @@ def _run(
         accept_at=float(accept_at),
         statement=None if statement is None else str(statement),
         familiar=None if familiar is None else bool(familiar),
+        counted_once=counted_once == 1,
     )
+
+
+@contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Refuse values of other kinds than are stored: SQLite keeps anything anywhere."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        finding = f"it was changed: a value is not what this program stores ({error})"
+        raise DataError(path, finding, "use a backup of it") from None
 
 
 @contextmanager
@@ -190,5 +219,5 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         finding = "is a folder" if path.is_dir() else "no such file"
         raise DataError(path, finding, "name a results file of `qlvit-edge run`")
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=_SECONDS)) as connection:
+    with closing(opened(uri, _SECONDS, uri=True)) as connection:
         yield connection

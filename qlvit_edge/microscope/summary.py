@@ -11,7 +11,7 @@ from qlvit_edge.fields.census import platelets_per_1000_red, red_per_white
 from qlvit_edge.guard.statement import UNGUARDED
 from qlvit_edge.microscope.pipeline import NEEDED_WORK
 from qlvit_edge.microscope.records import Outcome
-from qlvit_edge.slide.tracker import Count
+from qlvit_edge.slide.placement import Count
 
 if TYPE_CHECKING:
     from qlvit_edge.microscope.results import Results

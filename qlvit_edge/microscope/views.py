@@ -10,6 +10,19 @@ def _local(column: str, seconds: str = "%S") -> str:
 
 
 VIEWS = f"""
+CREATE VIEW IF NOT EXISTS counted_cells AS
+SELECT
+    frames.run_id AS run,
+    cells.id AS cell,
+    unique_cells.number AS unique_cell,
+    cells.label AS label,
+    cells.verdict AS verdict,
+    cells.cut AS cut,
+    unique_cells.doubtful AS doubtful
+FROM cells JOIN frames ON frames.id = cells.frame_id JOIN runs ON runs.id = frames.run_id
+LEFT JOIN unique_cells ON runs.counted_once = 1
+    AND unique_cells.run_id = frames.run_id AND unique_cells.number = cells.unique_cell
+WHERE runs.counted_once IS NOT 1 OR unique_cells.best = cells.id;
 CREATE VIEW IF NOT EXISTS run_list AS
 SELECT
     runs.id AS run,
@@ -22,19 +35,21 @@ SELECT
     find,
     count(frames.id) AS frames,
     dropped_frames,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id) AS cells,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id AND verdict = 'uncertain') AS uncertain_cells,
-    (SELECT count(*) FROM cells JOIN frames AS f ON f.id = cells.frame_id
-        WHERE f.run_id = runs.id AND verdict = 'accepted') AS accepted_cells,
+    (SELECT count(*) FROM counted_cells WHERE run = runs.id) AS cells,
+    (SELECT count(*) FROM counted_cells WHERE run = runs.id AND verdict = 'uncertain')
+        AS uncertain_cells,
+    (SELECT count(*) FROM counted_cells
+        WHERE run = runs.id AND verdict = 'accepted' AND doubtful IS NOT 1) AS accepted_cells,
     CASE familiar WHEN 1 THEN 'yes' WHEN 0 THEN 'no' ELSE 'not known' END AS familiar,
     statement,
     round(100 * accept_at, 1) AS accept_at_percent,
     program,
     (SELECT name FROM samples WHERE samples.id = runs.sample_id) AS sample,
     (SELECT name FROM operators WHERE operators.id = runs.operator_id) AS operator,
-    coalesce((SELECT state FROM review_heads WHERE run_id = runs.id), 'collected') AS review
+    coalesce((SELECT state FROM review_heads WHERE run_id = runs.id), 'collected') AS review,
+    CASE counted_once WHEN 1 THEN 'yes' ELSE 'no' END AS counted_once,
+    CASE counted_once WHEN 1 THEN (SELECT count(*) FROM counted_cells
+        WHERE run = runs.id AND doubtful = 1 AND cut = 0) END AS doubtful_cells
 FROM runs LEFT JOIN frames ON frames.run_id = runs.id
 GROUP BY runs.id;
 CREATE VIEW IF NOT EXISTS frame_list AS
@@ -69,26 +84,30 @@ SELECT
     cells.height AS height_px,
     round(nullif(cells.nucleus_area, 0), 1) AS nucleus_px2,
     cells.unique_cell AS unique_cell,
-    CASE cells.doubtful WHEN 0 THEN 'no' WHEN 1 THEN 'yes' END AS doubtful,
+    CASE coalesce(unique_cells.doubtful, cells.doubtful) WHEN 0 THEN 'no' WHEN 1 THEN 'yes' END
+        AS doubtful,
     coalesce(islands.joined_to, islands.number) AS island,
     round(cells.slide_x + islands.x, 1) AS slide_x_px,
     round(cells.slide_y + islands.y, 1) AS slide_y_px,
     frames.saved_as AS picture
 FROM cells JOIN frames ON frames.id = cells.frame_id
-LEFT JOIN islands ON islands.run_id = frames.run_id AND islands.number = cells.island;
+LEFT JOIN islands ON islands.run_id = frames.run_id AND islands.number = cells.island
+LEFT JOIN unique_cells ON unique_cells.run_id = frames.run_id
+    AND unique_cells.number = cells.unique_cell;
 CREATE VIEW IF NOT EXISTS class_counts AS
 SELECT
-    frames.run_id AS run,
-    cells.label AS label,
+    run,
+    label,
     count(*) AS cells,
-    sum(cells.verdict = 'accepted') AS accepted,
-    sum(cells.verdict = 'uncertain') AS uncertain,
-    sum(cells.verdict = 'unknown cell') AS unknown_cells,
-    sum(cells.verdict = 'foreign image') AS foreign_images,
-    sum(cells.verdict = 'abstained') AS abstained,
-    round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY frames.run_id), 1) AS share_percent
-FROM cells JOIN frames ON frames.id = cells.frame_id
-GROUP BY frames.run_id, cells.label;
+    sum(verdict = 'accepted' AND doubtful IS NOT 1) AS accepted,
+    sum(verdict = 'uncertain') AS uncertain,
+    sum(verdict = 'unknown cell') AS unknown_cells,
+    sum(verdict = 'foreign image') AS foreign_images,
+    sum(verdict = 'abstained') AS abstained,
+    round(100.0 * count(*) / sum(count(*)) OVER (PARTITION BY run), 1) AS share_percent,
+    sum(verdict = 'accepted' AND doubtful IS 1) AS doubtful
+FROM counted_cells
+GROUP BY run, label;
 CREATE VIEW IF NOT EXISTS review_list AS
 SELECT
     run_id AS run,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -96,7 +97,9 @@ class Reviewing:
 
         def ask() -> Response:
             seen = self._reviewed(_number(request, "run", optional=True))
-            version = f"{seen.head}-{len(seen.cells)}-{seen.run.outcome}-{seen.run.statement}"
+            # Better views come while a run goes on: other findings stand for cells, or doubts.
+            cells = crc32(repr([(cell.id, cell.doubtful) for cell in seen.cells]).encode())
+            version = f"{seen.head}-{cells:x}-{seen.run.outcome}-{seen.run.statement}"
             if request.query_params.get("have") == version:
                 return Response(status_code=204)
             shown = shown_run(seen, self._crops, self._results.name)

@@ -48,7 +48,7 @@ def shown_run(seen: ReviewedRun, crops: Crops, results: str) -> dict[str, Any]:
         finding = f"run {seen.run.run} has {len(seen.cells)} cells, more than a page shows"
         raise DataError(results, finding, "review it with `qlvit-edge results review`")
     status, hidden = seen.status, covered(seen, crops)
-    estimate = seen.blind_estimate()
+    estimate, found = seen.blind_estimate(), seen.differential()
     return {
         **run_in_list(seen.run),
         "state": status.state,
@@ -64,9 +64,10 @@ def shown_run(seen: ReviewedRun, crops: Crops, results: str) -> dict[str, Any]:
         "cells": [_cell(cell, crops, hidden=cell.id in hidden) for cell in seen.cells],
         "differential": [
             {"label": one.label, "count": one.count, "share": one.share, "limits": one.limits}
-            for one in seen.differential().classes
+            for one in found.classes
             if one.count
         ],
+        "beside": {name: n for name, n in {**found.apart, **found.beside}.items() if n},
         "drawn": list(status.drawn),
         "covered": [cell for cell in status.drawn if cell in hidden],
         "estimate": None if estimate is None else estimate.as_dict(),
@@ -96,6 +97,7 @@ def _cell(cell: ReviewCell, crops: Crops, *, hidden: bool) -> dict[str, Any]:
         "reason": cell.reason,
         "cut": cell.cut,
         "doubtful": cell.doubtful,
+        "not_counted": cell.uncounted,
         "decision": None if decision is None else decision.kind,
         "by": None if decision is None else decision.by,
         "why": None if decision is None else decision.reason,

@@ -73,8 +73,8 @@ class View:
         """Show another run from now on."""
         with self._asking, self._encoding:
             self.session, self._run = session, self.orders.run
-            tally = session.count.tally
-            self.growth = Growth(tally.counted, lambda: tally.accepted)
+            count = session.count
+            self.growth = Growth(count.tally.counted, lambda: count.counted().accepted)
             self.over = False
             self.failure: str | None = None
             self.notes.clear()
@@ -146,6 +146,7 @@ class View:
         self.asked = time.monotonic()
         session, differential, health, speed = self._slowly_changing()
         shown, finding = session.newest, session.finding
+        slide = None if session.slide is None else session.slide.count()
         labels = session.classifier.labels
         return {
             "run": self._run,
@@ -163,10 +164,12 @@ class View:
             "frame": None if shown is None else shown[0].index,
             "age": None if shown is None else time.monotonic() - shown[0].monotonic,
             "live": session.is_live,
-            "once": session.slide is not None,
-            "counts": dict(session.counts),
+            "once": slide is not None,
+            "counts": dict(session.counts) if slide is None else slide.labels,
             "colours": {label: colour(number) for number, label in enumerate(labels)},
-            "verdicts": dict(session.verdicts),
+            "verdicts": dict(session.verdicts) if slide is None else slide.verdicts,
+            "unique": None if slide is None else slide.unique,
+            "doubtful": None if slide is None else slide.doubtful,
             "stop_at": session.settings.stop_at,
             "differential": differential,
             "familiar": None if finding is None else finding.familiar,

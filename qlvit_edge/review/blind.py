@@ -84,7 +84,12 @@ def new_seed() -> str:
 
 def drawable(cells: Iterable[ReviewCell]) -> list[int]:
     """Return the numbers of the cells that are drawn from: accepted, with a frame as it was."""
-    return [cell.id for cell in cells if cell.verdict == "accepted" and cell.kept is not None]
+    return [cell.id for cell in cells if _is_accepted(cell) and cell.kept is not None]
+
+
+def _is_accepted(cell: ReviewCell) -> bool:
+    """Whether it is one of the accepted cells that the model's differential has."""
+    return cell.verdict == "accepted" and cell.uncounted is None
 
 
 def drawn_from(cells: Sequence[int], seed: str) -> tuple[int, ...]:
@@ -116,7 +121,7 @@ def estimate_of(status: ReviewStatus, cells: Sequence[ReviewCell]) -> BlindEstim
         drawn=len(status.drawn),
         answered=len(status.blind),
         among=len(drawable(cells)),
-        accepted=sum(cell.verdict == "accepted" for cell in cells),
+        accepted=sum(map(_is_accepted, cells)),
         right=right,
         limits=limits,
         seen=sum(one.seen for one in status.blind.values()),

@@ -6,9 +6,11 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from qlvit_edge.differential.tally import DOUBTFUL, UNPLACED
+from qlvit_edge.review.columns import known_columns, selection, typed
 from qlvit_edge.review.states import Decision, ReviewStatus
 
 EXCLUDED = "excluded"
@@ -36,6 +38,8 @@ class RunRow:
         calibration: of the camera, as JSON; None where there was none.
         familiar: whether the cells are what the model was made for; None: not known.
         statement: the same in words.
+        counted_once: whether each cell of the slide is counted once; no of runs of files before
+            format 6, which are shown as they were then.
     """
 
     run: int
@@ -54,6 +58,7 @@ class RunRow:
     calibration: str | None
     familiar: bool | None
     statement: str | None
+    counted_once: bool = False
 
     @property
     def goes_on(self) -> bool:
@@ -83,7 +88,7 @@ class ReviewCell:
     """A cell of a run; of a run that counts cells once, all findings of one cell.
 
     Attributes:
-        id: its number in the file; of several findings that of the best one.
+        id: its number in the file; of several findings that of the one that shows it best.
         findings: numbers of all its findings.
         frame: number of the frame in its run.
         taken: when that was taken, seconds since 1970, UTC.
@@ -103,6 +108,8 @@ class ReviewCell:
         cut: whether the frame's edge cuts it.
         unique_cell: its number on the slide; None where cells are not counted once.
         doubtful: whether it may be another finding of a counted cell; None: not known.
+        uncounted: why it stands beside the differential whatever its class, `DOUBTFUL` or
+            `UNPLACED` where each cell is counted once; None where nothing speaks against it.
         picture: the frame with its cells drawn in; None where it was not saved.
         kept: the frame as it is; None where it was not kept.
         decision: what a person said last; None where nobody did.
@@ -128,6 +135,7 @@ class ReviewCell:
     cut: bool
     unique_cell: int | None
     doubtful: bool | None
+    uncounted: str | None
     picture: str | None
     kept: str | None
     decision: Decision | None
@@ -137,7 +145,9 @@ class ReviewCell:
         """Its class after review; None where it is excluded or nobody has looked at it."""
         if self.decision is None:
             return None
-        return self.label if self.decision.kind == "confirm" else self.decision.label
+        if self.decision.kind == "confirm" and self.decision.label is None:
+            return self.label
+        return self.decision.label
 
 
 @dataclass(frozen=True)
@@ -167,43 +177,31 @@ _CELL: Final = (
 )
 _FRAME: Final = ("number", "timestamp", "source", "saved_as", "kept_as")
 
-_NUMBERS: Final = frozenset(
-    {"started", "ended", "crop_margin", "nucleus_area", "probability", "timestamp"}
-)
-_WHOLE: Final = frozenset(
-    {"id", "x", "y", "width", "height", "number", "frame_width", "frame_height", "familiar"}
-    | {"cut", "unique_cell", "doubtful"}
-)
-_EMPTY: Final = frozenset(
-    {"ended", "calibration", "familiar", "statement", "sample", "operator", "reason"}
-    | {"unique_cell", "doubtful", "saved_as", "kept_as", "cut"}
-)
-"""Columns of numbers, of whole numbers, and of what may be missing; all others are texts."""
-
 
 def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
     """Return a file's runs, by number."""
-    runs = _select(connection, "runs", _RUN)
+    runs = selection(connection, "runs", _RUN)
     names = "NULL, NULL"
-    if "sample_id" in _known(connection, "runs"):
+    if "sample_id" in known_columns(connection, "runs"):
         names = (
             "(SELECT name FROM samples WHERE samples.id = sample_id), "
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
+    once = "counted_once" if "counted_once" in known_columns(connection, "runs") else "NULL"
     return [
         _run_row(row)
-        for row in connection.execute(f"SELECT {runs}, {names} FROM runs ORDER BY id")  # noqa: S608 - names of ours, values bound
+        for row in connection.execute(f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id")  # noqa: S608 - names of ours, values bound
     ]
 
 
 def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     """Return what is stored of a run's frames."""
-    unfit = _select(connection, "frames", ("unfit",))
+    unfit = selection(connection, "frames", ("unfit",))
     reasons = connection.execute(
         f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1",  # noqa: S608 - names of ours, values bound
         (run,),
     ).fetchall()
-    dropped = _select(connection, "runs", ("dropped_frames",))
+    dropped = selection(connection, "runs", ("dropped_frames",))
     row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))  # noqa: S608 - names of ours, values bound
     accept_at, left_out = row.fetchone()
     return FrameSummary(
@@ -215,7 +213,8 @@ def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
 
 
 def _run_row(row: Sequence[Any]) -> RunRow:
-    found = _typed("run", (*_RUN, "sample", "operator"), row)
+    found = typed("run", (*_RUN, "sample", "operator", "counted_once"), row)
+    found["counted_once"] = found["counted_once"] == 1
     found["run"] = found.pop("id")
     if found["familiar"] is not None:
         found["familiar"] = bool(found["familiar"])
@@ -229,24 +228,67 @@ def cells_of(connection: sqlite3.Connection, run: int, status: ReviewStatus) -> 
         unique = found["unique_cell"]
         key = ("cell", found["id"]) if unique is None else ("unique", unique)
         groups.setdefault(key, []).append(found)
-    cells = [_cell(group, status) for group in groups.values()]
+    known = _unique_cells(connection, run)
+    if known is None:
+        cells = [_cell(group, _surest(group), status) for group in groups.values()]
+    else:
+        cells = [_unique(group, known, status) for group in groups.values()]
     return sorted(cells, key=lambda cell: cell.id)
+
+
+def _unique_cells(connection: sqlite3.Connection, run: int) -> dict[int, tuple[int, bool]] | None:
+    """Best finding of each unique cell and whether it is doubtful; None: not counted once."""
+    if "counted_once" not in known_columns(connection, "runs"):
+        return None
+    if connection.execute("SELECT counted_once FROM runs WHERE id = ?", (run,)).fetchone() != (1,):
+        return None
+    names = ("number", "best", "doubtful")
+    rows = connection.execute(
+        f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?",  # noqa: S608 - names of ours, values bound
+        (run,),
+    )
+    found = [typed("unique cell", names, row) for row in rows]
+    return {one["number"]: (one["best"], bool(one["doubtful"])) for one in found}
+
+
+def _unique(
+    group: Sequence[dict[str, Any]], known: dict[int, tuple[int, bool]], status: ReviewStatus
+) -> ReviewCell:
+    """One cell of a run that counts each once, or one finding without a place."""
+    best_id, doubtful = known.get(group[0]["unique_cell"], (None, None))
+    best = next((one for one in group if one["id"] == best_id), None) or _surest(group)
+    cell = _cell(group, best, status)
+    uncounted = UNPLACED if cell.unique_cell is None else DOUBTFUL if doubtful else None
+    decision = cell.decision
+    if decision is not None and decision.kind == "confirm":
+        # A better view may say otherwise later; what was looked at is what was confirmed.
+        seen = [one for one in group if status.decision([one["id"]]) == decision]
+        shown = best if best in seen else _surest(seen)
+        decision = replace(decision, label=shown["label"])
+    return replace(cell, doubtful=doubtful, uncounted=uncounted, decision=decision)
+
+
+def _surest(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return max(group, key=lambda one: (not one["cut"], one["probability"], -one["id"]))
 
 
 def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, Any]]:
     names = (*_CELL, *_FRAME, "frame_width", "frame_height")
+    of_cells = selection(connection, "cells", _CELL)
+    of_frames = selection(connection, "frames", _FRAME)
     query = (
-        f"SELECT {_select(connection, 'cells', _CELL)}, {_select(connection, 'frames', _FRAME)}, "  # noqa: S608 - names of ours, values bound
+        f"SELECT {of_cells}, {of_frames}, "  # noqa: S608 - names of ours, values bound
         "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )
     for row in connection.execute(query, (run,)):
-        yield _typed("cell", names, row)
+        yield typed("cell", names, row)
 
 
-def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
-    """One cell of all its findings: shown by the surest whole one."""
-    best = max(group, key=lambda one: (not one["cut"], one["probability"], -one["id"]))
+def _cell(
+    group: Sequence[dict[str, Any]], best: dict[str, Any], status: ReviewStatus
+) -> ReviewCell:
+    """One cell of all its findings, shown by one of them."""
     findings = tuple(sorted(one["id"] for one in group))
     doubtful = best["doubtful"]
     return ReviewCell(
@@ -262,6 +304,7 @@ def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
         probabilities=_probabilities(best["probabilities"]),
         cut=bool(best["cut"]),
         doubtful=None if doubtful is None else bool(doubtful),
+        uncounted=None,
         decision=status.decision(findings),
         **{
             name: best[name]
@@ -273,38 +316,9 @@ def _cell(group: Sequence[dict[str, Any]], status: ReviewStatus) -> ReviewCell:
     )
 
 
-def _typed(what: str, names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    """A row by the names of its columns.
-
-    Raises:
-        sqlite3.DatabaseError: a value is of another type than its column: the file is damaged.
-    """
-    for name, value in zip(names, row, strict=True):
-        kind: type | tuple[type, ...] = str
-        if name in _NUMBERS:
-            kind = (float, int)
-        elif name in _WHOLE:
-            kind = int
-        if not isinstance(value, kind) and not (value is None and name in _EMPTY):
-            error = sqlite3.DatabaseError(f"{name} of {what} {row[0]!a} is of another type")
-            error.sqlite_errorname = "SQLITE_CORRUPT"
-            raise error
-    return dict(zip(names, row, strict=True))
-
-
 def _probabilities(text: str) -> dict[str, float]:
     try:
         found = json.loads(text)
         return {str(label): float(value) for label, value in found.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
-
-
-def _known(connection: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-
-
-def _select(connection: sqlite3.Connection, table: str, names: Sequence[str]) -> str:
-    """Columns of a table as SQL, NULL in place of those that an older format does not have."""
-    known = _known(connection, table)
-    return ", ".join(f"{table}.{name}" if name in known else "NULL" for name in names)

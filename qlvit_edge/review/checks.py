@@ -31,25 +31,40 @@ def left_to_do(cells: Sequence[ReviewCell]) -> list[str]:
 
 
 def final_counts(cells: Sequence[ReviewCell]) -> dict[str, int]:
-    """Return the cells by class after review, and those excluded, by name."""
-    counts = Counter(cell.final for cell in cells if cell.final is not None)
+    """Return the cells by class after review, and those beside them by the reason."""
+    counts = _counts(cells)
     found = {str(label): counts[label] for label in sorted(counts, key=str)}
     excluded = sum(cell.decision is not None and cell.final is None for cell in cells)
-    return {**found, f"({EXCLUDED})": excluded} if excluded else found
+    others = Counter({f"({EXCLUDED})": excluded}) + _uncounted(cells, "({})")
+    return {**found, **dict(sorted(others.items()))}
 
 
 def reviewed_differential(labels: Sequence[str], cells: Sequence[ReviewCell]) -> Differential:
     """Return the differential of the cells whose class people confirmed or changed.
 
+    Where each cell is counted once, those that may be counted already stand beside it: people
+    say what a cell is, not where on the slide it lies.
+
     Args:
         labels: the model's classes, in its order.
         cells: the run's cells; those that nobody has looked at are not counted.
     """
-    counts = Counter(cell.final for cell in cells if cell.final is not None)
+    counts = _counts(cells)
     tally = Tally((*labels, *sorted(str(name) for name in counts if name not in labels)))
+    tally.beside.update(_uncounted(cells, "{}"))
     for label, number in counts.items():
         tally.add(str(label), "accepted", cells=number)
     return differential_of(tally, Mistakes(None, REVIEWED), None)
+
+
+def _counts(cells: Sequence[ReviewCell]) -> Counter[str]:
+    return Counter(cell.final for cell in cells if cell.final is not None and not cell.uncounted)
+
+
+def _uncounted(cells: Sequence[ReviewCell], form: str) -> Counter[str]:
+    """Cells that people gave a class, but that are not counted, by the reason."""
+    found = (cell.uncounted for cell in cells if cell.final is not None)
+    return Counter(form.format(reason) for reason in found if reason is not None)
 
 
 def labels_of(cells: Sequence[ReviewCell]) -> tuple[str, ...]:

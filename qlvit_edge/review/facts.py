@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from qlvit_edge.review.chain import digest_of_rows
+from qlvit_edge.review.columns import known_columns, selection
 
 _RUN: Final = (
     *("id", "started", "model", "model_sha256", "runtime", "kernels", "camera", "cell_size"),
@@ -37,11 +38,6 @@ LEFT JOIN samples ON samples.id = sample_id
 LEFT JOIN operators ON operators.id = operator_id WHERE runs.id = ?"""
 
 
-def columns(names: Sequence[str], table: str) -> str:
-    """Return columns of a table as SQL."""
-    return ", ".join(f"{table}.{name}" for name in names)
-
-
 def facts_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int]) -> str:
     """Return the hash of some cells, their frames and run, without what the run still changes.
 
@@ -52,12 +48,14 @@ def facts_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int
 
 
 def _rows_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int]) -> Iterator[Any]:
-    made_with = _OF_RUN.format(columns=columns(_RUN, "runs"))
+    made_with = _OF_RUN.format(columns=selection(connection, "runs", _RUN))
     yield from map(list, connection.execute(made_with, (run,)))
+    of_cells = selection(connection, "cells", _CELL)
+    of_frames = selection(connection, "frames", _FRAME)
     for start in range(0, len(cells), _AT_ONCE):
         some = cells[start : start + _AT_ONCE]
         found = connection.execute(
-            f"SELECT {columns(_CELL, 'cells')}, {columns(_FRAME, 'frames')} "  # noqa: S608 - names of ours, values bound
+            f"SELECT {of_cells}, {of_frames} "  # noqa: S608 - names of ours, values bound
             "FROM cells JOIN frames ON frames.id = cells.frame_id "
             f"WHERE run_id = ? AND cells.id IN ({', '.join('?' * len(some))}) ORDER BY cells.id",
             (run, *some),
@@ -73,10 +71,11 @@ def facts_of_run(connection: sqlite3.Connection, run: int) -> str:
 
 
 def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
+    of_frames = selection(connection, "frames", _FRAME)
     queries = [
-        _OF_RUN.format(columns=columns((*_RUN, *_END), "runs")),
-        f"SELECT id, {columns(_FRAME, 'frames')} FROM frames WHERE run_id = ? ORDER BY id",  # noqa: S608 - names of ours, values bound
-        f"SELECT {columns((*_CELL, *_PLACE), 'cells')} FROM cells "  # noqa: S608 - names of ours, values bound
+        _OF_RUN.format(columns=selection(connection, "runs", (*_RUN, *_END))),
+        f"SELECT id, {of_frames} FROM frames WHERE run_id = ? ORDER BY id",  # noqa: S608 - names of ours, values bound
+        f"SELECT {selection(connection, 'cells', (*_CELL, *_PLACE))} FROM cells "  # noqa: S608 - names of ours, values bound
         "JOIN frames ON frames.id = frame_id WHERE run_id = ? ORDER BY cells.id",
         "SELECT number, joined_to, x, y FROM islands WHERE run_id = ? ORDER BY number",
     ]
@@ -85,5 +84,10 @@ def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
             "SELECT frame_id, kind, cells FROM census JOIN frames ON frames.id = frame_id "
             "WHERE run_id = ? ORDER BY 1, 2"
         )
+    if "counted_once" in known_columns(connection, "runs"):
+        queries += [
+            "SELECT counted_once FROM runs WHERE id = ? AND counted_once IS NOT NULL",
+            "SELECT number, best, quality, doubtful FROM unique_cells WHERE run_id = ? ORDER BY 1",
+        ]
     for query in queries:
         yield from map(list, connection.execute(query, (run,)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import atomic_path
-from qlvit_edge.microscope import losses
+from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
@@ -166,15 +166,10 @@ def _delete_rows(
         if has_census is not None:
             connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
-        for table in ("frames", "islands", "reviews", "review_heads", "outbox"):
+        for table in ("frames", "islands", "unique_cells", "reviews", "review_heads", "outbox"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))  # noqa: S608 - names of ours, values bound
         losses.forget(connection, run)
-        connection.execute("DELETE FROM runs WHERE id = ?", (run,))
-    for table in ("sample", "operator"):
-        connection.execute(
-            f"DELETE FROM {table}s WHERE id NOT IN "  # noqa: S608 - names of ours, values bound
-            f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
-        )
+        schema.delete_row(connection, run)
     record = ReviewRecord(
         run=log.FILE,
         number=len(records) + 1,

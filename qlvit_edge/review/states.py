@@ -21,8 +21,9 @@ class Decision:
 
     Attributes:
         kind: one of `qlvit_edge.review.records.DECISIONS`.
-        label: the class after a change or a blind answer; None where the cell is not counted, and
-            where it is what the model says.
+        label: the class after a change or a blind answer; that which was confirmed, where each cell
+            is counted once and a better view may say otherwise later. None where the cell is not
+            counted, and where it is what the model says.
         by: who.
         number: of its record: the greatest one is the last.
         reason: why.

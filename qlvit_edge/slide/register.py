@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from qlvit_edge.fields.finder import Cell
 from qlvit_edge.slide.atlas import Atlas
+from qlvit_edge.slide.quality import Answer, is_whole
 
 SAME_PLACE = 0.45
 """Two boxes whose centres are less than this share of their mean side apart are of one cell."""
@@ -21,25 +22,15 @@ INSIDE = 0.8
 FEW_VIEWS = 4
 """From so many sharp frames that showed its place on, a cell must be in ..."""
 
-LEAST_SEEN = 0.25
+LEAST_SEEN = 0.5
 """... this share of them, or it is doubtful."""
 
+OFTEN = 4
+"""Where the usual cell was found so often, one that was found once is doubtful."""
 
-@dataclass(frozen=True)
-class Answer:
-    """What was said about a cell in one frame.
-
-    Attributes:
-        label: the class.
-        verdict: see `qlvit_edge.choices.VERDICTS`.
-    """
-
-    label: str
-    verdict: str
-
-
-Rank = tuple[bool, bool, bool, float]
-"""How good a view is: whole, in a frame that is sharp, fit to be judged, and its sharpness."""
+CROWDED = 0.6
+"""Of two cells whose centres are less than this share of their mean side apart, the one that was
+seen less often may be the other one, found differently."""
 
 
 @dataclass
@@ -55,9 +46,11 @@ class SlideCell:
         height: of its box.
         whole: whether a frame has shown all of it.
         answer: of the best view.
-        rank: how good that is.
+        quality: how good that is, see `quality_of`.
         seen: sharp frames in which it was found whole.
+        glimpsed: other frames in which it was found whole.
         shown: sharp frames that showed its whole place.
+        close: cells that lay so near that it may be one of them.
         apart: cells beside it in one frame, which it therefore is not.
     """
 
@@ -69,15 +62,22 @@ class SlideCell:
     height: float
     whole: bool
     answer: Answer
-    rank: Rank
+    quality: float
     seen: int = 0
+    glimpsed: int = 0
     shown: int = 0
     apart: set[int] = field(default_factory=set)
+    close: set[int] = field(default_factory=set)
 
     @property
     def inconstant(self) -> bool:
         """Whether most frames that should show it do not."""
         return self.shown >= FEW_VIEWS and self.seen < LEAST_SEEN * self.shown
+
+    @property
+    def found(self) -> int:
+        """In how many frames it was found whole."""
+        return self.seen + self.glimpsed
 
 
 class Register:
@@ -101,52 +101,77 @@ class Register:
         """Return the island that a cell is on."""
         return self._atlas.kept[cell.anchor].island
 
-    def doubtful(self, cell: SlideCell, sure: int) -> bool:
-        """Tell whether a cell may be another, or none; ``sure`` is the island that counts."""
+    def doubtful(self, sure: int) -> set[int]:
+        """Return the numbers of the cells that may be others, or none.
+
+        Args:
+            sure: the island that counts.
+        """
+        often = sorted(cell.found for cell in self.cells.values() if cell.whole)
+        least = 2 if often and often[len(often) // 2] >= OFTEN else 0
+        return {cell.number for cell in self.cells.values() if self._is_doubtful(cell, sure, least)}
+
+    def _is_doubtful(self, cell: SlideCell, sure: int, least: int) -> bool:
         kept = self._atlas.kept[cell.anchor]
-        return kept.island != sure or kept.doubtful or cell.inconstant
+        if kept.island != sure or kept.doubtful or cell.inconstant or cell.found < least:
+            return True
+        others = (self.cells[number] for number in cell.close if number in self.cells)
+        return any(
+            other.whole
+            and (other.seen, other.glimpsed, -other.number)
+            > (cell.seen, cell.glimpsed, -cell.number)
+            and self.island(other) == kept.island
+            and self._gap(cell, other) < CROWDED
+            for other in others
+        )
 
     def place(
         self,
         anchor: int,
         corner: tuple[float, float],
-        found: Sequence[tuple[Cell, Answer, Rank]],
+        found: Sequence[tuple[Cell, Answer, float]],
         sharp: bool,
-    ) -> list[int]:
+    ) -> tuple[list[int], list[tuple[int, int]]]:
         """Note the cells of one placed frame.
 
         Args:
             anchor: the kept view that the frame was placed by.
             corner: the frame's upper left corner in its island, in frame pixels.
-            found: its cells.
+            found: its cells, what was said about each, and how good each view is.
             sharp: whether it is as sharp as usual: only then what it does not show counts.
 
         Returns:
-            The number of each cell, in the order of ``found``.
+            The number of each cell, in the order of ``found``; and (number given up, number that
+            stays) of cells that turned out to be one.
         """
         kept = self._atlas.kept[anchor]
         near = self._near(kept.island, corner, kept.size)
         matches = self._matched(near, corner, [cell for cell, _, _ in found])
         base = self._atlas.places[anchor]
         numbers = []
-        for place, (cell, answer, rank) in enumerate(found):
+        for place, (cell, answer, quality) in enumerate(found):
             known = matches.get(place)
             x, y = (corner[axis] + cell.centre[axis] - base[axis] for axis in (0, 1))
             box = float(x), float(y), float(cell.width), float(cell.height)
             if known is None:
                 self._last += 1
-                known = SlideCell(self._last, anchor, *box, not cell.cut, answer, rank)
+                known = SlideCell(self._last, anchor, *box, not cell.cut, answer, quality)
                 self.cells[known.number] = known
                 kept.cells.append(known.number)
-            elif rank > known.rank:
-                self._better(known, anchor, box, answer, rank)
+            elif quality > known.quality:
+                self._better(known, anchor, box, answer, quality)
             known.seen += sharp and not cell.cut
+            known.glimpsed += not sharp and not cell.cut
             numbers.append(known.number)
         whole = [n for n, (cell, _, _) in zip(numbers, found, strict=True) if not cell.cut]
         if sharp:
             self._note_shown(near, corner, kept.size, whole)
         self._note_apart(numbers)
-        return numbers
+        merged: list[tuple[int, int]] = []
+        for number in numbers:
+            if number in self.cells:  # not merged with another of this frame
+                merged += self._merge_with(self.cells[number], near)
+        return numbers, merged
 
     def merge_around(self, anchors: Iterable[int]) -> list[tuple[int, int]]:
         """Make one of cells that lie in one place now that the views' places have changed.
@@ -165,16 +190,22 @@ class Register:
             for number in list(kept.cells):
                 if number not in self.cells:  # merged with another of this view
                     continue
-                cell = self.cells[number]
-                others = [o for o in near if o.number != number and o.number in self.cells]
-                match = min(
-                    (o for o in others if number not in o.apart and self._same(cell, o)),
-                    key=lambda other: self._gap(cell, other),
-                    default=None,
-                )
-                if match is not None:
-                    merged.append(self._merge(cell, match))
+                merged += self._merge_with(self.cells[number], near)
         return merged
+
+    def _merge_with(self, cell: SlideCell, near: Sequence[SlideCell]) -> list[tuple[int, int]]:
+        """Make one of a cell and the nearest that is the same; note those that may be."""
+        others = [o for o in near if o.number != cell.number and o.number in self.cells]
+        match = min(
+            (o for o in others if cell.number not in o.apart and self._same(cell, o)),
+            key=lambda other: self._gap(cell, other),
+            default=None,
+        )
+        for other in others:
+            if other is not match and self._gap(cell, other) < CROWDED:
+                cell.close.add(other.number)
+                other.close.add(cell.number)
+        return [] if match is None else [self._merge(cell, match)]
 
     def _near(
         self, island: int, corner: tuple[float, float], size: tuple[int, int]
@@ -211,14 +242,14 @@ class Register:
         anchor: int,
         box: tuple[float, float, float, float],
         answer: Answer,
-        rank: Rank,
+        quality: float,
     ) -> None:
         if anchor != cell.anchor:
             self._atlas.kept[cell.anchor].cells.remove(cell.number)
             self._atlas.kept[anchor].cells.append(cell.number)
         cell.anchor = anchor
         cell.x, cell.y, cell.width, cell.height = box
-        cell.whole, cell.answer, cell.rank = cell.whole or rank[0], answer, rank
+        cell.whole, cell.answer, cell.quality = is_whole(quality), answer, quality
 
     def _note_shown(
         self,
@@ -263,13 +294,16 @@ class Register:
     def _merge(self, one: SlideCell, other: SlideCell) -> tuple[int, int]:
         """Make one of two cells, under the lower number."""
         stays, goes = (one, other) if one.number < other.number else (other, one)
-        if goes.rank > stays.rank:
+        if goes.quality > stays.quality:
             anchor = goes.anchor
             box = (goes.x, goes.y, goes.width, goes.height)
-            self._better(stays, anchor, box, goes.answer, goes.rank)
-        stays.whole |= goes.whole
+            self._better(stays, anchor, box, goes.answer, goes.quality)
         stays.seen += goes.seen
+        stays.glimpsed += goes.glimpsed
         stays.shown += goes.shown
+        for number in goes.close & self.cells.keys() - {stays.number}:
+            self.cells[number].close.add(stays.number)
+            stays.close.add(number)
         self._atlas.kept[goes.anchor].cells.remove(goes.number)
         del self.cells[goes.number]
         for number in goes.apart - {stays.number}:

@@ -22,8 +22,10 @@ from qlvit_edge.slide.atlas import Atlas
 from qlvit_edge.slide.correlation import Spectra
 from qlvit_edge.slide.link import Link, link
 from qlvit_edge.slide.minimap import FAST, FrameState, IslandMap, Tiles, TileState
-from qlvit_edge.slide.register import Answer, Rank, Register
-from qlvit_edge.slide.view import half_green, sharpness_of, view_of
+from qlvit_edge.slide.placement import Count, Placement
+from qlvit_edge.slide.quality import Answer, qualities_of
+from qlvit_edge.slide.register import Register
+from qlvit_edge.slide.view import view_of
 
 KEEP_BELOW = 0.55
 """Share of a frame that a kept view must cover, or the frame is kept as well."""
@@ -42,54 +44,6 @@ AS_SHARP = 0.6
 
 REMEMBERED = 64
 """Frames that tell the usual sharpness."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What became of one frame.
-
-    Attributes:
-        state: see `qlvit_edge.slide.minimap.FrameState`.
-        island: on which it lies; None without a place.
-        x: left edge in its island, in frame pixels.
-        y: upper edge.
-        numbers: of its cells, in their order; None each without a place.
-        merged: (number given up, number that stays): cells that were found to be one.
-        joined: (island given up, island that stays, x, y): what its places are moved by.
-    """
-
-    state: FrameState
-    island: int | None
-    x: float
-    y: float
-    numbers: tuple[int | None, ...]
-    merged: tuple[tuple[int, int], ...] = ()
-    joined: tuple[tuple[int, int, float, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Count:
-    """The cells of a slide, each once.
-
-    Attributes:
-        unique: cells that a placed frame has shown whole.
-        doubtful: those of them that may be others of them, or none.
-        in_part: cells that were only seen cut by the frame's edge; not in ``unique``.
-        unplaced: findings in frames without a place, which are not counted.
-        labels: unique cells by class.
-        verdicts: unique cells by verdict.
-        islands: pieces of the slide that nothing connects.
-        frames: frames by what became of them.
-    """
-
-    unique: int
-    doubtful: int
-    in_part: int
-    unplaced: int
-    labels: dict[str, int]
-    verdicts: dict[str, int]
-    islands: int
-    frames: dict[str, int]
 
 
 @dataclass
@@ -150,9 +104,10 @@ class SlideTracker:
             island = self._atlas.kept[anchor].island
             fast = self._is_fast(island, corner, view.size)
             state: TileState = "counted" if sharp else "too fast" if fast else "out of focus"
-            ranks = _ranks(image, cells, answers, sharp)
-            found = list(zip(cells, answers, ranks, strict=True))
-            numbers = self._register.place(anchor, corner, found, sharp)
+            qualities = qualities_of(image, cells, answers, sharp)
+            found = list(zip(cells, answers, qualities, strict=True))
+            numbers, again = self._register.place(anchor, corner, found, sharp)
+            merged += again
             self._tiles.mark(island, corner, view.size, state)
             self._tiles.frames[state] += 1
             self._current, self._last = anchor, (island, corner, view.size)
@@ -164,6 +119,7 @@ class SlideTracker:
                 island,
                 *corner,
                 tuple(_root(stays, number) for number in numbers),
+                tuple(qualities),
                 tuple(merged),
                 tuple(joined),
             )
@@ -171,11 +127,11 @@ class SlideTracker:
     def count(self) -> Count:
         """Return the count so far."""
         with self._lock:
-            sure = self._sure()
+            doubtful = self.doubtful_cells()
             whole = [cell for cell in self._register.cells.values() if cell.whole]
             return Count(
                 unique=len(whole),
-                doubtful=sum(self._register.doubtful(cell, sure) for cell in whole),
+                doubtful=sum(cell.number in doubtful for cell in whole),
                 in_part=len(self._register.cells) - len(whole),
                 unplaced=self._unplaced,
                 labels=dict(Counter(cell.answer.label for cell in whole)),
@@ -187,21 +143,36 @@ class SlideTracker:
     def islands(self) -> list[IslandMap]:
         """Return what a mini-map shows, the sure island first."""
         with self._lock:
-            sure = self._sure()
+            sure, doubtful = self._sure(), self.doubtful_cells()
             numbers = set(self._atlas.islands.tolist())
-            return [self._drawn(n, sure) for n in sorted(numbers, key=lambda n: (n != sure, n))]
+            numbered = sorted(numbers, key=lambda n: (n != sure, n))
+            return [self._drawn(number, sure, doubtful) for number in numbered]
+
+    def accepted(self) -> Counter[str]:
+        """Return the whole cells that were accepted and are not doubtful, by class."""
+        with self._lock:
+            doubtful = self.doubtful_cells()
+            return Counter(
+                cell.answer.label
+                for cell in self._register.cells.values()
+                if cell.whole and cell.answer.verdict == "accepted" and cell.number not in doubtful
+            )
+
+    def in_part(self) -> set[int]:
+        """Return the numbers of the cells that were only seen cut by the frame's edge."""
+        with self._lock:
+            cells = self._register.cells.values()
+            return {cell.number for cell in cells if not cell.whole}
 
     def doubtful_cells(self) -> set[int]:
         """Return the numbers of the unique cells that are doubtful."""
         with self._lock:
-            sure = self._sure()
-            cells = self._register.cells.values()
-            return {cell.number for cell in cells if self._register.doubtful(cell, sure)}
+            return self._register.doubtful(self._sure())
 
-    def _drawn(self, island: int, sure: int) -> IslandMap:
+    def _drawn(self, island: int, sure: int, doubtful: set[int]) -> IslandMap:
         register, last = self._register, self._last
         cells = [
-            (cell.number, *register.centre(cell), register.doubtful(cell, sure))
+            (cell.number, *register.centre(cell), cell.number in doubtful)
             for cell in register.cells.values()
             if register.island(cell) == island and cell.whole
         ]
@@ -367,17 +338,3 @@ def _root(stays: dict[int, int], number: int) -> int:
     while number in stays:
         number = stays[number]
     return number
-
-
-def _ranks(
-    image: NDArray[np.uint8], cells: Sequence[Cell], answers: Sequence[Answer], sharp: bool
-) -> list[Rank]:
-    """How good each view of a cell is."""
-    if not cells:
-        return []
-    ranks = []
-    for cell, answer in zip(cells, answers, strict=True):
-        box = image[cell.y : cell.y + cell.height, cell.x : cell.x + cell.width]
-        sharpness = sharpness_of(half_green(np.ascontiguousarray(box)))
-        ranks.append((not cell.cut, sharp, answer.verdict != "abstained", sharpness))
-    return ranks

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.fields.finder import Cell
-from qlvit_edge.slide.register import Answer
+from qlvit_edge.slide.quality import Answer
 
 WHITE = 16
 """Radius of a white cell in pixels."""

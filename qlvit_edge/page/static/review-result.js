@@ -28,6 +28,8 @@ export function showResult(state, on) {
     element("p", state.statement_of_review, signed ? "signed" : "preliminary")];
   if (state.left.length) parts.push(element("h3", "Left to do"), left);
   parts.push(element("h3", "Confirmed or changed by people"), counts(state));
+  const beside = Object.entries(state.beside).map(([name, n]) => n + " " + name.toLowerCase());
+  if (beside.length) parts.push(element("p", "Beside the count: " + beside.join(", ") + ".", "quiet"));
   if (state.estimate) parts.push(element("p", state.estimate.statement + "."));
   else parts.push(element("p", "No random cells were drawn: how often the accepted answers are right is not estimated.", "quiet"));
   parts.push(signing(state, on, signed), leaving(state, on, signed));

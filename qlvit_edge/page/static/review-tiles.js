@@ -77,6 +77,7 @@ const BADGES = [
   [(cell) => cell.verdict === "abstained", "not fit"],
   [(cell) => cell.verdict === "uncertain", "uncertain"],
   [(cell) => cell.doubtful === true, "seen before?"],
+  [(cell) => cell.not_counted === "in frames without a place", "no place on the slide"],
   [(cell) => cell.cut, "cut"],
   [(cell) => cell.picture === "annotated", "drawn on"],
 ];
