@@ -47,7 +47,9 @@ DEVICE: dict[str, set[str]] = {
     "configuration": LEAVES,
     "supervision": LEAVES,
     "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
-    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "doctor": LEAVES
+    | IMAGES
+    | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

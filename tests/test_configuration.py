@@ -86,6 +86,26 @@ def test_an_option_that_is_added_is_a_key_by_itself(tmp_path: Path) -> None:
     assert "#zoom-in = true" in example_of(added, {"frames": 3}, "head")
 
 
+def test_an_option_that_may_be_repeated_is_a_list(tmp_path: Path) -> None:
+    @click.command("run")
+    @click.option("--told", multiple=True, metavar="NAME=VALUE")
+    def added(**options: Any) -> None:
+        """Do nothing."""
+
+    path = tmp_path / "a.toml"
+    path.write_text('told = ["device=usb:1", "speed=max"]\n')
+    assert read_document(path, added).values == {"told": ("device=usb:1", "speed=max")}
+    for wrong in ('"device=usb:1"', "[1]", '["a", ["b"]]', '["\\u0000"]'):
+        path.write_text(f"told = {wrong}\n")
+        with pytest.raises(ConfigurationError, match=r"told: (a list of texts|no text)"):
+            read_document(path, added)
+    assert '#told = ["NAME=VALUE"]' in example_of(added, {}, "head")
+    path.write_text('told = ["at=http://ann:secret@host/"]\n')
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="told: holds a password"):
+        read_document(path, added)
+
+
 def test_an_option_of_several_values_is_not_passed_over() -> None:
     @click.command()
     @click.option("--pair", nargs=2)

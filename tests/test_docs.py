@@ -78,8 +78,10 @@ def check_call(words: list[str]) -> None:
 def is_required(param: click.Parameter, words: list[str]) -> bool:
     """Whether a call must give this: always, or, where its help says so, but for an option.
 
-    That is "[required; with --quantise: …]" in the help.
+    That is "[required; with --quantise: …]" in the help. A configuration file may hold everything.
     """
+    if "--config" in words:
+        return False
     but_with = re.search(r"\[required; with (--[a-z-]+):", getattr(param, "help", None) or "")
     return param.required or (but_with is not None and but_with[1] not in words)
 

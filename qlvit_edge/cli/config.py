@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from qlvit_edge.configuration.last_good import EDITED, GOOD
 
 if TYPE_CHECKING:
     from qlvit_edge.configuration.document import Document
-    from qlvit_edge.microscope.settings import Settings
 
 _EXAMPLE = {
     "model": "blood-nano",
@@ -189,40 +187,17 @@ def _usable(file: Path) -> Document:
     Raises:
         ConfigurationError: it cannot be used.
     """
-    from qlvit_edge.cli.serving import require_page
+    from qlvit_edge.cli.config_trial import try_command
     from qlvit_edge.configuration.document import REMEDY, read_document
     from qlvit_edge.errors import ConfigurationError, QLViTEdgeError
 
     document = read_document(file, _run())
     with _context(document) as context:
-        given = context.params
         try:
-            require_page(given["serve"], given["certificate"], given["key"], stay=given["stay"])
-            _try(_settings(given))
+            try_command(context)
         except click.UsageError as error:
             raise ConfigurationError(file, error.message.rstrip("."), REMEDY) from None
         except QLViTEdgeError as error:
             finding, _, remedy = str(error).partition("; ")
             raise ConfigurationError(file, finding, remedy or REMEDY) from None
     return document
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    """Return what a run is asked to do by these values of its options."""
-    from qlvit_edge.cli.options import allowance_of
-    from qlvit_edge.microscope.settings import Settings
-
-    names = {field.name for field in dataclasses.fields(Settings)} & set(given)
-    return Settings(**{name: given[name] for name in names}, allowance=allowance_of(given))
-
-
-def _try(settings: Settings) -> None:
-    """Load the model, read the camera's name, look for the folder of the results."""
-    from qlvit_edge.camera.sources import open_camera
-    from qlvit_edge.microscope.claim import check_target
-    from qlvit_edge.microscope.session import Session
-
-    check_target(settings.out)
-    session = Session(settings)
-    session.classifier.close()
-    open_camera(settings.source)

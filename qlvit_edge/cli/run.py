@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from qlvit_edge.cli.config_trial import end_trial, is_only_tried
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
     Whole,
@@ -195,33 +197,36 @@ def command(
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
     require_page(serve, certificate, key, stay=stay)
+    prepare = functools.partial(
+        _prepare,
+        source=source,
+        calibration=calibration,
+        out=out,
+        frames=frames,
+        stop_at=stop_at,
+        analyser=analyser,
+        save=save,
+        sample=sample,
+        operator=operator,
+        keep=keep,
+        cell_size=cell_size,
+        find=find,
+        count_once=count_once,
+        accept_at=accept_at,
+        threads=threads,
+        kernels=kernels,
+        runtime=runtime,
+        delegate=delegate,
+        allowance=allowance,
+    )
+    if is_only_tried():
+        end_trial(prepare(model_path(model)))
+        return
     service = Service(config)
     chosen = model_of(model)
     with StopRequest() as stop, service.until_it_ends(stop), chosen.counted():
         try:
             with stop.interruptible():
-                prepare = functools.partial(
-                    _prepare,
-                    source=source,
-                    calibration=calibration,
-                    out=out,
-                    frames=frames,
-                    stop_at=stop_at,
-                    analyser=analyser,
-                    save=save,
-                    sample=sample,
-                    operator=operator,
-                    keep=keep,
-                    cell_size=cell_size,
-                    find=find,
-                    count_once=count_once,
-                    accept_at=accept_at,
-                    threads=threads,
-                    kernels=kernels,
-                    runtime=runtime,
-                    delegate=delegate,
-                    allowance=allowance,
-                )
                 session = chosen.prepare(prepare)
         except Stopped:
             pass

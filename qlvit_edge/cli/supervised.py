@@ -111,12 +111,16 @@ class Service:
         after, and SIGHUP starts this program anew in the same process, with the configuration file
         as it is then. What else has to be set right at the end is set right inside the block.
 
+        Args:
+            stop: takes SIGHUP, and is entered.
+
         Raises:
             RestartableError: the run failed, and a manager is there.
         """
         if not self.is_supervised:
             yield
             return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # see `_execute_anew`
         try:
             yield
         except (click.exceptions.Exit, SystemExit):
@@ -154,7 +158,9 @@ class Service:
         """Replace this program by a new one of the same process number and arguments.
 
         Cameras' drivers that were left hanging, and files that libraries left open, stay behind.
+        A further SIGHUP waits for the new one to take it: it would end a program that does not yet.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         self._notifier.reloading("starting again with the new configuration")
         _note("the run begins again with the configuration as it is now")
         for stream in (sys.stdout, sys.stderr):

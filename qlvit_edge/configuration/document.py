@@ -95,6 +95,8 @@ def _require_guarded(path: Path, stated: Mapping[str, Any]) -> None:
         finding = "every user of this machine may change it"
         raise ConfigurationError(path, finding, f"chmod o-w {path}")
     for name, value in stated.items():
-        if isinstance(value, str) and masked(value) != value and mode & stat.S_IROTH:
+        texts = value if isinstance(value, list) else [value]
+        secret = any(isinstance(one, str) and masked(one) != one for one in texts)
+        if secret and mode & stat.S_IROTH:
             finding = f"{name}: holds a password or token, and every user may read the file"
             raise ConfigurationError(path, finding, f"chmod o-r {path}")

@@ -44,7 +44,7 @@ def _about(key: Key, command: click.Command) -> str:
     else:
         shown = key.name.upper()
         found = re.search(rf"\b{shown} is .*?\.(?=\s|$)", command.help or "", re.DOTALL)
-        about = " ".join(found[0].split()) if found else f"{shown} of `qlvit-edge {command.name}`."
+        about = " ".join(found[0].split()) if found else f"{shown}: see the command's help."
     choices = getattr(key.parameter.type, "choices", None)
     return f"{about} One of: {', '.join(map(str, choices))}." if choices else about
 
@@ -52,6 +52,8 @@ def _about(key: Key, command: click.Command) -> str:
 def _sample(key: Key) -> Any:
     """Return a value of the right kind: the default where there is one, else one that will do."""
     default = key.parameter.get_default(click.Context(click.Command("sample")))
+    if key.kind == "a list of texts":
+        return [key.parameter.metavar or "TEXT"]
     if isinstance(default, bool | int | float | str):
         return default
     kind = key.parameter.type

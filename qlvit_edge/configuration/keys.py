@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import click
 
-Kind = Literal["true or false", "a whole number", "a number", "a text", "a text or true"]
+Kind = Literal[
+    "true or false", "a whole number", "a number", "a text", "a text or true", "a list of texts"
+]
 """What stands behind the equals sign. True instead of a text: as the option without its value."""
 
 CONFIG_OPTION = "config"
@@ -51,10 +53,10 @@ class Key:
             return value
         if self.kind == "a number" and type(value) in (int, float):
             return value
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("no text of an option holds a null character")
         if self.kind in ("a text", "a text or true") and isinstance(value, str):
-            return value
+            return _text(value)
+        if self.kind == "a list of texts" and isinstance(value, list):
+            return tuple(_text(one) for one in value)
         if self.kind == "a text or true" and value is True:
             return getattr(self.parameter, "flag_value", None)
         raise ValueError(f"{self.kind} is needed here, not {_in_words(value)}")
@@ -81,10 +83,12 @@ def _kind(parameter: click.Parameter) -> Kind:
     """Return what a value of a parameter is.
 
     Raises:
-        TypeError: it takes several values; no file could say which.
+        TypeError: it takes several values at once; no kind says how many.
     """
-    if parameter.multiple or parameter.nargs != 1:
+    if parameter.nargs != 1:
         raise TypeError(f"{parameter.name} takes several values, which no configuration file has")
+    if parameter.multiple:
+        return "a list of texts"
     if getattr(parameter, "is_flag", False):
         return "true or false"
     if isinstance(parameter.type, click.types.IntParamType):
@@ -97,6 +101,19 @@ def _kind(parameter: click.Parameter) -> Kind:
 def takes_no_value(parameter: click.Parameter) -> bool:
     """Whether an option for a text may also stand without one."""
     return isinstance(parameter, click.Option) and isinstance(parameter.flag_value, str)
+
+
+def _text(value: Any) -> str:
+    """Return a text that an option can have.
+
+    Raises:
+        ValueError: it is something else, or holds what no command line can.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"a list of texts is needed here, not one with {_in_words(value)}")
+    if "\0" in value:
+        raise ValueError("no text of an option holds a null character")
+    return value
 
 
 def _in_words(value: Any) -> str:

@@ -7,12 +7,15 @@ copy is replaced by one that was checked, in one step, or not at all.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from qlvit_edge.configuration.document import Document
 from qlvit_edge.files import atomic_path
+from qlvit_edge.reading import UnreadableFileError, read_regular
+from qlvit_edge.tomlfile import MAX_TOML_BYTES
+
+if TYPE_CHECKING:
+    from qlvit_edge.configuration.document import Document
 
 EDITED: Final = Path("/etc/qlvit-edge/run.toml")
 """What a person edits."""
@@ -23,11 +26,17 @@ GOOD: Final = Path("/var/lib/qlvit-edge/run.good.toml")
 _MODE = 0o600  # it may hold a camera's password
 
 
+def content_of(path: Path) -> bytes | None:
+    """Return what a file of settings holds; None where it cannot be read."""
+    try:
+        return read_regular(path, MAX_TOML_BYTES)
+    except (OSError, UnreadableFileError):
+        return None
+
+
 def is_applied(document: Document, good: Path) -> bool:
     """Tell whether the copy says the same to the byte."""
-    with suppress(OSError):
-        return good.read_bytes() == document.content
-    return False
+    return content_of(good) == document.content
 
 
 def keep_as_good(document: Document, good: Path) -> None:
