@@ -85,13 +85,13 @@ class Machine:
         return time.monotonic() - began
 
     def wait_until_up(self, seconds: float) -> None:
-        """Wait until it has booted: systemd has no job left and SSH lets us in."""
+        """Wait until SSH lets us in; services may still be starting."""
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             if self._process is None or self._process.poll() is not None:
                 raise GuestError(f"the emulator ended; see {self.console}")
             try:
-                self.run("systemctl is-system-running --wait || true", seconds=120)
+                self.run("true", seconds=120)
                 return
             except (GuestError, subprocess.TimeoutExpired):
                 time.sleep(2)

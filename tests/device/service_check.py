@@ -22,15 +22,16 @@ def test_it_comes_up_by_itself(device: Device, say: Say) -> None:
 
 def test_it_is_not_root_and_its_kernels_are_the_fast_ones(device: Device, say: Say) -> None:
     device.wait_for_frames(1)
-    users = device.machine.run(f"ps -o user= -p {','.join(map(str, device.processes()))}")
-    assert set(users.split()) == {"qlvit-ed+"} or set(users.split()) == {"qlvit-edge"}
+    numbers = ",".join(map(str, device.processes()))
+    users = set(device.machine.run(f"ps -o uid= -p {numbers}").split())
+    assert users == {device.machine.run("id -u qlvit-edge").strip()}
     kernels = device.query("SELECT kernels FROM runs ORDER BY id DESC LIMIT 1")[0][0]
     assert "XNNPACK" in kernels, "the unit hides what XNNPACK looks at"
     say("kernels under the unit's hardening", kernels)
 
 
 def test_frames_feed_the_watchdog(device: Device, say: Say) -> None:
-    assert int(device.property("WatchdogUSec").rstrip("smin ") or 0) > 0
+    assert device.property("WatchdogUSec") not in {"0", "infinity"}
     first = int(device.property("WatchdogTimestampMonotonic"))
     device.wait_for_frames(2)
     fed = int(device.property("WatchdogTimestampMonotonic"))
