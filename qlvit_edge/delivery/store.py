@@ -94,7 +94,9 @@ class Store:
         return self.folder / "state.json"
 
     def make(self) -> None:
-        """Make the store where it is not there.
+        """Make the store where it is not there, and make sure of the record where it is.
+
+        Its last change may be another process's, which was ended before it could do that.
 
         Raises:
             OSError: it cannot be made.
@@ -185,11 +187,9 @@ class Store:
     def sweep(self) -> None:
         """Remove what the record does not name, while `installing` is held.
 
-        The record is made sure of first: its last change may be another process's, which was ended
-        before it could. What cannot be removed stays; it does no harm.
+        What cannot be removed stays; it does no harm.
         """
         with suppress(DataError, OSError):
-            self.disk.sync_folder(self.folder)
             for name in sorted(os.listdir(self.models)):
                 if _FOLDER.fullmatch(name):
                     self.discard(name)

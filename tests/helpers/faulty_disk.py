@@ -176,6 +176,10 @@ class ForgetfulDisk(SteppedDisk):
         super().remove_folder(path)
         del self._folder(path.parent).now[path.name]
 
+    def go_on(self) -> None:
+        """Go on in another process: the first one was ended, and the machine forgot nothing."""
+        self._is_off, self._at = False, -1
+
     def leave(self, target: Path, names: float, contents: float, seed: int = 0) -> None:
         """Write what the power cut left into a new folder.
 
