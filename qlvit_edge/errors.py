@@ -18,6 +18,7 @@
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
         ├── InferenceLostError 2  the process that runs the model is lost
+        ├── AcceleratorError  2  an Edge TPU that is not there, refuses or answers wrongly
         └── WorkerLostError   2  one of the processes that train together is lost
 
 A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
@@ -139,6 +140,10 @@ class CameraStalledError(DeviceError):
 
 class InferenceLostError(DeviceError):
     """The process that runs the model crashed, took too much or did not answer; see `restart`."""
+
+
+class AcceleratorError(DeviceError):
+    """An accelerator that is not there, refuses, or does not answer as it must."""
 
 
 class WorkerLostError(DeviceError):

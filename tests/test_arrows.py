@@ -13,6 +13,7 @@ import qlvit_edge
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
 LEAVES |= {
+    "coral",
     "interruption",
     "launch",
     "presence",
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": LEAVES
     | IMAGES
     | {"camera", "evaluation", "fields", "inference", "microscope", "review"},
+    "deployment": LEAVES | IMAGES | {"data"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES

@@ -42,6 +42,7 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "deploy": "Bring a signed model to a device and validate it there.",
     "predict": "Classify image files and list the answers.",
     "explain": "Show where in images a network finds a class.",
     "doctor": "Look whether everything is right on this device.",

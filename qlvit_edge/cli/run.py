@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
+from qlvit_edge.cli.delegate_options import delegate_options
 from qlvit_edge.cli.options import (
     Number,
     Whole,
@@ -26,6 +27,7 @@ from qlvit_edge.cli.serving import certificate_options, page_of, require_page
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.microscope.session import Session
 
 
@@ -107,12 +109,7 @@ class Sought(click.ParamType[str]):
     show_default=True,
     help="Threads that run the model.",
 )
-@click.option(
-    "--delegate",
-    metavar="LIBRARY",
-    help="Run a chain's compiled segments on an Edge TPU, e.g. libedgetpu.so.1; never tried on "
-    "hardware.",
-)
+@delegate_options("The CPU computes the same model while the Edge TPU is lost.")
 @runtime_options
 @white_level_option
 @allowance_options
@@ -149,7 +146,7 @@ def command(
     count_once: bool | None,
     accept_at: float | None,
     threads: int,
-    delegate: str | None,
+    delegate: Delegate | None,
     kernels: str,
     runtime: str,
     allowance: Allowance,

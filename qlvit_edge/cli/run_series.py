@@ -85,7 +85,10 @@ def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
 
     settings = replace(session.settings, sample=sample.name, operator=sample.operator)
     # A run that failed may have lost its model.
-    return Session(settings, None if has_failed else session.classifier)
+    if has_failed:
+        session.computing.close()
+        return Session(settings)
+    return Session(settings, session.computing)
 
 
 def _order(page: PageServer, stop: StopRequest) -> Sample | None:

@@ -82,9 +82,7 @@ def unpack(content: bytes, keys: Sequence[TrustedKey], subject: object) -> Bundl
     if len(content) > MOST_BUNDLE_BYTES:
         finding = f"has {len(content):,} bytes, at most {MOST_BUNDLE_BYTES:,} are read"
         raise ModelFileError(subject, finding, "give a smaller model")
-    if content[: len(_MAGIC)] != _MAGIC:
-        remedy = "give a file that `qlvit-edge models sign` made"
-        raise ModelFileError(subject, "is no bundle", remedy)
+    _require_magic(content, subject)
     if len(content) < _HEAD.size:
         raise ModelFileError(subject, "is truncated", _WHOLE)
     _, length, signature = _HEAD.unpack_from(content)
@@ -103,6 +101,21 @@ def unpack(content: bytes, keys: Sequence[TrustedKey], subject: object) -> Bundl
     if sha256(model) != manifest.sha256:
         raise ModelFileError(subject, "its model is not the one that was signed", _WHOLE)
     return Bundle(manifest, key, content[:start], model)
+
+
+def require_bundle(path: Path) -> None:
+    """Look whether a file is a bundle at all, without asking who signed it.
+
+    Raises:
+        ModelFileError: it begins as none, or see `read_file`.
+    """
+    _require_magic(read_file(path, MOST_BUNDLE_BYTES), path)
+
+
+def _require_magic(content: bytes, subject: object) -> None:
+    if content[: len(_MAGIC)] != _MAGIC:
+        remedy = "give a file that `qlvit-edge models sign` made"
+        raise ModelFileError(subject, "is no bundle", remedy)
 
 
 def read_bundle(path: Path, keys: Sequence[TrustedKey]) -> Bundle:

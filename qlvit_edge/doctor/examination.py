@@ -50,7 +50,7 @@ CHECKS: tuple[Check, ...] = (
     Check("temperature", "device:check_heat"),
     Check("clock", "device:check_clock"),
     Check("live page", "software:check_page"),
-    Check("edge tpu", "access:check_coral"),
+    Check("edge tpu", "edgetpu:check_edgetpu"),
     Check("service", "access:check_service"),
 )
 """In the order in which a run needs them."""

@@ -51,6 +51,8 @@ _LONGEST_POLL = 3600.0
 _LONGEST_END = 5.0
 """Seconds that the end of a process is waited for."""
 
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
+
 _NONSENSE = "the runtime broke its process, which answers nonsense"
 
 
@@ -59,12 +61,13 @@ class ChildLostError(Exception):
 
     Attributes:
         finding: which of these, in words.
+        killed: whether somebody else ended it (SIGKILL, SIGTERM), which says nothing of its work.
     """
 
-    def __init__(self, finding: str) -> None:
+    def __init__(self, finding: str, *, killed: bool = False) -> None:
         """Say what happened."""
         super().__init__(finding)
-        self.finding = finding
+        self.finding, self.killed = finding, killed
 
 
 class Child:
@@ -156,7 +159,7 @@ class Child:
                 self.close()
                 raise ChildLostError(f"no answer within {seconds:.3g} s") from None
             except (EOFError, BrokenPipeError, ConnectionResetError):
-                raise ChildLostError(self._cause()) from None
+                raise self._loss() from None
             except BaseException:  # Ctrl-C: an answer that is still to come would be the next one's
                 self.close()
                 raise
@@ -188,7 +191,7 @@ class Child:
                     raise ChildLostError(_NONSENSE)
         return memoryview(received)[HEADER.size :]
 
-    def _cause(self) -> str:
+    def _loss(self) -> ChildLostError:
         """End what is left of the process and say why it ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
@@ -197,11 +200,11 @@ class Child:
         noise = self._noise.read()
         self.close()
         if code is None:
-            return "the runtime broke its process, which stopped answering"
+            return ChildLostError("the runtime broke its process, which stopped answering")
         text = f"the runtime crashed on it ({cause_of(code, noise)}"
         if b"bad_alloc" in noise or b"MemoryError" in noise:
             text += f", with {self._allowed()} of memory"
-        return f"{text})"
+        return ChildLostError(f"{text})", killed=code in _KILLED)
 
     def _allowed(self) -> str:
         limit = self._memory_bytes

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope import backends
 from qlvit_edge.microscope.migrations import ADDED, EARLY, UNIQUE, step_from
 from qlvit_edge.microscope.placing import note_placement
 from qlvit_edge.microscope.plain_schema import require_plain
@@ -157,6 +158,7 @@ def insert(connection: sqlite3.Connection, run_id: int, record: FrameRecord) -> 
             connection, run_id, record.placement, [int(cell.lastrowid or 0) for cell in cells]
         )
     add_census(connection, frame_id, record.census or {})
+    backends.store(connection, frame_id, record.backend)
     return frame_id
 
 

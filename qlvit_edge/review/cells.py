@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qlvit_edge.differential.tally import DOUBTFUL, UNPLACED
+from qlvit_edge.microscope import backends
 from qlvit_edge.review.columns import known_columns, selection, typed
 from qlvit_edge.review.states import Decision, ReviewStatus
 
@@ -29,7 +30,7 @@ class RunRow:
         model: name of the model.
         model_sha256: hash of its file.
         runtime: the TFLite runtime.
-        kernels: the kernels that ran.
+        kernels: the kernels that ran; with an accelerator, how many frames each side computed.
         camera: the source.
         crop_margin: surroundings in a crop, as a share of the cell's longer side.
         program: the program that made it.
@@ -188,10 +189,10 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
     once = "counted_once" if "counted_once" in known_columns(connection, "runs") else "NULL"
-    return [
-        _run_row(row)
-        for row in connection.execute(f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id")  # noqa: S608 - names of ours, values bound
-    ]
+    query = f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id"  # noqa: S608 - names of ours, values bound
+    rows = connection.execute(query).fetchall()
+    computed = backends.in_words(connection)
+    return [_run_row(row, computed) for row in rows]
 
 
 def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
@@ -212,10 +213,12 @@ def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     )
 
 
-def _run_row(row: Sequence[Any]) -> RunRow:
+def _run_row(row: Sequence[Any], computed: Mapping[int, str]) -> RunRow:
     found = typed("run", (*_RUN, "sample", "operator", "counted_once"), row)
     found["counted_once"] = found["counted_once"] == 1
     found["run"] = found.pop("id")
+    if found["run"] in computed:
+        found["kernels"] += f"; {computed[found['run']]}"
     if found["familiar"] is not None:
         found["familiar"] = bool(found["familiar"])
     return RunRow(**found)

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from qlvit_edge.microscope import backends
 from qlvit_edge.review.chain import digest_of_rows
 from qlvit_edge.review.columns import known_columns, selection
 
@@ -83,6 +84,11 @@ def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
         queries.append(
             "SELECT frame_id, kind, cells FROM census JOIN frames ON frames.id = frame_id "
             "WHERE run_id = ? ORDER BY 1, 2"
+        )
+    if backends.is_there(connection):
+        queries.append(
+            "SELECT frame_id, backend, frame_backends.reason FROM frame_backends "
+            "JOIN frames ON frames.id = frame_id WHERE run_id = ? ORDER BY 1"
         )
     if "counted_once" in known_columns(connection, "runs"):
         queries += [

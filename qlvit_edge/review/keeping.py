@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import atomic_path
-from qlvit_edge.microscope import losses, schema
+from qlvit_edge.microscope import backends, losses, schema
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
@@ -165,6 +165,7 @@ def _delete_rows(
         heads[str(run)] = log.head_of(connection, run)
         if has_census is not None:
             connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
+        backends.forget(connection, run)
         connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
         for table in ("frames", "islands", "unique_cells", "reviews", "review_heads", "outbox"):
             connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))  # noqa: S608 - names of ours, values bound
