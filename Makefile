@@ -30,11 +30,11 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 record \
-	nightly cortex clean
+.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 arm64-validate record \
+	nightly cortex lock audit clean
 
 help:  ## show this
-	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(PACKAGE_STAMP)  ## make .venv with everything installed (Python 3.11 to 3.13)
 
@@ -49,20 +49,24 @@ wheel: $(PACKAGE_STAMP)  ## build dist/*.whl, what firmware_scripts/install.sh i
 	mv dist.new dist
 	ls -sh1 dist
 
-demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope
+demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope, sign the run
 	@mkdir -p demo
 	crops=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import CROPS; print(CROPS)')
 	fields=$$(cd / && "$(BIN)/python" -c 'from qlvit_edge.bundled import FIELDS; print(FIELDS)')
-	rm -rf demo/results.sqlite* demo/report demo/frames
+	rm -rf demo/results.sqlite* demo/report demo/frames demo/kept demo/sheet.html
 	PATH="$(BIN):$$PATH"
 	set -x
 	qlvit-edge convert blood-nano --out demo/blood-nano.tflite --report demo/proof.json
 	qlvit-edge inspect demo/blood-nano.tflite --summary
 	qlvit-edge validate demo/blood-nano.tflite --data "$$crops" --out demo/report
-	qlvit-edge run demo/blood-nano.tflite --camera "simulated:$$fields" \
-		--out demo/results.sqlite --frames 40 --save demo/frames
+	qlvit-edge run demo/blood-nano.tflite --camera "simulated:$$fields?fps=4" --count-once \
+		--out demo/results.sqlite --frames 40 --save demo/frames --keep demo/kept --sample demo \
+		--serve 127.0.0.1:0 --no-stay
 	set +x
-	echo "Look at demo/report/index.html and the pictures in demo/frames; cells are in demo/results.sqlite."
+	python "$(ROOT)/benchmarks/demo_reader.py" demo/results.sqlite demo/blood-nano.tflite demo/sheet.html
+	echo "Look at demo/report/index.html, the pictures in demo/frames and the signed sheet demo/sheet.html."
+	echo "The live page was served while the run went on; its review page comes back with:"
+	echo "  $(BIN)/qlvit-edge results serve demo/results.sqlite"
 
 # A few files per process, the longest first: a process that ends in native code takes only these
 # with it, where a crashed worker of pytest-xdist leaves the run waiting for ever.
@@ -76,11 +80,11 @@ test: $(PACKAGE_STAMP)  ## the tests that take seconds each, some files at a tim
 	@ls -S "$(ROOT)"/tests/test_*.py | { $(call PYTEST_BY_FILES,4,-m "not slow"); }
 
 test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
-	@if ! command -v chromium chromium-browser >/dev/null; then
+	@if ! command -v chromium chromium-browser >/dev/null || ! test -x /usr/sbin/sshd; then
 		sudo=$$(command -v sudo || true)
 		$$sudo apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
-			chromium fonts-dejavu-core
+			chromium fonts-dejavu-core openssh-client openssh-server
 	fi
 	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
 
@@ -132,10 +136,11 @@ bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the o
 	"$(BIN)/python" benchmarks/latency.py --size nano
 	"$(BIN)/python" benchmarks/latency.py --size paper --rounds 20
 
-fuzz: $(PACKAGE_STAMP)  ## hostile models: 100 000 for the reader, 10 000 for all that runs them
+fuzz: $(PACKAGE_STAMP)  ## hostile bytes for all that reads any: models, pictures, results, pages, streams, texts
 	"$(BIN)/python" tests/attacks/fuzz.py --inputs 100000
 	"$(BIN)/python" tests/attacks/fuzz_inspect.py --inputs 20000
 	"$(BIN)/python" tests/attacks/fuzz_native.py --inputs 10000
+	"$(BIN)/python" tests/attacks/fuzz_foreign.py --inputs 20000
 
 arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the recorded x86-64 outputs
 	@if ! command -v mmdebstrap >/dev/null; then
@@ -144,6 +149,15 @@ arm64: $(PACKAGE_STAMP)  ## the bundled models on emulated arm64 against the rec
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
 	fi
 	"$(BIN)/python" benchmarks/arm64.py --cache "$(ARM64_CACHE)"
+
+arm64-validate: $(PACKAGE_STAMP)  ## `validate` on emulated arm64: the same bytes as here, on 58 images
+	@if ! command -v mmdebstrap >/dev/null; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends mmdebstrap
+	fi
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT
+	"$(BIN)/python" benchmarks/arm64_validate.py --cache "$(ARM64_CACHE)" --out "$$folder"
 
 # What the emulator with plugins is built of, and llvm-mca for CORTEX="--cycles".
 CORTEX_PACKAGES := mmdebstrap build-essential binutils ninja-build flex bison pkg-config \
@@ -177,8 +191,19 @@ nightly: $(PACKAGE_STAMP)  ## operators and golden pairs on the newest pre-relea
 	rm -rf build
 	.venv-nightly/bin/python benchmarks/nightly.py
 
+lock: .venv-audit/.done  ## pin all that a device installs by version and hash: requirements/device-*.txt
+	@"$(PYTHON)" requirements/lock.py --uv .venv-audit/bin/uv
+
+audit: .venv-audit/.done  ## ask the advisory service about everything that a device installs
+	@"$(PYTHON)" requirements/audit.py --pip-audit .venv-audit/bin/pip-audit
+
+.venv-audit/.done: requirements/audit.txt
+	@"$(PYTHON)" -m venv --clear .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check -r requirements/audit.txt
+	touch "$@"
+
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly .venv-audit build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
@@ -193,7 +218,7 @@ $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)
 	"$(BIN)/python" -c '' 2>/dev/null || "$(PYTHON)" -m venv --clear "$(VENV)"
 	rm -rf build
 	"$(BIN)/pip" install --quiet --disable-pip-version-check --constraint "$(CONSTRAINTS)" \
-		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,dev]"
+		setuptools ".[train,convert,onnx,plots,tensorboard,tiff,parquet,page,barcode,explain,sign,dev]"
 	rm -rf build
 	touch "$@"
 

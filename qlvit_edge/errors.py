@@ -13,12 +13,14 @@
     │   └── AccuracyBudgetError   1  integers cost more accuracy than allowed
     ├── ModelFileError        2  a .tflite that is not what it should be
     ├── GateError             1  a check the user asked for did not pass
+    │   └── ModelRolledBackError 1  a model on trial that failed: the one before is active again
     ├── MissingExtraError     2  an optional dependency is not installed
     ├── RestartableError     75  a service that its manager should start again
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
         ├── InferenceLostError 2  the process that runs the model is lost
+        ├── AcceleratorError  2  an Edge TPU that is not there, refuses or answers wrongly
         └── WorkerLostError   2  one of the processes that train together is lost
 
 A message is one line: *what* (a file, a device), what was *found*, and the *remedy*. What a
@@ -31,6 +33,9 @@ from typing import Any
 
 from qlvit_edge.credentials import masked
 from qlvit_edge.text import plain
+
+MOST_OF_SUBJECT, MOST_OF_FINDING, MOST_OF_REMEDY = 600, 800, 600
+"""Characters of an error's parts; libraries quote what they read, however long it is."""
 
 
 class QLViTEdgeError(Exception):
@@ -50,12 +55,20 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{plain(str(subject))}: {finding}; {remedy}"
-        super().__init__(plain(masked(" ".join(text.split()))))
+        super().__init__(
+            f"{_short(plain(str(subject)), MOST_OF_SUBJECT)}: {_short(finding, MOST_OF_FINDING)}; "
+            f"{_short(remedy, MOST_OF_REMEDY)}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go to another process as a class and a text: its parts are not kept."""
         return restore, (type(self), str(self))
+
+
+def _short(text: str, most: int) -> str:
+    """Return a text in one line without credentials; a long one without its middle."""
+    line = plain(masked(" ".join(text.split())))
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[-(most // 2) :]}"
 
 
 def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
@@ -111,6 +124,10 @@ class GateError(QLViTEdgeError):
     exit_code = 1
 
 
+class ModelRolledBackError(GateError):
+    """An installed model that failed in its trial; the one before is the active one again."""
+
+
 class RestartableError(QLViTEdgeError):
     """A service that ended in a way that another start may mend; its text is another error's."""
 
@@ -138,6 +155,10 @@ class CameraStalledError(DeviceError):
 
 class InferenceLostError(DeviceError):
     """The process that runs the model crashed, took too much or did not answer; see `restart`."""
+
+
+class AcceleratorError(DeviceError):
+    """An accelerator that is not there, refuses, or does not answer as it must."""
 
 
 class WorkerLostError(DeviceError):

@@ -11,11 +11,19 @@ _NOW = {0: "undervoltage", 1: "frequency capped", 2: "throttled", 3: "soft tempe
 SINCE_START = 16
 """Bits of what has happened since the start stand so many places above those of now."""
 
+WARM, HOT = 70.0, 80.0
+"""°C; a Raspberry Pi slows down from 80 on."""
+
 
 def temperature(folder: Path = ROOT / "sys/class/thermal") -> float | None:
-    """Return the highest temperature in a folder of thermal zones, degrees Celsius."""
+    """Return the highest temperature, degrees Celsius.
+
+    Args:
+        folder: with thermal zones; where it has none, the sensors of `hwmon` beside it count.
+    """
     found = []
-    for sensor in folder.glob("thermal_zone*/temp"):
+    zones = list(folder.glob("thermal_zone*/temp"))
+    for sensor in zones or folder.with_name("hwmon").glob("hwmon*/temp*_input"):
         try:
             found.append(int(sensor.read_text(encoding="ascii")) / 1000)
         except (OSError, ValueError):
@@ -44,6 +52,17 @@ def throttling_bits(file: Path) -> int | None:
         return int(text.strip().removeprefix("throttled=").removeprefix("0x"), 16)
     except ValueError:
         return None
+
+
+def slowed_cores(root: Path = ROOT) -> int | None:
+    """Return how often x86's kernel counted that the hottest core was slowed; None elsewhere."""
+    counts = []
+    for path in root.glob("sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"):
+        try:
+            counts.append(int(path.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue
+    return max(counts, default=None)
 
 
 def words_of(bits: int) -> list[str]:

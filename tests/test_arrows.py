@@ -13,8 +13,10 @@ import qlvit_edge
 PACKAGE = Path(qlvit_edge.__file__).parent
 LEAVES = {"choices", "credentials", "errors", "files", "memory", "palette", "progress", "quiet"}
 LEAVES |= {
+    "coral",
     "interruption",
     "launch",
+    "presence",
     "reading",
     "sensors",
     "statistics",
@@ -45,6 +47,7 @@ DEVICE: dict[str, set[str]] = {
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
     "configuration": LEAVES,
     "supervision": LEAVES,
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES
     | IMAGES
     | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
@@ -62,6 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reference": LEAVES
     | IMAGES
     | {"camera", "evaluation", "fields", "inference", "microscope", "review"},
+    "deployment": LEAVES | IMAGES | {"data"},
     "training": LEAVES | IMAGES | {"data", "evaluation", "model"},
     "converters": LEAVES
     | IMAGES

@@ -40,6 +40,7 @@ DEVICE_PACKAGES = (
     "modelfile",
     "integer",
     "bundled",
+    "delivery",
     "doctor",
 )
 DEVICE_MODULES = (
@@ -52,10 +53,13 @@ DEVICE_MODULES = (
     "cli.doctor",
     "cli.predict",
     "cli.validate",
+    "cli.validate_merge",
     "cli.inspect",
     "cli.explain",
     "cli.models",
     "evaluation.explanation",
+    "evaluation.merged_page",
+    "evaluation.validation_page",
     "evaluation.named_models",
     "evaluation.overlay",
 )
@@ -168,6 +172,11 @@ def test_validate_works(base: BaseEnvironment, tmp_path: Path) -> None:
     for figure in ("Confusion matrix", "ROC, one class", "Reliability", "Latency of one"):
         assert figure in page
     assert json.loads((tmp_path / "report" / "report.json").read_text())["accuracy"] > 0.7
+    recorded = tmp_path / "report" / "predictions.json"
+    given = ("--compare", recorded, "--one-view", "--out", tmp_path / "again")
+    done = base.run("validate", "blood-nano", *given)
+    assert done.returncode == 0, done.stderr
+    assert "agreement: the same bytes as on " in done.stdout
 
 
 def test_predict_works(base: BaseEnvironment) -> None:

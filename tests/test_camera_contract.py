@@ -50,8 +50,11 @@ def red() -> Image:
 
 
 def write_images(folder: Path) -> None:
-    for name in "abcd":
-        assert cv2.imwrite(str(folder / f"{name}.png"), red()[..., ::-1])
+    """Images that differ by a pixel: the same one under another name is not taken again."""
+    for number, name in enumerate("abcd"):
+        pixels = red()[..., ::-1].copy()
+        pixels[0, 0] = number
+        assert cv2.imwrite(str(folder / f"{name}.png"), pixels)
 
 
 @contextmanager

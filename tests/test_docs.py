@@ -26,7 +26,7 @@ from pages import (
 )
 
 from qlvit_edge.cli import cli
-from qlvit_edge.microscope import schema
+from qlvit_edge.microscope import backends, schema
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
@@ -307,6 +307,7 @@ def refused_queries(queries: list[tuple[int, str]]) -> list[str]:
     """What SQLite says against queries of a results file, each given with its line."""
     connection = sqlite3.connect(":memory:")
     schema.make(connection)
+    backends.make(connection)
     wrong = []
     for line, query in queries:
         try:

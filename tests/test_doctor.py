@@ -12,7 +12,16 @@ from reviewed_run import found, sign_run, write_run
 from tiny_metadata import metadata
 from tiny_model import tiny_model
 
-from qlvit_edge.doctor import access, cameras, computing, device, examination, software, storage
+from qlvit_edge.doctor import (
+    access,
+    cameras,
+    computing,
+    device,
+    edgetpu,
+    examination,
+    software,
+    storage,
+)
 from qlvit_edge.doctor.access import Person
 from qlvit_edge.doctor.examination import CHECKS, Check, examine
 from qlvit_edge.doctor.finding import Finding, Place, passed
@@ -246,24 +255,83 @@ def test_group_video(tmp_path: Path) -> None:
     assert access.video_finding(Place(root=tmp_path / "b"), PI).state == "not checked"
 
 
+def stick_files(port: str, ids: str = "18d1:9302", speed: str = "5000") -> dict[str, str]:
+    folder, (vendor, product) = f"sys/bus/usb/devices/{port}", ids.split(":")
+    names = {"idVendor": vendor, "idProduct": product, "speed": speed}
+    names |= {"busnum": "1", "devnum": "4"}
+    return {f"{folder}/{name}": f"{value}\n" for name, value in names.items()}
+
+
+LIBEDGETPU = {"usr/lib/aarch64-linux-gnu/libedgetpu.so.1": ""}
+
+
 def test_edge_tpu(tmp_path: Path) -> None:
-    assert access.coral_finding(tmp_path).state == "ok"
-    usb = "sys/bus/usb/devices/2-1"
-    root = write(tmp_path, {f"{usb}/idVendor": "18d1\n", f"{usb}/idProduct": "9302\n"})
-    without = access.coral_finding(root)
+    assert edgetpu.device_finding(tmp_path).state == "ok"
+    root = write(tmp_path, stick_files("2-1"))
+    without = edgetpu.device_finding(root)
     assert (without.state, "libedgetpu" in without.remedy) == ("warning", True)
-    write(root, {"usr/lib/aarch64-linux-gnu/libedgetpu.so.1": ""})
-    write(root, {f"{usb}/speed": "5000\n"})
-    assert access.coral_finding(root).state == "ok"
-    write(root, {f"{usb}/speed": "480\n"})
-    assert "USB 3" in access.coral_finding(root).remedy
-    write(root, {f"{usb}/idVendor": "046d\n"})
-    assert "no Edge TPU is connected" in access.coral_finding(root).text
+    write(root, LIBEDGETPU)
+    assert edgetpu.device_finding(root).state == "ok"
+    write(root, stick_files("2-1", speed="480"))
+    assert "USB 3" in edgetpu.device_finding(root).remedy
+    write(root, stick_files("2-1", ids="046d:9302"))
+    assert "no Edge TPU is connected" in edgetpu.device_finding(root).text
     card = "sys/bus/pci/devices/0000:01:00.0"
     write(root, {f"{card}/vendor": "0x1ac1\n", f"{card}/device": "0x089a\n"})
-    assert "driver" in access.coral_finding(root).text
+    assert "driver" in edgetpu.device_finding(root).text
     write(root, {"dev/apex_0": ""})
-    assert access.coral_finding(root).state == "ok"
+    assert edgetpu.device_finding(root).state == "ok"
+
+
+def test_several_sticks_are_listed_by_the_names_that_choose_them(tmp_path: Path) -> None:
+    root = write(tmp_path, LIBEDGETPU | stick_files("1-1.10") | stick_files("1-1.2", "1a6e:089a"))
+    assert edgetpu.device_finding(root).text.startswith(
+        "usb:0 at port 1-1.2 (not used since it was plugged in, 5000 Mbit/s); "
+        "usb:1 at port 1-1.10 (ready, 5000 Mbit/s)"
+    )
+
+
+def test_a_stick_that_this_user_may_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write(tmp_path, LIBEDGETPU | stick_files("1-1") | {"dev/bus/usb/001/004": ""})
+    assert edgetpu.device_finding(root).state == "ok"
+    refused = root / "dev/bus/usb/001/004"
+    monkeypatch.setattr(edgetpu.os, "access", lambda path, mode: path != refused)
+    found = edgetpu.device_finding(root)
+    assert (found.state, "may not open the stick at port 1-1" in found.text) == ("warning", True)
+
+
+@pytest.mark.parametrize(
+    ("package", "runtimes", "state", "part"),
+    [
+        ("16.0", {"tflite-runtime": "2.14.0"}, "warning", "crashes with tflite-runtime 2.14.0"),
+        ("16.0", {"tflite-runtime": "2.11.0"}, "ok", "made for tflite-runtime 2.11.0"),
+        ("16.0TF2.15.1-1", {"tflite-runtime": "2.14.0"}, "ok", "made for tflite-runtime"),
+        ("16.0TF2.16.1-1", {"tflite-runtime": "2.17.0"}, "warning", "2.11 to 2.16, not 2.17.0"),
+        ("16.0TF2.16.1-1", {"ai-edge-litert": "2.3.0"}, "warning", "never seen with ai-edge"),
+        (
+            "16.0TF2.16.1-1",
+            {"ai-edge-litert": "2.3.0", "tflite-runtime": "2.14.0"},
+            "ok",
+            "run --runtime tflite-runtime",
+        ),
+        (None, {"tflite-runtime": "2.14.0"}, "warning", "came in no package"),
+    ],
+)
+def test_the_library_is_judged_by_the_runtimes(
+    package: str | None, runtimes: dict[str, str], state: str, part: str, tmp_path: Path
+) -> None:
+    assert edgetpu.library_findings(tmp_path, runtimes.get) == []
+    status = "Package: libc6\nStatus: install ok installed\nVersion: 2.36\n"
+    if package is not None:
+        status += "\nPackage: libedgetpu1-max\nStatus: deinstall ok config-files\nVersion: 9\n"
+        status += "\nPackage: libedgetpu1-std\nStatus: install ok installed\n"
+        status += f"Architecture: arm64\nVersion: {package}\n"
+    root = write(tmp_path, LIBEDGETPU | {"var/lib/dpkg/status": status})
+    (found,) = edgetpu.library_findings(root, runtimes.get)
+    assert (found.check, found.state) == ("edge tpu library", state)
+    assert part in found.text
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from qlvit_edge.converters.edgetpu.chain import ChainFiles, compare_chain, pack
 from qlvit_edge.errors import DeviceError, ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.chain import ChainInterpreter, open_model
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.inference.interpreter import Interpreter, Kernels
 from qlvit_edge.modelfile.chain import DESCRIPTION, read_chain, read_model
 from qlvit_edge.modelfile.edgetpu_forecast import forecast
@@ -128,19 +129,28 @@ def test_wrong_input_is_refused(archive: bytes) -> None:
 
 def test_an_uncompiled_chain_has_nothing_for_a_delegate(archive: bytes) -> None:
     with pytest.raises(DeviceError, match="not compiled"):
-        open_model(archive, delegate="libedgetpu.so.1")
+        open_model(archive, delegate=Delegate("libedgetpu.so.1"))
 
 
 def test_a_missing_delegate_is_one_line(made: tuple[ChainFiles, bytes]) -> None:
     content = _with_compiled(made[0])
     with pytest.raises(DeviceError, match="cannot be loaded") as error:
-        open_model(content, delegate="libno-such-delegate.so.1")
+        open_model(content, delegate=Delegate("libno-such-delegate.so.1"))
     assert "\n" not in str(error.value)
 
 
 def test_a_delegate_is_for_chains(made: tuple[ChainFiles, bytes]) -> None:
     with pytest.raises(DeviceError, match="not a chain"):
-        open_model(made[0].whole, delegate="libedgetpu.so.1")
+        open_model(made[0].whole, delegate=Delegate("libedgetpu.so.1"))
+
+
+def test_a_file_that_is_compiled_as_a_whole_has_nothing_to_go_on_with(
+    made: tuple[ChainFiles, bytes],
+) -> None:
+    whole, _ = compiled(made[0].whole)
+    with pytest.raises(ModelFileError, match="compiled for an Edge TPU") as error:
+        open_model(whole)
+    assert "give the chain" in str(error.value)
 
 
 def test_compiled_segments_travel_along(made: tuple[ChainFiles, bytes], archive: bytes) -> None:

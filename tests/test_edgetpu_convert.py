@@ -6,10 +6,7 @@ import contextlib
 import io
 import json
 import os
-import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import fake_edgetpu_compiler as fake
@@ -170,38 +167,6 @@ def test_a_damaged_chain_is_one_line(
         ("validate", cut, "--data", bundled.CROPS, "--out", tmp_path / "v"),
     ):
         assert "archive is damaged" in refused(capfd, *command)
-
-
-@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
-def test_the_delegate_path_loads_a_plugin_and_says_when_the_device_is_refused(
-    chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A plugin that takes over nothing stands for the Edge TPU's library."""
-    source = Path(__file__).parent / "helpers" / "plugin_delegate.c"
-    library = tmp_path / "libplugin.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    code = (
-        "import sys\n"
-        "from qlvit_edge.inference.native import Kernels, load_native\n"
-        "from qlvit_edge.errors import DeviceError\n"
-        "from pathlib import Path\n"
-        "content = Path(sys.argv[1]).read_bytes()\n"
-        "try:\n"
-        "    load_native(content, 'm', Kernels.BUILTIN, 'litert', 1, delegate=sys.argv[2])\n"
-        "    print('loaded')\n"
-        "except DeviceError as error:\n"
-        "    print(error)\n"
-    )
-    segment = tmp_path / "00-tpu.tflite"
-    segment.write_bytes(read_chain(chain.read_bytes()).files[segment.name])
-
-    def outcome() -> str:
-        command = [sys.executable, "-P", "-c", code, str(segment), str(library)]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    assert outcome() == "loaded\n"
-    monkeypatch.setenv("NO_EDGE_TPU", "1")
-    assert "the device is refused" in outcome()
 
 
 def test_the_chain_gives_the_classes_of_its_golden_pairs(chain: Path) -> None:

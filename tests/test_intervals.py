@@ -16,6 +16,7 @@ from qlvit_edge.cli import main
 from qlvit_edge.data.folder import ImageFolder, LabelledImage
 from qlvit_edge.evaluation import metrics
 from qlvit_edge.evaluation.copies import suspected_copies, thumbnail
+from qlvit_edge.evaluation.quality import _Answered
 
 
 def test_copies_of_few_photographs_give_a_wide_interval() -> None:
@@ -87,6 +88,30 @@ def test_validate_draws_over_the_groups_it_is_given(cells: Path, tmp_path: Path)
 
     assert width(grouped) > 1.3 * width(plain)
     assert grouped["accuracy"] == plain["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("right", "sources", "limits"),
+    [
+        ([True] * 3, "abc", (0.2924, 1.0)),  # 0.025 ** (1 / 3)
+        ([False] * 6, "aabbcc", (0.0, 0.7076)),
+        ([True, True, False], "aaa", (0.025, 1.0)),  # one source says little, whatever it holds
+    ],
+)
+def test_answers_that_are_all_alike_are_not_certain(
+    right: list[bool], sources: str, limits: tuple[float, float]
+) -> None:
+    count = len(right)
+    answered = _Answered(
+        np.zeros(count, np.int64),
+        np.array(right),
+        list(sources),
+        [""] * count,
+        np.zeros((count, 0)),
+    )
+    found = answered.intervals()
+    assert found.accuracy == pytest.approx(limits, abs=1e-4)
+    assert found.macro_recall == found.accuracy
 
 
 def test_groups_that_name_no_image_are_refused(

@@ -235,7 +235,7 @@ def test_the_first_frame_of_another_run_is_shown_and_its_end_told(
     assert (state["over"], state["failure"]) == (True, "camera: gone; plug it in")
     other = Session(
         Settings(str(model), "simulated:/x", tmp_path / "r.sqlite", sample="S-2"),
-        session.classifier,
+        session.computing,
     )
     assert other.classifier is session.classifier
     view.begin(other)

@@ -17,7 +17,8 @@ from qlvit_edge import bundled
 from qlvit_edge.data.folder import scan
 from qlvit_edge.data.split import load_split, select, stratified_split
 from qlvit_edge.data.training_images import list_training_images, write_training_images
-from qlvit_edge.evaluation.verdict import Gates, accuracy_gate, judge, latency_gate
+from qlvit_edge.evaluation.checks import golden_check
+from qlvit_edge.evaluation.verdict import Check, accuracy_gate, judge, latency_gate
 from qlvit_edge.inference.golden import GoldenReport
 from qlvit_edge.memory import peak_memory
 from qlvit_edge.modelfile.metadata import embed
@@ -37,6 +38,12 @@ def _folder(root: Path, folders: dict[str, str], count: int = 4) -> Path:
 
 def _report(out: Path) -> Any:
     return json.loads((out / "report.json").read_text())
+
+
+def _images(report: Any) -> list[tuple[str, str]]:
+    """What the report says of the images."""
+    found = [check for check in report["checks"] if check["name"] == "images"]
+    return [(check["state"], check["text"]) for check in found]
 
 
 def _trained_with(folder: Path, target: Path, seed: int = 0) -> tuple[Path, Path]:
@@ -90,7 +97,7 @@ def test_a_damaged_image_is_left_out_said_and_fails(
     assert run_command("validate", model, *given) == 1
     assert "1 image could not be read" in capsys.readouterr().err
     report = _report(out)
-    assert report["verdict"]["outcome"] == "failed"
+    assert report["verdict"]["outcome"] == "may not be used"
     assert list(report["data"]["damaged"]) == [name]
     assert report["data"]["images"] == 5
     assert report["data"]["whole_test_side"] is False
@@ -105,18 +112,18 @@ def test_the_whole_test_side_of_the_models_own_split_passes(
     out = tmp_path / "out"
     given = ("--data", cells, "--split", split_file, "--out", out, "--min-accuracy", 90)
     assert run_command("validate", model, *given, "--max-latency", 60_000) == 0
-    assert capsys.readouterr().out.startswith("PASSED: 100.00 % of 6 images right")
+    assert "100.00 % of 6 images right" in capsys.readouterr().out.splitlines()[0]
     report, page = _report(out), (out / "index.html").read_text()
-    assert report["verdict"]["outcome"] == "passed"
+    assert _images(report) == [("passed", "the whole test side of the split of training")]
     assert report["data"]["whole_test_side"] is True
     assert report["latency_gate"]["passed"] is True
     assert report["command"].startswith("qlvit-edge validate ")
     assert report["command"].endswith(" --max-latency 60000")
     assert report["date"][:2] == "20"
     assert report["machine"]["cores"] >= 1
-    for text in ("<b>Passed</b>", "the fingerprint matches", report["command"].split()[0]):
+    for text in ("<b>May ", "the fingerprint matches", report["command"].split()[0]):
         assert text in page
-    assert page.index("<b>Passed</b>") < page.index("Accuracy by class")
+    assert page.index("<b>May ") < page.index("Accuracy by class")
 
 
 def test_test_images_that_are_training_images_by_content_reduce_the_proof(tmp_path: Path) -> None:
@@ -129,8 +136,9 @@ def test_test_images_that_are_training_images_by_content_reduce_the_proof(tmp_pa
     out = tmp_path / "out"
     given = ("--data", cells, "--split", split_file, "--out", out)
     assert run_command("validate", model, *given) == 0
-    (reduction,) = _report(out)["verdict"]["reductions"]
-    assert reduction == "1 of the 6 images is a training image, by content"
+    assert _images(_report(out)) == [
+        ("warning", "1 of the 6 images is a training image, by content")
+    ]
 
 
 def test_renamed_training_images_are_told_by_the_list_beside_the_model(tmp_path: Path) -> None:
@@ -152,7 +160,7 @@ def test_renamed_training_images_are_told_by_the_list_beside_the_model(tmp_path:
     assert "6 of the 6 images are training images, by content" in report["verdict"]["sentence"]
     given = ("--data", cells, "--split", split_file, "--out", out)
     assert run_command("validate", model, *given) == 0
-    assert _report(out)["verdict"]["outcome"] == "passed"
+    assert _images(_report(out))[0][0] == "passed"
     assert _report(out)["data"]["training_images"] == 0
 
 
@@ -164,8 +172,8 @@ def test_a_latency_budget_fails(tmp_path: Path, capsys: pytest.CaptureFixture[st
     report = _report(out)
     assert report["latency_gate"]["passed"] is False
     crops = len(list(bundled.CROPS.glob("*/*")))
-    assert f"Only the {crops} bundled crops were measured." in report["notes"]
-    assert "<b>Failed</b>" in (out / "index.html").read_text()
+    assert ("warning", f"only the {crops} bundled crops were measured") in _images(report)
+    assert "<b>May not be used</b>" in (out / "index.html").read_text()
 
 
 def test_gates_and_reasons() -> None:
@@ -183,13 +191,23 @@ def test_gates_and_reasons() -> None:
     nothing = latency_gate(5, None)
     assert nothing is not None
     assert not nothing.passed
-    silent = GoldenReport(0, False, 0, reason="the file holds none")
-    verdict = judge("X", Gates(), accuracy=1, golden=silent, damaged=0, reductions=["few"])
-    assert verdict.outcome == "reduced proof"
-    assert verdict.sentence == "X, but few; no golden pair decides: the file holds none."
-    verdict = judge("X", Gates(), accuracy=1, golden=GOOD, damaged=2, reductions=["few"])
-    assert verdict.sentence == "X, because 2 images could not be read."
-    assert judge("X", Gates(), accuracy=1, golden=GOOD, damaged=0, reductions=[]).sentence == "X."
+
+
+def test_the_sentence_names_what_failed_or_else_what_is_missing() -> None:
+    silent = golden_check("golden", GoldenReport(0, False, 0, reason="the file holds none"))
+    assert silent.state == "not examined"
+    assert golden_check("golden", GOOD).state == "passed"
+    few, bad = Check("images", "warning", "few"), Check("images", "failed", "2 cannot be read")
+    verdict = judge("X", [silent, few])
+    assert verdict.outcome == "may be used with reservations"
+    assert verdict.sentence == (
+        "X, but few; not examined: golden (no golden pair decides: the file holds none)."
+    )
+    verdict = judge("X", [few, bad, silent])
+    assert (verdict.outcome, verdict.failures) == ("may not be used", ("2 cannot be read",))
+    assert verdict.sentence == "X, because 2 cannot be read."
+    verdict = judge("X", [Check("golden", "passed", "all equal")])
+    assert (verdict.outcome, verdict.sentence) == ("may be used", "X.")
 
 
 def test_memory_is_that_of_the_models_process_alone(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ _PYTORCH_MEMORY = re.compile("^OutOfMemoryError:|^RuntimeError: .*DefaultCPUAllo
 """PyTorch's errors where it gets no memory; on a CPU it is known by its text only."""
 
 COMMANDS = {
-    "models": "List the trained models that have a name.",
+    "models": "List trained models; sign, install and roll back models.",
     "data": "Check a folder of labelled images and split it.",
     "train": "Train a network and leave a run folder.",
     "report": "Write one page on how a trained run does.",
@@ -42,6 +42,7 @@ COMMANDS = {
     "inspect": "List what a .tflite file holds.",
     "benchmark": "Compare models' latency, start-up and memory on this device.",
     "validate": "Measure a model file's accuracy and speed on this device.",
+    "deploy": "Bring a signed model to a device and validate it there.",
     "predict": "Classify image files and list the answers.",
     "explain": "Show where in images a network finds a class.",
     "doctor": "Look whether everything is right on this device.",
@@ -66,7 +67,8 @@ class _LazyGroup(SuggestingGroup):
             return None
         module = importlib.import_module(f"qlvit_edge.cli.{cmd_name}")
         command = module.command
-        assert isinstance(command, click.Command)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{module.__name__}.command is no command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

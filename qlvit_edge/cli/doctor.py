@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import Number
 from qlvit_edge.credentials import masked
 from qlvit_edge.doctor.finding import DEFAULT_MODEL, Finding, Place, passed
@@ -51,9 +52,9 @@ def command(
 ) -> None:
     """Look whether everything is right on this device, and say what to do where it is not.
 
-    MODEL is a .tflite file or the name of a bundled model  [default: blood-nano]. Each line is ok,
-    a warning, FAIL, or not checked, with the reason. A check that hangs is given up; nothing is
-    changed on the device.
+    MODEL is a .tflite file, the name of a bundled model, or `installed`, the model that runs on
+    this device  [default: blood-nano]. Each line is ok, a warning, FAIL, or not checked, with the
+    reason. A check that hangs is given up; nothing is changed on the device.
     Exit code 1: something fails. Warnings do not count.
 
     \b
@@ -64,7 +65,7 @@ def command(
     from qlvit_edge.doctor.examination import examine
 
     encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
-    place = Place(model, results, camera, hours, encoding)
+    place = Place(model_path(model), results, camera, hours, encoding)
     found = examine(place)
     if as_json:
         findings = list(found)

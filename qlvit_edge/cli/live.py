@@ -16,6 +16,7 @@ import click
 from qlvit_edge.cli.console import error_console, next_step, shell_word
 from qlvit_edge.cli.count_text import print_differential
 from qlvit_edge.cli.guard_text import say_if_unguarded
+from qlvit_edge.inference.accelerator import CPU
 from qlvit_edge.microscope.losses import IN_WORDS
 from qlvit_edge.text import counted
 
@@ -69,6 +70,15 @@ def show_lost(summary: Summary) -> None:
         click.echo(f"warning: {summary.dropped_frames:,} {are} damaged and left out", err=True)
     for place, frames in summary.losses.items():
         click.echo(f"warning: {counted(frames, 'frame')} {IN_WORDS[place]}", err=True)
+    if summary.accelerator_losses or summary.backends.get(CPU):
+        shares = ", ".join(
+            f"{counted(n, 'frame')} by the {name}" for name, n in summary.backends.items()
+        )
+        click.echo(
+            "warning: not all was computed on the Edge TPU, which was lost "
+            f"{counted(summary.accelerator_losses, 'time')}: {shares}",
+            err=True,
+        )
     if summary.restarts:
         click.echo(
             f"warning: the model's process was started again {counted(summary.restarts, 'time')}",
@@ -171,6 +181,9 @@ class LiveView:
         lost = session.losses()
         for name in (*shown, *lost):
             table.add_column(name)
+        accelerator = session.computing.accelerator
+        if accelerator is not None:
+            table.add_column("computed by")
         seconds = session.times.total()
         table.add_row(
             str(session.frames),
@@ -180,6 +193,7 @@ class LiveView:
             *map(str, counts.values()),
             *map(str, shown.values()),
             *map(str, lost.values()),
+            *([] if accelerator is None else [accelerator.name]),
         )
         return table
 
@@ -207,7 +221,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(f"images: {summary.statement}")
     if summary.warning is not None:
         click.echo(f"warning: {summary.warning}", err=True)
-    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
+    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"  # noqa: S608 - shown, not run
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
 
 

@@ -1,4 +1,4 @@
-"""`qlvit-edge models list` and `qlvit-edge models show`: the trained models that have a name."""
+"""`qlvit-edge models`: the trained models that have a name, and those installed on a device."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from qlvit_edge.cli.console import (
     shell_word,
     table_console,
 )
+from qlvit_edge.cli.models_install import install_bundle, roll_back, show_status
+from qlvit_edge.cli.models_sign import keys_group, sign_model, verify_bundle
 from qlvit_edge.cli.suggestions import SuggestingGroup
 from qlvit_edge.text import counted, plain
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group(cls=SuggestingGroup)
 def command() -> None:
-    """List the trained models that have a name.
+    """List the trained models that have a name; sign models, and install them on a device.
 
     Such a name can be given to every command that takes a run folder or a model file. Models
     come with the package; larger ones lie in the folder `models` of the repository, which
@@ -32,7 +34,13 @@ def command() -> None:
     Example:
       qlvit-edge models list
       qlvit-edge models show blood-nano
+      qlvit-edge models sign wbc.tflite --key lab.key --version 1.4.0 --out wbc-1.4.0.qlvit
+      qlvit-edge models install wbc-1.4.0.qlvit
     """
+
+
+for _delivering in (keys_group, sign_model, verify_bundle, install_bundle, show_status, roll_back):
+    command.add_command(_delivering)
 
 
 @command.command("list")

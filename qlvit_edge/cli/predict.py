@@ -12,6 +12,7 @@ import click
 
 from qlvit_edge.choices import VERDICTS
 from qlvit_edge.cli.console import next_step, shell_word, table_console
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Whole,
     accept_at_option,
@@ -43,7 +44,7 @@ DEFAULT_MODEL = "blood-nano"
     "--model",
     default=DEFAULT_MODEL,
     show_default=True,
-    help="A .tflite file, a chain, or the name of a bundled model.",
+    help="A .tflite file, a chain, the name of a bundled model, or `installed`.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="List the answers as CSV with a header.")
 @click.option("--json", "as_json", is_flag=True, help="List the answers as a JSON array.")
@@ -104,7 +105,7 @@ def command(
     form = _form(as_csv, as_json, out)
     files = image_files(images, lambda text: click.echo(f"note: {text}", err=True))
     classifier = Classifier(
-        model,
+        model_path(model),
         kernels=kernels,
         runtime=cast("Runtime", runtime),
         accept_at=accept_at,

@@ -12,6 +12,8 @@ import click
 
 from qlvit_edge.cli.config_trial import end_trial, is_only_tried
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
+from qlvit_edge.cli.delegate_options import delegate_options
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
     Whole,
@@ -20,6 +22,7 @@ from qlvit_edge.cli.options import (
     runtime_options,
     white_level_option,
 )
+from qlvit_edge.cli.run_installed import model_of
 from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
 from qlvit_edge.cli.serving import certificate_options, page_of, require_page
@@ -27,6 +30,7 @@ from qlvit_edge.cli.supervised import Service, config_option
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.microscope.session import Session
 
 
@@ -109,12 +113,7 @@ class Sought(click.ParamType[str]):
     show_default=True,
     help="Threads that run the model.",
 )
-@click.option(
-    "--delegate",
-    metavar="LIBRARY",
-    help="Run a chain's compiled segments on an Edge TPU, e.g. libedgetpu.so.1; never tried on "
-    "hardware.",
-)
+@delegate_options("The CPU computes the same model while the Edge TPU is lost.")
 @runtime_options
 @white_level_option
 @allowance_options
@@ -152,7 +151,7 @@ def command(
     count_once: bool | None,
     accept_at: float | None,
     threads: int,
-    delegate: str | None,
+    delegate: Delegate | None,
     kernels: str,
     runtime: str,
     allowance: Allowance,
@@ -164,18 +163,20 @@ def command(
 ) -> None:
     """Find and classify the white cells in a camera's frames with MODEL.
 
-    MODEL is a .tflite file, a chain, or the name of a bundled model. A frame is counted once its
-    results are on the disk, a moment after it was seen. Ctrl-C, SIGTERM or a closed terminal
-    stop cleanly. The summary is the differential: exact 95 % limits per class; what is no white
-    cell and what is not accepted stands beside it. With live cameras each cell of the slide is
-    counted once, as with --count-once; otherwise a cell that several frames show is counted in
-    each. For research use only, not for diagnosis.
+    MODEL is a .tflite file, a chain, the name of a bundled model, or `installed`, the model that
+    `models install` put on this device. A frame is counted once its results are on the disk, a
+    moment after it was seen. Ctrl-C, SIGTERM or a closed terminal stop cleanly. The summary is the
+    differential: exact 95 % limits per class; what is no white cell and what is not accepted stands
+    beside it. With live cameras each cell of the slide is counted once, as with --count-once;
+    otherwise a cell that several frames show is counted in each. For research use only, not for
+    diagnosis.
 
     Damaged frames are left out and counted. A runtime that hangs or crashes is started again; a
     frame on which it fails twice is stored without cells. Exit code 1 when images of a folder, or
     frames of a video, were lost in one of these ways; a live camera ends with 2 when it gives no
-    frame for so long. Where the page stays for further runs (--stay), the code is that of the
-    first run that failed.
+    frame for so long, and 1 when an installed model fails in its trial and the one before is active
+    again. Where the page stays for further runs (--stay), the code is that of the first run that
+    failed.
 
     --config FILE sets any of the options, MODEL among them; see `qlvit-edge config`. Under systemd
     the run says when it is ready and that it is alive, waits for a camera that is not there, and
@@ -185,6 +186,7 @@ def command(
     Example:
       qlvit-edge run blood-nano --camera picamera2 --out results.sqlite
       qlvit-edge run blood-nano --camera usb:0 --out results.sqlite --stop-at 100
+      qlvit-edge run installed --camera picamera2 --out results.sqlite
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
       qlvit-edge run --config run.toml
       sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
@@ -215,20 +217,28 @@ def command(
         allowance=allowance,
     )
     if is_only_tried():
-        end_trial(prepare(model))
+        end_trial(prepare(model_path(model)))
         return
     service = Service(config)
-    with StopRequest() as stop, service.until_it_ends(stop):
+    chosen = model_of(model)
+    with StopRequest() as stop, service.until_it_ends(stop), chosen.counted():
         try:
             with stop.interruptible():
-                session = prepare(model)
+                session = chosen.prepare(prepare)
         except Stopped:
             pass
         if stop.requested is not None:
             _end_before_the_run(stop.requested)
         service.has_begun(session)
         with page_of(session, stop, serve, certificate, key, stay=stay) as page:
-            run_all(session, stop, page, as_json=as_json, service=service)
+            run_all(
+                session,
+                stop,
+                page,
+                as_json=as_json,
+                service=service,
+                watch=chosen.after_frame,
+            )
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:

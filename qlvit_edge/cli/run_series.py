@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.errors import CameraError, QLViTEdgeError
+from qlvit_edge.errors import CameraError, ModelRolledBackError, QLViTEdgeError
 
 if TYPE_CHECKING:
     from qlvit_edge.cli.supervised import Service
@@ -26,12 +27,22 @@ def run_all(
     *,
     as_json: bool,
     service: Service,
+    watch: Callable[[Session], None],
 ) -> None:
     """Run, and run again as long as the page asks for it; each run has its summary.
 
     Where the page stays, a run that fails is said there and ends the program no more than others
     do; the program's exit code is that of the first that failed all the same. A service waits for a
-    camera that is not there, and begins when it is.
+    camera that is not there, and begins when it is. Only a model that is rolled back ends it: the
+    next start is another model's.
+
+    Args:
+        session: the first run.
+        stop: the user's wish to stop.
+        page: the page; None for none.
+        as_json: print summaries as JSON.
+        service: what the service manager is told.
+        watch: called after every frame, in a thread of the run's.
 
     Raises:
         QLViTEdgeError: a run failed, see `Session.run`.
@@ -55,7 +66,7 @@ def run_all(
             if page is not None and not is_first:
                 page.view.begin(session)
             service.follow(session)
-            _run(session, stop, page, as_json=as_json)
+            _run(session, stop, page, as_json=as_json, watch=watch)
             _tell(page, None)
         except Stopped:
             pass
@@ -65,7 +76,8 @@ def run_all(
                 absent, is_first = error, False
                 continue
             never_began = is_first and session.outcome == "running"
-            if page is None or not page.view.orders.stays or never_began:
+            ends = never_began or isinstance(error, ModelRolledBackError)
+            if page is None or not page.view.orders.stays or ends:
                 raise
             failed = failed or error
             _note(f"error: {error}")
@@ -84,7 +96,7 @@ def _again(session: Session) -> Session:
     """Return a run like one that never began."""
     from qlvit_edge.microscope.session import Session
 
-    return Session(session.settings, session.classifier)
+    return Session(session.settings, session.computing)
 
 
 def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
@@ -93,7 +105,10 @@ def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
 
     settings = replace(session.settings, sample=sample.name, operator=sample.operator)
     # A run that failed may have lost its model.
-    return Session(settings, None if has_failed else session.classifier)
+    if has_failed:
+        session.computing.close()
+        return Session(settings)
+    return Session(settings, session.computing)
 
 
 def _order(page: PageServer, stop: StopRequest, service: Service) -> Sample | None:
@@ -113,7 +128,14 @@ def _order(page: PageServer, stop: StopRequest, service: Service) -> Sample | No
         return None
 
 
-def _run(session: Session, stop: StopRequest, page: PageServer | None, *, as_json: bool) -> None:
+def _run(
+    session: Session,
+    stop: StopRequest,
+    page: PageServer | None,
+    *,
+    as_json: bool,
+    watch: Callable[[Session], None],
+) -> None:
     """Run, and say what came out, also when the camera failed in between."""
     from qlvit_edge.cli.live import LiveView, print_summary, show_lost, show_unusual
 
@@ -121,7 +143,12 @@ def _run(session: Session, stop: StopRequest, page: PageServer | None, *, as_jso
         with LiveView(session) as view:
             note = view.note if page is None else page.noting(view.note)
             after_frame = view.update if page is None else page.looking(view.update)
-            session.run(stop, opened=view.start, after_frame=after_frame, note=note)
+
+            def seen() -> None:
+                after_frame()
+                watch(session)
+
+            session.run(stop, opened=view.start, after_frame=seen, note=note)
     finally:
         gone = suppress(OSError) if stop.requested is signal.SIGHUP else nullcontext()
         with gone:

@@ -136,6 +136,7 @@ class Service:
             _note(f"error: {error}")
         if self._is_to_reload(stop):
             if self._session is not None:
+                self._session.computing.close()
                 self._session.classifier.close()
             self._execute_anew()
         self._notifier.stopping("ended")
@@ -167,7 +168,7 @@ class Service:
             with suppress(OSError):
                 stream.flush()
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program
 
 
 def _note(text: str) -> None:

@@ -1,13 +1,16 @@
-"""`qlvit-edge validate`: measure a model file's accuracy and speed on this device."""
+"""`qlvit-edge validate`: whether a model may be used on this device, measured there."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.delegate_options import delegate_options
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
     accept_at_option,
@@ -21,13 +24,16 @@ from qlvit_edge.errors import DataError, GateError
 
 if TYPE_CHECKING:
     from qlvit_edge.evaluation.answers import Answers, View
+    from qlvit_edge.evaluation.measured_model import Model
+    from qlvit_edge.evaluation.predictions import Predictions
     from qlvit_edge.evaluation.validation_report import ValidationReport
     from qlvit_edge.inference.allowance import Allowance
+    from qlvit_edge.inference.delegates import Delegate
     from qlvit_edge.inference.interpreter import Runtime
 
 
 @click.command("validate")
-@click.argument("model")
+@click.argument("models", metavar="MODEL", nargs=-1, required=True)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -43,7 +49,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="Folder for report.json and index.html.",
+    help="Folder for report.json, predictions.json and index.html.",
 )
 @click.option(
     "--map",
@@ -73,6 +79,7 @@ if TYPE_CHECKING:
     help="Images, or folders of images, of cells that the model does not know: how many are "
     "accepted, by folder, and how well they are told from known ones.",
 )
+@delegate_options("One that is lost ends the measurement.")
 @runtime_options
 @allowance_options
 @white_level_option
@@ -99,9 +106,22 @@ if TYPE_CHECKING:
     metavar="MS",
     help="End with exit code 1 when more than one inference in ten takes longer (p90).",
 )
+@click.option(
+    "--compare",
+    "recorded",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="predictions.json of another machine, such as the workstation: is every image answered "
+    "as there, to the byte where both compute the same arithmetic?",
+)
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Compare the report.json files of several devices, given in place of MODEL.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print report.json too.")
 def command(
-    model: str,
+    models: tuple[str, ...],
     data: Path | None,
     split_file: Path | None,
     out: Path,
@@ -113,36 +133,52 @@ def command(
     strangers: Path | None,
     kernels: str,
     runtime: str,
+    delegate: Delegate | None,
     find_cells: bool,
     one_view: bool,
     accept_at: float | None,
     min_accuracy: float | None,
     max_latency: float | None,
+    recorded: Path | None,
+    merge: bool,
     as_json: bool,
     allowance: Allowance,
 ) -> None:
-    """Measure MODEL on labelled images: accuracy, golden pairs, latency, memory.
+    """Say whether MODEL may be used on this device, and why not: measured on labelled images.
 
-    MODEL is a .tflite file, integer or float, a chain, or the name of a bundled model. Folders are
-    matched with its classes whatever their capitals, spaces and underscores. The report
-    (report.json and a self-contained index.html) is written whether or not the checks pass; its
-    verdict is passed, failed, or reduced proof: all checks passed, on less than the whole test
-    side of the split that the model was trained with.
-    Exit code 1: an accuracy below the gate, a latency above the budget, images that cannot be
-    read, or golden pairs that the kernels that ran, XNNPACK's or reference ones, must give to the
-    byte and do not.
+    MODEL is a .tflite file, integer or float, a chain, the name of a bundled model, or `installed`,
+    the model that is installed on this device. Folders are matched with its classes whatever their
+    capitals, spaces and underscores. Examined are the
+    golden pairs on the kernels that ran and on the reference ones, the answers of another machine
+    (--compare), accuracy, images, latency, heat, throttling, and what other programs took. The
+    verdict is "may be used", "may not be used", or, where a check warns or was not made, "may be
+    used with reservations". index.html, report.json and predictions.json (for --compare on
+    another machine) are written in every case.
+    Exit code 1: it may not be used; with --merge: not on every device, or they differ where they
+    must not.
 
     \b
     Example:
       qlvit-edge validate wbc.tflite --data cells/ --split split.json --out report/
-      qlvit-edge validate blood-nano --out report/ --min-accuracy 90 --max-latency 50
+      qlvit-edge validate wbc.tflite --data cells/ --split split.json --out here/ \\
+          --compare report/predictions.json --min-accuracy 90 --max-latency 50
+      qlvit-edge validate --merge pi4/report.json pi5/report.json --out devices/
       qlvit-edge validate blood-nano --data other-lab/ --map "Segmented=neutrophil" \\
           --unknown-classes --out report/
     """
+    if merge:
+        from qlvit_edge.cli.validate_merge import merge_reports
+
+        merge_reports([Path(name) for name in models], out, as_json=as_json)
+        return
+    if len(models) > 1:
+        raise click.UsageError("give one MODEL; several reports are compared with --merge")
+    (model,) = models
     from qlvit_edge.bundled import is_bundled, resolve_model
     from qlvit_edge.cli.progress import progress_bar
     from qlvit_edge.evaluation import class_match, image_set, validation
     from qlvit_edge.evaluation.measured_model import open_model
+    from qlvit_edge.evaluation.recording import hash_files, record
     from qlvit_edge.evaluation.validation_text import Request, compose
     from qlvit_edge.files import ensure_writable
     from qlvit_edge.inference.interpreter import Kernels
@@ -151,7 +187,7 @@ def command(
         raise DataError(model, "no images to measure it on", "give a folder with --data")
     require_one_grouping(groups, expression)
     said = {} if class_map is None else class_match.read_class_map(class_map)
-    opened = open_model(resolve_model(model))
+    opened = open_model(resolve_model(model_path(model)))
     images = image_set.gather(
         opened,
         data,
@@ -162,6 +198,8 @@ def command(
         groups_from_name=expression,
         strangers=strangers,
     )
+    hashes = hash_files(images)
+    there = None if recorded is None else _comparable(recorded, opened, hashes)
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:
         found, answers = validation.validate(
@@ -169,18 +207,25 @@ def command(
             images,
             kernels=Kernels(kernels),
             runtime=cast("Runtime", runtime),
+            delegate=delegate,
             views=_views(find_cells, one_view),
             accept_at=accept_at,
             advance=advance,
             allowance=allowance,
         )
-    request = Request(
-        least_accuracy=None if min_accuracy is None else min_accuracy / 100,
-        most_ms=max_latency,
-        date=_now(),
-        command=_command_line(),
+    report = compose(
+        opened,
+        images,
+        found,
+        answers,
+        record(found, answers, images.match.labels, hashes, device=_device(), date=_now()),
+        there,
+        Request(
+            least_accuracy=None if min_accuracy is None else min_accuracy / 100,
+            most_ms=max_latency,
+            command=_command_line(),
+        ),
     )
-    report = compose(opened, images, found, answers, request)
     _publish(report, answers, out, as_json=as_json)
     _say_next(
         report.verdict.outcome,
@@ -194,13 +239,25 @@ def command(
         raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
 
 
+def _comparable(path: Path, opened: Model, hashes: Mapping[str, str]) -> Predictions:
+    """Read another machine's predictions, of the same model and images."""
+    from qlvit_edge.evaluation.predictions import read_predictions, require_comparable
+    from qlvit_edge.files import sha256
+
+    found = read_predictions(path)
+    require_comparable(found, sha256(opened.content), hashes, path)
+    return found
+
+
 def _publish(report: ValidationReport, answers: list[Answers], out: Path, *, as_json: bool) -> None:
-    """Write both files, and print one of them in words."""
+    """Write the three files, and print one of them in words."""
+    from qlvit_edge.evaluation.predictions import FILE, as_text
     from qlvit_edge.evaluation.validation_page import render
     from qlvit_edge.evaluation.validation_text import lines
     from qlvit_edge.files import json_text, write_json, write_text
 
     html = render(report, answers)
+    write_text(out / FILE, as_text(report.predictions))
     write_json(out / "report.json", report.as_dict())
     write_text(out / "index.html", html)
     if as_json:
@@ -211,9 +268,9 @@ def _publish(report: ValidationReport, answers: list[Answers], out: Path, *, as_
 
 
 def _say_next(outcome: str, model: str, needs_split: bool, out: Path, *, as_json: bool) -> None:
-    if outcome == "failed":
+    if outcome == "may not be used":
         next_step(f"look at what failed in {shell_word(out / 'index.html')}", as_json=as_json)
-    elif outcome == "reduced proof" and needs_split:
+    elif outcome == "may be used with reservations" and needs_split:
         next_step(
             "give --split with the split that the model was trained with, for its whole test side",
             as_json=as_json,
@@ -231,6 +288,13 @@ def _views(find_cells: bool, one_view: bool) -> list[View]:
 
     views = [View.CROPS, View.WHOLE] if find_cells else [View.WHOLE, View.CROPS]
     return views[:1] if one_view else views
+
+
+def _device() -> str:
+    """The name of this machine."""
+    import platform
+
+    return platform.node() or "unnamed"
 
 
 def _now() -> str:

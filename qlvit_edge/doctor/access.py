@@ -1,4 +1,4 @@
-"""What is connected and who may use it: video devices, an Edge TPU, the service."""
+"""What is connected and who may use it: video devices, the service."""
 
 from __future__ import annotations
 
@@ -11,15 +11,6 @@ from pathlib import Path
 from qlvit_edge.configuration.last_good import EDITED, GOOD, content_of
 from qlvit_edge.doctor.finding import Finding, Place, State, read
 from qlvit_edge.text import counted, plain
-
-_CORAL_USB = {("1a6e", "089a"): "before its firmware is loaded", ("18d1", "9302"): "ready"}
-_CORAL_PCI = ("0x1ac1", "0x089a")
-_CORAL_LIBRARIES = (
-    *("usr/lib/*/libedgetpu.so.1", "usr/lib/libedgetpu.so.1"),
-    *("usr/local/lib/libedgetpu.so.1", "lib/*/libedgetpu.so.1"),
-)
-_USB_2 = 480
-"""Megabits per second of a plug without blue in it."""
 
 _UNITS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
 _STATES: dict[str, State] = {"active": "ok", "activating": "warning", "failed": "fail"}
@@ -81,49 +72,6 @@ def _name(root: Path, user: int) -> str:
         if len(parts) == 7 and parts[2] == str(user):
             return parts[0]
     return os.environ.get("USER", "")
-
-
-def check_coral(place: Place) -> list[Finding]:
-    """Is there an Edge TPU, with its library?"""
-    return [coral_finding(place.root)]
-
-
-def coral_finding(root: Path) -> Finding:
-    """Judge what is connected and installed; without either nothing is missing."""
-    check = "edge tpu"
-    library = next((path for glob in _CORAL_LIBRARIES for path in root.glob(glob)), None)
-    stick = _coral_usb(root)
-    card = stick is None and any(
-        (read(path.parent / "vendor"), read(path)) == _CORAL_PCI
-        for path in root.glob("sys/bus/pci/devices/*/device")
-    )
-    if stick is None and not card:
-        text = "none is connected, and none is needed"
-        if library is not None:
-            text = f"{library.name} is installed, but no Edge TPU is connected"
-        return Finding(check, "ok", text)
-    what = "a card" if stick is None else f"a stick ({_CORAL_USB[stick[0]]})"
-    if library is None:
-        remedy = "install libedgetpu (libedgetpu1-std); without --delegate nothing needs it"
-        text = f"{what} is connected, but libedgetpu.so.1 is not installed"
-        return Finding(check, "warning", text, remedy)
-    if card and not (root / "dev/apex_0").exists():
-        remedy = "install the driver gasket-dkms, and start again"
-        return Finding(check, "warning", f"{what} is connected, but has no driver", remedy)
-    if stick is not None and stick[1] is not None and stick[1] <= _USB_2:
-        text = f"{what} runs at {stick[1]} Mbit/s"
-        return Finding(check, "warning", text, "plug it into a blue socket (USB 3)")
-    return Finding(check, "ok", f"{what} is connected, {library.name} is installed")
-
-
-def _coral_usb(root: Path) -> tuple[tuple[str, str], int | None] | None:
-    """Return maker and product of a stick, and its speed in Mbit/s."""
-    for vendor in sorted(root.glob("sys/bus/usb/devices/*/idVendor")):
-        found = read(vendor) or "", read(vendor.parent / "idProduct") or ""
-        if found in _CORAL_USB:
-            speed = read(vendor.parent / "speed") or ""
-            return found, int(speed) if speed.isdecimal() else None
-    return None
 
 
 def check_service(place: Place) -> list[Finding]:

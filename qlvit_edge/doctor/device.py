@@ -10,10 +10,13 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qlvit_edge.doctor.finding import Finding, Place, read
+from qlvit_edge.doctor.finding import Finding, Place
 from qlvit_edge.memory import available_memory, meminfo
 from qlvit_edge.sensors import (
+    HOT,
     SINCE_START,
+    WARM,
+    slowed_cores,
     temperature,
     throttled_file,
     throttling_bits,
@@ -24,9 +27,6 @@ from qlvit_edge.text import counted
 MEGABYTE = 1_000_000
 LEAST_MEMORY, USUAL_MEMORY = 180 * MEGABYTE, 350 * MEGABYTE
 """What a run may take without the page, and what leaves room beside one with it."""
-
-WARM, HOT = 70.0, 80.0
-"""°C; a Raspberry Pi slows down from 80 on."""
 
 LEAST_TEMPORARY = 20 * MEGABYTE
 
@@ -107,12 +107,10 @@ def _throttling(root: Path) -> Finding:
 
 def _slowed_cores(root: Path) -> Finding:
     """What kernels on x86 count."""
-    pattern = "sys/devices/system/cpu/cpu*/thermal_throttle/core_throttle_count"
-    texts = [read(path) for path in root.glob(pattern)]
-    counts = [int(text) for text in texts if text is not None and text.isdecimal()]
-    if not counts:
+    most = slowed_cores(root)
+    if most is None:
         return Finding("throttling", "not checked", "neither firmware nor kernel tells")
-    if most := max(counts):
+    if most:
         text = f"a core was slowed down {counted(most, 'time')} since the start"
         return Finding("throttling", "warning", text, "clean or fit a fan")
     return Finding("throttling", "ok", "none since the start")

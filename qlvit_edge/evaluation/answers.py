@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from qlvit_edge.choices import Verdict
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.evaluation.measured_model import Model
 from qlvit_edge.fields.finder import CROP_MARGIN, crop, main_cell
+from qlvit_edge.files import sha256
 from qlvit_edge.guard.judge import Judge, Judgement, verdict_on
 from qlvit_edge.guard.statement import Finding, RunStatement
 from qlvit_edge.inference.chain import ChainInterpreter
@@ -55,6 +57,8 @@ class Answer:
         trust: how far within its limits it is, see `qlvit_edge.guard.judge.Judge.trust`; the
             probability where the file has no guard.
         judgement: what the file's guard found; None without one, or when no cell was found.
+        input_sha256: hash of the network's input, (h, w, channels) uint8; empty without one.
+        outputs: of the network, as they came out: logits, and features where it gives them.
     """
 
     image: LabelledImage
@@ -65,6 +69,8 @@ class Answer:
     trust: float = 0.0
     reason: str | None = None
     judgement: Judgement | None = None
+    input_sha256: str = ""
+    outputs: tuple[NDArray[Any], ...] = ()
 
     @property
     def probability(self) -> float:
@@ -153,6 +159,8 @@ class Asker:
             trust=trust,
             reason=reason,
             judgement=judgement,
+            input_sha256=sha256(np.ascontiguousarray(pixels).tobytes()),
+            outputs=tuple(outputs),
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.evaluation import metrics
+from qlvit_edge.statistics import clopper_pearson
 from qlvit_edge.text import counted
 
 NO_CELL = "(no cell found)"
@@ -101,7 +102,7 @@ class Quality:
 
     Attributes:
         accuracy: share of right answers.
-        accuracy_interval_95: its 95 % interval, by the bootstrap.
+        accuracy_interval_95: its 95 % interval, by the bootstrap; exact where all draws are alike.
         interval_drawn_over: how many of what the bootstrap draws from, in words.
         sources: how many these are.
         macro: means over the classes.
@@ -279,11 +280,22 @@ class _Answered:
         of_classes = np.concatenate(areas, axis=1)
         has = ~np.isnan(of_classes)
         return _Intervals(
-            accuracy=metrics.middle(np.concatenate(accuracies)),
-            macro_recall=metrics.middle(np.concatenate(recalls)),
+            accuracy=self._limits(np.concatenate(accuracies)),
+            macro_recall=self._limits(np.concatenate(recalls)),
             macro_auc=_middle(_mean_of_shares(np.where(has, of_classes, 0).T, has.T)),
             aucs=tuple(map(_middle, of_classes)),
         )
+
+    def _limits(self, shares: NDArray[np.float64]) -> tuple[float, float]:
+        """The middle of a share's draws; exact limits of so many sources where none differs.
+
+        Draws of what is all right, or all from one source, are alike, and would claim certainty.
+        """
+        low, high = metrics.middle(shares)
+        if low < high:
+            return low, high
+        sources = len(set(self.sources))
+        return clopper_pearson(round(low * sources), sources)
 
     def by_domain(self) -> dict[str, DomainQuality]:
         """Return the quality on each microscope; none if nobody said which they are."""

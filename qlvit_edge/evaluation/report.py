@@ -36,6 +36,11 @@ h2 { font-size: 1.15rem; margin: 0 0 .8rem; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 1rem;
   margin-bottom: 1rem; }
 section p { margin: 0 0 .7rem; } section p:last-child { margin-bottom: 0; }
+table.checks td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.checks td:first-child { width: 8.5rem; min-width: 0; font-weight: 600; white-space: nowrap; }
+table.checks td:nth-child(2) { width: 12rem; overflow-wrap: normal; }
+.good td:first-child { color: #00704f; } .bad td:first-child { color: #b34700; }
+.less td:first-child { color: #7a5200; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
@@ -63,7 +68,10 @@ figcaption { font-size: .85rem; margin-top: .3rem; overflow-wrap: anywhere; }
 figcaption small { color: var(--soft); display: block; }
 footer { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
 @media (max-width: 30rem) { main { padding: 1rem .6rem 2rem; } section { padding: .8rem .7rem; }
-  th, td { padding: .3rem .4rem; } table.pairs td:first-child { width: 7.5rem; } }
+  th, td { padding: .3rem .4rem; } table.pairs td:first-child { width: 7.5rem; }
+  table.checks tr { display: block; border-bottom: 1px solid var(--line); padding: .4rem 0; }
+  table.checks td { border: 0; display: inline; padding: 0 .4rem 0 0; }
+  table.checks td:nth-child(3) { display: block; } }
 @media print { .verdict { color: #000; border: 2px solid #000; } body { background: #fff; }
   section, .tile { break-inside: avoid; } }
 """
@@ -133,6 +141,15 @@ def pairs(entries: Sequence[tuple[str, str]], *, boxed: bool = False) -> str:
     )
     kind = "pairs boxed" if boxed else "pairs"
     return f'<table class="{kind}">{body}</table>'
+
+
+def checks(entries: Sequence[tuple[str, str, str, str]]) -> str:
+    """Return what was examined: (mood as of `verdict`, how it came out, what, the finding)."""
+    body = "".join(
+        f'<tr class="{escape(mood)}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+        for mood, *cells in entries
+    )
+    return f'<table class="checks">{body}</table>'
 
 
 def drawings(entries: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.data.folder import LabelledImage
-from qlvit_edge.errors import DataError
+from qlvit_edge.errors import DataError, DeviceError, ModelFileError
 from qlvit_edge.evaluation import copies, metrics
 from qlvit_edge.evaluation.answers import Answer, Answers, Asker, View, model_picture
 from qlvit_edge.evaluation.guarding import Judged, measure_guarding
@@ -34,8 +34,10 @@ from qlvit_edge.evaluation.validation_report import (
 from qlvit_edge.files import sha256
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import open_isolated
-from qlvit_edge.inference.golden import compare_golden
+from qlvit_edge.inference.delegates import Delegate
+from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.interpreter import Kernels, Runtime
+from qlvit_edge.measuring.conditions import Watch
 from qlvit_edge.measuring.machine import describe_machine
 from qlvit_edge.preprocess import decode_noting
 
@@ -50,6 +52,7 @@ def validate(
     accept_at: float | None,
     advance: Callable[[], None],
     allowance: Allowance | None = None,
+    delegate: Delegate | None = None,
 ) -> tuple[Measurement, list[Answers]]:
     """Measure a model on labelled images.
 
@@ -63,6 +66,7 @@ def validate(
             `ACCEPT_AT` without one.
         advance: called after every image.
         allowance: what the file may ask for; the default one where None.
+        delegate: library that runs a chain's compiled segments; None: all runs on the CPU.
 
     Returns:
         What was measured, and the answers of every view in the order of the images.
@@ -70,15 +74,24 @@ def validate(
     Raises:
         DataError: no image of a class that the model knows decodes.
         ModelFileError: the file asks for more than it may, or the runtime refuses or crashes on it.
-        DeviceError: the runtime is not installed, or was lost during an inference.
+        DeviceError: the runtime or the delegate's library is not installed, or it or the
+            accelerator was lost during an inference.
     """
+    watch, machine = Watch(), describe_machine()
     with open_isolated(
-        model.content, kernels=kernels, runtime=runtime, subject=model.path, allowance=allowance
+        model.content,
+        kernels=kernels,
+        runtime=runtime,
+        delegate=delegate,
+        subject=model.path,
+        allowance=allowance,
     ) as interpreter:
         asker = Asker(model, interpreter, accept_at)
         golden = compare_golden(model.metadata, interpreter)
         asked = _ask(asker, images, views, advance)
         memory = Memory(peak=interpreter.peak_bytes(), before_model=interpreter.remote.bare_bytes)
+    conditions = watch.end()
+    reference, no_reference = _on_reference_kernels(model, golden, kernels, runtime, allowance)
     found = asked.answers
     measured = Measurement(
         model=_about(model),
@@ -96,9 +109,39 @@ def validate(
             arithmetic=str(interpreter.arithmetic),
             proved=interpreter.arithmetic.proved,
         ),
-        machine=describe_machine(),
+        machine=machine,
+        conditions=conditions,
+        golden_reference=reference,
+        no_reference=no_reference,
     )
     return measured, found
+
+
+def _on_reference_kernels(
+    model: Model,
+    golden: GoldenReport,
+    kernels: Kernels,
+    runtime: Runtime,
+    allowance: Allowance | None,
+) -> tuple[GoldenReport | None, str | None]:
+    """Compare golden pairs on the reference kernels too, or say why that cannot be.
+
+    Where the reference kernels ran already, or no golden pair can be compared on any kernels,
+    there is nothing to examine besides.
+    """
+    if kernels is Kernels.REFERENCE or golden.equal is None:
+        return None, None
+    try:
+        with open_isolated(
+            model.content,
+            kernels=Kernels.REFERENCE,
+            runtime=runtime,
+            subject=model.path,
+            allowance=allowance,
+        ) as interpreter:
+            return compare_golden(model.metadata, interpreter), None
+    except (DeviceError, ModelFileError) as error:
+        return None, str(error).removeprefix(f"{model.path}: ")
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from qlvit_edge.evaluation import figures, quality_page, report
+from qlvit_edge.evaluation.agreement import MOST_NAMED, Agreement
 from qlvit_edge.evaluation.answers import Answer, Answers, View, model_picture
 from qlvit_edge.evaluation.overlay import jpeg, smaller
 from qlvit_edge.evaluation.validation_report import (
@@ -25,11 +26,22 @@ from qlvit_edge.evaluation.validation_text import (
     verdict_sentences,
     wrong_answers,
 )
+from qlvit_edge.evaluation.verdict import Check, Outcome, State
 from qlvit_edge.preprocess import decode
 from qlvit_edge.text import RESEARCH_ONLY, counted
 
 MISTAKES_SHOWN = 12
-_MOODS = {"passed": "good", "failed": "bad", "reduced proof": "less"}
+MOODS: dict[Outcome, str] = {
+    "may be used": "good",
+    "may be used with reservations": "less",
+    "may not be used": "bad",
+}
+_MOODS_OF_CHECKS: dict[State, str] = {
+    "passed": "good",
+    "failed": "bad",
+    "warning": "less",
+    "not examined": "less",
+}
 
 
 def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
@@ -48,7 +60,9 @@ def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
         f"Validation of {name}",
         f"{counted(data.images, 'image')} of {data.folder}, measured {measured}",
         [
-            report.verdict(verdict.outcome, verdict.sentence, _MOODS[verdict.outcome]),
+            report.verdict(verdict.outcome, verdict.sentence, MOODS[verdict.outcome]),
+            checks_section(validation.checks),
+            *_otherwise(validation.agreement),
             report.pairs(evidence(found), boxed=True),
             report.notice(f"{RESEARCH_ONLY} {unknown_cells(model)}"),
             *map(report.notice, validation.notes),
@@ -61,6 +75,33 @@ def render(validation: ValidationReport, answers: Sequence[Answers]) -> str:
             report.footer(f"{model.file}, SHA-256 {model.sha256}"),
         ],
     )
+
+
+def checks_section(found: Sequence[Check]) -> str:
+    """Return what was examined, how it came out, and the findings."""
+    entries = [(_MOODS_OF_CHECKS[one.state], one.state, one.name, one.text) for one in found]
+    return report.section("What was examined", report.checks(entries))
+
+
+def _otherwise(found: Agreement | None) -> list[str]:
+    """The images that another machine answered otherwise."""
+    if found is None or not found.differences:
+        return []
+    rows = [
+        [one.image, one.view, one.recorded or "–", one.here or "–", _steps(one.steps)]
+        for one in found.differences
+    ]
+    text = (
+        f"Compared with {found.device} ({found.machine}; {found.runtime}, {found.date}). At most "
+        f"{MOST_NAMED} images are listed, those with another answer first."
+    )
+    header = ["image", "view", f"on {found.device}", "here", "farthest logit"]
+    table = report.table(header, rows)
+    return [report.section("Other than recorded", table, report.paragraph(text))]
+
+
+def _steps(steps: float | None) -> str:
+    return "–" if steps is None else f"{steps:g} LSB"
 
 
 def _tiles(validation: ValidationReport) -> str:
@@ -192,6 +233,7 @@ def _speed(validation: ValidationReport, answers: Sequence[Answers]) -> str:
     found = validation.found
     kernels, memory, latency = found.kernels, found.memory_bytes, found.latency_ms
     entries = [
+        ("device", validation.predictions.device),
         ("machine", found.machine.words),
         ("system", f"{found.machine.system}, Python {found.machine.python}"),
         ("kernels that ran", f"{kernels.used} (asked for: {kernels.asked})"),

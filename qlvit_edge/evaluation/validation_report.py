@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
+from qlvit_edge.evaluation.agreement import Agreement
 from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.metrics import ReliabilityBin
+from qlvit_edge.evaluation.predictions import FILE, Predictions
 from qlvit_edge.evaluation.quality import Acceptance, Quality
-from qlvit_edge.evaluation.verdict import Gates, Verdict
+from qlvit_edge.evaluation.verdict import Check, Gates, Verdict
 from qlvit_edge.guard.statement import Finding
 from qlvit_edge.inference.golden import GoldenReport
+from qlvit_edge.measuring.conditions import Conditions
 from qlvit_edge.measuring.machine import Machine
+
+FORMAT = 2
+"""Of report.json: since 2 it has `checks`, and a verdict on the use of the model."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +157,14 @@ class Measurement:
         model: the file.
         data: the images.
         views: what was shown of the images and how right the answers were; the first is judged.
-        golden: how the golden pairs came out.
+        golden: how the golden pairs came out on the kernels that ran.
+        golden_reference: the same on the reference kernels, where other ones ran.
+        no_reference: why that was not examined; None where it was, or where there is no need.
         latency_ms: mean and percentiles of an inference; None where there was none.
         memory_bytes: of the process that ran the model.
         kernels: what ran.
         machine: the device.
+        conditions: in what state it was.
         statement: whether all that was shown is what the model was made for; None of a file
             without a guard.
     """
@@ -168,6 +177,9 @@ class Measurement:
     memory_bytes: Memory
     kernels: KernelFacts
     machine: Machine
+    conditions: Conditions
+    golden_reference: GoldenReport | None = None
+    no_reference: str | None = None
     statement: Finding | None = None
 
     @property
@@ -199,8 +211,11 @@ class ValidationReport:
 
     Attributes:
         found: the measurement.
-        verdict: passed, failed or a reduced proof.
+        verdict: whether the model may be used on this device.
+        checks: all that decides on that.
+        predictions: the answers, image by image.
         gates: what was asked for.
+        agreement: with another machine's answers; None where it was not compared.
         notes: sentences.
         mistakes: of the view that is judged, the most confident first.
         date: when it was measured, ISO 8601 with the zone.
@@ -209,7 +224,10 @@ class ValidationReport:
 
     found: Measurement
     verdict: Verdict
+    checks: tuple[Check, ...]
+    predictions: Predictions
     gates: Gates
+    agreement: Agreement | None = None
     notes: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = field(default=())
     date: str = ""
@@ -220,7 +238,10 @@ class ValidationReport:
         found = self.found
         judged = found.views[0]
         return {
+            "format": FORMAT,
             "verdict": asdict(self.verdict),
+            "checks": [asdict(check) for check in self.checks],
+            "device": self.predictions.device,
             "date": self.date,
             "command": self.command,
             **asdict(judged.quality),
@@ -231,6 +252,15 @@ class ValidationReport:
             "data": asdict(found.data),
             "views": {view.name: asdict(view) for view in found.views},
             "golden": found.golden.as_dict(),
+            "golden_reference": _golden(found.golden_reference),
+            "agreement": None if self.agreement is None else asdict(self.agreement),
+            "predictions": {
+                "file": FILE,
+                "arithmetic": self.predictions.arithmetic,
+                "data_sha256": self.predictions.data_sha256,
+                "outputs_sha256": self.predictions.outputs_sha256,
+            },
+            "conditions": {**asdict(found.conditions), "busy": found.conditions.busy},
             "latency_ms": found.latency_ms,
             "memory_bytes": asdict(found.memory_bytes),
             "kernels": asdict(found.kernels),
@@ -240,3 +270,7 @@ class ValidationReport:
             "latency_gate": None if self.gates.latency is None else asdict(self.gates.latency),
             "mistakes": [asdict(mistake) for mistake in self.mistakes],
         }
+
+
+def _golden(found: GoldenReport | None) -> dict[str, object] | None:
+    return None if found is None else found.as_dict()

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from qlvit_edge.evaluation.agreement import compare
 from qlvit_edge.evaluation.answers import Answer, Answers
+from qlvit_edge.evaluation.checks import checks_of
 from qlvit_edge.evaluation.guarding import Guarding
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.measured_model import Model
+from qlvit_edge.evaluation.predictions import Predictions
 from qlvit_edge.evaluation.quality import MacroQuality, Quality
 from qlvit_edge.evaluation.validation_report import (
     Measurement,
@@ -37,13 +40,11 @@ class Request:
     Attributes:
         least_accuracy: 0 to 1.
         most_ms: latency budget in milliseconds.
-        date: of the measurement, ISO 8601 with the zone.
         command: the command line.
     """
 
     least_accuracy: float | None = None
     most_ms: float | None = None
-    date: str = ""
     command: str = ""
 
 
@@ -52,32 +53,38 @@ def compose(
     images: ImageSet,
     found: Measurement,
     answers: Sequence[Answers],
+    predictions: Predictions,
+    recorded: Predictions | None,
     request: Request,
 ) -> ValidationReport:
-    """Judge a measurement and say what has to be said about it."""
+    """Judge a measurement and say what has to be said about it.
+
+    Args:
+        model: the file.
+        images: it was measured on.
+        found: the measurement.
+        answers: of every view, the judged one first.
+        predictions: the same, put down.
+        recorded: another machine's, to compare them with; None where there is nothing to.
+        request: what the user asked for.
+    """
     quality = found.quality
     gates = Gates(
         accuracy_gate(request.least_accuracy, quality.accuracy, quality.accuracy_interval_95),
         latency_gate(request.most_ms, found.latency_ms),
     )
-    verdict = judge(
-        _summary(found),
-        gates,
-        accuracy=quality.accuracy,
-        golden=found.golden,
-        damaged=len(found.data.damaged),
-        reductions=list(_reductions(images, found)),
-    )
-    notes = list(_notes(model, images, found, gates))
-    if verdict.failures:  # its sentence has no room for them
-        notes = [_sentence(reason) for reason in verdict.reductions] + notes
+    agreement = None if recorded is None else compare(recorded, predictions)
+    checks = checks_of(found, gates, agreement, list(_reductions(images, found)))
     return ValidationReport(
         found=found,
-        verdict=verdict,
+        verdict=judge(_summary(found), checks),
+        checks=checks,
+        predictions=predictions,
         gates=gates,
-        notes=tuple(notes),
+        agreement=agreement,
+        notes=tuple(_notes(model, images, found, gates)),
         mistakes=tuple(_mistakes(answers[0].known, images.match.labels)),
-        date=request.date,
+        date=predictions.date,
         command=request.command,
     )
 
@@ -279,6 +286,7 @@ def lines(report: ValidationReport) -> list[str]:
     """Return the report for a terminal; the verdict comes first."""
     found, verdict = report.found, report.verdict
     said = [f"{verdict.outcome.upper()}: {verdict.sentence}"]
+    said += [f"{check.state:<12} {check.name}: {check.text}" for check in report.checks]
     said += [f"note: {note}" for note in report.notes]
     for number, view in enumerate(found.views):
         quality = view.quality

@@ -1,4 +1,8 @@
-"""What a validation comes to: passed, failed, or a proof of less than was to be proved."""
+"""What a validation comes to: whether the model may be used on this device, and why not.
+
+Each thing that is examined is a `Check`. The verdict follows from the checks alone: nothing that
+failed is outweighed, and what was not examined is never good.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qlvit_edge.inference.golden import GoldenReport
-from qlvit_edge.text import counted
-
-Outcome = Literal["passed", "failed", "reduced proof"]
+Outcome = Literal["may be used", "may be used with reservations", "may not be used"]
+State = Literal["passed", "failed", "warning", "not examined"]
 
 LATENCY_AT = "p90"
 """The percentile of the latency that a budget is for."""
@@ -57,22 +59,37 @@ class Gates:
 
 
 @dataclass(frozen=True)
+class Check:
+    """One thing that decides on the use of a model.
+
+    Attributes:
+        name: of what is examined.
+        state: how it came out. A warning is a finding that proves less without being wrong.
+        text: the finding, as a part of a sentence; of what was not examined, why.
+    """
+
+    name: str
+    state: State
+    text: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The outcome.
 
     Attributes:
-        outcome: ``"passed"``: every check passed, on the whole test side of the split that the
-            model was trained with. ``"reduced proof"``: every check passed, but the images or
-            the kernels prove less than that. ``"failed"``: a check did not pass.
+        outcome: ``"may be used"``: every check was made and passed. ``"may be used with
+            reservations"``: none failed, but one warns or was not made. ``"may not be used"``: a
+            check failed.
         sentence: it, with its reasons.
-        failures: checks that did not pass, in parts of a sentence.
-        reductions: why it proves less, likewise.
+        failures: of the checks that failed, in parts of a sentence.
+        reservations: of those that warn or were not made, likewise.
     """
 
     outcome: Outcome
     sentence: str
     failures: tuple[str, ...]
-    reductions: tuple[str, ...]
+    reservations: tuple[str, ...]
 
 
 def accuracy_gate(
@@ -92,47 +109,27 @@ def latency_gate(most_ms: float | None, latency_ms: dict[str, float] | None) -> 
     return LatencyGate(most_ms, LATENCY_AT, found, found is not None and found <= most_ms)
 
 
-def judge(
-    summary: str,
-    gates: Gates,
-    *,
-    accuracy: float,
-    golden: GoldenReport,
-    damaged: int,
-    reductions: Sequence[str],
-) -> Verdict:
+def judge(summary: str, checks: Sequence[Check]) -> Verdict:
     """Return the verdict.
 
     Args:
         summary: what was measured, as a sentence without its full stop.
-        gates: with their outcomes.
-        accuracy: 0 to 1.
-        golden: how the golden pairs came out.
-        damaged: images that could not be read.
-        reductions: why the images prove less than a whole test side.
+        checks: all that there is to examine; at least one.
+
+    Raises:
+        ValueError: no checks.
     """
-    failures = tuple(_failures(gates, accuracy, golden, damaged))
-    less = list(reductions)
-    if golden.passed is None:
-        less.append(f"no golden pair decides: {golden.reason}")
-    outcome: Outcome = "failed" if failures else "reduced proof" if less else "passed"
-    reasons = failures or tuple(less)
+    if not checks:
+        raise ValueError("nothing was examined")
+    failures = tuple(check.text for check in checks if check.state == "failed")
+    missed = [f"{check.name} ({check.text})" for check in checks if check.state == "not examined"]
+    reservations = [check.text for check in checks if check.state == "warning"]
+    reservations += [f"not examined: {', '.join(missed)}"] if missed else []
+    outcome: Outcome = "may be used"
+    if failures:
+        outcome = "may not be used"
+    elif not all(check.state == "passed" for check in checks):
+        outcome = "may be used with reservations"
+    reasons = failures or tuple(reservations)
     because = f", {'because' if failures else 'but'} {'; '.join(reasons)}" if reasons else ""
-    return Verdict(outcome, f"{summary}{because}.", failures, tuple(less))
-
-
-def _failures(gates: Gates, accuracy: float, golden: GoldenReport, damaged: int) -> list[str]:
-    failures = []
-    if gates.accuracy is not None and not gates.accuracy.passed:
-        failures.append(f"accuracy {accuracy:.2%} is below the gate of {gates.accuracy.least:.2%}")
-    latency = gates.latency
-    if latency is not None and not latency.passed:
-        found = "nothing was timed" if latency.found_ms is None else f"{latency.found_ms:.2f} ms"
-        failures.append(
-            f"latency {latency.at} ({found}) is above the budget of {latency.most_ms:g} ms"
-        )
-    if golden.failure is not None:
-        failures.append(golden.failure)
-    if damaged:
-        failures.append(f"{counted(damaged, 'image')} could not be read")
-    return failures
+    return Verdict(outcome, f"{summary}{because}.", failures, tuple(reservations))

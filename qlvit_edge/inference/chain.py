@@ -3,7 +3,7 @@
 On the CPU every segment runs on the same kernels, so a chain gives what the uncut model
 gives, byte for byte, on the reference kernels; a delegate that fuses across what are now
 borders may round elsewhere. With a delegate library (`libedgetpu.so.1`) the compiled
-segments run on the Edge TPU: written from its documentation, never tried on hardware.
+segments run on the Edge TPU: written from its documentation, never tried on one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qlvit_edge.errors import DeviceError
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic, running_arithmetic
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.inference.interpreter import Interpreter
 from qlvit_edge.inference.loaded import LoadedModel, require_moderate
 from qlvit_edge.inference.native import Kernels, Runtime
@@ -50,7 +51,7 @@ class ChainInterpreter(LoadedModel):
         kernels: Kernels = Kernels.AUTO,
         runtime: Runtime = "litert",
         threads: int = 1,
-        delegate: str | None = None,
+        delegate: Delegate | None = None,
         subject: object = "chain",
         isolated: bool = False,
         allowance: Allowance | None = None,
@@ -62,7 +63,7 @@ class ChainInterpreter(LoadedModel):
             kernels: which implementation of the operators to use on the CPU.
             runtime: which TFLite runtime to use.
             threads: number of threads, at least 1.
-            delegate: name or path of the Edge TPU's library; None runs all on the CPU.
+            delegate: the Edge TPU's library; None runs all on the CPU.
             subject: what errors call the chain.
             isolated: run it in a process of its own, once on zeros before it counts as loaded.
             allowance: what the segments may ask for; the default one where None.
@@ -70,7 +71,8 @@ class ChainInterpreter(LoadedModel):
         Raises:
             ModelFileError: the chain is damaged, asks for more than it may, or the runtime
                 refuses a segment; isolated: the runtime crashes on one.
-            DeviceError: the runtime or the delegate does not start, or the chain holds no
+            AcceleratorError: the delegate refuses its device or a segment.
+            DeviceError: the runtime or the delegate's library is missing, or the chain holds no
                 compiled segments for it.
         """
         chain = self._chain = read_chain(content, subject=subject)
@@ -121,18 +123,18 @@ class ChainInterpreter(LoadedModel):
             return self._network.borders()
 
 
-def _parts(chain: Chain, delegate: str | None, subject: object) -> Iterator[Part]:
+def _parts(chain: Chain, delegate: Delegate | None, subject: object) -> Iterator[Part]:
     """The segments as the runtime gets them: on a delegate, those that are compiled for it."""
     for segment in chain.description.segments:
-        library = delegate if segment.device == "tpu" else None
-        if library is not None and segment.compiled is None:
+        taken = delegate if segment.device == "tpu" else None
+        if taken is not None and segment.compiled is None:
             raise DeviceError(
                 subject,
                 f"{segment.file} is not compiled for the Edge TPU",
                 "convert it where `edgetpu_compiler` is installed, or leave out the delegate",
             )
-        name = segment.file if library is None else str(segment.compiled)
-        yield Part(chain.files[name], f"{subject}: {name}", library)
+        name = segment.file if taken is None else str(segment.compiled)
+        yield Part(chain.files[name], f"{subject}: {name}", taken)
 
 
 def open_model(
@@ -141,7 +143,7 @@ def open_model(
     kernels: Kernels = Kernels.AUTO,
     runtime: Runtime = "litert",
     threads: int = 1,
-    delegate: str | None = None,
+    delegate: Delegate | None = None,
     subject: object = "model",
     isolated: bool = False,
     allowance: Allowance | None = None,
@@ -187,7 +189,7 @@ def open_isolated(
     kernels: Kernels = Kernels.AUTO,
     runtime: Runtime = "litert",
     threads: int = 1,
-    delegate: str | None = None,
+    delegate: Delegate | None = None,
     subject: object = None,
     allowance: Allowance | None = None,
 ) -> Interpreter | ChainInterpreter:
@@ -198,7 +200,7 @@ def open_isolated(
         kernels: which implementation of the operators to use on the CPU.
         runtime: which TFLite runtime to use.
         threads: number of threads, at least 1.
-        delegate: name or path of the Edge TPU's library.
+        delegate: the Edge TPU's library.
         subject: what errors call the model; its path where it is one.
         allowance: what the file may ask for; the default one where None.
 

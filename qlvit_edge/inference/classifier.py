@@ -23,6 +23,7 @@ from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic
 from qlvit_edge.inference.chain import open_model
 from qlvit_edge.inference.closing import Closing
+from qlvit_edge.inference.delegates import Delegate, delegate_of
 from qlvit_edge.inference.golden import GoldenReport, compare_golden
 from qlvit_edge.inference.loaded import LoadedModel
 from qlvit_edge.inference.native import Kernels, Runtime
@@ -99,7 +100,7 @@ class Classifier(Closing):
         runtime: Runtime = "litert",
         threads: int = 1,
         accept_at: float | None = None,
-        delegate: str | None = None,
+        delegate: str | Delegate | None = None,
         isolated: bool = True,
         allowance: Allowance | None = None,
     ) -> None:
@@ -113,8 +114,8 @@ class Classifier(Closing):
             threads: number of threads.
             accept_at: smallest probability of an accepted answer, 0 to 1; None: that of the
                 file's guard, or `ACCEPT_AT` where it has none. A guard's other limits stay.
-            delegate: library that runs a chain's segments on an Edge TPU, such as
-                ``"libedgetpu.so.1"``. Never tried on hardware.
+            delegate: library that runs a chain's compiled segments on an Edge TPU, such as
+                ``"libedgetpu.so.1"``; with options see `delegate_of`. Never tried on one.
             isolated: run the model in a process of its own, which alone ends if the model
                 crashes or takes too much. If False, it runs in this process, which is faster by
                 what `docs/limits.md` says, once a child process has tried the file (see
@@ -124,7 +125,8 @@ class Classifier(Closing):
         Raises:
             ModelFileError: the file is missing, damaged, has no metadata, needs another
                 preprocessing, asks for more than it may, or the runtime crashes on it.
-            DeviceError: the runtime is not installed, or the delegate does not start.
+            AcceleratorError: the delegate refuses its device or the model.
+            DeviceError: the runtime or the delegate's library is not installed.
             ValueError: a setting is out of range.
         """
         from qlvit_edge.bundled import resolve_model
@@ -150,6 +152,8 @@ class Classifier(Closing):
             accept_at = ACCEPT_AT if metadata.guard is None else metadata.guard.probability
         self.accept_at = accept_at
         self.isolated = isolated
+        if isinstance(delegate, str):
+            delegate = delegate_of(delegate)
         settings: dict[str, Any] = {
             "kernels": Kernels(kernels),
             "runtime": runtime,

@@ -12,12 +12,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.arithmetic import Arithmetic, arithmetic_of_file
 from qlvit_edge.inference.loaded import LoadedModel, require_ends, require_moderate
 from qlvit_edge.inference.native import Kernels, Runtime
 from qlvit_edge.inference.network import LocalNetwork, Part, Settings
 from qlvit_edge.inference.reference_form import needs_reference_form, reference_form
+from qlvit_edge.modelfile.document import Document
+from qlvit_edge.modelfile.operators import EDGETPU_OPERATOR
 from qlvit_edge.modelfile.reader import read_bytes, read_document
 
 __all__ = ["Interpreter", "Kernels", "Runtime"]
@@ -87,6 +90,7 @@ class Interpreter(LoadedModel):
         for tensors, what in ((document.inputs, "input"), (document.outputs, "output")):
             require_moderate(tensors, what, subject)
         allowance.require(document, subject)
+        _require_uncompiled(document, subject)
         if kernels is Kernels.REFERENCE and needs_reference_form(document):
             content = reference_form(content, subject)
         settings = Settings(
@@ -128,6 +132,20 @@ class Interpreter(LoadedModel):
         if not self._keep or not isinstance(self._network, LocalNetwork):
             raise ValueError("make the interpreter with keep_all_tensors=True")
         return self._network.tensors()
+
+
+def _require_uncompiled(document: Document, subject: object) -> None:
+    """Refuse a file that an Edge TPU alone could run.
+
+    Raises:
+        ModelFileError: saying what to give.
+    """
+    if any(operator.custom_code == EDGETPU_OPERATOR for operator in document.operators):
+        raise ModelFileError(
+            subject,
+            "it is compiled for an Edge TPU, and nothing can stand in for one that is lost",
+            "give the chain that `convert --target edgetpu` writes, which holds it for both",
+        )
 
 
 def _words(kernels: Kernels, partitions: int, rest: int, missing: bool) -> str:

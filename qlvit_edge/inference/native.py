@@ -13,8 +13,9 @@ from enum import StrEnum
 from typing import Any
 
 from qlvit_edge.choices import RuntimeName
-from qlvit_edge.errors import DeviceError, ModelFileError
+from qlvit_edge.errors import AcceleratorError, DeviceError, ModelFileError
 from qlvit_edge.inference.arithmetic import require_version
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.quiet import native_stderr_silenced
 
 Runtime = RuntimeName
@@ -57,7 +58,7 @@ def load_native(
     threads: int,
     *,
     keep_all_tensors: bool = False,
-    delegate: str | None = None,
+    delegate: Delegate | None = None,
 ) -> Any:
     """Return the runtime's own interpreter of a model that our reader has checked.
 
@@ -68,11 +69,12 @@ def load_native(
         runtime: which TFLite runtime to use.
         threads: number of threads.
         keep_all_tensors: keep intermediate results.
-        delegate: name or path of a library that takes over what it can.
+        delegate: library that takes over what it can.
 
     Raises:
         ModelFileError: the runtime refuses the model.
-        DeviceError: the runtime or the delegate does not start.
+        AcceleratorError: the delegate refuses its device or the model.
+        DeviceError: the runtime is missing, or the delegate's library is or is none.
     """
     native = load_runtime(runtime)
     delegates = None if delegate is None else [_load_delegate(native, delegate)]
@@ -87,6 +89,10 @@ def load_native(
             )
             loaded.allocate_tensors()
     except (RuntimeError, ValueError) as error:
+        if delegate is not None:
+            raise AcceleratorError(
+                delegate, f"{runtime} and it refuse {subject} ({_first_line(error)})", _REPLUG
+            ) from error
         raise ModelFileError(
             subject,
             f"{runtime} refuses it ({_first_line(error)})",
@@ -95,19 +101,25 @@ def load_native(
     return loaded
 
 
-def run_native(native: Any, subject: object) -> None:
+def run_native(native: Any, subject: object, delegate: Delegate | None = None) -> None:
     """Run the runtime's own interpreter once.
 
     Args:
         native: what `load_native` returned.
         subject: what errors call the model.
+        delegate: the library that took over parts of it, if one did.
 
     Raises:
-        DeviceError: the runtime failed.
+        AcceleratorError: it failed, with a delegate.
+        DeviceError: it failed, without one.
     """
     try:
         native.invoke()
     except RuntimeError as error:
+        if delegate is not None:
+            raise AcceleratorError(
+                delegate, f"{subject} did not run on it ({_first_line(error)})", _REPLUG
+            ) from error
         raise DeviceError(
             subject, f"it did not run ({_first_line(error)})", "try other kernels"
         ) from error
@@ -119,9 +131,11 @@ def plan(native: Any) -> tuple[list[list[int]], int]:
 
 
 _PLUGIN = ("create", "destroy")
+_REPLUG = "plug it in again, into a powered socket; without --delegate all runs on the CPU"
 
 
-def _load_delegate(native: Any, library: str) -> Any:
+def _load_delegate(native: Any, delegate: Delegate) -> Any:
+    library = delegate.library
     try:
         # The runtime's own wrapper prints a traceback when one of these fails.
         opened = ctypes.CDLL(library) if library else None
@@ -130,14 +144,14 @@ def _load_delegate(native: Any, library: str) -> Any:
                 library or "delegate", "it is no TFLite delegate", "name the delegate's library"
             )
         with native_stderr_silenced():
-            return native.load_delegate(library)
+            return native.load_delegate(library, dict(delegate.options))
     except OSError as error:
         raise DeviceError(
             library, f"it cannot be loaded ({_first_line(error)})", "install it, or name its file"
         ) from None
     except ValueError as error:
-        raise DeviceError(
-            library, f"the device is refused ({_first_line(error)})", "check that it is plugged in"
+        raise AcceleratorError(
+            delegate, f"the device is refused ({_last_line(error)})", "check that it is plugged in"
         ) from None
 
 
@@ -194,3 +208,9 @@ def _first_line(error: BaseException) -> str:
     """What the runtime says; where it says nothing, it could not allocate its tensors."""
     wordless = _WORDLESS if type(error) is RuntimeError else type(error).__name__
     return (str(error).strip().splitlines() or [wordless])[0][:200]
+
+
+def _last_line(error: BaseException) -> str:
+    """What a delegate says: the runtime's own words stand above it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines or ["without a word"])[-1][:200]

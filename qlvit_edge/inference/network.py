@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qlvit_edge.errors import ModelFileError, QLViTEdgeError
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.inference.native import (
     Kernels,
     Runtime,
@@ -37,12 +38,12 @@ class Part:
     Attributes:
         content: the .tflite file, which our reader has checked.
         subject: what errors call it.
-        delegate: name or path of a library that takes over what it can.
+        delegate: library that takes over what it can.
     """
 
     content: bytes
     subject: str
-    delegate: str | None = None
+    delegate: Delegate | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _LoadedPart:
             keep_all_tensors=settings.keep_all_tensors,
             delegate=part.delegate,
         )
-        self._subject = part.subject
+        self._subject, self._delegate = part.subject, part.delegate
         self._names: list[tuple[str, int]] = []
         with _foreign_errors(part.subject):
             inputs, outputs = native.get_input_details(), native.get_output_details()
@@ -158,7 +159,7 @@ class _LoadedPart:
         """Run a part of one input; returns its outputs in the file's order."""
         with _foreign_errors(self._subject):
             self._native.set_tensor(self._inputs[0][1], values)
-            run_native(self._native, self._subject)
+            run_native(self._native, self._subject, self._delegate)
             get = self._native.get_tensor
             return tuple(np.asarray(get(index)) for _, index in self._outputs)
 
@@ -167,7 +168,7 @@ class _LoadedPart:
         with _foreign_errors(self._subject):
             for name, index in self._inputs:
                 self._native.set_tensor(index, known[name])
-            run_native(self._native, self._subject)
+            run_native(self._native, self._subject, self._delegate)
             get = self._native.get_tensor
             return {name: np.asarray(get(index)) for name, index in self._outputs}
 

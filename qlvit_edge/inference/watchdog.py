@@ -68,7 +68,7 @@ class Watchdog:
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Note what the process answers now.
+        """Note what the process answers now; one that is lost meanwhile is started again.
 
         Args:
             classifier: the model; it runs in a process of its own.
@@ -79,7 +79,7 @@ class Watchdog:
             clock: seconds, by a clock that nobody sets.
 
         Raises:
-            DeviceError: it fails on images of its own file.
+            DeviceError: it fails on images of its own file, again in another process.
             ModelFileError: likewise.
         """
         self.restarts = 0
@@ -91,8 +91,23 @@ class Watchdog:
         self._pauses = 0
         self._notices = 0
         self._lost = False
-        self._images = _known_images(classifier)
-        self._answers = [_values(classifier.infer(pixels)) for pixels in self._images]
+        self._images = known_images(classifier)
+        self._answers = self._first_answers()
+
+    def _first_answers(self) -> list[tuple[bytes, ...]]:
+        """Return one process's answers to all known images."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._answers_now()
+            except (DeviceError, ModelFileError) as error:
+                self._say(f"{finding_of(error)}; the model's process is started again")
+            self._starts.append(self._clock())
+            self.restarts += 1
+            self._classifier.restart()
+        return self._answers_now()
+
+    def _answers_now(self) -> list[tuple[bytes, ...]]:
+        return [values(self._classifier.infer(pixels)) for pixels in self._images]
 
     def infer(self, pixels: NDArray[np.uint8]) -> Classification:
         """Classify an image that the classifier's `prepare` made.
@@ -107,7 +122,7 @@ class Watchdog:
                 return self._classifier.infer(pixels)
             except (DeviceError, ModelFileError) as error:
                 self._lost = True
-                self._say(f"{_finding(error)}; the model's process is started again")
+                self._say(f"{finding_of(error)}; the model's process is started again")
         raise UnansweredError
 
     def _recover(self) -> None:
@@ -118,13 +133,12 @@ class Watchdog:
             self.restarts += 1
             try:
                 self._classifier.restart()
-                answers = [_values(self._classifier.infer(pixels)) for pixels in self._images]
-                if answers == self._answers:
+                if self._answers_now() == self._answers:
                     self._lost = False
                     return
                 finding = "the model's new process does not give the answers of the first one"
             except (DeviceError, ModelFileError) as error:
-                finding = f"the model's process does not come back ({_finding(error)})"
+                finding = f"the model's process does not come back ({finding_of(error)})"
             self._say(finding)
 
     def _pause(self) -> float:
@@ -163,21 +177,21 @@ class Watchdog:
             self._tell(f"{text}; more of this is only counted")
 
 
-def _finding(error: Exception) -> str:
+def finding_of(error: Exception) -> str:
     """What was found, without its remedy: that is taken already."""
     return str(error).partition("; ")[0]
 
 
-def _known_images(classifier: Classifier) -> list[NDArray[np.uint8]]:
+def known_images(classifier: Classifier, most: int = KNOWN_IMAGES) -> list[NDArray[np.uint8]]:
     """Images of the file's golden pairs; where it has none, noise of a fixed seed, not too wild."""
     metadata = classifier.metadata
-    pairs = metadata.golden[:KNOWN_IMAGES]
+    pairs = metadata.golden[:most]
     if pairs:
         return [pair.image(metadata.channels) for pair in pairs]
     shape = (KNOWN_IMAGES, *metadata.input_size, metadata.channels)
     return list(np.random.default_rng(0).integers(64, 192, shape, np.uint8))
 
 
-def _values(answer: Classification) -> tuple[bytes, ...]:
+def values(answer: Classification) -> tuple[bytes, ...]:
     """What a process really answered, to the byte."""
     return tuple(b"" if v is None else v.tobytes() for v in (answer.logits, answer.features))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.fields.census import Census
+from qlvit_edge.inference.accelerator import Backend
 from qlvit_edge.inference.watchdog import UnansweredError
 from qlvit_edge.microscope.pipeline import ClassifiedCell, Pipeline, Sight
 from qlvit_edge.microscope.placing import placed
@@ -36,6 +37,7 @@ class Answered:
         placement: where it lies on the slide; None where that is not asked for, and of a lost one.
         census: what else was counted in it; None where that is not asked for.
         lost: whether the runtime failed on it.
+        backend: what computed it, in runs with an accelerator.
     """
 
     frame: Frame
@@ -43,6 +45,7 @@ class Answered:
     placement: Placement | None
     census: Census | None
     lost: bool
+    backend: Backend | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,9 @@ class Loop:
         if session.count.is_full:  # it was looked at ahead of the frame that was the last one
             return
         found: tuple[ClassifiedCell, ...] = ()
-        lost = False
+        lost, backend = False, None
         try:
-            found = self.pipeline.answer(sight)
+            found, backend = session.computing.answered(lambda: self.pipeline.answer(sight))
         except UnansweredError:
             lost = True
         session.lengths.check(frame, self.note)
@@ -118,7 +121,7 @@ class Loop:
             placement = None if lost else placed(session.slide, frame, found)
             session.count.see(found)
         with session.times.measure("store"):
-            self.writer.put(Answered(frame, found, placement, seen, lost))
+            self.writer.put(Answered(frame, found, placement, seen, lost, backend))
         self.after_frame()
         if session.count.is_full:
             self.stop.wake()  # who waits for the next frame need not

@@ -12,6 +12,7 @@ from qlvit_edge.camera.base import Frame
 from qlvit_edge.differential.unique_cells import BestView
 from qlvit_edge.fields.census import Census
 from qlvit_edge.fields.quality import kind_of
+from qlvit_edge.inference.accelerator import Backend
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.slide.placement import Placement
 
@@ -96,12 +97,14 @@ class FrameRecord:
         cells: the values of `CELL_COLUMNS`, one tuple per cell.
         placement: where the frame lies on the slide; None where cells are not counted once.
         census: cells that count, by kind; None where that was not asked for.
+        backend: what computed the answers; None in runs without an accelerator.
     """
 
     frame: tuple[object, ...]
     cells: tuple[tuple[object, ...], ...]
     placement: Placement | None = None
     census: dict[str, int] | None = None
+    backend: Backend | None = None
 
     @classmethod
     def of(
@@ -147,7 +150,8 @@ class FrameRecord:
     @property
     def rows(self) -> int:
         """How many rows it takes in the file."""
-        return 1 + len(self.cells) + len(self.census or ())
+        noted = 0 if self.backend is None else 1
+        return 1 + len(self.cells) + len(self.census or ()) + noted
 
     @property
     def unfit(self) -> str | None:

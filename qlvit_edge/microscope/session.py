@@ -22,9 +22,8 @@ from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
-from qlvit_edge.inference.classifier import Classifier
-from qlvit_edge.inference.watchdog import Watchdog
 from qlvit_edge.microscope import life, losses
+from qlvit_edge.microscope.computing import Computing
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
 from qlvit_edge.microscope.loop import Answered, Loop
@@ -48,7 +47,8 @@ class Session:
 
     Attributes:
         settings: what was asked for.
-        classifier: the loaded model.
+        computing: what computes the answers.
+        classifier: the loaded model, on the CPU.
         frames: frames stored so far.
         counts: cells by label so far.
         verdicts: cells by verdict so far.
@@ -73,13 +73,13 @@ class Session:
         life: signs that the run goes on.
     """
 
-    def __init__(self, settings: Settings, classifier: Classifier | None = None) -> None:
+    def __init__(self, settings: Settings, computing: Computing | None = None) -> None:
         """Load the model, unless a run before has loaded it with the same settings.
 
         Raises:
             CalibrationError: the calibration file cannot be used, or goes against ``cell_size``.
             ModelFileError: the model file cannot be used.
-            DeviceError: the runtime is not installed.
+            DeviceError: the runtime or the delegate's library is not installed.
             DataError: the analyser's differential is not one in the model's classes, or a
                 region is in µm and no scale is known.
         """
@@ -87,15 +87,8 @@ class Session:
         self.calibration = None if settings.calibration is None else Loaded(settings.calibration)
         self.lengths = Lengths(self.calibration, settings.cell_size)
         require_scale(settings.find, self.lengths.um_per_pixel)
-        self.classifier = classifier or Classifier(
-            settings.model,
-            kernels=settings.kernels,
-            runtime=settings.runtime,
-            threads=settings.threads,
-            accept_at=settings.accept_at,
-            delegate=settings.delegate,
-            allowance=settings.allowance,
-        )
+        self.computing = Computing(settings) if computing is None else computing
+        self.classifier = self.computing.classifier
         self.frames = self.cut = 0
         self.counts = Counter(dict.fromkeys(self.classifier.labels, 0))
         self.verdicts = Counter[str](dict.fromkeys(VERDICTS, 0))
@@ -113,14 +106,13 @@ class Session:
         self.pause, self.life = Pause(), life.Life()
         self.newest: tuple[Frame, tuple[ClassifiedCell, ...]] | None = None
         self._results: Results | None = None
-        self._watchdog: Watchdog | None = None
         self._pictures: Pictures | None = None
         self.held_up = self.unanswered = 0
 
     @property
     def restarts(self) -> int:
         """Times the model's process was started again."""
-        return 0 if self._watchdog is None else self._watchdog.restarts
+        return self.computing.restarts
 
     @property
     def pictures_stopped(self) -> str | None:
@@ -180,11 +172,8 @@ class Session:
             DeviceError: the runtime fails on images of the model's own file.
         """
         settings, self.times = self.settings, Times()
-        self._watchdog = Watchdog(
-            self.classifier,
-            say=note,
-            stopped=lambda: stop.wanted,
-            rests=lambda: self.life.waits(life.FOR_MODEL),
+        self.computing.begin(
+            note, lambda: stop.wanted, rests=lambda: self.life.waits(life.FOR_MODEL)
         )
         scale, labels = self.lengths.um_per_pixel, self.classifier.labels
         self._pictures = Pictures(settings, labels, scale, note)
@@ -243,7 +232,7 @@ class Session:
             um_per_pixel=self.lengths.um_per_pixel,
             times=self.times,
             one_camera=one_camera,
-            infer=None if self._watchdog is None else self._watchdog.infer,
+            infer=self.computing.infer,
         )
         frames = self.pause.frames(
             camera.frames(),
@@ -299,7 +288,8 @@ class Session:
         if not found.lost:
             unfit = frame_finding(frame.image, cells, self.classifier.metadata.guard)
         frame = replace(frame, timestamp=results.clock.utc(frame.monotonic))
-        return FrameRecord.of(frame, cells, saved, unfit, found.placement, found.census, kept)
+        record = FrameRecord.of(frame, cells, saved, unfit, found.placement, found.census, kept)
+        return replace(record, backend=found.backend)
 
     def _store(self, results: Results, records: Sequence[FrameRecord]) -> None:
         """Store frames and count them, once they are safe; in the writer's thread."""
@@ -323,6 +313,8 @@ class Session:
             self.cut += sum(bool(cut) for cut in record.column("cut"))
             self.abstained.update(record.abstained())
             self.unanswered += record.unfit == losses.NO_ANSWER
+            if record.backend is not None:
+                self.computing.frames[record.backend.name] += 1
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1
         answered = sum(record.unfit != losses.NO_ANSWER for record in records)
@@ -333,7 +325,7 @@ class Session:
             model=self.classifier.metadata.name,
             model_sha256=self.classifier.sha256,
             runtime=self.settings.runtime,
-            kernels=self.classifier.kernels_used,
+            kernels=self.computing.kernels_used,
             camera=masked(self.settings.source),
             cell_size=self.lengths.cell_size or 0.0,
             crop_margin=CROP_MARGIN,

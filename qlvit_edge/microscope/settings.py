@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qlvit_edge.inference.allowance import Allowance
+from qlvit_edge.inference.delegates import Delegate
 from qlvit_edge.inference.interpreter import Kernels, Runtime
 
 
@@ -30,7 +31,8 @@ class Settings:
         threads: threads of the interpreter.
         kernels: implementation of the operators.
         runtime: the TFLite runtime.
-        delegate: library that runs a chain's segments on an Edge TPU; None for the CPU.
+        delegate: library that runs a chain's segments on an Edge TPU; None for the CPU, which
+            computes the same model while an Edge TPU is lost.
         allowance: what the model file may ask for; None: the default.
         calibration: file of the camera's calibration; None for none.
         count_once: whether cells are counted once per slide; None: of live cameras.
@@ -52,7 +54,7 @@ class Settings:
     threads: int = 1
     kernels: Kernels = Kernels.AUTO
     runtime: Runtime = "litert"
-    delegate: str | None = None
+    delegate: Delegate | None = None
     allowance: Allowance | None = None
     calibration: Path | None = None
     count_once: bool | None = None

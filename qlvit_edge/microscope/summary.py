@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Summary:
         run_id: the run's row there.
         runtime: the TFLite runtime.
         kernels: the kernels that really ran, in words.
+        backends: frames by what computed them, in runs with an accelerator; else empty.
+        accelerator_losses: times the accelerator was lost.
         arithmetic: what they compute, and whether that is proved on this runtime, in words.
         outcome: how it ended, as its row in the results file says; "did not end" where that
             could not be noted: the row will say so when the file is opened the next time.
@@ -80,6 +83,8 @@ class Summary:
     runtime: str
     kernels: str
     arithmetic: str
+    backends: dict[str, int]
+    accelerator_losses: int
     outcome: Outcome
     frames: int
     cells: int
@@ -114,6 +119,20 @@ class Summary:
     overhead_share: float
 
 
+def census_figures(counts: Mapping[str, int]) -> dict[str, object] | None:
+    """Return counts of white cells, red cells and platelets with their ratios, for JSON.
+
+    None where none were counted.
+    """
+    if not counts:
+        return None
+    return {
+        "counts": dict(counts),
+        "red_per_white": red_per_white(counts),
+        "platelets_per_1000_red": platelets_per_1000_red(counts),
+    }
+
+
 def summary_of(session: Session, results: Results) -> Summary:
     """Return what came out of a session so far."""
     outcome = results.outcome
@@ -126,8 +145,10 @@ def summary_of(session: Session, results: Results) -> Summary:
         results=str(session.settings.out),
         run_id=results.run_id,
         runtime=session.settings.runtime,
-        kernels=session.classifier.kernels_used,
-        arithmetic=str(session.classifier.arithmetic),
+        kernels=session.computing.kernels_used,
+        arithmetic=session.computing.arithmetic,
+        backends=dict(session.computing.frames),
+        accelerator_losses=session.computing.losses,
         outcome="did not end" if outcome == "running" else outcome,
         frames=session.frames,
         cells=session.counts.total(),

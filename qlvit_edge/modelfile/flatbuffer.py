@@ -77,14 +77,21 @@ class Walker:
 
 
 class Table:
-    """One checked table: fields are found by number."""
+    """One checked table: fields are found by number.
+
+    Attributes:
+        walker: over the file that it is in.
+        what: it is called in findings.
+        position: in the file.
+        slots: how many fields it could have; those from there on are absent.
+    """
 
     def __init__(self, walker: Walker, position: int, what: str) -> None:
         """Check that vtable and fields of the table at `position` lie inside the file."""
         walker.spend(TABLE_COST)
         self.walker = walker
         self.what = what
-        self._position = position
+        self.position = position
         vtable = position - walker.number(position, "i", what)
         size = walker.number(vtable, "H", what)
         self._extent = walker.number(vtable + 2, "H", what)
@@ -93,21 +100,26 @@ class Table:
         walker.check(vtable, size, what)
         walker.check(position, self._extent, what)
         self._vtable = vtable
-        self._slots = (size - 4) // 2
+        self.slots = (size - 4) // 2
 
     def _field(self, slot: int, width: int) -> int | None:
-        if slot >= self._slots:
+        if slot >= self.slots:
             return None
         offset = self.walker.number(self._vtable + 4 + 2 * slot, "H", self.what)
         if offset == 0:
             return None
         if offset < 4 or offset + width > self._extent:
             raise MalformedError(f"{self.what} has a field outside itself")
-        return self._position + offset
+        return self.position + offset
 
     def has(self, slot: int) -> bool:
         """Tell whether the field is present."""
         return self._field(slot, 1) is not None
+
+    def target(self, slot: int) -> int | None:
+        """Return the position that the offset in field `slot` leads to; None where it is absent."""
+        position = self._field(slot, 4)
+        return None if position is None else self.walker.follow(position, self.what)
 
     def number(self, slot: int, code: str, default: int = 0) -> int:
         """Return the integer field `slot` of `struct` format `code`, or its default."""

@@ -94,12 +94,15 @@ class Slot:
     MODEL_DESCRIPTION = 3
     MODEL_BUFFERS = 4
     MODEL_METADATA = 6
+    MODEL_FIELDS = 8
 
     SUBGRAPH_TENSORS = 0
     SUBGRAPH_INPUTS = 1
     SUBGRAPH_OUTPUTS = 2
     SUBGRAPH_OPERATORS = 3
     SUBGRAPH_NAME = 4
+    SUBGRAPH_DEBUG = 5
+    SUBGRAPH_FIELDS = 6
 
     TENSOR_SHAPE = 0
     TENSOR_TYPE = 1
@@ -108,6 +111,7 @@ class Slot:
     TENSOR_QUANTIZATION = 4
     TENSOR_IS_VARIABLE = 5
     TENSOR_SPARSITY = 6
+    TENSOR_HAS_RANK = 8
     TENSOR_EXTERNAL_BUFFER = 10
 
     QUANTIZATION_SCALE = 2
@@ -122,7 +126,10 @@ class Slot:
     OPERATOR_OPCODE = 0
     OPERATOR_INPUTS = 1
     OPERATOR_OUTPUTS = 2
+    OPERATOR_OPTIONS_TYPE = 3
     OPERATOR_OPTIONS = 4
+
+    RESHAPE_SHAPE = 0
 
     BUFFER_DATA = 0
     BUFFER_OFFSET = 1
@@ -131,6 +138,9 @@ class Slot:
     METADATA_NAME = 0
     METADATA_BUFFER = 1
 
+
+RESHAPE_OPTIONS = 17
+"""Which kind of options an operator has, where it is a RESHAPE."""
 
 # Options by operator: field number, `struct` format and default of those that we look at.
 _ACTIVATION = "fused_activation"

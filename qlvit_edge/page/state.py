@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from qlvit_edge.microscope.losses import IN_WORDS
 from qlvit_edge.microscope.session import Session
+from qlvit_edge.microscope.summary import census_figures
 from qlvit_edge.page.growth import Growth
 from qlvit_edge.page.health import Health, look
 from qlvit_edge.page.minimap import map_of
@@ -177,13 +179,21 @@ class View:
             "warning": None if finding is None else finding.warning,
             "guarded": finding is not None,
             "unfit": {**dict(session.abstained), **dict(session.unfit_frames)},
+            "census": census_figures(dict(session.census)),
+            "pictures_stopped": session.pictures_stopped,
+            "losses": [
+                {"place": place, "what": IN_WORDS[place], "frames": frames}
+                for place, frames in session.losses().items()
+            ],
+            "restarts": session.restarts,
             "notes": list(self.notes),
             "device": {
                 **health,
                 "frames_per_second": speed,
                 "dropped": session.report.dropped,
                 "reconnections": session.report.reconnections,
-                "kernels": session.classifier.kernels_used,
+                "kernels": session.computing.kernels_used,
+                "accelerator": _accelerator(session),
             },
         }
 
@@ -204,3 +214,16 @@ class View:
             return None
         (began, before), (now, after) = self._speed[0], self._speed[-1]
         return (after - before) / max(now - began, 1e-9)
+
+
+def _accelerator(session: Session) -> dict[str, object] | None:
+    """What computes now, and why that is not the accelerator; None in runs without one."""
+    accelerator = session.computing.accelerator
+    if accelerator is None:
+        return None
+    return {
+        "computes": accelerator.name,
+        "finding": accelerator.finding,
+        "losses": accelerator.losses,
+        "frames": dict(session.computing.frames),
+    }

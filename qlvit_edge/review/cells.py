@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from qlvit_edge.differential.tally import DOUBTFUL, UNPLACED
+from qlvit_edge.microscope import backends
 from qlvit_edge.review.columns import known_columns, selection, typed
 from qlvit_edge.review.states import Decision, ReviewStatus
 
@@ -29,7 +30,7 @@ class RunRow:
         model: name of the model.
         model_sha256: hash of its file.
         runtime: the TFLite runtime.
-        kernels: the kernels that ran.
+        kernels: the kernels that ran; with an accelerator, how many frames each side computed.
         camera: the source.
         crop_margin: surroundings in a crop, as a share of the cell's longer side.
         program: the program that made it.
@@ -188,20 +189,21 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
     once = "counted_once" if "counted_once" in known_columns(connection, "runs") else "NULL"
-    return [
-        _run_row(row)
-        for row in connection.execute(f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id")
-    ]
+    query = f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id"  # noqa: S608 - names of ours, values bound
+    rows = connection.execute(query).fetchall()
+    computed = backends.in_words(connection)
+    return [_run_row(row, computed) for row in rows]
 
 
 def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     """Return what is stored of a run's frames."""
     unfit = selection(connection, "frames", ("unfit",))
     reasons = connection.execute(
-        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1", (run,)
+        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1",  # noqa: S608 - names of ours, values bound
+        (run,),
     ).fetchall()
     dropped = selection(connection, "runs", ("dropped_frames",))
-    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))
+    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))  # noqa: S608 - names of ours, values bound
     accept_at, left_out = row.fetchone()
     return FrameSummary(
         frames=sum(number for _, number in reasons),
@@ -211,10 +213,12 @@ def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     )
 
 
-def _run_row(row: Sequence[Any]) -> RunRow:
+def _run_row(row: Sequence[Any], computed: Mapping[int, str]) -> RunRow:
     found = typed("run", (*_RUN, "sample", "operator", "counted_once"), row)
     found["counted_once"] = found["counted_once"] == 1
     found["run"] = found.pop("id")
+    if found["run"] in computed:
+        found["kernels"] += f"; {computed[found['run']]}"
     if found["familiar"] is not None:
         found["familiar"] = bool(found["familiar"])
     return RunRow(**found)
@@ -243,7 +247,8 @@ def _unique_cells(connection: sqlite3.Connection, run: int) -> dict[int, tuple[i
         return None
     names = ("number", "best", "doubtful")
     rows = connection.execute(
-        f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?", (run,)
+        f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?",  # noqa: S608 - names of ours, values bound
+        (run,),
     )
     found = [typed("unique cell", names, row) for row in rows]
     return {one["number"]: (one["best"], bool(one["doubtful"])) for one in found}
@@ -275,7 +280,7 @@ def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, An
     of_cells = selection(connection, "cells", _CELL)
     of_frames = selection(connection, "frames", _FRAME)
     query = (
-        f"SELECT {of_cells}, {of_frames}, "
+        f"SELECT {of_cells}, {of_frames}, "  # noqa: S608 - names of ours, values bound
         "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )

@@ -112,6 +112,32 @@ function cells(header) {
   }));
 }
 
+/* What computes now: that the CPU stands in for an Edge TPU must be seen. */
+function accelerator(found) {
+  if (found === null) return [];
+  const away = found.finding !== null, frames = Object.entries(found.frames).map(([name, n]) => n + " by the " + name);
+  return [
+    ["computed by", found.computes + (away ? ", not the Edge TPU: " + found.finding : ""), away],
+    ["frames computed", frames.join(", ") || "–"],
+    ["Edge TPU lost", found.losses, found.losses > 0],
+  ];
+}
+
+function census(found) {
+  at("census").hidden = found === null;
+  if (found === null) return;
+  const about = (name, value, digits) => value === null ? [] : [[name, "about " + value.toFixed(digits)]];
+  list("census-counts", [...Object.entries(found.counts), ...about("red cells per white cell", found.red_per_white, 1),
+    ...about("platelets per 1000 red cells", found.platelets_per_1000_red, 0)]);
+}
+
+/* What goes on all the same, but not as it should. */
+function trouble(stopped) {
+  const text = stopped === null ? "" : "NO MORE PICTURES ARE SAVED: " + stopped + (state.over ? "" : ". Counting goes on.");
+  if (at("trouble").textContent !== text) at("trouble").textContent = text;
+  at("trouble").hidden = text === "";
+}
+
 function draw() {
   if (state.run !== run) renew();
   at("model").textContent = state.model;
@@ -127,18 +153,23 @@ function draw() {
   list("beside", [...entries(state.differential.apart), ...entries(state.differential.beside)]
     .map(([name, n]) => [name.toLowerCase(), n]));
   list("verdicts", [...entries(state.verdicts), ...entries(state.unfit).map(([why, n]) => ["not fit: " + why, n])]);
+  census(state.census);
+  trouble(state.pictures_stopped);
   const device = state.device, hot = device.temperature !== null && device.temperature >= 80;
   const held = device.throttling;
   list("device", [
     ["frames a second", device.frames_per_second === null ? "–" : device.frames_per_second.toFixed(1)],
     ["frames stored", state.frames],
     ["frames left out", device.dropped, device.dropped > 0],
+    ...state.losses.map((one) => ["frames " + one.what, one.frames, one.place !== "overtaken"]),
+    ...(state.restarts ? [["the model's process was started again", state.restarts + (state.restarts === 1 ? " time" : " times"), true]] : []),
     ["reconnections", device.reconnections, device.reconnections > 0],
     ["temperature", device.temperature === null ? "not known" : device.temperature.toFixed(0) + " °C", hot],
     ["throttling", held === null ? "not known" : held.join(", ") || "none", held !== null && held.length > 0],
     ["memory free", size(device.memory_free), device.memory_free !== null && device.memory_free < 2 ** 27],
     ["disk free", size(device.disk_free), device.disk_free !== null && device.disk_free < 2 ** 30],
     ["kernels", device.kernels],
+    ...accelerator(device.accelerator),
   ]);
   at("statement").textContent = state.warning || state.statement
     || (state.guarded ? "" : "This model file cannot tell cells that it does not know.");

@@ -1,0 +1,1 @@
+"""Bringing a signed model to a device over OpenSSH, having it installed and validated there."""
