@@ -48,6 +48,7 @@ DEVICE: dict[str, set[str]] = {
     "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "configuration": LEAVES,
     "supervision": LEAVES,
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES
     | IMAGES
     | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
