@@ -24,6 +24,7 @@ from qlvit_edge.data.loader import cell_view, whole_view
 from qlvit_edge.fields.quality import QUALITY, image_measures, unfit
 from qlvit_edge.modelfile.guard import Degraded, Measure
 from qlvit_edge.preprocess import decode
+from qlvit_edge.presence import present
 
 LOSS: Final = 0.02
 """Fall of accuracy from which on images are not fit to be judged."""
@@ -243,8 +244,8 @@ def _limit(
         caught = float((sign * values < limit).mean())
         if best is None or caught > best[0]:
             best = caught, (name, side), sign * limit
-    assert best is not None, "a degradation names the measures that show it"
-    return best[1], best[2]
+    _, measure, bound = present(best, "a measure that shows the degradation")
+    return measure, bound
 
 
 def _quantiles(

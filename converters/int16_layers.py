@@ -26,6 +26,7 @@ from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.requantise import Requantize
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Transpose
 from qlvit_edge.integer.uniform import round_half_away
+from qlvit_edge.presence import present
 
 Range = tuple[float, float]
 
@@ -200,9 +201,8 @@ class _Rewriter:
 
 def _finer_bias(bias: Tensor, weight: Tensor, x: Tensor, name: str) -> Tensor:
     """The bias at the scale of int16 products, in int64 as the kernels want it."""
-    assert bias.data is not None
-    assert weight.quantisation is not None
-    scales = np.asarray(weight.quantisation.scale) * x.scale
-    values = round_half_away(bias.real(bias.data) / scales).astype(np.int64)
+    scales = np.asarray(present(weight.quantisation, "the weights' scale").scale) * x.scale
+    stored = present(bias.data, "the bias")
+    values = round_half_away(bias.real(stored) / scales).astype(np.int64)
     quantisation = Quantisation(tuple(scales.tolist()), 0, 0)
     return Tensor(f"{name}/bias/int64", values.shape, "int64", quantisation, values)

@@ -13,6 +13,7 @@ import flatbuffers
 import numpy as np
 
 from qlvit_edge.converters.graph import Graph, Operation, Tensor
+from qlvit_edge.presence import present
 
 _FILE_IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
@@ -99,8 +100,8 @@ class _Writer:
         return result
 
     def buffer(self, tensor: Tensor) -> int:
-        assert tensor.data is not None
-        content = np.ascontiguousarray(tensor.data).tobytes()
+        data = present(tensor.data, f"what {tensor.name} stores")
+        content = np.ascontiguousarray(data).tobytes()
         if content not in self.buffer_index:
             buffer = _aligned_buffer_class(self.schema)()
             buffer.data = content

@@ -8,12 +8,14 @@
     │   └── UnfitFrameError       2  a frame that is not what was asked for
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
+    ├── ConfigurationError    2  a configuration file that cannot be used
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
     │   └── AccuracyBudgetError   1  integers cost more accuracy than allowed
     ├── ModelFileError        2  a .tflite that is not what it should be
     ├── GateError             1  a check the user asked for did not pass
     │   └── ModelRolledBackError 1  a model on trial that failed: the one before is active again
     ├── MissingExtraError     2  an optional dependency is not installed
+    ├── RestartableError     75  a service that its manager should start again
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
@@ -31,6 +33,9 @@ from typing import Any
 
 from qlvit_edge.credentials import masked
 from qlvit_edge.text import plain
+
+MOST_OF_SUBJECT, MOST_OF_FINDING, MOST_OF_REMEDY = 600, 800, 600
+"""Characters of an error's parts; libraries quote what they read, however long it is."""
 
 
 class QLViTEdgeError(Exception):
@@ -50,12 +55,20 @@ class QLViTEdgeError(Exception):
             finding: what was found there.
             remedy: what the user can do about it.
         """
-        text = f"{plain(str(subject))}: {finding}; {remedy}"
-        super().__init__(plain(masked(" ".join(text.split()))))
+        super().__init__(
+            f"{_short(plain(str(subject)), MOST_OF_SUBJECT)}: {_short(finding, MOST_OF_FINDING)}; "
+            f"{_short(remedy, MOST_OF_REMEDY)}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Go to another process as a class and a text: its parts are not kept."""
         return restore, (type(self), str(self))
+
+
+def _short(text: str, most: int) -> str:
+    """Return a text in one line without credentials; a long one without its middle."""
+    line = plain(masked(" ".join(text.split())))
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[-(most // 2) :]}"
 
 
 def restore(kind: type[QLViTEdgeError], text: str) -> QLViTEdgeError:
@@ -87,6 +100,10 @@ class CalibrationError(QLViTEdgeError):
     """A calibration file that is missing, damaged or belongs to something else."""
 
 
+class ConfigurationError(QLViTEdgeError):
+    """A configuration file that cannot be read, or says what cannot be done."""
+
+
 class ConversionError(QLViTEdgeError):
     """A network that cannot be lowered, or a converted file that failed its proof."""
 
@@ -109,6 +126,15 @@ class GateError(QLViTEdgeError):
 
 class ModelRolledBackError(GateError):
     """An installed model that failed in its trial; the one before is the active one again."""
+
+
+class RestartableError(QLViTEdgeError):
+    """A service that ended in a way that another start may mend; its text is another error's."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
 
 
 class MissingExtraError(QLViTEdgeError):

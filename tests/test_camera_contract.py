@@ -50,8 +50,11 @@ def red() -> Image:
 
 
 def write_images(folder: Path) -> None:
-    for name in "abcd":
-        assert cv2.imwrite(str(folder / f"{name}.png"), red()[..., ::-1])
+    """Images that differ by a pixel: the same one under another name is not taken again."""
+    for number, name in enumerate("abcd"):
+        pixels = red()[..., ::-1].copy()
+        pixels[0, 0] = number
+        assert cv2.imwrite(str(folder / f"{name}.png"), pixels)
 
 
 @contextmanager
@@ -282,6 +285,45 @@ def test_a_usb_camera_gives_the_size_asked_for_or_says_which_it_gives(
     ):
         pass
     assert all(one.released for one in fake.made)
+
+
+@pytest.mark.parametrize(
+    ("formats", "taken"),
+    [
+        (("YUYV", "RGB3"), "YUYV"),
+        (("BGR3", "RGB3"), "RGB3"),
+        (("BGR3", "422P", "NV12"), "NV12"),
+    ],
+)
+def test_a_usb_camera_is_asked_for_a_format_that_becomes_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, formats: tuple[str, ...], taken: str
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    monkeypatch.setattr(fake, "formats", formats)
+    monkeypatch.setattr(fake, "undecoded", ("BGR3", "422P"))
+    device = tmp_path / "video0"
+    device.touch()
+    with UsbCamera(device, wanted=Wanted(size=(128, 96))) as camera:
+        frame = next(camera.frames())
+    assert frame.image.shape == (96, 128, 3)
+    assert frame.image[0, 0].tolist() == [200, 40, 20]
+    assert [one.format for one in fake.made] == [taken]
+
+
+def test_a_usb_camera_without_such_a_format_gives_no_frame_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    monkeypatch.setattr(fake, "formats", ("BGR3",))
+    monkeypatch.setattr(fake, "undecoded", ("BGR3",))
+    device = tmp_path / "video0"
+    device.touch()
+    camera = UsbCamera(device, stall_seconds=0.3)
+    with (
+        camera,
+        pytest.raises(CameraStalledError, match="no picture can be made of its format BGR3"),
+    ):
+        next(camera.frames())
 
 
 @pytest.mark.usefixtures("hasty")

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from tiny_metadata import tiny_file
 import qlvit_edge.bundled
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.differential.tally import BESIDE, CUT, DOUBTFUL, UNPLACED
+from qlvit_edge.exchange.oru import message_of
+from qlvit_edge.exchange.sheet import render
+from qlvit_edge.exchange.sheet_reading import read_sheet
+from qlvit_edge.exchange.standing import standing_of
 from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.pipeline import ClassifiedCell
-from qlvit_edge.microscope.records import FrameRecord
+from qlvit_edge.microscope.records import FRAME_COLUMNS, FrameRecord
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.run_count import RunCount
 from qlvit_edge.microscope.session import Session
@@ -197,6 +202,61 @@ def run_json(
     assert run_command(*command) == 0
     said: dict[str, Any] = json.loads(capfd.readouterr().out)
     return said
+
+
+def test_what_is_not_counted_stands_beside_on_sheet_and_in_message(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    store(
+        path,
+        record(0, [found(), found("BLUE")], [1, 2], [7.1, 7.1]),
+        record(1, [found(), found("RED", "uncertain")], [3, 4], [7.1, 7.1]),
+        record(2, [found(), found("BLUE")], [None, None]),
+        doubtful=(3,),
+    )
+    for decided in range(4):
+        with ReviewStore(path) as review:
+            if decided == 1:
+                review.confirm(1, [1, 3, 5], "Ann")
+            if decided == 2:
+                review.exclude(1, [6], reason="dust", by="Ann")
+            if decided == 3:
+                review.confirm(1, [2, 4], "Ann")
+            run = review.run(1)
+        standing, sheet = standing_of(run), read_sheet(path, 1, None)
+        beside = {name: n for name, n in standing.differential.beside.items() if n}
+        unclassed = {} if decided == 3 else {"unclassed": 1}
+        assert beside == {DOUBTFUL: 1, UNPLACED: 2 if decided < 2 else 1, **unclassed}
+        assert standing.differential.cells == (3 if decided == 3 else 2)
+        assert standing.doubtful == 0
+        assert sheet.model.cells == 2
+        assert {name: n for name, n in sheet.model.beside.items() if n} == {
+            "unclassed": 1,
+            DOUBTFUL: 1,
+            UNPLACED: 2,
+        }
+    assert f"Beside people's count: excluded 1, {DOUBTFUL} 1, {UNPLACED} 1." in unescape(
+        render(sheet)
+    )
+    assert "Of these cells" not in message_of(run).text
+
+
+def test_random_cells_are_drawn_from_what_is_counted(tmp_path: Path) -> None:
+    path, image = tmp_path / "r.sqlite", tmp_path / "f.png"
+    image.touch()
+    frames = [
+        record(0, [found(), found("BLUE")], [1, 2], [7.1, 7.1]),
+        record(1, [found(), found("RED", "uncertain")], [3, 4], [7.1, 7.1]),
+        record(2, [found()], [None]),
+    ]
+    kept = FRAME_COLUMNS.index("kept_as")
+    whole = [replace(one, frame=(*one.frame[:kept], str(image))) for one in frames]
+    store(path, *whole, doubtful=(3,))
+    with ReviewStore(path) as review:
+        assert set(review.draw(1, "Ann").cells) == {1, 2}
+        estimate = review.run(1).blind_estimate()
+    assert estimate is not None
+    assert (estimate.among, estimate.accepted) == (2, 2)
+    assert findings_in(path) == []
 
 
 @pytest.fixture

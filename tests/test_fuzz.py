@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).parent / "attacks" / "fuzz.py"
+FOREIGN = FUZZ.with_name("fuzz_foreign.py")
 NATIVE = FUZZ.with_name("fuzz_native.py")
 
 
@@ -52,3 +54,48 @@ def test_odd_models_harm_child_processes_only(tmp_path: Path) -> None:
     done = run(tmp_path, "--inputs", "1", "--megabytes", "10", script=NATIVE)
     assert done.returncode == 1
     assert "MB held" in done.stdout
+
+
+def test_everything_that_reads_foreign_bytes_outlives_a_few_hostile_inputs(tmp_path: Path) -> None:
+    names = run(tmp_path, "--list", script=FOREIGN).stdout.split()
+    done = run(tmp_path, "--inputs", "6", "--seed", "3", script=FOREIGN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(", 0 failures;") == len(names) > 20
+
+
+WRONG = {
+    "return False": "a good input is refused",
+    "raise KeyError(1)": "KeyError: 1",
+    "return refused_or(lambda: int('x'))": "ValueError: invalid literal",
+    "return run_line('results', 'nonsense')": "not one short line of refusal",
+    "exec('while True: pass')": "no answer within 0.3 s",
+    "sum(range(10**12))": "the process hung in native code",
+    "os.abort()": "the process ended by SIGABRT",
+    "bytearray(300_000_000)[:] = b'x' * 300_000_000; return True": "MB more than before",
+}
+"""What an attack may come upon, as the body of a function, and what is said of it."""
+
+
+def test_what_the_oracle_calls_wrong(tmp_path: Path) -> None:
+    """An attack that could not fail would prove nothing."""
+    program = tmp_path / "program.py"
+    lines = [
+        "import os, sys",
+        f"sys.path[:0] = [{str(FUZZ.parent)!r}, {str(FUZZ.parents[1] / 'helpers')!r}]",
+        "from frame import Target, attack_apart, refused_or, run_line",
+    ]
+    for number, body in enumerate(["return True", *WRONG]):
+        prepared = f"lambda folder: ([b'seed'], examine{number})"
+        lines += [f"def examine{number}(content):", f"    {body}"]
+        lines += [f"target = Target('x{number}', {prepared})"]
+        lines += [f"print('outcome {number}', attack_apart(target, 2, 1, seconds=0.3))"]
+    program.write_text("\n".join(lines))
+    done = run(tmp_path, script=program)
+    assert done.returncode == 0, done.stderr
+    well, *parts = re.split(r"outcome \d (?=True|False)", done.stdout)
+    assert "2 inputs, 2 accepted, 0 refused, 0 failures" in well
+    assert parts[0].startswith("True")
+    for part, said in zip(parts, WRONG.values(), strict=False):
+        assert said in part
+        assert Path(part.split("kept as ")[1].split()[0]).parent == tmp_path
+    assert [part.split()[0] for part in parts] == ["True"] + ["False"] * len(WRONG)

@@ -34,7 +34,7 @@ from qlvit_edge import Classifier
 from qlvit_edge.bundled import FIELDS
 from qlvit_edge.errors import DeviceError, InferenceLostError, ModelFileError
 from qlvit_edge.inference import child as child_module
-from qlvit_edge.inference import network
+from qlvit_edge.inference import isolation, network
 from qlvit_edge.inference.allowance import Allowance
 from qlvit_edge.inference.chain import open_isolated
 from qlvit_edge.inference.child import Child, ChildLostError, run_limited
@@ -85,6 +85,36 @@ def test_a_crash_while_loading_is_the_files_fault(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(network, "first_run", os.abort)
     with pytest.raises(ModelFileError, match="SIGABRT"):
         open_isolated(tiny_model())
+
+
+@pytest.mark.parametrize(
+    ("number", "strikes", "starts"),
+    [(signal.SIGKILL, 1, 2), (signal.SIGKILL, 9, 2), (signal.SIGSEGV, 9, 1)],
+)
+def test_a_process_that_is_killed_while_it_begins_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: signal.Signals,
+    strikes: int,
+    starts: int,
+) -> None:
+    begun: list[int] = []
+
+    def struck(memory: int | None) -> Child:
+        child = Child(memory)
+        begun.append(child.pid)
+        if len(begun) <= strikes:
+            os.kill(child.pid, number)
+        return child
+
+    monkeypatch.setattr(isolation, "Child", struck)
+    model = tiny_file(tmp_path / "m.tflite")
+    if strikes == 1:
+        Classifier(model).close()
+    else:
+        with pytest.raises(ModelFileError, match=number.name):
+            Classifier(model)
+    assert len(begun) == starts
 
 
 def test_a_hang_ends_at_the_limit() -> None:
@@ -296,6 +326,18 @@ def test_what_a_broken_child_answers_is_not_believed() -> None:
         child.close()
     with pytest.raises(pickle.UnpicklingError, match="getcwd"):
         child_module._Plain(BytesIO(pickle.dumps(_Trojan()))).load()
+    # What modules of the package import is within reach, by name and behind dots.
+    ways = [
+        ("qlvit_edge.inference.child", "subprocess.Popen"),
+        ("qlvit_edge.inference.child", "threading.Thread"),
+        ("qlvit_edge.files", "Path"),
+        ("builtins", "eval"),
+        ("pathlib", "os.system"),
+    ]
+    for module, name in ways:
+        asked = b"".join(b"\x8c" + bytes([len(word)]) + word.encode() for word in (module, name))
+        with pytest.raises(pickle.UnpicklingError, match="is not taken from a child"):
+            child_module._Plain(BytesIO(b"\x80\x04" + asked + b"\x93.")).load()
 
 
 class _Trojan:

@@ -217,6 +217,32 @@ def test_state_says_what_is_simulated_and_counted(session: Session) -> None:
     ]
 
 
+def test_state_says_what_is_lost_and_counted_beside(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(session, Access(None))
+    client.get("/api/session")
+    state = client.get("/api/state").json()
+    assert state["census"] is state["pictures_stopped"] is None
+    assert (state["losses"], state["restarts"]) == ([], 0)
+    monkeypatch.setattr(Session, "restarts", 2)
+    monkeypatch.setattr(Session, "pictures_stopped", "kept: only 99 MB are left")
+    session.held_up, session.report.overtaken = 3, 5
+    session.census.update({"white cells": 2, "red cells": 50, "platelets": 4})
+    state = client.get("/api/state").json()
+    assert state["census"] == {
+        "counts": {"white cells": 2, "red cells": 50, "platelets": 4},
+        "red_per_white": 25,
+        "platelets_per_1000_red": 80,
+    }
+    assert state["pictures_stopped"] == "kept: only 99 MB are left"
+    assert state["restarts"] == 2
+    assert [(one["place"], one["frames"]) for one in state["losses"]] == [
+        ("overtaken", 5),
+        ("storage", 3),
+    ]
+
+
 def test_cells_that_come_while_the_differential_is_made_are_not_half_in_it(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,39 @@ def test_page_shows_frames_ages_a_lock_and_the_servers_restart(
         assert browser.ask(_LOGIN) is False
 
 
+def test_page_shows_what_is_lost_what_is_not_saved_and_red_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_file(tmp_path / "tiny.tflite")
+    session = Session(Settings(str(model), "simulated:/nowhere", tmp_path / "r.sqlite"))
+    shown = "!document.getElementById('{}').hidden"
+    with (
+        PageServer(session, Address("127.0.0.1", 0), note=lambda _: None) as page,
+        Browser(tmp_path / "profile", width=390) as browser,
+    ):
+        browser.open(page.welcome.link)
+        browser.wait("!document.getElementById('pause').disabled")
+        assert browser.ask(shown.format("trouble")) is False
+        assert browser.ask(shown.format("census")) is False
+        monkeypatch.setattr(Session, "pictures_stopped", "kept: only 99 MB are left")
+        monkeypatch.setattr(Session, "restarts", 1)
+        session.held_up = 3
+        session.census.update({"white cells": 2, "red cells": 50, "platelets": 4})
+        browser.wait(shown.format("trouble"))
+        assert browser.ask(_TEXT.format("trouble")) == (
+            "NO MORE PICTURES ARE SAVED: kept: only 99 MB are left. Counting goes on."
+        )
+        assert browser.ask(shown.format("census")) is True
+        counts = browser.ask(_TEXT.format("census-counts"))
+        assert "red cells50" in counts
+        assert "red cells per white cellabout 25.0" in counts
+        assert "platelets per 1000 red cellsabout 80" in counts
+        device = browser.ask(_TEXT.format("device"))
+        assert "frames left out while too many waited for the disk3" in device
+        assert "the model's process was started again1 time" in device
+        assert browser.ask("document.documentElement.scrollWidth <= innerWidth") is True
+
+
 _NOTES = """
 globalThis.refused = [];
 addEventListener("securitypolicyviolation", (event) => refused.push(event.violatedDirective));

@@ -290,3 +290,10 @@ def test_other_images_under_a_familiar_name_are_refused_by_what_they_are(
 ) -> None:
     assert f"is really an image of another format ({kind}); convert it" in refusal(head + bytes(40))
     assert "not a JPEG, PNG, BMP or TIFF image" in refusal(b"x" + head)
+
+
+def test_a_bmp_whose_pixels_begin_beyond_its_end_is_refused() -> None:
+    content = bytearray(cv2.imencode(".bmp", np.zeros((4, 6), np.uint8))[1].tobytes())
+    struct.pack_into("<I", content, 10, 60_000)
+    del content[80:]
+    assert "truncated" in refusal(bytes(content))

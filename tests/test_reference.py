@@ -448,3 +448,11 @@ def test_lines_hold_no_escapes_and_one_line_each(tmp_path: Path) -> None:
     assert b"\x1b" not in path.read_bytes()
     assert json.loads(path.read_text())["model"] == "odd\x1b[31m\nname"
     assert read_history(path)[0][0].model == "odd\x1b[31m\nname"
+
+
+def test_a_name_without_an_end_is_not_printed_to_its_end(tmp_path: Path) -> None:
+    name = "a" + "\x1b[31m" * 2000 + ".png"
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_reference(a_set(tmp_path / "set", f"{name},1,2,30,40,RED\n"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000

@@ -257,7 +257,7 @@ def test_a_disk_without_a_write_ahead_log_is_said(
     real = sqlite3.connect
 
     def as_there(place: Path, **options: Any) -> sqlite3.Connection:
-        return real(f"file:{place}?vfs=unix-none", uri=True, **options)
+        return real(f"file:{place}?vfs=unix-none", **{**options, "uri": True})
 
     monkeypatch.setattr(sqlite3, "connect", as_there)
     with pytest.raises(DataError, match="no write-ahead log"):

@@ -94,6 +94,36 @@ def test_an_old_file_is_brought_up_to_date_by_who_writes(tmp_path: Path, version
     assert findings_in(path) == findings_in(other) == []
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_signature_of_format_5_stands_before_and_after(tmp_path: Path, early: bool) -> None:
+    """Files of that format have pauses and an outbox, or are of before there were any."""
+    path = old_file(tmp_path / "r.sqlite", 5)
+    if early:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(
+                "DROP VIEW outbox_list; DROP TABLE outbox; ALTER TABLE runs DROP COLUMN pauses;"
+            )
+    assert findings_in(path) == []
+    with ReviewStore(path) as store:
+        assert store.run(1).status.is_signed
+    assert findings_in(path) == []
+    new = tmp_path / "new.sqlite"
+    write_run(new, [])
+    described = "SELECT name, type FROM pragma_table_info('{}') ORDER BY 1"
+    for table in ("runs", "unique_cells", "outbox", "counted_cells", "outbox_list"):
+        assert rows(path, described.format(table)) == rows(new, described.format(table))
+
+
+def test_a_file_that_says_it_is_older_than_it_is_was_altered(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    write_run(path, [found()])
+    sign_run(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP VIEW class_counts")
+        connection.execute("PRAGMA user_version = 5")
+    assert findings_in(path) == ["the number of its format was altered: it has runs.counted_once"]
+
+
 @pytest.mark.parametrize("how", ["kill", "full"])
 def test_half_a_migration_is_none(tmp_path: Path, how: str) -> None:
     """At every size at which the disk may be full, or the program be killed by it."""

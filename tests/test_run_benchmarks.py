@@ -12,9 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from command import run_command
+from results_rows import INFO
+from reviewed_run import found, write_run
 from tiny_metadata import tiny_file
 
 import qlvit_edge.bundled
+from qlvit_edge.files import sha256
+from qlvit_edge.review.store import ReviewStore
 
 ROOT = Path(__file__).parent.parent
 FIELDS = Path(qlvit_edge.bundled.__file__).parent / "fields"
@@ -180,3 +185,30 @@ def test_a_child_that_is_killed_comes_back_or_the_run_s_end_is_told(
     tally = kills.tally
     assert (tally.kills["child"], tally.lost, tally.damaged) == (1, 0, [])
     assert len(tally.back_after) + tally.endings.total() == 1
+
+
+def test_the_demonstration_ends_with_a_signed_sheet(
+    benchmarks: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    import demo_reader
+
+    def here(given: list[str], **_: object) -> SimpleNamespace:
+        capfd.readouterr()
+        assert given[0] == "qlvit-edge"
+        assert run_command(*given[1:]) == 0
+        return SimpleNamespace(stdout=capfd.readouterr().out)
+
+    results, sheet = tmp_path / "r.sqlite", tmp_path / "sheet.html"
+    info = replace(INFO, model_sha256=sha256(Path(model).read_bytes()))
+    write_run(results, [found(), found("BLUE", "unknown cell")], [found("BLUE")], info=info)
+    monkeypatch.setattr(demo_reader.subprocess, "run", here)
+    demo_reader.main(str(results), model, str(sheet))
+    with ReviewStore(results) as store:
+        run = store.run(1)
+    assert run.status.signed_by == ("demo script, no person",)
+    assert [cell.final for cell in run.cells] == ["RED", None, "BLUE"]
+    assert "<b>SIGNED</b>by demo script, no person" in sheet.read_text()

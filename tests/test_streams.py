@@ -494,6 +494,27 @@ def digest(user: str, password: str, header: str) -> bool:
     return fields["response"] == md5(f"{first}:{middle}:{second}")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        'HTTP/1.1 401 No\r\nWWW-Authenticate: Digest realm=, nonce="y"\r\nContent-Length: 0\r\n',
+        f"HTTP/1.1 302 Go\r\nLocation: http://127.0.0.1:{2**70}/\r\nContent-Length: 0\r\n",
+        "HTTP/1.1 302 Go\r\nLocation: http://[::1/\r\nContent-Length: 0\r\n",
+        "HTTP/1.1 302 Go\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n",
+    ],
+)
+def test_what_trips_the_library_is_one_line(head: str) -> None:
+    def answer(request: Any, number: int) -> None:
+        request.wfile.write(f"{head}\r\n".encode())
+
+    with server(answer) as url:
+        camera = StreamCamera(url.replace("//", "//user:word@", 1))
+        with pytest.raises(CameraError) as caught, camera:
+            pass
+    assert "\n" not in str(caught.value)
+    assert "word" not in str(caught.value)
+
+
 @pytest.mark.parametrize("scheme", ["Basic", "Digest"])
 def test_user_and_password_of_the_address_are_used_and_stay_hidden(scheme: str) -> None:
     def answer(request: Any, number: int) -> None:
@@ -525,3 +546,16 @@ def test_user_and_password_of_the_address_are_used_and_stay_hidden(scheme: str) 
         with pytest.raises(CameraError, match="refuses this user name") as caught:
             taken(url.replace("http://", "http://alice:wr0ng@"))
         assert "wr0ng" not in str(caught.value)
+
+
+@pytest.mark.parametrize("reader", ["parts", "jpegs"])
+def test_a_picture_of_a_million_markers_is_walked_once(reader: str) -> None:
+    """Each piece of it once ended in a walk over all that had come before."""
+    filler = b"\xff\xe0\x00\x04\xff\xd9" * 200_000
+    content = b"--frame\r\n\r\n\xff\xd8" + filler
+    source = Bytes(content, 4096)
+    found = parts(source.read, "frame") if reader == "parts" else jpegs(source.read)
+    began = time.process_time()
+    with contextlib.suppress(Interrupted):
+        list(found)
+    assert time.process_time() - began < 5

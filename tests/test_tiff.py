@@ -446,3 +446,17 @@ def test_a_tile_that_claims_more_than_its_place_is_refused(method: str) -> None:
         entries = tags(size, 8, 2, t277=3, t258=(8, 8, 8), t259=number)
         said = refusal(plain_tiff(large[start : start + length], entries))
         assert "claims 512x512 pixels" in said
+
+
+@pytest.mark.parametrize("place", ["first directory", "next directory", "values"])
+def test_offsets_of_64_bits_that_point_nowhere_are_refused(place: str) -> None:
+    content = bytearray(tiff(np.zeros((8, 8), np.uint8), bigtiff=True))
+    (start,) = struct.unpack_from("<Q", content, 8)
+    (count,) = struct.unpack_from("<Q", content, start)
+    at = {"first directory": 8, "next directory": start + 8 + 20 * count}
+    if place == "values":  # of a tag with more numbers than have room in its entry
+        content[start + 8 + 2 : start + 8 + 20] = struct.pack("<HQQ", 3, 9, 2**63 + 5)
+    else:
+        struct.pack_into("<Q", content, at[place], 2**63 + 5)
+    with pytest.raises(DataError, match="truncated"):
+        imagefile.read_pixels(bytes(content), "x.tif")

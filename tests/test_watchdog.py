@@ -96,6 +96,18 @@ def test_a_lost_process_is_started_again_and_the_image_asked_again(clock: Clock)
     assert "the model's process is started again" in text
 
 
+def test_a_process_that_is_lost_before_the_first_frame_is_started_again(clock: Clock) -> None:
+    one, said = Scripted((10**9, 1)), list[str]()
+    one.left = 1  # of the known images it answers one: the others' answers are the next one's
+    dog = watched(one, clock, said)
+    assert dog.restarts == 1
+    assert len(said) == 1
+    expected = dog.infer(RED).logits
+    one.left, one.processes = 0, [(99, 0), (99, 1)]
+    assert dog.infer(RED).logits == expected
+    assert dog.restarts == 3
+
+
 def test_an_image_that_costs_two_processes_is_given_up_and_the_next_one_answered(
     clock: Clock,
 ) -> None:
@@ -166,7 +178,7 @@ def test_a_runtime_in_trouble_does_not_fill_the_screen(clock: Clock) -> None:
 
 
 def test_a_runtime_that_fails_from_the_start_is_an_error() -> None:
-    one = Scripted()
+    one = Scripted((1, 0))
     one.left = 0
     with pytest.raises(DeviceError, match="no answer"):
         Watchdog(one)  # type: ignore[arg-type]
@@ -246,6 +258,18 @@ def test_a_crop_that_makes_the_interpreter_crash_is_stored_as_such_and_the_run_g
     assert rows(out, "SELECT * FROM losses") == [(1, "runtime", 1)]
     assert "warning: 1 frame stored without their cells: the runtime failed" in shown.err
     assert "warning: the model's process was started again 2 times" in shown.err
+
+
+def test_a_process_that_is_killed_before_its_run_begins_ends_no_run(tmp_path: Path) -> None:
+    model, out = tiny_file(tmp_path / "m.tflite"), tmp_path / "r.sqlite"
+    folder = pictures(tmp_path / "in", RED)
+    session = Session(Settings(str(model), str(folder), out, find="none"))
+    os.kill(session.classifier._interpreter.remote.pid, signal.SIGKILL)
+    said = run_whole(session, lambda: None)
+    assert (session.outcome, session.restarts) == ("finished", 1)
+    assert rows(out, "SELECT label FROM cells") == [("RED",)]
+    assert "SIGKILL" in said[0]
+    session.classifier.close()
 
 
 def test_a_classifier_without_a_watchdog_still_fails_clearly(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from qlvit_edge.converters.ops.shape import Slice
 from qlvit_edge.errors import ConversionError
 from qlvit_edge.integer.mixture import largest_mixture
 from qlvit_edge.integer.uniform import round_half_away
+from qlvit_edge.presence import present
 
 _BIAS_BITS = 7  # kept below a step of the accumulator: what a probability's int8 has
 _LARGEST_BIAS = 2.0**22  # in these steps; with the bits, twice that is in int32
@@ -132,8 +133,7 @@ def _one_by_one(
         weighed = total if len(kernels) == 1 else f"{part}/weighed"
         term = mul(writer, depthwise(writer, x, kernel, bias, name=part), share, name=weighed)
         mixed = term if mixed is None else add(writer, mixed, term, name=total)
-    assert mixed is not None
-    return mixed
+    return present(mixed, "a kernel to mix")
 
 
 def _mixed_kernel(
@@ -143,9 +143,9 @@ def _mixed_kernel(
     count, rows, columns, channels = kernels.shape
     flat = kernels.reshape(count, -1).T[:, None, None, :] / shares.scale
     weight, bias = weights(writer, shares, flat, None, 0, f"{name}/kernels")
-    assert weight.data is not None
     # The convolution takes the zero point off; the bias brings it back.
-    sums = shares.zero_point * weight.data.astype(np.int32).sum((1, 2, 3))
+    stored = present(weight.data, "the kernels' integers")
+    sums = shares.zero_point * stored.astype(np.int32).sum((1, 2, 3))
     codes = writer.emit(
         Conv2D(
             inputs=(shares, weight, replace(bias, data=sums.astype(np.int32))),

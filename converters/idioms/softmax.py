@@ -28,6 +28,7 @@ from qlvit_edge.errors import CalibrationError
 from qlvit_edge.integer import log2_softmax as integer
 from qlvit_edge.integer.iexp import iexp_table
 from qlvit_edge.model.family import SoftmaxForm
+from qlvit_edge.presence import present
 
 _CODE = Quantisation((integer.CODE_SCALE,), integer.CODE_ZERO_POINT)
 _IN_127 = Quantisation((1 / 127,), 0)
@@ -106,8 +107,8 @@ def matmul_probabilities(
     """
     if probabilities.less_one is not None and factor != 1:
         # One more function of one tensor costs nothing where a product's result would be copied.
-        quantisation = writer.numerics.activation(name, fixed_range, symmetric=symmetric)
-        assert quantisation is not None
+        found = writer.numerics.activation(name, fixed_range, symmetric=symmetric)
+        quantisation = present(found, f"the range of {name}")
         scaled = Quantisation((quantisation.scale[0] * factor,), quantisation.zero_point)
         part = scale_by(writer, probabilities.parts[0], factor, name=f"{probabilities.name}/scaled")
         return writer.emit(

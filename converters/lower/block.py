@@ -33,6 +33,7 @@ from qlvit_edge.model.dynamic_conv import DynamicConv
 from qlvit_edge.model.mlp import MLP
 from qlvit_edge.model.pooling_attention import PoolingAttention
 from qlvit_edge.model.quantisers import QAct
+from qlvit_edge.presence import present
 
 
 def lower_block(block: CLABlock, writer: Writer, x: Tensor, name: str) -> Tensor:
@@ -56,15 +57,16 @@ def _lower_attended(block: CLABlock, norm: Affine, writer: Writer, x: Tensor, na
     """The branch to the attention's projection, from what `lower_norm` gave."""
     attention = f"{name}/attention"
     if block.mapping is None:
-        assert isinstance(block.attention, PoolingAttention)
+        if not isinstance(block.attention, PoolingAttention):
+            raise TypeError(f"{name}: only pooling attention goes without a mapping")
         return lower_pooling_attention(block.attention, norm, writer, x, attention)
     if block.dynamic is not None:
         mapped = lower_dynamic_conv(block.dynamic, norm, writer, x, f"{name}/dynamic")
     else:
-        assert block.convolution is not None
-        mapped = lower_local_conv(block.convolution, norm, writer, x, f"{name}/convolution")
-    assert block.activation is not None
-    x = lower_activation(block.activation, writer, mapped, f"{name}/activation")
+        convolution = present(block.convolution, f"the convolution of {name}")
+        mapped = lower_local_conv(convolution, norm, writer, x, f"{name}/convolution")
+    activation = present(block.activation, f"the activation of {name}")
+    x = lower_activation(activation, writer, mapped, f"{name}/activation")
     if isinstance(block.attention, PoolingAttention):
         return lower_pooling_attention(block.attention, block.mapping, writer, x, attention)
     return lower_attention(block.attention, block.mapping, writer, x, attention)

@@ -13,15 +13,16 @@ from qlvit_edge.converters.idioms.writer import Writer
 from qlvit_edge.converters.lower.traced import Traced, is_traced
 from qlvit_edge.model.norms import ChannelNorm, Norm
 from qlvit_edge.model.quantisers import UniformQuantiser
+from qlvit_edge.presence import present
 
 Array = NDArray[np.float64]
 Affine = tuple[Array, Array]
 """(scale, shift), one of each per channel: ``scale · x + shift``."""
 
 
-def real(tensor: torch.Tensor | None) -> Array:
+def real(parameter: torch.Tensor | None) -> Array:
     """Return a tensor as float64 NumPy; with its derivative where that is asked for."""
-    assert tensor is not None
+    tensor = present(parameter, "a parameter to be lowered")
     if is_traced(tensor):
         return Traced.of(tensor.double())
     return np.asarray(tensor.detach().cpu().double().numpy())

@@ -64,7 +64,8 @@ def lower(network: QLViT, writer: Writer) -> Graph:
     pixels = input_image(writer, height, width, network.config.channels)
     x = lower_stem(network.stem, writer, pixels, "stem")
     for index, block in enumerate(network.blocks):
-        assert isinstance(block, CLABlock)
+        if not isinstance(block, CLABlock):
+            raise TypeError(f"block{index} is a {type(block).__name__}")
         x = lower_block(block, writer, x, f"block{index}")
     logits, features = lower_head(network.head, writer, x, "head")
     writer.output(reshape(writer, logits, (1, network.config.classes), name="logits"))

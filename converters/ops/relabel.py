@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qlvit_edge.converters.graph import Array, Encoding, Operation, Stored
+from qlvit_edge.presence import present
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -28,8 +29,7 @@ class Relabel(Operation):
             raise self.refuse(f"{x.shape} to {target.data.tolist()}", "keep the elements")
 
     def shape_rule(self) -> tuple[int, ...]:
-        target = self.inputs[1].data
-        assert target is not None
+        target = present(self.inputs[1].data, f"the shape that {self.name} gives")
         return tuple(target.tolist())
 
     def reference(self, *arrays: Array) -> Array:

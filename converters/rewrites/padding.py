@@ -21,6 +21,7 @@ from qlvit_edge.converters.ops.convolution import (
 )
 from qlvit_edge.converters.ops.shape import Pad, PadV2
 from qlvit_edge.converters.rewrites.walk import Rewriting, rewritten
+from qlvit_edge.presence import present
 
 _FEW_CHANNELS = 4
 
@@ -86,9 +87,9 @@ def _folded(operation: Operation, writing: Rewriting) -> Tensor:
     name, cell = operation.name, across * channels
     padded = pad_map(writing, source, ((top, bottom), (left, right)), name=f"{name}/folded")
     folded = reshape(writing, padded, (1, read, cells, cell), name=f"{name}/cells")
-    assert weight.data is not None
-    wide = np.zeros((outputs, rows, taps * across, channels), weight.data.dtype)
-    wide[:, :, :columns] = weight.data
+    stored = present(weight.data, f"the weights of {name}")
+    wide = np.zeros((outputs, rows, taps * across, channels), stored.dtype)
+    wide[:, :, :columns] = stored
     wide = wide.reshape(outputs, rows, taps, cell)
     kernel = replace(weight, shape=wide.shape, data=wide)
     return writing.emit(replace(operation, inputs=(folded, kernel, bias), stride=(down, 1)))

@@ -22,6 +22,7 @@ from qlvit_edge.converters.graph import Graph, Operation, Quantisation
 from qlvit_edge.converters.ops.convolution import Conv2D
 from qlvit_edge.converters.ops.shape import Reshape
 from qlvit_edge.errors import ConversionError
+from qlvit_edge.presence import present
 
 _STEPS = 1 << 15
 """How many float32 values below and above its own an output's scale may be."""
@@ -44,7 +45,8 @@ def divide_logits(graph: Graph, temperature: float) -> Graph:
         ConversionError: the first output is nothing of the kind.
     """
     layer, *reshapes = _path_to_logits(graph)
-    assert isinstance(layer, Conv2D)
+    if not isinstance(layer, Conv2D):
+        raise TypeError(f"the logits come from a {type(layer).__name__}")
     last: Operation = _with_equal_integers(layer, temperature)
     new = {layer.name: last}
     for reshape in reshapes:
@@ -94,10 +96,10 @@ def _divided_scales(
 ) -> Iterator[tuple[float, NDArray[np.float32]]]:
     """Yield float32 scales of output and weights whose ratios are nearest to what they were."""
     weight = layer.inputs[1]
-    assert weight.quantisation is not None
+    old = present(weight.quantisation, "the weights' scale")
     nearest = np.array([layer.output.scale / temperature], np.float32).view(np.int32)
     outputs = (nearest + np.arange(-_STEPS, _STEPS + 1, dtype=np.int32)).view(np.float32)
-    ratios = np.array(weight.quantisation.scale) / layer.output.scale
+    ratios = np.array(old.scale) / layer.output.scale
     exact = outputs.astype(np.float64)[:, None] * ratios
     weights = exact.astype(np.float32)
     off = np.abs(weights / exact - 1).max(1)
@@ -109,16 +111,16 @@ def _divided_scales(
 def _scaled(layer: Conv2D, weights: NDArray[np.float32], output: float) -> Conv2D:
     """Return a layer with other scales; what it stores stays as it is."""
     x, weight, bias = layer.inputs
-    assert weight.quantisation is not None
-    assert bias.quantisation is not None
+    of_weight = present(weight.quantisation, "the weights' scale")
+    old = present(bias.quantisation, "the bias's scale")
     scale = tuple(map(float, weights))
     of_bias = tuple(x.scale * each for each in scale)
     return replace(
         layer,
         inputs=(
             x,
-            replace(weight, quantisation=replace(weight.quantisation, scale=scale)),
-            replace(bias, quantisation=replace(bias.quantisation, scale=of_bias)),
+            replace(weight, quantisation=replace(of_weight, scale=scale)),
+            replace(bias, quantisation=replace(old, scale=of_bias)),
         ),
         quantisation=Quantisation((output,), layer.output.zero_point),
     )
@@ -130,15 +132,14 @@ def _sums_at_changes(layer: Conv2D) -> Sums:
     Of sums that no input gives, there are none among them; all others are exact in float32.
     """
     x, weight, bias = layer.inputs
-    assert weight.quantisation is not None
-    assert weight.data is not None
-    assert bias.data is not None
-    channels = len(bias.data)
-    factors = x.scale * np.array(weight.quantisation.scale) / layer.output.scale
+    scales = present(weight.quantisation, "the weights' scale").scale
+    weights, constants = present(weight.data, "the weights"), present(bias.data, "the bias")
+    channels = len(constants)
+    factors = x.scale * np.array(scales) / layer.output.scale
     steps = np.arange(-128, 127) + 0.5 - layer.output.zero_point
     changes = np.rint(steps[:, None] / np.broadcast_to(factors, channels))
-    products = np.abs(weight.data.astype(np.int64)).reshape(channels, -1).sum(1)
-    reach = 255 * products + np.abs(bias.data.astype(np.int64))
+    products = np.abs(weights.astype(np.int64)).reshape(channels, -1).sum(1)
+    reach = 255 * products + np.abs(constants.astype(np.int64))
     around = np.clip(changes + _AROUND[:, None, None], -reach, reach).astype(np.int32)
     found = []
     for function in _ARITHMETICS:

@@ -21,6 +21,7 @@ from qlvit_edge.model.norms import ChannelNorm
 from qlvit_edge.model.qlvit import QLViT, QuantisedHead
 from qlvit_edge.model.quantisers import UniformQuantiser
 from qlvit_edge.model.stem import Stem
+from qlvit_edge.presence import present
 
 
 def export_copy(network: QLViT, *, unpadded_pooling: bool = False) -> QLViT:
@@ -145,8 +146,7 @@ class _MixedConvolutions(nn.Module):
             )
             share = pi[:, k : k + 1, None, None] * one
             mixed = share if mixed is None else mixed + share
-        assert mixed is not None  # a network has at least one kernel
-        return mixed
+        return present(mixed, "a kernel to mix")
 
 
 class _OnGrid(nn.Module):

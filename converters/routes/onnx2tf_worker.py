@@ -40,7 +40,7 @@ def main(network: str, calibration: str, *formats: str) -> None:
         non_verbose=True,
     )
     shared = time.monotonic() - began
-    images = np.load(calibration)
+    images = np.load(calibration, allow_pickle=False)
 
     def representative() -> Iterator[list[Any]]:
         for image in images:

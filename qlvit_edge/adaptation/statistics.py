@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from qlvit_edge.model.qlvit import QLViT
 from qlvit_edge.model.quantisers import UniformQuantiser
+from qlvit_edge.presence import present
 from qlvit_edge.training.varying import to_input
 
 BATCH: Final = 256
@@ -71,11 +72,9 @@ class _Collector:
     """Gives one BatchNorm layer the statistics of each batch, and those of all at the end."""
 
     def __init__(self, layer: nn.modules.batchnorm._BatchNorm, share: float) -> None:
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        self.new_mean, self.new_variance = layer.running_mean, layer.running_var
-        self.old_mean = layer.running_mean.double()
-        self.old_variance = layer.running_var.double()
+        self.new_mean = present(layer.running_mean, "a layer's mean")
+        self.new_variance = present(layer.running_var, "a layer's variance")
+        self.old_mean, self.old_variance = self.new_mean.double(), self.new_variance.double()
         self.share = share
         self.batch_weights = torch.ones(0)
         self.total = 0.0

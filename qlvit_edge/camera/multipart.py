@@ -156,12 +156,12 @@ def _body(buffer: _Buffer, line: re.Pattern[bytes], length: int) -> bytes:
     until the next one comes.
     """
     near: re.Match[bytes] | None = None
-    searched = 0
+    searched, walked = 0, 2
     while True:
         near = near or line.search(buffer.data, searched)
         limit = near.start() if near else len(buffer.data)
         if near or buffer.data.find(b"\xff\xd9", searched) >= 0:
-            end = _jpeg_end(buffer.data)
+            end, walked = _jpeg_end(buffer.data, walked)
             if end is not None and end <= limit:
                 return buffer.take(end)
         if length and _boundary_at(buffer.data, line, length):
@@ -208,12 +208,14 @@ def jpegs(read: Callable[[int], bytes]) -> Iterator[bytes]:
         Interrupted: the bytes end, which is how such a stream ends.
     """
     buffer = _Buffer(read)
+    walked = 2
     while True:
         start = buffer.data.find(b"\xff\xd8\xff")
         buffer.take(start if start >= 0 else len(buffer.data) - 2)
-        end = _jpeg_end(buffer.data) if start >= 0 else None
+        end, walked = _jpeg_end(buffer.data, walked) if start >= 0 else (None, 2)
         if end is not None:
             yield buffer.take(end)
+            walked = 2
         elif not buffer.more():
             if start >= 0:
                 yield buffer.take(len(buffer.data))
@@ -235,21 +237,29 @@ def one_picture(read: Callable[[int], bytes]) -> Iterator[bytes]:
     yield buffer.take(len(buffer.data))
 
 
-def _jpeg_end(data: bytearray) -> int | None:
-    """Return where the JPEG at the start of ``data`` ends; None where it goes on."""
-    position = 2
+def _jpeg_end(data: bytearray, position: int) -> tuple[int | None, int]:
+    """Return where the JPEG at the start of ``data`` ends, and how far it was walked.
+
+    The end is None where it goes on: with more data it is walked on from there, so that no stream
+    makes this program walk all of a picture again for every piece of it.
+
+    Args:
+        data: what came.
+        position: where to begin, 2 at first.
+    """
     if data[:2] != b"\xff\xd8":
-        return None
+        return None, position
     while (found := _JPEG_MARKER.search(data, position)) is not None:
         marker = found.group(1)[0]
         if marker == 0xD9:
-            return found.end()
+            return found.end(), position
         if marker == 0xD8:
-            return found.start()
-        position = found.end()
+            return found.start(), position
         if marker == 0x01:
+            position = found.end()
             continue
-        if len(data) < position + 2:
-            return None
+        if len(data) < found.end() + 2:
+            return None, position
+        position = found.end()
         position += max(2, int.from_bytes(data[position : position + 2], "big"))
-    return None
+    return None, max(position, len(data) - 1)  # the last byte may begin a marker

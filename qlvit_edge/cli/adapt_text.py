@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qlvit_edge.cli.console import plain_table, table_console
+from qlvit_edge.presence import present
 
 if TYPE_CHECKING:
     from qlvit_edge.adaptation.cells import Cells
@@ -57,14 +58,14 @@ def _print_steps(adaptation: Adaptation) -> None:
 def _print_trials(adaptation: Adaptation, labelled: Cells) -> None:
     from qlvit_edge.adaptation.choose import recall_of
 
-    assert adaptation.fitted is not None
+    fitted = present(adaptation.fitted, "what was fitted")
     table = plain_table(
         f"Mean recall on {len(labelled.cells)} labelled cells (cross-validated)",
         "tried",
         "recall>",
         "95 % interval>",
     )
-    for trial in adaptation.fitted.tried:
+    for trial in fitted.tried:
         found = recall_of(trial, labelled.labels, labelled.groups)
         table.add_row(trial.name, f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}")
     table_console().print(table)

@@ -11,6 +11,7 @@ from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.live import show_start
 from qlvit_edge.errors import MissingExtraError, ModelFileError
 from qlvit_edge.inference.closing import Closing
+from qlvit_edge.presence import present
 
 if TYPE_CHECKING:
     from qlvit_edge.evaluation.explanation import Panel
@@ -66,8 +67,7 @@ class Sources(Closing):
         mapper = None if model is None else ClassMapper(model, **options)
         if mapper is not None:
             show_start(mapper.classifier)
-        place = run if run is not None else model
-        assert place is not None
+        place = present(run if run is not None else model, "a run or a model")
         return cls(place.resolve().name, mapper, grad_cam)
 
     def panels(self, pixels: Pixels, label: str | None, *, cut: bool) -> tuple[Panel, ...]:

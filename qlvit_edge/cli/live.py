@@ -221,7 +221,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         click.echo(f"images: {summary.statement}")
     if summary.warning is not None:
         click.echo(f"warning: {summary.warning}", err=True)
-    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"
+    query = f"SELECT * FROM cell_list WHERE run = {summary.run_id}"  # noqa: S608 - shown, not run
     next_step(f'sqlite3 -box {shell_word(summary.results)} "{query}"', "its cells")
 
 

@@ -19,6 +19,7 @@ from qlvit_edge.cli.options import (
     white_level_option,
 )
 from qlvit_edge.errors import CheckpointError
+from qlvit_edge.presence import present
 
 if TYPE_CHECKING:
     import torch
@@ -161,8 +162,7 @@ def _temperature(checkpoint: Checkpoint, trained: Trained, images: ReportImages)
     from qlvit_edge.training.checkpoint import CALIBRATION_FILE
 
     if all((checkpoint.folder / name).is_file() for name in (GUARD_FILE, CALIBRATION_FILE)):
-        guard = guard_of(checkpoint)
-        assert guard is not None
+        guard = present(guard_of(checkpoint), "the run's guard")
         cells = guard.evidence.cells.get("held out", 0)
         origin = f"{cells} held-out cells by the run's guard, whose files carry it"
         return Temperature(guard.temperature, origin, fitted=True)

@@ -11,6 +11,7 @@ from qlvit_edge.choices import INTEGER_SOFTMAXES
 from qlvit_edge.cli.console import next_step, plain_table, shell_word, table_console
 from qlvit_edge.cli.extras import require
 from qlvit_edge.cli.options import Whole, white_level_of, white_level_option
+from qlvit_edge.presence import present
 from qlvit_edge.text import counted
 
 if TYPE_CHECKING:
@@ -116,8 +117,8 @@ def _print(found: Sensitivity, origin: str) -> None:
     table.columns[0].no_wrap = True
     for cost in found.worst():
         cells = [cost.layer, f"{cost.share:.1%}"]
-        for side in (cost.alone, cost.without):
-            assert side is not None
+        for measured in (cost.alone, cost.without):
+            side = present(measured, f"the cost of {cost.layer}")
             noise = "exact" if side.sqnr_db is None else f"{side.sqnr_db:.1f} dB"
             cells += [noise, f"{side.agreement:.1%}", _per_cent(side.accuracy)]
         table.add_row(*cells)

@@ -21,6 +21,7 @@ from qlvit_edge.choices import Cache
 from qlvit_edge.data.augment import Image
 from qlvit_edge.errors import DataError
 from qlvit_edge.memory import available_memory
+from qlvit_edge.presence import present
 
 if TYPE_CHECKING:
     from qlvit_edge.data.loader import CachedImage
@@ -103,8 +104,8 @@ class ImageStore:
     def _view(self, begin: int, shape: tuple[int, ...]) -> Image:
         with self._lock:
             if self._mapped is None:
-                assert self._file is not None  # something was written
-                self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._file.close()  # mapped, it stays
+                file = present(self._file, "the file of pictures")
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                file.close()  # mapped, it stays
         flat = np.frombuffer(self._mapped, np.uint8, int(np.prod(shape)), begin)
         return flat.reshape(shape)

@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("live page", "software:check_page"),
     Check("edge tpu", "edgetpu:check_edgetpu"),
     Check("service", "access:check_service"),
+    Check("configuration", "access:check_configuration"),
 )
 """In the order in which a run needs them."""
 
@@ -90,7 +91,7 @@ class _Helper:
                 self._call(10, f"examination:{name}", place)
             except (ModelFileError, CameraError):
                 raise
-            except Exception:  # the check itself says what is wrong
+            except Exception:  # noqa: S112 - the check itself says what is wrong
                 continue
 
     def findings(self, check: Check, place: Place) -> list[Finding]:

@@ -13,6 +13,7 @@ from qlvit_edge.data.labelled import LabelledImage
 from qlvit_edge.evaluation import metrics
 from qlvit_edge.evaluation.quality import Quality, measure_quality
 from qlvit_edge.evaluation.temperature import best_temperature, probabilities
+from qlvit_edge.presence import present
 
 ViewName = Literal["whole_image", "cell_crop"]
 
@@ -180,8 +181,6 @@ def measure_view(
     before = probabilities(outputs.logits, 1.0)
     bins, error = metrics.reliability(chances.max(1), right)
     _, error_before = metrics.reliability(before.max(1), right)
-    assert error is not None
-    assert error_before is not None
     return ViewReport(
         view=outputs.view,
         quality=measure_quality(
@@ -194,8 +193,8 @@ def measure_view(
             domains=[image.domain for image in images],
         ),
         reliability=bins,
-        calibration_error=error,
-        error_before=error_before,
+        calibration_error=present(error, "the calibration error of images"),
+        error_before=present(error_before, "the calibration error of images"),
         probabilities=chances,
     )
 

@@ -89,6 +89,8 @@ def _layout(content: bytes, name: str) -> _Layout:
         count = 4 if compression == 6 or size >= 56 else 3
         masks = (*struct.unpack_from(f"<{count}I", content, 54), 0)[:4]
         _require_masks(masks, bits, name)
+    if start > len(content):
+        raise DataError(name, "BMP image is truncated", REPLACE)
     colours = np.empty((0, 3), np.uint8)
     if bits <= 8:
         entry = 3 if size == 12 else 4

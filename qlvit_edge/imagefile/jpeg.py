@@ -24,6 +24,7 @@ from qlvit_edge.imagefile.limits import (
 from qlvit_edge.imagefile.native import decode_quietly
 from qlvit_edge.imagefile.stored import Header, Stored, upright
 from qlvit_edge.imagefile.tiff_directory import orientation_in
+from qlvit_edge.presence import present
 
 MAGIC = b"\xff\xd8"
 
@@ -188,21 +189,20 @@ def _segment(marker: int, body: bytes) -> bytes:
 
 def _plain_copy(parts: _Parts, transform: int | None) -> bytes:
     """Return a JPEG of the segments that the pixels need."""
-    assert parts.frame is not None
+    frame = present(parts.frame, "the size of a JPEG")
     # As libjpeg does: JFIF settles it, else Adobe's word; unknown words stand for YCbCr, which
     # it says in its only complaint.
     said = 1 if parts.jfif else parts.transform
     said = said if transform is None else transform
     head = [MAGIC]
-    if said is not None and len(parts.frame.sampling) == 3:
+    if said is not None and len(frame.sampling) == 3:
         head.append(_segment(0xEE, b"Adobe\0\x64" + bytes(4) + bytes([said if said < 2 else 1])))
     return b"".join([*head, *parts.kept, b"\xff\xd9"])
 
 
 def _checked_frame(parts: _Parts, name: str) -> _Frame:
     """Refuse by name what libjpeg cannot read, and what exceeds the limits."""
-    frame = parts.frame
-    assert frame is not None
+    frame = present(parts.frame, "the size of a JPEG")
     if frame.marker not in _READ:
         kind = "lossless" if frame.marker in (0xC3, 0xCB) else "hierarchical"
         raise DataError(name, f"is a {kind} JPEG", "save it as PNG or as a common JPEG")

@@ -162,8 +162,7 @@ def _walk(content: bytes, name: str) -> _Parts:
             (parts.pictures,) = struct.unpack_from(">I", body)
         elif kind == b"eXIf":
             parts.orientation = orientation_in(bytes(body))
-    assert parts is not None
-    if not parts.data:
+    if parts is None or not parts.data:
         raise DataError(name, "PNG holds no image data", REPLACE)
     if parts.colour == 3 and not parts.palette:
         raise DataError(name, "PNG lacks its palette", REPLACE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile.limits import MAX_PARTS, REPLACE, require_parts
@@ -47,8 +47,8 @@ class Directory:
         require_parts(count, "TIFF tag")
         letters = f"{self.order}{count}{_LETTERS[kind]}"
         if struct.calcsize(letters) > (8 if self.big else 4):
-            (place,) = struct.unpack_from(self.order + "IQ"[self.big], self.content, place)
-        return struct.unpack_from(letters, self.content, place)
+            (place,) = unpacked(self.order + "IQ"[self.big], self.content, place)
+        return unpacked(letters, self.content, place)
 
     def value(self, tag: int, default: int) -> int:
         """Return a tag's first number, or ``default`` where it has none."""
@@ -58,6 +58,17 @@ class Directory:
         """Return the bytes of a tag of single bytes; empty where it is missing."""
         kind = self.entries.get(tag, (0, 0, 0))[0]
         return bytes(self.values(tag)) if kind in (1, 2, 7) else b""
+
+
+def unpacked(letters: str, content: bytes, offset: int) -> tuple[Any, ...]:
+    """Return what lies at an offset, which a BigTIFF writes in 64 bits.
+
+    Raises:
+        struct.error: it is not within the file.
+    """
+    if offset > len(content):
+        raise struct.error("an offset beyond the end")
+    return struct.unpack_from(letters, content, offset)
 
 
 def first_directory(content: bytes) -> Directory:
@@ -103,7 +114,7 @@ def orientation_in(tiff: bytes) -> int:
 
 
 def _directory(content: bytes, order: Literal["<", ">"], big: bool, offset: int) -> Directory:
-    (count,) = struct.unpack_from(order + "HQ"[big], content, offset)
+    (count,) = unpacked(order + "HQ"[big], content, offset)
     if count > MAX_PARTS:
         raise struct.error("more tags than a TIFF has")
     step, place = (20, offset + 8) if big else (12, offset + 2)

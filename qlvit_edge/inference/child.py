@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from qlvit_edge.errors import ModelFileError
 from qlvit_edge.inference.served import HEADER, PIECE
+from qlvit_edge.presence import present
 from qlvit_edge.quiet import memory_file
 
 P = ParamSpec("P")
@@ -50,6 +51,8 @@ _LONGEST_POLL = 3600.0
 _LONGEST_END = 5.0
 """Seconds that the end of a process is waited for."""
 
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
+
 _NONSENSE = "the runtime broke its process, which answers nonsense"
 
 
@@ -58,12 +61,13 @@ class ChildLostError(Exception):
 
     Attributes:
         finding: which of these, in words.
+        killed: whether somebody else ended it (SIGKILL, SIGTERM), which says nothing of its work.
     """
 
-    def __init__(self, finding: str) -> None:
+    def __init__(self, finding: str, *, killed: bool = False) -> None:
         """Say what happened."""
         super().__init__(finding)
-        self.finding = finding
+        self.finding, self.killed = finding, killed
 
 
 class Child:
@@ -103,9 +107,8 @@ class Child:
             raise
         finally:
             os.close(theirs)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        self._requests = present(self._process.stdin, "the child's input").fileno()
+        self._answers = present(self._process.stdout, "the child's output").fileno()
         os.set_blocking(self._requests, False)
         _enlarge(self._requests)
         self._writable = _polled(self._requests, select.POLLOUT)
@@ -156,7 +159,7 @@ class Child:
                 self.close()
                 raise ChildLostError(f"no answer within {seconds:.3g} s") from None
             except (EOFError, BrokenPipeError, ConnectionResetError):
-                raise ChildLostError(self._cause()) from None
+                raise self._loss() from None
             except BaseException:  # Ctrl-C: an answer that is still to come would be the next one's
                 self.close()
                 raise
@@ -188,7 +191,7 @@ class Child:
                     raise ChildLostError(_NONSENSE)
         return memoryview(received)[HEADER.size :]
 
-    def _cause(self) -> str:
+    def _loss(self) -> ChildLostError:
         """End what is left of the process and say why it ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
@@ -197,11 +200,11 @@ class Child:
         noise = self._noise.read()
         self.close()
         if code is None:
-            return "the runtime broke its process, which stopped answering"
+            return ChildLostError("the runtime broke its process, which stopped answering")
         text = f"the runtime crashed on it ({cause_of(code, noise)}"
         if b"bad_alloc" in noise or b"MemoryError" in noise:
             text += f", with {self._allowed()} of memory"
-        return f"{text})"
+        return ChildLostError(f"{text})", killed=code in _KILLED)
 
     def _allowed(self) -> str:
         limit = self._memory_bytes
@@ -301,11 +304,14 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
-        found = None
-        if module in ("builtins", "pathlib") or module.partition(".")[0] == "qlvit_edge":
+        found, origin = None, module.partition(".")[0]
+        if origin in ("builtins", "pathlib", "qlvit_edge"):
             found = super().find_class(module, name)
-        if not isinstance(found, type) or (
-            module == "builtins" and not issubclass(found, Exception)
+        # What a module of ours merely imports, or names behind a dot, is not ours.
+        if (
+            not isinstance(found, type)
+            or found.__module__.partition(".")[0] != origin
+            or (origin == "builtins" and not issubclass(found, Exception))
         ):
             raise pickle.UnpicklingError(f"{module}.{name} is not taken from a child")
         return found

@@ -24,6 +24,10 @@ _CLOSED = "it is closed"
 _QUESTION_SECONDS = 10.0
 
 
+class _KilledError(ModelFileError):
+    """The process was killed by somebody while it began."""
+
+
 class RemoteNetwork:
     """A model in a child process; has what `LocalNetwork` has. Its owner holds a lock.
 
@@ -102,6 +106,13 @@ class RemoteNetwork:
         self._lost = _CLOSED
 
     def _start(self) -> Child:
+        """Start a process; once more where somebody killed it while it began."""
+        try:
+            return self._started()
+        except _KilledError:
+            return self._started()
+
+    def _started(self) -> Child:
         began = time.perf_counter()
         try:
             child = Child(self._memory)
@@ -119,7 +130,8 @@ class RemoteNetwork:
             child.call(max(left, 1.0), network.first_run)
         except ChildLostError as error:
             child.close()  # one that ran out of memory is still there, and holds it
-            raise ModelFileError(self._subject, error.finding, _WIDER) from None
+            kind = _KilledError if error.killed else ModelFileError
+            raise kind(self._subject, error.finding, _WIDER) from None
         except BaseException:
             child.close()
             raise

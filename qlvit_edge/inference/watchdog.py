@@ -64,24 +64,27 @@ class Watchdog:
         *,
         say: Callable[[str], None] = lambda text: None,
         stopped: Callable[[], bool] = lambda: False,
+        rests: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Note what the process answers now.
+        """Note what the process answers now; one that is lost meanwhile is started again.
 
         Args:
             classifier: the model; it runs in a process of its own.
             say: is told what a user should know.
             stopped: whether the run is to end: nothing is waited for then.
+            rests: called again and again while the next start waits.
             patience: how long the next start waits.
             clock: seconds, by a clock that nobody sets.
 
         Raises:
-            DeviceError: it fails on images of its own file.
+            DeviceError: it fails on images of its own file, again in another process.
             ModelFileError: likewise.
         """
         self.restarts = 0
         self._classifier, self._stopped, self._tell = classifier, stopped, say
+        self._rests = rests
         self._patience = patience if patience is not None else Patience()
         self._clock = clock
         self._starts: deque[float] = deque(maxlen=self._patience.most)
@@ -89,7 +92,22 @@ class Watchdog:
         self._notices = 0
         self._lost = False
         self._images = known_images(classifier)
-        self._answers = [values(classifier.infer(pixels)) for pixels in self._images]
+        self._answers = self._first_answers()
+
+    def _first_answers(self) -> list[tuple[bytes, ...]]:
+        """Return one process's answers to all known images."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._answers_now()
+            except (DeviceError, ModelFileError) as error:
+                self._say(f"{finding_of(error)}; the model's process is started again")
+            self._starts.append(self._clock())
+            self.restarts += 1
+            self._classifier.restart()
+        return self._answers_now()
+
+    def _answers_now(self) -> list[tuple[bytes, ...]]:
+        return [values(self._classifier.infer(pixels)) for pixels in self._images]
 
     def infer(self, pixels: NDArray[np.uint8]) -> Classification:
         """Classify an image that the classifier's `prepare` made.
@@ -115,8 +133,7 @@ class Watchdog:
             self.restarts += 1
             try:
                 self._classifier.restart()
-                answers = [values(self._classifier.infer(pixels)) for pixels in self._images]
-                if answers == self._answers:
+                if self._answers_now() == self._answers:
                     self._lost = False
                     return
                 finding = "the model's new process does not give the answers of the first one"
@@ -148,6 +165,7 @@ class Watchdog:
             left = until - self._clock()
             if left <= 0:
                 return
+            self._rests()
             time.sleep(min(left, _LOOK_SECONDS))
         raise UnansweredError
 

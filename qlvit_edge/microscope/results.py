@@ -21,9 +21,11 @@ from qlvit_edge.microscope import losses, schema
 from qlvit_edge.microscope.claim import Claim
 from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.placing import note_doubtful
+from qlvit_edge.microscope.plain_schema import opened
 from qlvit_edge.microscope.records import FrameRecord, Outcome, RunInfo, outcome_of
 from qlvit_edge.microscope.run_clock import RunClock
 from qlvit_edge.microscope.sqlite_errors import LockedError, patiently, speaking
+from qlvit_edge.presence import present
 
 OPEN_SECONDS = 30.0
 """A file that another program holds locked for so long when a run begins is refused."""
@@ -105,9 +107,7 @@ class Results:
         try:
             with speaking(path):
                 # Frames are added by one thread, and what ends a run by another, later.
-                self._connection = sqlite3.connect(
-                    path, isolation_level=None, timeout=TRY_SECONDS, check_same_thread=False
-                )
+                self._connection = opened(path, TRY_SECONDS)
             self.run_id = patiently(lambda: self._open(info), open_seconds, note, path)
             self._claim.keep_reserve()
         except BaseException:
@@ -250,18 +250,18 @@ class Results:
         familiar = None if self.familiar is None else int(self.familiar)
         state = self.dropped_frames, self.statement, familiar, self.pauses(), dict(self.losses)
         if state != self._noted:
-            connection.execute(f"UPDATE runs SET {_STATE} WHERE id = ?", (*state[:4], self.run_id))
+            connection.execute(f"UPDATE runs SET {_STATE} WHERE id = ?", (*state[:4], self.run_id))  # noqa: S608 - names of ours, values bound
             losses.store(connection, self.run_id, self.losses)
         return state
 
     def _open(self, info: RunInfo) -> int:
         """Bring the file into shape and add the run's row; returns its number."""
-        assert self._connection is not None
+        connection = present(self._connection, "the results file")
         with speaking(self.path):
-            self._prepare(self._connection)
+            self._prepare(connection)
             self._claim.watch_log()
             self._claim.require_in_place()
-            return self._begin(self._connection, info)
+            return self._begin(connection, info)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         blank = schema.is_blank(connection)

@@ -17,6 +17,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.microscope import backends
 from qlvit_edge.microscope.migrations import ADDED, EARLY, UNIQUE, step_from
 from qlvit_edge.microscope.placing import note_placement
+from qlvit_edge.microscope.plain_schema import require_plain
 from qlvit_edge.microscope.records import CELL_COLUMNS, FRAME_COLUMNS, FrameRecord, RunInfo
 from qlvit_edge.microscope.review_tables import OUTBOX, REVIEW, REVIEW_COLUMNS
 from qlvit_edge.microscope.views import CENSUS, VIEWS
@@ -101,7 +102,7 @@ _TABLES = ("runs", "frames", "cells", "islands", "unique_cells", "outbox")
 
 
 def _inserting(table: str, columns: Sequence[str]) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' for _ in columns)})"  # noqa: S608 - names of ours, values bound
 
 
 NEXT_RUN = (
@@ -128,7 +129,7 @@ def insert_run(connection: sqlite3.Connection, info: RunInfo) -> int:
     values.update(started=now, outcome="running", sample=sample, operator=operator)
     names = [name for name in values if name not in ("sample", "operator")]
     connection.execute(
-        f"INSERT INTO runs (id, sample_id, operator_id, {', '.join(names)}) VALUES ("
+        f"INSERT INTO runs (id, sample_id, operator_id, {', '.join(names)}) VALUES ("  # noqa: S608 - names of ours, values bound
         f"{NEXT_RUN}, (SELECT id FROM samples WHERE name = :sample), "
         "(SELECT id FROM operators WHERE name = :operator), "
         f"{', '.join(f':{name}' for name in names)})",
@@ -142,7 +143,7 @@ def delete_row(connection: sqlite3.Connection, run_id: int) -> None:
     connection.execute("DELETE FROM runs WHERE id = ?", (run_id,))
     for table in ("sample", "operator"):
         connection.execute(
-            f"DELETE FROM {table}s WHERE id NOT IN "
+            f"DELETE FROM {table}s WHERE id NOT IN "  # noqa: S608 - names of ours, values bound
             f"(SELECT {table}_id FROM runs WHERE {table}_id IS NOT NULL)"
         )
 
@@ -203,6 +204,7 @@ def require_ours(connection: sqlite3.Connection, path: Path) -> int:
             f"results of format {version}, this version writes {FORMAT_VERSION}",
             "choose another name",
         )
+    require_plain(connection, path, (*_TABLES, *REVIEW_COLUMNS, "outbox", "census", "losses"))
     # Reads every page's header: a cut or overwritten file is found before it is added to.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":

@@ -14,6 +14,7 @@ from qlvit_edge.differential.tally import UNPLACED, Tally
 from qlvit_edge.errors import DataError, ModelFileError
 from qlvit_edge.files import sha256
 from qlvit_edge.microscope import schema
+from qlvit_edge.microscope.plain_schema import opened
 from qlvit_edge.microscope.sqlite_errors import speaking
 from qlvit_edge.modelfile.chain import metadata_in
 from qlvit_edge.modelfile.metadata import ModelMetadata
@@ -81,7 +82,7 @@ def read_count(path: Path, run_id: int | None = None) -> StoredCount:
     Raises:
         DataError: it is not a results file, is damaged or locked, or has no such run.
     """
-    with speaking(path), _reading(path) as connection:
+    with speaking(path), _reading(path) as connection, _understood(path):
         version = schema.require_ours(connection, path)
         run = _run(connection, path, run_id, version)
         cells, unplaced = _cells(connection, run, version)
@@ -105,7 +106,7 @@ def _cells(
     """All kinds of cells of a run with their numbers, and findings without a place."""
     cut = "cut" if version >= 2 else "0"
     query = (
-        f"SELECT label, verdict, {cut}, 0, count(*) FROM cells "
+        f"SELECT label, verdict, {cut}, 0, count(*) FROM cells "  # noqa: S608 - names of ours, values bound
         "JOIN frames ON frames.id = frame_id WHERE run_id = ? GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     )
     unplaced = 0
@@ -174,7 +175,7 @@ def _run(connection: sqlite3.Connection, path: Path, run_id: int | None, version
     added = "statement, familiar" if version >= 3 else "NULL, NULL"
     added += ", counted_once" if version >= 6 else ", NULL"
     row = connection.execute(
-        f"SELECT id, model, model_sha256, outcome, accept_at, {added} FROM runs "
+        f"SELECT id, model, model_sha256, outcome, accept_at, {added} FROM runs "  # noqa: S608 - names of ours, values bound
         "WHERE id = coalesce(?, (SELECT max(id) FROM runs))",
         (run_id,),
     ).fetchone()
@@ -198,6 +199,16 @@ def _run(connection: sqlite3.Connection, path: Path, run_id: int | None, version
 
 
 @contextmanager
+def _understood(path: Path) -> Iterator[None]:
+    """Refuse values of other kinds than are stored: SQLite keeps anything anywhere."""
+    try:
+        yield
+    except (TypeError, ValueError, OverflowError) as error:
+        finding = f"it was changed: a value is not what this program stores ({error})"
+        raise DataError(path, finding, "use a backup of it") from None
+
+
+@contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a results file for reading.
 
@@ -208,5 +219,5 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
         finding = "is a folder" if path.is_dir() else "no such file"
         raise DataError(path, finding, "name a results file of `qlvit-edge run`")
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=_SECONDS)) as connection:
+    with closing(opened(uri, _SECONDS, uri=True)) as connection:
         yield connection

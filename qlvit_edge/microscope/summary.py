@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,20 @@ class Summary:
     paused_seconds: float
     paused_frames: int
     overhead_share: float
+
+
+def census_figures(counts: Mapping[str, int]) -> dict[str, object] | None:
+    """Return counts of white cells, red cells and platelets with their ratios, for JSON.
+
+    None where none were counted.
+    """
+    if not counts:
+        return None
+    return {
+        "counts": dict(counts),
+        "red_per_white": red_per_white(counts),
+        "platelets_per_1000_red": platelets_per_1000_red(counts),
+    }
 
 
 def summary_of(session: Session, results: Results) -> Summary:

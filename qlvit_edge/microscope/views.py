@@ -134,7 +134,7 @@ SELECT
     changed AS changed_utc,
     answer
 FROM outbox;
-"""
+"""  # noqa: S608 - fixed text
 
 CENSUS = """
 CREATE TABLE IF NOT EXISTS census (

@@ -157,7 +157,7 @@ class Server:
 
     def _welcome(self, address: Address, own: Certificate | None, token: str | None) -> Welcome:
         bound, port = self._socket.getsockname()[:2]
-        host = outside_address() if bound in ("0.0.0.0", "::") else address.host
+        host = outside_address() if bound in ("0.0.0.0", "::") else address.host  # noqa: S104 - asked, not bound
         scheme = "http" if own is None else "https"
         secret = "" if token is None else f"#{token}"
         return Welcome(

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from qlvit_edge.microscope.losses import IN_WORDS
 from qlvit_edge.microscope.session import Session
+from qlvit_edge.microscope.summary import census_figures
 from qlvit_edge.page.growth import Growth
 from qlvit_edge.page.health import Health, look
 from qlvit_edge.page.minimap import map_of
@@ -177,6 +179,13 @@ class View:
             "warning": None if finding is None else finding.warning,
             "guarded": finding is not None,
             "unfit": {**dict(session.abstained), **dict(session.unfit_frames)},
+            "census": census_figures(dict(session.census)),
+            "pictures_stopped": session.pictures_stopped,
+            "losses": [
+                {"place": place, "what": IN_WORDS[place], "frames": frames}
+                for place, frames in session.losses().items()
+            ],
+            "restarts": session.restarts,
             "notes": list(self.notes),
             "device": {
                 **health,

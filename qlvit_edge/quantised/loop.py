@@ -21,6 +21,7 @@ from qlvit_edge.data.loader import CachedImage
 from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import write_text
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.presence import present
 from qlvit_edge.quantised.judge import Judge, training_views
 from qlvit_edge.quantised.state import FineTuningState, best_row
 from qlvit_edge.quantised.student import Student
@@ -151,8 +152,8 @@ class _Epochs:
         }
 
     def _views(self, epoch: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.int64]]]:
-        assert self.run.quantised is not None
-        training, draw = self.run.training, (self.run.quantised.draw, epoch)
+        quantised = present(self.run.quantised, "the settings of the fine-tuning")
+        training, draw = self.run.training, (quantised.draw, epoch)
         device = next(self.teacher.parameters()).device
         return training_views(
             self.run, self.cached, draw, device, training.balance, training.images_per_epoch

@@ -22,6 +22,7 @@ from qlvit_edge.converters.ops.matmul import BatchMatMul
 from qlvit_edge.converters.ops.pooling import MaxPool2D
 from qlvit_edge.converters.ops.reduction import Mean, ReduceMax, Sum
 from qlvit_edge.converters.ops.shape import Pad, PadV2, Reshape, Slice, Transpose
+from qlvit_edge.presence import present
 
 Meaning = Callable[[Any, list[Tensor]], Tensor]
 
@@ -100,9 +101,7 @@ def _reshape(operation: Reshape, inputs: list[Tensor]) -> Tensor:
 
 
 def _slice(operation: Slice, inputs: list[Tensor]) -> Tensor:
-    begin, size = (tensor.data for tensor in operation.inputs[1:])
-    assert begin is not None
-    assert size is not None
+    begin, size = (present(tensor.data, "where a slice lies") for tensor in operation.inputs[1:])
     box = tuple(slice(b, b + s) for b, s in zip(begin[1:].tolist(), size[1:].tolist(), strict=True))
     return inputs[0][(slice(None), *box)]
 

@@ -11,6 +11,7 @@ import torch
 from qlvit_edge.calibration.file import Calibration, calibration_of
 from qlvit_edge.data.folder import LabelledImage
 from qlvit_edge.integer.log2_softmax import Form
+from qlvit_edge.presence import present
 from qlvit_edge.quantised.answers import integer_answers
 from qlvit_edge.quantised.ranges import TrainedRanges
 from qlvit_edge.quantised.state import best_row
@@ -71,8 +72,7 @@ def compare(
         history: of the fine-tuning, the start first.
         device: where the float run answers.
     """
-    assert run.quantised is not None
-    form = run.quantised.form
+    form = present(run.quantised, "the settings of the fine-tuning").form
     labels, logits = predict(start.network.to(device).eval(), test, run.network, device)
     floats = logits.argmax(1) == labels
     start.network.cpu()

@@ -28,6 +28,7 @@ from qlvit_edge.errors import CheckpointError
 from qlvit_edge.files import atomic_path, sha256, write_json, write_text
 from qlvit_edge.integer.log2_softmax import Form
 from qlvit_edge.preprocess import note_on
+from qlvit_edge.presence import present
 from qlvit_edge.quantised.judge import Judge
 from qlvit_edge.quantised.loop import fine_tune
 from qlvit_edge.quantised.outcome import Integers, compare
@@ -183,9 +184,9 @@ def run_quantised(
     if kinds:
         listener.noted(note_on(Counter(kinds), run.network.channels))
     _write_folder(run, out, start, split, [*training, *held])
-    assert run.quantised is not None
+    form = present(run.quantised, "the settings of the fine-tuning").form
     ranges = TrainedRanges(calibration.ranges(), calibration.anchors)
-    student = Student(copy.deepcopy(start.network), ranges, run.quantised.form).to(device)
+    student = Student(copy.deepcopy(start.network), ranges, form).to(device)
 
     def keep(best: Student, epoch: int) -> None:
         _write_best(out, best, epoch, calibration)
@@ -201,7 +202,8 @@ def run_quantised(
     finish(run, out, state.history[1:], folder, sourced, held, device)
     found = compare(run, out, start, calibration, test, state.history, device)
     summary = read_json(out / "metrics.json")
-    assert isinstance(summary, dict)
+    if not isinstance(summary, dict):
+        raise CheckpointError(out / "metrics.json", "is no JSON object", "fine-tune again")
     write_json(out / "metrics.json", {**summary, "integers": asdict(found)})
     return found
 

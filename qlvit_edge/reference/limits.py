@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Final
 
+from qlvit_edge.presence import present
 from qlvit_edge.reference.checking import MEASURES
 from qlvit_edge.reference.history import Record
 from qlvit_edge.statistics import binomial_tail, incomplete_beta
@@ -103,8 +104,7 @@ def learnt(series: Series, records: Sequence[Record]) -> Limits | None:
 
 
 def _of_share(series: Series, records: Sequence[Record]) -> Limits:
-    parts = series.parts
-    assert parts is not None
+    parts = present(series.parts, f"the parts of {series.name}")
     successes, trials = (sum(parts(record)[at] for record in records) for at in (0, 1))
     share = (successes + 0.5) / (trials + 1)  # Jeffreys: none missed so far is not never
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.files import write_text
+from qlvit_edge.presence import present
 from qlvit_edge.reference.reference_set import TABLE, LabelledCell, table_text
 from qlvit_edge.review.cells import ReviewCell
 from qlvit_edge.review.crops import new_folder
@@ -56,5 +57,5 @@ def make_reference(store: ReviewStore, seen: ReviewedRun, target: Path, by: str)
 
 
 def _labelled(cell: ReviewCell) -> LabelledCell:
-    assert cell.final is not None
-    return LabelledCell((cell.x, cell.y, cell.width, cell.height), cell.final)
+    label = present(cell.final, "the class that a cell was given")
+    return LabelledCell((cell.x, cell.y, cell.width, cell.height), label)

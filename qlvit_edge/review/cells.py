@@ -189,7 +189,8 @@ def runs_of(connection: sqlite3.Connection) -> list[RunRow]:
             "(SELECT name FROM operators WHERE operators.id = operator_id)"
         )
     once = "counted_once" if "counted_once" in known_columns(connection, "runs") else "NULL"
-    rows = connection.execute(f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id").fetchall()
+    query = f"SELECT {runs}, {names}, {once} FROM runs ORDER BY id"  # noqa: S608 - names of ours, values bound
+    rows = connection.execute(query).fetchall()
     computed = backends.in_words(connection)
     return [_run_row(row, computed) for row in rows]
 
@@ -198,10 +199,11 @@ def frame_summary(connection: sqlite3.Connection, run: int) -> FrameSummary:
     """Return what is stored of a run's frames."""
     unfit = selection(connection, "frames", ("unfit",))
     reasons = connection.execute(
-        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1", (run,)
+        f"SELECT {unfit}, count(*) FROM frames WHERE run_id = ? GROUP BY 1",  # noqa: S608 - names of ours, values bound
+        (run,),
     ).fetchall()
     dropped = selection(connection, "runs", ("dropped_frames",))
-    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))
+    row = connection.execute(f"SELECT accept_at, {dropped} FROM runs WHERE id = ?", (run,))  # noqa: S608 - names of ours, values bound
     accept_at, left_out = row.fetchone()
     return FrameSummary(
         frames=sum(number for _, number in reasons),
@@ -245,7 +247,8 @@ def _unique_cells(connection: sqlite3.Connection, run: int) -> dict[int, tuple[i
         return None
     names = ("number", "best", "doubtful")
     rows = connection.execute(
-        f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?", (run,)
+        f"SELECT {', '.join(names)} FROM unique_cells WHERE run_id = ?",  # noqa: S608 - names of ours, values bound
+        (run,),
     )
     found = [typed("unique cell", names, row) for row in rows]
     return {one["number"]: (one["best"], bool(one["doubtful"])) for one in found}
@@ -277,7 +280,7 @@ def _findings(connection: sqlite3.Connection, run: int) -> Iterator[dict[str, An
     of_cells = selection(connection, "cells", _CELL)
     of_frames = selection(connection, "frames", _FRAME)
     query = (
-        f"SELECT {of_cells}, {of_frames}, "
+        f"SELECT {of_cells}, {of_frames}, "  # noqa: S608 - names of ours, values bound
         "frames.width, frames.height FROM cells JOIN frames ON frames.id = cells.frame_id "
         "WHERE frames.run_id = ? ORDER BY cells.id"
     )

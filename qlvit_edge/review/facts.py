@@ -56,7 +56,7 @@ def _rows_of_cells(connection: sqlite3.Connection, run: int, cells: Sequence[int
     for start in range(0, len(cells), _AT_ONCE):
         some = cells[start : start + _AT_ONCE]
         found = connection.execute(
-            f"SELECT {of_cells}, {of_frames} "
+            f"SELECT {of_cells}, {of_frames} "  # noqa: S608 - names of ours, values bound
             "FROM cells JOIN frames ON frames.id = cells.frame_id "
             f"WHERE run_id = ? AND cells.id IN ({', '.join('?' * len(some))}) ORDER BY cells.id",
             (run, *some),
@@ -75,8 +75,8 @@ def _rows_of_run(connection: sqlite3.Connection, run: int) -> Iterator[Any]:
     of_frames = selection(connection, "frames", _FRAME)
     queries = [
         _OF_RUN.format(columns=selection(connection, "runs", (*_RUN, *_END))),
-        f"SELECT id, {of_frames} FROM frames WHERE run_id = ? ORDER BY id",
-        f"SELECT {selection(connection, 'cells', (*_CELL, *_PLACE))} FROM cells "
+        f"SELECT id, {of_frames} FROM frames WHERE run_id = ? ORDER BY id",  # noqa: S608 - names of ours, values bound
+        f"SELECT {selection(connection, 'cells', (*_CELL, *_PLACE))} FROM cells "  # noqa: S608 - names of ours, values bound
         "JOIN frames ON frames.id = frame_id WHERE run_id = ? ORDER BY cells.id",
         "SELECT number, joined_to, x, y FROM islands WHERE run_id = ? ORDER BY number",
     ]

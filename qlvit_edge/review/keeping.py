@@ -164,11 +164,11 @@ def _delete_rows(
     for run in runs:
         heads[str(run)] = log.head_of(connection, run)
         if has_census is not None:
-            connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))
+            connection.execute(f"DELETE FROM census WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
         backends.forget(connection, run)
-        connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))
+        connection.execute(f"DELETE FROM cells WHERE frame_id IN {frames}", (run,))  # noqa: S608 - names of ours, values bound
         for table in ("frames", "islands", "unique_cells", "reviews", "review_heads", "outbox"):
-            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))
+            connection.execute(f"DELETE FROM {table} WHERE run_id = ?", (run,))  # noqa: S608 - names of ours, values bound
         losses.forget(connection, run)
         schema.delete_row(connection, run)
     record = ReviewRecord(
@@ -205,7 +205,8 @@ def _pictures_of(connection: sqlite3.Connection, results: Path, run: int) -> Ite
     known = {row[1] for row in connection.execute("PRAGMA table_info(frames)")}
     for column in {"saved_as", "kept_as"} & known:
         rows = connection.execute(
-            f"SELECT {column} FROM frames WHERE run_id = ? AND {column} IS NOT NULL", (run,)
+            f"SELECT {column} FROM frames WHERE run_id = ? AND {column} IS NOT NULL",  # noqa: S608 - names of ours, values bound
+            (run,),
         )
         for (name,) in rows:
             picture = located(results, str(name))

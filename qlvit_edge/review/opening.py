@@ -11,6 +11,7 @@ from pathlib import Path
 from qlvit_edge.errors import DataError
 from qlvit_edge.microscope import schema
 from qlvit_edge.microscope.claim import NETWORK_DISKS, Claim, file_system
+from qlvit_edge.microscope.plain_schema import opened
 from qlvit_edge.microscope.sqlite_errors import patiently, speaking
 
 TRY_SECONDS = 0.25
@@ -116,9 +117,7 @@ def mark_ended(path: Path) -> None:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     _require_file(path)
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(
-        uri, uri=True, timeout=TRY_SECONDS, isolation_level=None, check_same_thread=False
-    )
+    return opened(uri, TRY_SECONDS, uri=True)
 
 
 def _mode_for(path: Path) -> str:

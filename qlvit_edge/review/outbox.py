@@ -97,7 +97,7 @@ def messages_of(
     if not has_outbox(connection):
         return []
     rows = connection.execute(
-        f"SELECT hash, {', '.join(_COLUMNS)} FROM outbox "
+        f"SELECT hash, {', '.join(_COLUMNS)} FROM outbox "  # noqa: S608 - names of ours, values bound
         "WHERE destination = coalesce(?, destination) ORDER BY id",
         (destination,),
     )
@@ -131,7 +131,7 @@ def put(
     )
     values = (new.hash(), *[value for name, value in asdict(new).items() if name != "id"])
     connection.execute(
-        f"INSERT INTO outbox (hash, {', '.join(_COLUMNS[1:])}) "
+        f"INSERT INTO outbox (hash, {', '.join(_COLUMNS[1:])}) "  # noqa: S608 - names of ours, values bound
         f"VALUES ({', '.join('?' * len(_COLUMNS))})",
         values,
     )

@@ -24,6 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 from qlvit_edge.errors import WorkerLostError
 from qlvit_edge.launch import Launch, launch
 from qlvit_edge.model.qlvit import QLViT
+from qlvit_edge.presence import present
 from qlvit_edge.training.peers import Peers
 from qlvit_edge.training.synchronised import synchronise
 from qlvit_edge.training.workers import ALONE, Workers
@@ -131,9 +132,10 @@ class ProcessGroup(Workers):
 
     def network(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """See `Workers`; without an image the network sees a grey one, which counts nowhere."""
-        assert isinstance(network, QLViT)
-        assert self._parallel is not None
-        parallel, shape = self._parallel, (network.config.channels, *network.config.input_size)
+        if not isinstance(network, QLViT):
+            raise TypeError(f"{type(network).__name__} is not trained by several processes")
+        parallel = present(self._parallel, "the network that was joined")
+        shape = (network.config.channels, *network.config.input_size)
 
         def logits(images: Tensor) -> Tensor:
             self.is_idle = len(images) == 0

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from qlvit_edge.model.quantisers import UniformQuantiser
+from qlvit_edge.presence import present
 
 
 class Exchange(Protocol):
@@ -60,14 +61,12 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Normalise; in training by the moments of the whole batch."""
         if not self.training:
             return super().forward(x)
-        assert self.momentum is not None
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         mean, variance, count = _moments(x.detach(), self.exchange)
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        momentum = present(self.momentum, "a momentum")
+        present(self.num_batches_tracked, "the number of batches").add_(1)
+        present(self.running_mean, "the running mean").lerp_(mean, momentum)
+        unbiased = variance * (count / (count - 1))
+        present(self.running_var, "the running variance").lerp_(unbiased, momentum)
         out: Tensor = _Normalised.apply(  # type: ignore[no-untyped-call]
             *(x, self.weight, self.bias, mean, variance, count, self.eps, self.exchange)
         )

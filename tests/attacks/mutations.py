@@ -46,7 +46,7 @@ class Mutator:
         pool = self.large if chance < 0.17 else self.hostile if chance < 0.3 else self.small
         content = bytearray(self._random.choice(pool))
         for _ in range(self._random.choice((1, 1, 1, 2, 4, 16))):
-            self._random.choice(_BYTES)(self._random, content)
+            self._random.choice(BYTES)(self._random, content)
         if chance > 0.95:
             other = self._random.choice(self.small)
             cut = self._random.randrange(len(other))
@@ -128,7 +128,7 @@ def _block(rng: random.Random, data: bytearray) -> None:
         data[at:at] = rng.randbytes(count)
 
 
-_BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
+BYTES: tuple[Callable[[random.Random, bytearray], None], ...] = (
     _flip,
     _word,
     _half,

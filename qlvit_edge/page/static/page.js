@@ -123,6 +123,21 @@ function accelerator(found) {
   ];
 }
 
+function census(found) {
+  at("census").hidden = found === null;
+  if (found === null) return;
+  const about = (name, value, digits) => value === null ? [] : [[name, "about " + value.toFixed(digits)]];
+  list("census-counts", [...Object.entries(found.counts), ...about("red cells per white cell", found.red_per_white, 1),
+    ...about("platelets per 1000 red cells", found.platelets_per_1000_red, 0)]);
+}
+
+/* What goes on all the same, but not as it should. */
+function trouble(stopped) {
+  const text = stopped === null ? "" : "NO MORE PICTURES ARE SAVED: " + stopped + (state.over ? "" : ". Counting goes on.");
+  if (at("trouble").textContent !== text) at("trouble").textContent = text;
+  at("trouble").hidden = text === "";
+}
+
 function draw() {
   if (state.run !== run) renew();
   at("model").textContent = state.model;
@@ -138,12 +153,16 @@ function draw() {
   list("beside", [...entries(state.differential.apart), ...entries(state.differential.beside)]
     .map(([name, n]) => [name.toLowerCase(), n]));
   list("verdicts", [...entries(state.verdicts), ...entries(state.unfit).map(([why, n]) => ["not fit: " + why, n])]);
+  census(state.census);
+  trouble(state.pictures_stopped);
   const device = state.device, hot = device.temperature !== null && device.temperature >= 80;
   const held = device.throttling;
   list("device", [
     ["frames a second", device.frames_per_second === null ? "–" : device.frames_per_second.toFixed(1)],
     ["frames stored", state.frames],
     ["frames left out", device.dropped, device.dropped > 0],
+    ...state.losses.map((one) => ["frames " + one.what, one.frames, one.place !== "overtaken"]),
+    ...(state.restarts ? [["the model's process was started again", state.restarts + (state.restarts === 1 ? " time" : " times"), true]] : []),
     ["reconnections", device.reconnections, device.reconnections > 0],
     ["temperature", device.temperature === null ? "not known" : device.temperature.toFixed(0) + " °C", hot],
     ["throttling", held === null ? "not known" : held.join(", ") || "none", held !== null && held.length > 0],
