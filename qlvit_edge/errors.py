@@ -19,6 +19,7 @@
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
+        ├── AddressError      2  an address that no page can be served at
         ├── InferenceLostError 2  the process that runs the model is lost
         ├── AcceleratorError  2  an Edge TPU that is not there, refuses or answers wrongly
         └── WorkerLostError   2  one of the processes that train together is lost
@@ -151,6 +152,10 @@ class CameraError(DeviceError):
 
 class CameraStalledError(DeviceError):
     """The camera was opened but stopped giving frames."""
+
+
+class AddressError(DeviceError):
+    """A page cannot be served there: it is no address of this machine's, or is in use."""
 
 
 class InferenceLostError(DeviceError):

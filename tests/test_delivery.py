@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import signal
 import sqlite3
 import subprocess
@@ -329,6 +330,31 @@ def test_what_root_installs_belongs_to_the_service(device: Device) -> None:
     paths = [device.store.folder, *device.store.folder.rglob("*")]
     assert len(paths) == 6
     assert {(path.stat().st_uid, path.stat().st_gid) for path in paths} == {(1234, 1235)}
+
+
+def test_what_a_link_in_a_store_leads_to_is_left_alone(device: Device) -> None:
+    """Whoever owns a store must not have root empty other folders."""
+    elsewhere = device.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "lab.pem").write_text("a key")
+    device.put("1.0")
+    link = device.store.folder_of("0123456789abcdef")
+    link.symlink_to(elsewhere)
+    device.put("1.1")
+    assert (elsewhere / "lab.pem").read_text() == "a key"
+    assert not link.is_symlink()
+
+
+def test_a_model_is_not_blamed_for_a_page_that_cannot_be_served(
+    device: Device, capfd: pytest.CaptureFixture[str]
+) -> None:
+    device.put_good("1.0")
+    device.put("1.1")
+    before = device.state
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = refused(capfd, *device.run(), "--serve", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert "the page cannot be served there" in line
+    assert device.state == before
 
 
 def test_the_only_model_is_never_taken_away(

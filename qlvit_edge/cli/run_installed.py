@@ -10,6 +10,7 @@ import click
 
 from qlvit_edge.cli.delivery_options import means_installed, store_of, trusted
 from qlvit_edge.errors import (
+    AddressError,
     CameraError,
     CameraStalledError,
     DeviceError,
@@ -118,7 +119,7 @@ class InstalledModel(NamedModel):
             yield
         except ModelRolledBackError:
             raise
-        except (CameraError, CameraStalledError):
+        except (AddressError, CameraError, CameraStalledError):  # none of the model's making
             self._take_back()
             raise
         except (ModelFileError, DeviceError) as error:

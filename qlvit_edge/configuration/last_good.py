@@ -49,4 +49,4 @@ def keep_as_good(document: Document, good: Path) -> None:
         temporary.write_bytes(document.content)
         if os.geteuid() == 0:  # the service, which is another user, must be able to read it
             owner = good.parent.stat()
-            os.chown(temporary, owner.st_uid, owner.st_gid)
+            os.chown(temporary, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -57,9 +57,9 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def remove(self, path: Path) -> None:
-        """Remove a file."""
-        path.unlink()
+    def remove(self, path: Path, folder: int | None = None) -> None:
+        """Remove a file; where its folder is open, from that one, whatever is renamed meanwhile."""
+        os.unlink(path if folder is None else path.name, dir_fd=folder)
 
     def remove_folder(self, path: Path) -> None:
         """Remove an empty folder."""
@@ -125,9 +125,19 @@ def make_folders(disk: Disk, path: Path) -> None:
 def remove_flat_folder(disk: Disk, path: Path) -> None:
     """Remove a folder and the files in it; there are no folders below it.
 
+    A link in its place is removed itself, never what it leads to: who owns a store must not have
+    root empty other folders.
+
     Raises:
         OSError: something cannot be removed.
     """
-    for name in sorted(os.listdir(path)):
-        disk.remove(path / name)
+    if path.is_symlink():
+        disk.remove(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for name in sorted(os.listdir(descriptor)):
+            disk.remove(path / name, descriptor)
+    finally:
+        os.close(descriptor)
     disk.remove_folder(path)

@@ -6,7 +6,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 
-from qlvit_edge.errors import DeviceError
+from qlvit_edge.errors import AddressError
 
 DEFAULT_PORT = 8321
 
@@ -37,7 +37,7 @@ class Address:
         """Open the socket.
 
         Raises:
-            DeviceError: the address is not this machine's, or the port is taken or reserved.
+            AddressError: the address is not this machine's, or the port is taken or reserved.
         """
         try:
             family, kind, protocol, _, place = socket.getaddrinfo(
@@ -55,9 +55,9 @@ class Address:
             raise self._unusable(error) from None
         return listener
 
-    def _unusable(self, error: OSError | UnicodeError) -> DeviceError:
+    def _unusable(self, error: OSError | UnicodeError) -> AddressError:
         finding = error.strerror if isinstance(error, OSError) else "that is no name of a machine"
-        return DeviceError(
+        return AddressError(
             f"page at {authority(self.host, self.port)}",
             f"the page cannot be served there: {finding or error}",
             "name another HOST:PORT",
@@ -68,9 +68,9 @@ def parse_address(text: str) -> Address:
     """Return the address in ``HOST:PORT``, ``HOST``, ``:PORT``, ``PORT`` or ``[IPv6]:PORT``.
 
     Raises:
-        DeviceError: it is none.
+        AddressError: it is none.
     """
-    wrong = DeviceError(f"page at {text}", "that is no address to serve it on", "give HOST:PORT")
+    wrong = AddressError(f"page at {text}", "that is no address to serve it on", "give HOST:PORT")
     host, port = text, ""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")

@@ -81,10 +81,10 @@ class SteppedDisk(QuickDisk):
         """Synchronise a folder."""
         self._step("sync folder", path)
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path, folder: int | None = None) -> None:
         """Remove a file."""
         self._step("remove", path)
-        super().remove(path)
+        super().remove(path, folder)
 
     def remove_folder(self, path: Path) -> None:
         """Remove a folder."""
@@ -166,9 +166,9 @@ class ForgetfulDisk(SteppedDisk):
         folder = self._folder(path)
         folder.synced = dict(folder.now)
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: Path, folder: int | None = None) -> None:
         """Remove a file."""
-        super().remove(path)
+        super().remove(path, folder)
         del self._folder(path.parent).now[path.name]
 
     def remove_folder(self, path: Path) -> None:
