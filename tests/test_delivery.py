@@ -6,8 +6,8 @@ import errno
 import json
 import os
 import shutil
-import socket
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys

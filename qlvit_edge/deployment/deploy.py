@@ -198,6 +198,8 @@ class Deployment:
         """Go back to the model before; returns what was done, in words."""
         if self._manner.keep:
             return "it is in use all the same (--keep)"
+        if not _has_one_before(self._own("models", "status", "--json")):
+            return "there is no model to go back to that has not failed: take it out of use"
         answer = self._own("models", "rollback", "--json")
         if answer.code:
             return f"there is no model to go back to ({_finding(answer)}): take it out of use"
@@ -245,6 +247,20 @@ def _manner_of(start: int, size: int) -> str:
 
 def _finding(answer: Answer) -> str:
     return answer.last_line.removeprefix("error: ") or f"exit code {answer.code}"
+
+
+def _has_one_before(answer: Answer) -> bool:
+    """Whether a device's store holds a model to go back to: whole, and not one that failed.
+
+    Args:
+        answer: what `models status --json` left there.
+    """
+    try:
+        found = json.loads(answer.output)
+        (other,) = [slot for name, slot in found["slots"].items() if name != found["active"]]
+        return other is not None and other["usable"] is True and other["standing"] != "failed"
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return False
 
 
 def _json(device: Device, answer: Answer, command: str) -> dict[str, Any]:
