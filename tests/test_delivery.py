@@ -24,6 +24,7 @@ import pytest
 from command import files_below, refused, run_command
 from deliveries import PRIVATE, bundle_of, manifest_of, unexamined
 from faulty_disk import SteppedDisk, raising
+from notify_socket import NotifySocket
 from tiny_metadata import metadata, plain_image
 from tiny_model import tiny_model
 
@@ -270,6 +271,18 @@ def test_a_model_that_is_slow_in_its_trial_is_rolled_back(
     assert told["slots"]["b"]["standing"] == "failed"
     assert device.versions == ("1.0", "1.1")
     assert run_command(*device.run()) == 0
+
+
+def test_a_service_whose_model_is_rolled_back_is_started_again(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd starts no service again that ended with 1: see RestartPreventExitStatus."""
+    device.put_good("1.0")
+    device.put("1.1", budget_ms=0.0001)
+    with NotifySocket(device.folder / "n") as ear:
+        monkeypatch.setenv("NOTIFY_SOCKET", ear.name)
+        assert run_command(*device.run(FRAMES_NEEDED)) == 75
+    assert device.versions == ("1.0", "1.1")
 
 
 def test_a_model_that_does_not_load_gives_way_at_once(

@@ -431,6 +431,16 @@ def test_trouble_in_a_run_is_worth_another_start_and_a_wrong_model_is_not(
     assert run_command(*run_of(model, tmp_path / "r.sqlite", dots)) == 75
 
 
+def test_a_process_that_is_lost_while_it_loads_the_model_is_worth_another_start(
+    ear: NotifySocket, model: Path, dots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: Session, *arguments: Any, **named: Any) -> None:
+        raise InferenceLostError(model, "the process was killed (SIGKILL)", "look for memory")
+
+    monkeypatch.setattr(Session, "__init__", lost)
+    assert run_command(*run_of(model, tmp_path / "r.sqlite", dots)) == 75
+
+
 def test_a_new_configuration_begins_in_the_same_process(
     model: Path, dots: Path, tmp_path: Path
 ) -> None:

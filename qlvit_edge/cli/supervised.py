@@ -107,10 +107,11 @@ class Service:
     def until_it_ends(self, stop: StopRequest) -> Iterator[None]:
         """Run this block; end so that the manager knows whether another start may help.
 
-        Under a manager, a failure of a run that had begun, or of a model that gave way to the one
-        before, becomes one that it should start again after, and SIGHUP starts this program anew in
-        the same process, with the configuration file as it is then. What else has to be set right
-        at the end is set right inside the block.
+        Under a manager, a failure of a run that had begun, of a model that gave way to the one
+        before, or of a process that was lost while it loaded the model, becomes one that it should
+        start again after, and SIGHUP starts this program anew in the same process, with the
+        configuration file as it is then. What else has to be set right at the end is set right
+        inside the block.
 
         Args:
             stop: takes SIGHUP, and is entered.
@@ -118,7 +119,7 @@ class Service:
         Raises:
             RestartableError: the run failed, and a manager is there.
         """
-        from qlvit_edge.errors import ModelRolledBackError
+        from qlvit_edge.errors import InferenceLostError, ModelRolledBackError
 
         if not self.is_supervised:
             yield
@@ -133,7 +134,8 @@ class Service:
         except Exception as error:
             if not self._is_to_reload(stop):
                 self._notifier.stopping(f"failed: {error}")
-                if self._session is None and not isinstance(error, ModelRolledBackError):
+                passing = isinstance(error, InferenceLostError | ModelRolledBackError)
+                if self._session is None and not passing:
                     raise
                 raise self._restartable(error) from error
             _note(f"error: {error}")
