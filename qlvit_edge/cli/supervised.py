@@ -117,6 +117,8 @@ class Service:
         Raises:
             RestartableError: the run failed, and a manager is there.
         """
+        from qlvit_edge.errors import ModelRolledBackError
+
         if not self.is_supervised:
             yield
             return
@@ -130,7 +132,8 @@ class Service:
         except Exception as error:
             if not self._is_to_reload(stop):
                 self._notifier.stopping(f"failed: {error}")
-                if self._session is None:
+                rolled_back = isinstance(error, ModelRolledBackError)  # the next start is another's
+                if self._session is None and not rolled_back:
                     raise
                 raise self._restartable(error) from error
             _note(f"error: {error}")
