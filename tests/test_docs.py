@@ -332,7 +332,7 @@ def test_what_python_blocks_import_exists(page: Path) -> None:
 
 def test_messages_in_troubleshooting_are_those_of_the_program() -> None:
     said = [text for _, text in program_texts()]
-    said.append(text_of(ROOT / "firmware_scripts" / "install.sh"))
+    said += [text_of(script) for script in sorted((ROOT / "firmware_scripts").rglob("*.sh"))]
     page = ROOT / "docs" / "troubleshooting.md"
     shown, unknown = 0, []
     for row in re.findall(r"^\| (.*?) \| ", text_of(page), re.MULTILINE):

@@ -219,8 +219,7 @@ def command(
     if is_only_tried():
         end_trial(prepare(model_path(model)))
         return
-    service = Service(config)
-    chosen = model_of(model)
+    service, chosen = Service(config), model_of(model)
     with StopRequest() as stop, service.until_it_ends(stop), chosen.counted():
         try:
             with stop.interruptible():
@@ -231,14 +230,7 @@ def command(
             _end_before_the_run(stop.requested)
         service.has_begun(session)
         with page_of(session, stop, serve, certificate, key, stay=stay) as page:
-            run_all(
-                session,
-                stop,
-                page,
-                as_json=as_json,
-                service=service,
-                watch=chosen.after_frame,
-            )
+            run_all(session, stop, page, as_json=as_json, service=service, watch=chosen.after_frame)
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:

@@ -32,9 +32,9 @@ def run_all(
     """Run, and run again as long as the page asks for it; each run has its summary.
 
     Where the page stays, a run that fails is said there and ends the program no more than others
-    do; the program's exit code is that of the first that failed all the same. A service waits for a
-    camera that is not there, and begins when it is. Only a model that is rolled back ends it: the
-    next start is another model's.
+    do; the program's exit code is that of the first that failed all the same. Only a model that is
+    rolled back ends it: the next start is another model's. A service waits for a camera that is
+    not there, and begins when it is.
 
     Args:
         session: the first run.

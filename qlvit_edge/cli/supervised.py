@@ -107,9 +107,10 @@ class Service:
     def until_it_ends(self, stop: StopRequest) -> Iterator[None]:
         """Run this block; end so that the manager knows whether another start may help.
 
-        Under a manager, a failure of a run that had begun becomes one that it should start again
-        after, and SIGHUP starts this program anew in the same process, with the configuration file
-        as it is then. What else has to be set right at the end is set right inside the block.
+        Under a manager, a failure of a run that had begun, or of a model that gave way to the one
+        before, becomes one that it should start again after, and SIGHUP starts this program anew in
+        the same process, with the configuration file as it is then. What else has to be set right
+        at the end is set right inside the block.
 
         Args:
             stop: takes SIGHUP, and is entered.
@@ -132,8 +133,7 @@ class Service:
         except Exception as error:
             if not self._is_to_reload(stop):
                 self._notifier.stopping(f"failed: {error}")
-                rolled_back = isinstance(error, ModelRolledBackError)  # the next start is another's
-                if self._session is None and not rolled_back:
+                if self._session is None and not isinstance(error, ModelRolledBackError):
                     raise
                 raise self._restartable(error) from error
             _note(f"error: {error}")
@@ -171,7 +171,8 @@ class Service:
             with suppress(OSError):
                 stream.flush()
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this program
+        again = [sys.executable, *sys.orig_argv[1:]]
+        os.execv(sys.executable, again)  # noqa: S606 - this very program, with its arguments
 
 
 def _note(text: str) -> None:

@@ -82,7 +82,6 @@ class Computing:
         self,
         say: Callable[[str], None],
         stopped: Callable[[], bool],
-        *,
         rests: Callable[[], None] = lambda: None,
     ) -> None:
         """Begin a run.
@@ -90,7 +89,7 @@ class Computing:
         Args:
             say: is told what a user should know.
             stopped: whether the run is to end.
-            rests: called again and again while the next start of the model's process waits.
+            rests: called again and again while the next start of a process waits.
 
         Raises:
             DeviceError: the runtime fails on images of the model's own file.

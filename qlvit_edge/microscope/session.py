@@ -172,9 +172,7 @@ class Session:
             DeviceError: the runtime fails on images of the model's own file.
         """
         settings, self.times = self.settings, Times()
-        self.computing.begin(
-            note, lambda: stop.wanted, rests=lambda: self.life.waits(life.FOR_MODEL)
-        )
+        self.computing.begin(note, lambda: stop.wanted, lambda: self.life.waits(life.FOR_MODEL))
         scale, labels = self.lengths.um_per_pixel, self.classifier.labels
         self._pictures = Pictures(settings, labels, scale, note)
         calibration = self.calibration

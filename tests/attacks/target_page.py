@@ -25,6 +25,9 @@ TOKEN = "the-right-token-of-this-page"
 SECRET = b"S-0815"
 """The sample's name: what nobody may read who has not logged in."""
 
+FOREIGN = b"Mallory"
+"""In whose name the pages of other sites ask for changes."""
+
 QUIET = 0.05
 """Seconds without an answer after which a request is taken for incomplete."""
 
@@ -66,11 +69,7 @@ def request(method: str, place: str, port: int, *more: str, body: bytes = b"") -
 
 
 class Page:
-    """A live page and a review, served on loopback, and what a client gets from it.
-
-    Attributes:
-        is_settled: whether the last request was answered to its end, so that nothing goes on.
-    """
+    """A live page and a review, served on loopback, and what a client gets from it."""
 
     def __init__(self, folder: Path) -> None:
         self.results = folder / "results.sqlite"
@@ -79,7 +78,6 @@ class Page:
         view = View(Session(Settings(str(model), "simulated:/nowhere", self.results)))
         self.access = Access(TOKEN)
         self.notes: list[str] = []
-        self.is_settled = True
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = Address("127.0.0.1", free.getsockname()[1])
         self.port = address.port
@@ -106,7 +104,6 @@ class Page:
 
     def _exchange(self, link: socket.socket, content: bytes) -> bytes:
         answer = b""
-        self.is_settled = False
         try:
             link.sendall(content)
             for seconds in (QUIET, 5.0):
@@ -114,13 +111,18 @@ class Page:
                 try:
                     while more := link.recv(65536):
                         answer += more
-                    self.is_settled = seconds < 1
                     break
                 except TimeoutError:  # an incomplete request: there is no more of it
                     link.shutdown(socket.SHUT_WR)
         except (ConnectionResetError, BrokenPipeError, OSError):
             pass  # it may hang up on nonsense
         return answer
+
+    def changes_by(self, name: str) -> int:
+        """How many records of the review are somebody's."""
+        query = "SELECT count(*) FROM reviews WHERE json_extract(content, '$.by') = ?"
+        with closing(sqlite3.connect(self.results)) as connection:
+            return int(connection.execute(query, (name,)).fetchone()[0])
 
     def changes(self) -> list[tuple[int]]:
         """What can be changed over the network, as it is."""
@@ -178,18 +180,19 @@ def prepare_readers(folder: Path) -> tuple[Sequence[bytes], Callable[[bytes], bo
     mine = (f"Cookie: session-{page.port}={session}", f"X-CSRF-Token: {csrf}")
 
     def examine(content: bytes) -> bool:
-        was_settled, before = page.is_settled, page.changes()
-        answer = page.ask(content)
-        statuses = _require_well(page, answer)
-        if was_settled and csrf.encode() not in content and page.changes() != before:
+        if csrf.encode() in content and FOREIGN in content:
+            return False  # put together of both: it may change something
+        statuses = _require_well(page, page.ask(content))
+        if page.changes_by(FOREIGN.decode()):
             raise Finding("another site changed something")
         return 200 in statuses
 
     seeds = [request("GET", place, page.port, *mine) for place in _PLACES]
     for where, body in zip(_WHERE, CHANGES, strict=True):
         seeds.append(request("POST", f"/api/{where}", page.port, *mine, body=body))
-        evil = (mine[0], "Origin: http://evil.example")
-        seeds.append(request("POST", f"/api/{where}", page.port, *evil, body=body))
+        foreign = body.replace(b"Eve", FOREIGN)
+        for evil in ((mine[0], "Origin: http://evil.example"), (mine[0],)):
+            seeds.append(request("POST", f"/api/{where}", page.port, *evil, body=foreign))
     return seeds, examine
 
 
