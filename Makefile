@@ -30,8 +30,8 @@ PYTEST = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outsid
 	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed OMP_NUM_THREADS=1 "$(BIN)/pytest" \
 	-c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" -p no:cacheprovider "$(ROOT)/tests"
 
-.PHONY: help env wheel demo test test-slow test-onnx2tf test-picamera2 onnx2tf-env peers-env lint bench fuzz arm64 arm64-validate record \
-	nightly cortex lock audit clean
+.PHONY: help env wheel wheelhouse demo test test-slow test-firmware test-onnx2tf test-picamera2 test-device onnx2tf-env peers-env \
+	lint bench fuzz arm64 arm64-validate record nightly cortex lock audit clean
 
 help:  ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,14 @@ wheel: $(PACKAGE_STAMP)  ## build dist/*.whl, what firmware_scripts/install.sh i
 	rm -rf build dist *.egg-info
 	mv dist.new dist
 	ls -sh1 dist
+
+# The device's system: bookworm-arm64, trixie-arm64 or bookworm-armhf.
+TARGET ?= bookworm-arm64
+
+wheelhouse: wheel  ## one folder that provisions a device without a network: make wheelhouse TARGET=trixie-arm64
+	@"$(BIN)/python" firmware_scripts/wheelhouse.py "$(TARGET)" --wheel dist/*.whl --out "wheelhouse/$(TARGET)"
+	installed=$$(mktemp -d) && trap 'rm -rf "$$installed"' EXIT
+	"$(BIN)/python" firmware_scripts/application.py "wheelhouse/$(TARGET)" --out "$$installed/$(TARGET)"
 
 demo: $(PACKAGE_STAMP)  ## convert the bundled model, validate it, run it on a simulated microscope, sign the run
 	@mkdir -p demo
@@ -88,10 +96,23 @@ test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emu
 	fi
 	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
 
+FIRMWARE_PACKAGES := bats shellcheck rauc squashfs-tools openssl
+
+test-firmware: $(PACKAGE_STAMP)  ## the device's scripts: installer, wheelhouse, screen, watchdog, read-only root, RAUC
+	@if ! dpkg -s $(FIRMWARE_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
+			$(FIRMWARE_PACKAGES)
+	fi
+	bats tests/bats
+	$(PYTEST)/test_install_script.py "$(ROOT)"/tests/test_install_service.py \
+		"$(ROOT)"/tests/test_wheelhouse.py "$(ROOT)"/tests/test_rauc_bundle.py
+
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package
 	"$(BIN)/ruff" check .
 	"$(BIN)/ruff" format --check .
-	shopt -s nullglob; "$(BIN)/shellcheck" .ci/run firmware_scripts/*.sh tests/helpers/*.sh
+	shopt -s nullglob globstar; "$(BIN)/shellcheck" .ci/run firmware_scripts/**/*.sh tests/helpers/*.sh tests/bats/* tests/device/*.sh
 	cd / && env -u PYTHONPATH -u MYPYPATH "$(BIN)/mypy" --config-file "$(ROOT)/pyproject.toml" \
 		--cache-dir "$(ROOT)/.mypy_cache" -p qlvit_edge
 
@@ -130,6 +151,22 @@ test-picamera2: $(PACKAGE_STAMP)  ## the Raspberry Pi's camera for real: picamer
 	fi
 	packages=$$("$(BIN)/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	cd / && PYTHONPATH="$$packages" /usr/bin/python3 "$(ROOT)/tests/picamera2_check.py"
+
+# Debian's disk, kernel and what was provisioned, about 8 GB; kept between runs.
+DEVICE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qlvit-edge-device
+DEVICE_PACKAGES := mmdebstrap qemu-system-arm qemu-utils e2fsprogs openssh-client
+
+test-device: wheelhouse  ## an emulated device, booted and provisioned: make test-device [DEVICE="-k OPTIONS"]; an hour or more
+	@if ! dpkg -s $(DEVICE_PACKAGES) >/dev/null 2>&1; then
+		sudo=$$(command -v sudo || true)
+		$$sudo apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEVICE_PACKAGES)
+	fi
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd "$$outside"
+	env -u PYTHONPATH QLVIT_EDGE_TESTED=installed "$(BIN)/pytest" -c "$(ROOT)/pyproject.toml" --rootdir "$(ROOT)" \
+		-p no:cacheprovider -o "python_files=*_check.py" -v "$(ROOT)/tests/device" \
+		--device-cache "$(DEVICE_CACHE)" --arm64-cache "$(ARM64_CACHE)" \
+		--wheelhouse "$(ROOT)/wheelhouse/bookworm-arm64" $(DEVICE)
 
 bench: $(PACKAGE_STAMP)  ## benchmarks that need no data; the README names the others' commands
 	"$(BIN)/python" benchmarks/help_time.py
@@ -203,7 +240,7 @@ audit: .venv-audit/.done  ## ask the advisory service about everything that a de
 	touch "$@"
 
 clean:  ## remove what make and its tools made
-	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly .venv-audit build demo dist dist.new *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onnx2tf .venv-peers .venv-nightly .venv-audit build demo dist dist.new wheelhouse *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEPENDENCIES_STAMP): pyproject.toml $(CONSTRAINTS)

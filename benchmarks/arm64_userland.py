@@ -50,7 +50,7 @@ class Userland:
         """Return the command that is Python on an emulated processor."""
         root = self.folder / "userland"
         return [
-            *(str(_emulator(self.folder)), "-cpu", cpu, "-L", str(root)),
+            *(str(emulator(self.folder)), "-cpu", cpu, "-L", str(root)),
             *("-E", f"PYTHONPATH={self.folder / self.site}:{self.folder / 'project'}"),
             *("-E", "PYTHONHOME=/usr", "-E", "OMP_NUM_THREADS=1"),
             str(root / "usr/bin/python3.11"),
@@ -80,8 +80,7 @@ def build(
         SystemExit: with exit code 2 and one line that says what is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if not _emulator(folder).is_file():
-        _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
+    emulator(folder)
     if not (folder / "userland/usr/bin/python3.11").is_file():
         _extract(folder / "userland", "bookworm", "arm64", PYTHON_PACKAGES)
     versions = {name: importlib.metadata.version(name) for name in WHEELS}
@@ -104,17 +103,21 @@ def build(
     return Userland(folder, _version(folder), site)
 
 
-def _emulator(folder: Path) -> Path:
-    return folder / "emulator/usr/bin/qemu-aarch64"
+def emulator(folder: Path) -> Path:
+    """Return the user-mode emulator, a static program; it is unpacked where it is missing."""
+    program = folder / "emulator/usr/bin/qemu-aarch64"
+    if not program.is_file():
+        _extract(folder / "emulator", "trixie", "amd64", ("qemu-user",))
+    return program
 
 
 def _version(folder: Path) -> str:
     said = subprocess.run(
-        [_emulator(folder), "--version"], capture_output=True, text=True, check=True
+        [emulator(folder), "--version"], capture_output=True, text=True, check=True
     ).stdout
     found = re.search(r"version (\d+)[.\d]*", said)
     if not found or int(found[1]) < OLDEST_QEMU:
-        fail(f"{_emulator(folder)}: {said.splitlines()[0]}; QEMU {OLDEST_QEMU} is needed")
+        fail(f"{emulator(folder)}: {said.splitlines()[0]}; QEMU {OLDEST_QEMU} is needed")
     return found[0].removeprefix("version ")
 
 

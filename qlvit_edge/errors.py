@@ -8,12 +8,14 @@
     │   └── UnfitFrameError       2  a frame that is not what was asked for
     ├── CheckpointError       2  a training run that cannot be read
     ├── CalibrationError      2  a calibration file that does not fit
+    ├── ConfigurationError    2  a configuration file that cannot be used
     ├── ConversionError       2  a network that cannot be lowered or a proof that failed
     │   └── AccuracyBudgetError   1  integers cost more accuracy than allowed
     ├── ModelFileError        2  a .tflite that is not what it should be
     ├── GateError             1  a check the user asked for did not pass
     │   └── ModelRolledBackError 1  a model on trial that failed: the one before is active again
     ├── MissingExtraError     2  an optional dependency is not installed
+    ├── RestartableError     75  a service that its manager should start again
     └── DeviceError           2  cameras, runtimes, accelerators
         ├── CameraError       2  the camera is not there or cannot be opened
         ├── CameraStalledError 2  the camera stopped giving frames
@@ -98,6 +100,10 @@ class CalibrationError(QLViTEdgeError):
     """A calibration file that is missing, damaged or belongs to something else."""
 
 
+class ConfigurationError(QLViTEdgeError):
+    """A configuration file that cannot be read, or says what cannot be done."""
+
+
 class ConversionError(QLViTEdgeError):
     """A network that cannot be lowered, or a converted file that failed its proof."""
 
@@ -120,6 +126,15 @@ class GateError(QLViTEdgeError):
 
 class ModelRolledBackError(GateError):
     """An installed model that failed in its trial; the one before is the active one again."""
+
+
+class RestartableError(QLViTEdgeError):
+    """A service that ended in a way that another start may mend; its text is another error's."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
 
 
 class MissingExtraError(QLViTEdgeError):

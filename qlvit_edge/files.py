@@ -48,12 +48,16 @@ os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 @contextlib.contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``target``; on success fsync it and rename it over.
 
     A link stays: what it leads to is written. On any exception the temporary file is removed
     and ``target`` is untouched. What killed commands left in the folder is removed first, see
     `remove_leftovers`.
+
+    Args:
+        target: the file.
+        mode: who may do what with it; None: as the process's umask says.
 
     Raises:
         DataError: ``target`` is a device, a pipe or a socket, which a file would replace.
@@ -78,7 +82,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 os.fsync(written.fileno())
             umask = os.umask(0)
             os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            temporary.chmod(0o666 & ~umask if mode is None else mode)
             temporary.replace(target)
         _sync_folder(target.parent)
     except BaseException as error:

@@ -27,12 +27,33 @@ def read_toml(path: Path, kind: type[QLViTEdgeError], remedy: str) -> dict[str, 
     Raises:
         QLViTEdgeError: of that kind: missing, no regular file, too large, or not TOML in UTF-8.
     """
+    return parsed_toml(read_toml_bytes(path, kind), path, kind, remedy)
+
+
+def read_toml_bytes(path: Path, kind: type[QLViTEdgeError]) -> bytes:
+    """Return what a file holds that is to be TOML.
+
+    Raises:
+        QLViTEdgeError: of that kind: missing, no regular file or too large.
+    """
     try:
-        return tomllib.loads(read_regular(path, MAX_TOML_BYTES).decode("utf-8-sig"))
+        return read_regular(path, MAX_TOML_BYTES)
     except FileNotFoundError as error:
         raise kind(path, "cannot be read (no such file)", "name a TOML file") from error
     except UnreadableFileError as error:
         raise kind(path, str(error), "name a TOML file") from error
+
+
+def parsed_toml(
+    content: bytes, path: Path, kind: type[QLViTEdgeError], remedy: str
+) -> dict[str, Any]:
+    """Return what TOML says; see `read_toml`.
+
+    Raises:
+        QLViTEdgeError: of that kind: it is not TOML in UTF-8.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise kind(path, f"not valid TOML in UTF-8 ({error})", remedy) from error
 

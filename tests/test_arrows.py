@@ -45,8 +45,12 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
+    "configuration": LEAVES,
+    "supervision": LEAVES,
     "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
-    "doctor": LEAVES | IMAGES | {"bundled", "camera", "inference", "microscope", "review"},
+    "doctor": LEAVES
+    | IMAGES
+    | {"bundled", "camera", "configuration", "inference", "microscope", "review"},
     "page": LEAVES | IMAGES | {"inference", "microscope", "review", "slide"},
 }
 MAY_IMPORT: dict[str, set[str]] = {

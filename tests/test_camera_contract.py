@@ -287,6 +287,45 @@ def test_a_usb_camera_gives_the_size_asked_for_or_says_which_it_gives(
     assert all(one.released for one in fake.made)
 
 
+@pytest.mark.parametrize(
+    ("formats", "taken"),
+    [
+        (("YUYV", "RGB3"), "YUYV"),
+        (("BGR3", "RGB3"), "RGB3"),
+        (("BGR3", "422P", "NV12"), "NV12"),
+    ],
+)
+def test_a_usb_camera_is_asked_for_a_format_that_becomes_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, formats: tuple[str, ...], taken: str
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    monkeypatch.setattr(fake, "formats", formats)
+    monkeypatch.setattr(fake, "undecoded", ("BGR3", "422P"))
+    device = tmp_path / "video0"
+    device.touch()
+    with UsbCamera(device, wanted=Wanted(size=(128, 96))) as camera:
+        frame = next(camera.frames())
+    assert frame.image.shape == (96, 128, 3)
+    assert frame.image[0, 0].tolist() == [200, 40, 20]
+    assert [one.format for one in fake.made] == [taken]
+
+
+def test_a_usb_camera_without_such_a_format_gives_no_frame_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_v4l2.install(monkeypatch)
+    monkeypatch.setattr(fake, "formats", ("BGR3",))
+    monkeypatch.setattr(fake, "undecoded", ("BGR3",))
+    device = tmp_path / "video0"
+    device.touch()
+    camera = UsbCamera(device, stall_seconds=0.3)
+    with (
+        camera,
+        pytest.raises(CameraStalledError, match="no picture can be made of its format BGR3"),
+    ):
+        next(camera.frames())
+
+
 @pytest.mark.usefixtures("hasty")
 def test_a_pi_camera_that_fails_and_comes_back_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = fake_picamera2.install(monkeypatch)

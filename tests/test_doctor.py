@@ -548,3 +548,22 @@ def test_every_check_is_there() -> None:
         short = module.__name__.rpartition(".")[2]
         written = {f"{short}:{name}" for name in vars(module) if name.startswith("check_")}
         assert written - {"cameras:check_camera"} <= listed
+
+
+def test_a_configuration_that_was_not_taken_over_is_said(tmp_path: Path) -> None:
+    edited, good = (
+        tmp_path / "etc/qlvit-edge/run.toml",
+        tmp_path / "var/lib/qlvit-edge/run.good.toml",
+    )
+    place = Place(root=tmp_path)
+    assert states(access.check_configuration(place)) == ["not checked"]
+    for path in (edited, good):
+        path.parent.mkdir(parents=True)
+        path.write_text('model = "blood-nano"\n')
+    assert states(access.check_configuration(place)) == ["ok"]
+    edited.write_text("threads = 0\n")
+    (seen,) = access.check_configuration(place)
+    assert seen.state == "warning"
+    assert "systemctl reload" in seen.remedy
+    good.unlink()
+    assert states(access.check_configuration(place)) == ["not checked"]

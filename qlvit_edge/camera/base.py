@@ -30,6 +30,8 @@ FIRST_WAIT = 0.5
 
 LAST_WAIT = 5.0
 
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -218,10 +220,7 @@ class LiveCamera(ABC):
 
     def _take(self) -> Frame | None:
         with self._fresh:
-            came = self._fresh.wait_for(
-                lambda: self._newest is not None or self._trouble is not None or self._ended,
-                timeout=self._stall_seconds,
-            )
+            came = self._wait_for_news()
             # A frame that came before the trouble is still worth having.
             if self._newest is not None:
                 frame, self._newest = self._newest, None
@@ -232,6 +231,18 @@ class LiveCamera(ABC):
             if not came and self._disturbance:
                 finding = f"{finding} ({self._disturbance})"
         raise CameraStalledError(self.name, finding or "no frame", self.remedy)
+
+    def _wait_for_news(self) -> bool:
+        """Wait for a frame, trouble or the end, and say now and then that it does; False: none."""
+        until = time.monotonic() + self._stall_seconds
+        while not self._fresh.wait_for(
+            lambda: self._newest is not None or self._trouble is not None or self._ended,
+            timeout=min(_LOOK_SECONDS, max(0.0, until - time.monotonic())),
+        ):
+            if time.monotonic() >= until:
+                return False
+            self.report.waits()
+        return True
 
     def _read_on(self) -> None:
         given = 0

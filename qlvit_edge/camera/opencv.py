@@ -20,6 +20,11 @@ from qlvit_edge.quiet import native_stderr_silenced
 SETTINGS_SECONDS = 1.0
 """How often the driver is asked for its settings: each is a call to the camera itself."""
 
+FORMATS = ("RGB3", "YUYV", "UYVY", "NV12", "YU12", "MJPG")
+"""Pixel formats that OpenCV makes pictures of, in the order in which a camera is asked for them
+where it comes in another one. OpenCV itself asks for BGR3 first and then hands on its bytes as one
+row (4.11; found with the kernel's vivid), as it does with BGR4, YVYU and 422P."""
+
 _MANUAL_EXPOSURE = 1
 _EXPOSURE_UNIT_US = 100.0
 """V4L2 counts exposure in units of 100 µs."""
@@ -42,6 +47,7 @@ class UsbCamera(LiveCamera):
         self._wanted = wanted or Wanted()
         self._known = UNKNOWN_SETTINGS
         self._ask_again = 0.0
+        self._formats = list(FORMATS)
 
     def _start(self) -> None:
         device = self._device
@@ -62,6 +68,7 @@ class UsbCamera(LiveCamera):
                 self.name, f"{device} is no camera or is in use", "close other programs using it"
             )
         self._identity = identity_of(device)
+        self._formats = list(FORMATS)
         # Old frames in the driver's queue would delay every result.
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         if self._wanted.size is not None:
@@ -86,6 +93,9 @@ class UsbCamera(LiveCamera):
 
         Many cameras send JPEGs; OpenCV fills what is lost of one, and only libjpeg's
         complaint tells.
+
+        Raises:
+            CameraError: it has no format that OpenCV makes pictures of.
         """
         while self._capture.grab():
             with native_stderr_silenced() as printed:
@@ -93,9 +103,38 @@ class UsbCamera(LiveCamera):
                 printed.seek(0)
                 complaint = b"JPEG" in printed.read()
             if good and image is not None and not complaint:
-                return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+                if image.ndim == 3:
+                    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+                self._take_another_format()
+                continue
             self.report.drop("JPEG data is corrupt" if complaint else "it does not decode")
         return None
+
+    def _take_another_format(self) -> None:
+        """Ask for the next of `FORMATS` that the camera has, instead of bytes in a row.
+
+        Raises:
+            CameraError: there is none left.
+        """
+        refused = self._format()
+        while self._formats:
+            wanted = self._formats.pop(0)
+            with native_stderr_silenced():
+                self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wanted))
+            if self._format() == wanted:
+                if self._wanted.size is not None:
+                    self._set_size(self._wanted.size)
+                return
+        raise CameraError(
+            self.name,
+            f"no picture can be made of its format {refused}",
+            f"use a camera that has one of {', '.join(FORMATS)}",
+        )
+
+    def _format(self) -> str:
+        """Return the four letters of the pixel format that the camera is set to."""
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+        return code.to_bytes(4, "little").decode("ascii", "replace")
 
     def _settings(self) -> CameraSettings:
         if time.monotonic() >= self._ask_again:

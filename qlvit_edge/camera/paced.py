@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from qlvit_edge.camera.base import Frame
 from qlvit_edge.camera.folder import PictureCamera
 
+_LOOK_SECONDS = 1.0
 _BAND = 64  # rows; a frame's light as float32 is four times the frame
 
 
@@ -52,9 +53,15 @@ class PacedCamera(PictureCamera, ABC):
                 image, source = coming.result()
                 coming = maker.submit(self.view, index + 1)
                 if self._fps > 0:
-                    time.sleep(max(0.0, due - time.monotonic()))
+                    self._wait_until(due)
                     due = max(due, time.monotonic()) + 1.0 / self._fps
                 yield Frame(image, index, time.time(), source)
+
+    def _wait_until(self, due: float) -> None:
+        """Wait until then, in seconds by the monotonic clock, and say now and then that it does."""
+        while (left := due - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_SECONDS))
+            self.report.waits()
 
     @abstractmethod
     def view(self, index: int) -> tuple[NDArray[np.uint8], str]:

@@ -23,6 +23,7 @@ class CameraReport:
         reconnections: times the connection was lost and came back.
         size: (width, height) in pixels of the newest frame; None before the first.
         listener: called with each notice, from the camera's reading thread too.
+        waits: called again and again while the camera, which does not hang, has no frame to give.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class CameraReport:
         self.reconnections = 0
         self.size: tuple[int, int] | None = None
         self.listener: Callable[[str], None] = _nobody
+        self.waits: Callable[[], None] = lambda: None
         self._said: set[str] = set()
 
     def drop(self, finding: str, name: str = "") -> None:

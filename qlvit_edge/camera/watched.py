@@ -91,6 +91,7 @@ class WatchedFolder(PictureCamera):
             if news:
                 last = time.monotonic()
             else:
+                self.report.waits()
                 time.sleep(LOOK_SECONDS)
 
     def _ready(self) -> list[Path]:

@@ -48,6 +48,7 @@ COMMANDS = {
     "doctor": "Look whether everything is right on this device.",
     "camera": "Find, test and calibrate a microscope's camera.",
     "run": "Find and classify cells in a camera's frames.",
+    "config": "Check and apply the configuration file of a run.",
     "results": "Review, sign, export and keep the results of runs.",
     "count": "Show the differential of a stored run.",
     "reference": "Check every day that a reference slide is seen as before.",
@@ -161,7 +162,7 @@ def _run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             return _finish(traceback.format_exc().rstrip(), _exit_code(error))
-        return _finish(_in_one_line(error), _exit_code(error))
+        return _finish(in_one_line(error), _exit_code(error))
     return code if isinstance(code, int) else 0
 
 
@@ -169,10 +170,11 @@ def _exit_code(error: Exception) -> int:
     return error.exit_code if isinstance(error, QLViTEdgeError) else 2
 
 
-def _in_one_line(error: Exception) -> str:
-    """What went wrong, found and to be done."""
+def in_one_line(error: Exception) -> str:
+    """Return what went wrong, found and to be done, as a command says it at its end."""
     if isinstance(error, QLViTEdgeError):
-        return f"error: {error}"
+        internal = str(error).startswith("internal error: ")  # of a service
+        return str(error) if internal else f"error: {error}"
     if isinstance(error, OSError):
         subject = error.filename if error.filename is not None else "the operating system"
         reason = error.strerror or str(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from qlvit_edge.choices import DEVICES, KERNELS, RUNTIMES
 from qlvit_edge.text import did_you_mean, is_whole_number, number_of, plain
 
 if TYPE_CHECKING:
+    from qlvit_edge.inference.allowance import Allowance
     from qlvit_edge.training.checkpoint import RunConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -198,26 +199,30 @@ def allowance_options(function: F) -> F:
     """
 
     @functools.wraps(function)
-    def with_allowance(
-        *arguments: Any,
-        allow_operators: frozenset[str],
-        any_operator: bool,
-        model_memory: int | None,
-        model_seconds: float | None,
-        **options: Any,
-    ) -> Any:
-        from qlvit_edge.inference.allowance import Allowance
-
-        asked: dict[str, Any] = {"operators": allow_operators, "any_operator": any_operator}
-        if model_memory is not None:
-            asked["memory_bytes"] = model_memory * 1_000_000
-        if model_seconds is not None:
-            asked.update(load_seconds=model_seconds, inference_seconds=model_seconds)
-        return function(*arguments, allowance=Allowance(**asked), **options)
+    def with_allowance(*arguments: Any, **options: Any) -> Any:
+        allowance = allowance_of(options)
+        left = {name: value for name, value in options.items() if name not in _ALLOWED}
+        return function(*arguments, allowance=allowance, **left)
 
     for option in reversed(_ALLOWANCE):
         with_allowance = option(with_allowance)
     return with_allowance  # type: ignore[return-value]
+
+
+_ALLOWED = ("allow_operators", "any_operator", "model_memory", "model_seconds")
+
+
+def allowance_of(options: Mapping[str, Any]) -> Allowance:
+    """Return what a model file may ask for by a command's options; others may stand among them."""
+    from qlvit_edge.inference.allowance import Allowance
+
+    operators, any_operator, memory, seconds = (options[name] for name in _ALLOWED)
+    asked: dict[str, Any] = {"operators": operators, "any_operator": any_operator}
+    if memory is not None:
+        asked["memory_bytes"] = memory * 1_000_000
+    if seconds is not None:
+        asked.update(load_seconds=seconds, inference_seconds=seconds)
+    return Allowance(**asked)
 
 
 def _operator_names(

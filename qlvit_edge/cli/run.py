@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from qlvit_edge.cli.config_trial import end_trial, is_only_tried
 from qlvit_edge.cli.count_options import analyser_option, stop_at_option
 from qlvit_edge.cli.delegate_options import delegate_options
+from qlvit_edge.cli.delivery_options import model_path
 from qlvit_edge.cli.options import (
     Number,
     Whole,
@@ -24,6 +26,7 @@ from qlvit_edge.cli.run_installed import model_of
 from qlvit_edge.cli.run_series import run_all
 from qlvit_edge.cli.sample_options import sample_options
 from qlvit_edge.cli.serving import certificate_options, page_of, require_page
+from qlvit_edge.cli.supervised import Service, config_option
 
 if TYPE_CHECKING:
     from qlvit_edge.inference.allowance import Allowance
@@ -49,6 +52,7 @@ class Sought(click.ParamType[str]):
 
 @click.command("run")
 @click.argument("model")
+@config_option
 @click.option(
     "--camera",
     "source",
@@ -131,6 +135,7 @@ class Sought(click.ParamType[str]):
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     model: str,
+    config: Path | None,
     source: str,
     calibration: Path | None,
     out: Path,
@@ -173,50 +178,59 @@ def command(
     again. Where the page stays for further runs (--stay), the code is that of the first run that
     failed.
 
+    --config FILE sets any of the options, MODEL among them; see `qlvit-edge config`. Under systemd
+    the run says when it is ready and that it is alive, waits for a camera that is not there, and
+    ends with 75 where another start may help.
+
     \b
     Example:
       qlvit-edge run blood-nano --camera picamera2 --out results.sqlite
       qlvit-edge run blood-nano --camera usb:0 --out results.sqlite --stop-at 100
       qlvit-edge run installed --camera picamera2 --out results.sqlite
       qlvit-edge run wbc.tflite --camera simulated:fields/ --out results.sqlite --frames 100
+      qlvit-edge run --config run.toml
       sqlite3 -box results.sqlite "SELECT * FROM class_counts WHERE run = 1"
     """
     from qlvit_edge.microscope.stopping import Stopped, StopRequest
 
     require_page(serve, certificate, key, stay=stay)
-    chosen = model_of(model)
-    with StopRequest() as stop, chosen.counted():
+    prepare = functools.partial(
+        _prepare,
+        source=source,
+        calibration=calibration,
+        out=out,
+        frames=frames,
+        stop_at=stop_at,
+        analyser=analyser,
+        save=save,
+        sample=sample,
+        operator=operator,
+        keep=keep,
+        cell_size=cell_size,
+        find=find,
+        count_once=count_once,
+        accept_at=accept_at,
+        threads=threads,
+        kernels=kernels,
+        runtime=runtime,
+        delegate=delegate,
+        allowance=allowance,
+    )
+    if is_only_tried():
+        end_trial(prepare(model_path(model)))
+        return
+    service, chosen = Service(config), model_of(model)
+    with StopRequest() as stop, service.until_it_ends(stop), chosen.counted():
         try:
             with stop.interruptible():
-                prepare = functools.partial(
-                    _prepare,
-                    source=source,
-                    calibration=calibration,
-                    out=out,
-                    frames=frames,
-                    stop_at=stop_at,
-                    analyser=analyser,
-                    save=save,
-                    sample=sample,
-                    operator=operator,
-                    keep=keep,
-                    cell_size=cell_size,
-                    find=find,
-                    count_once=count_once,
-                    accept_at=accept_at,
-                    threads=threads,
-                    kernels=kernels,
-                    runtime=runtime,
-                    delegate=delegate,
-                    allowance=allowance,
-                )
                 session = chosen.prepare(prepare)
         except Stopped:
             pass
         if stop.requested is not None:
             _end_before_the_run(stop.requested)
+        service.has_begun(session)
         with page_of(session, stop, serve, certificate, key, stay=stay) as page:
-            run_all(session, stop, page, as_json=as_json, watch=chosen.after_frame)
+            run_all(session, stop, page, as_json=as_json, service=service, watch=chosen.after_frame)
 
 
 def _end_before_the_run(number: signal.Signals) -> NoReturn:

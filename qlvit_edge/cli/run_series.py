@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qlvit_edge.errors import ModelRolledBackError, QLViTEdgeError
+from qlvit_edge.errors import CameraError, ModelRolledBackError, QLViTEdgeError
 
 if TYPE_CHECKING:
+    from qlvit_edge.cli.supervised import Service
     from qlvit_edge.microscope.session import Session
     from qlvit_edge.microscope.stopping import StopRequest
     from qlvit_edge.page.orders import Sample
@@ -25,19 +26,22 @@ def run_all(
     page: PageServer | None,
     *,
     as_json: bool,
+    service: Service,
     watch: Callable[[Session], None],
 ) -> None:
     """Run, and run again as long as the page asks for it; each run has its summary.
 
     Where the page stays, a run that fails is said there and ends the program no more than others
     do; the program's exit code is that of the first that failed all the same. Only a model that is
-    rolled back ends it: the next start is another model's.
+    rolled back ends it: the next start is another model's. A service waits for a camera that is
+    not there, and begins when it is.
 
     Args:
         session: the first run.
         stop: the user's wish to stop.
         page: the page; None for none.
         as_json: print summaries as JSON.
+        service: what the service manager is told.
         watch: called after every frame, in a thread of the run's.
 
     Raises:
@@ -49,19 +53,28 @@ def run_all(
     failed: QLViTEdgeError | None = None
     incomplete, is_first = False, True
     sample: Sample | None = None
+    absent: CameraError | None = None
     while True:
         try:
+            if absent is not None:
+                _note(f"{absent}; it is tried again")
+                service.wait_for_camera(absent, stop)
+                absent, session = None, _again(session)
             if sample is not None:
                 with stop.interruptible():
                     session = _another(session, sample, has_failed=failed is not None)
             if page is not None and not is_first:
                 page.view.begin(session)
+            service.follow(session)
             _run(session, stop, page, as_json=as_json, watch=watch)
             _tell(page, None)
         except Stopped:
             pass
         except QLViTEdgeError as error:
             _tell(page, error)
+            if service.is_supervised and isinstance(error, CameraError):
+                absent, is_first = error, False
+                continue
             never_began = is_first and session.outcome == "running"
             ends = never_began or isinstance(error, ModelRolledBackError)
             if page is None or not page.view.orders.stays or ends:
@@ -70,13 +83,20 @@ def run_all(
             _note(f"error: {error}")
         incomplete |= session.incomplete
         is_first = False
-        sample = None if page is None else _order(page, stop)
+        sample = None if page is None else _order(page, stop, service)
         if sample is None:
             break
     if failed is not None:
         raise failed
     if incomplete:
         click.get_current_context().exit(1)
+
+
+def _again(session: Session) -> Session:
+    """Return a run like one that never began."""
+    from qlvit_edge.microscope.session import Session
+
+    return Session(session.settings, session.computing)
 
 
 def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
@@ -91,8 +111,9 @@ def _another(session: Session, sample: Sample, *, has_failed: bool) -> Session:
     return Session(settings, session.computing)
 
 
-def _order(page: PageServer, stop: StopRequest) -> Sample | None:
+def _order(page: PageServer, stop: StopRequest, service: Service) -> Sample | None:
     """Return what the page asks for next; None where the program is to end."""
+    from qlvit_edge.microscope.life import FOR_SAMPLE
     from qlvit_edge.microscope.stopping import Stopped
 
     orders = page.view.orders
@@ -102,7 +123,7 @@ def _order(page: PageServer, stop: StopRequest) -> Sample | None:
         with stop.interruptible():
             if orders.stays:
                 _note("the page stays for another sample; Ctrl-C ends the program")
-            return orders.following()
+            return orders.following(lambda: service.waits(FOR_SAMPLE))
     except Stopped:
         return None
 

@@ -148,9 +148,9 @@ def command(
 
     MODEL is a .tflite file, integer or float, a chain, the name of a bundled model, or `installed`,
     the model that is installed on this device. Folders are matched with its classes whatever their
-    capitals, spaces and underscores. Examined are the
-    golden pairs on the kernels that ran and on the reference ones, the answers of another machine
-    (--compare), accuracy, images, latency, heat, throttling, and what other programs took. The
+    capitals, spaces and underscores. Examined are the golden pairs on the kernels that ran and on
+    the reference ones, the answers of another machine (--compare), accuracy, images, latency, heat,
+    throttling, and what other programs took. The
     verdict is "may be used", "may not be used", or, where a check warns or was not made, "may be
     used with reservations". index.html, report.json and predictions.json (for --compare on
     another machine) are written in every case.

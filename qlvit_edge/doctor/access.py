@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from qlvit_edge.configuration.last_good import EDITED, GOOD, content_of
 from qlvit_edge.doctor.finding import Finding, Place, State, read
 from qlvit_edge.text import counted, plain
 
@@ -82,6 +83,31 @@ def check_service(place: Place) -> list[Finding]:
     if not units:
         return [Finding("service", "not checked", "none is installed")]
     return [service_finding(name, unit_state(name)) for name in units]
+
+
+def check_configuration(place: Place) -> list[Finding]:
+    """Does the service run with what was edited?"""
+    edited, good = (place.root / path.relative_to("/") for path in (EDITED, GOOD))
+    return [configuration_finding(edited, good)]
+
+
+def configuration_finding(edited: Path, good: Path) -> Finding:
+    """Judge whether the file that people edit is the one that passed last.
+
+    Args:
+        edited: the file.
+        good: the copy that the service starts from.
+    """
+    check = "configuration"
+    wanted, taken = content_of(edited), content_of(good)
+    if wanted is None or taken is None:
+        missing = edited if wanted is None else good
+        return Finding(check, "not checked", f"{missing} is not there, or not for this user")
+    if wanted == taken:
+        return Finding(check, "ok", f"{edited} is what the service starts with")
+    text = f"{edited} is not what the service starts with: it was not taken over, or is bad"
+    remedy = f"`qlvit-edge config check {edited}`, then `sudo systemctl reload qlvit-edge`"
+    return Finding(check, "warning", text, remedy)
 
 
 def unit_state(name: str) -> str | None:

@@ -11,7 +11,10 @@ _NEEDED_BY_XNNPACK = (
     "sys/devices/system/cpu/possible",
     "sys/devices/system/cpu/present",
 )
-"""What its cpuinfo library reads; without it XNNPACK takes no part of a model."""
+"""What its cpuinfo library reads. Without it XNNPACK may take no part of a model: on x86-64 it does
+so where /proc/cpuinfo is gone (ProcSubset=pid), and still goes on where /sys alone is hidden."""
+
+_VISIBLE = "run where /sys and /proc are visible: not in a chroot or a service that hides them"
 
 LEAST_FIELD_CELLS = 15
 LEAST_CROPS_RIGHT = 22
@@ -21,13 +24,16 @@ Another decoder of JPEG moves a value by one, and a border case with it; more is
 
 def check_processor(place: Place) -> list[Finding]:
     """Can XNNPACK read what the processor is?"""
-    hidden = [name for name in _NEEDED_BY_XNNPACK if not read(place.root / name)]
+    hidden = hidden_from_xnnpack(place)
     if hidden:
-        names = ", ".join(f"/{name}" for name in hidden)
-        remedy = "run where they are visible: not in a chroot or service that hides /sys and /proc"
-        text = f"{names} cannot be read: XNNPACK stays off, and every answer takes longer"
-        return [Finding("processor", "warning", text, remedy)]
+        text = f"{hidden} cannot be read: XNNPACK may stay off, and every answer take longer"
+        return [Finding("processor", "warning", text, _VISIBLE)]
     return [Finding("processor", "ok", "XNNPACK can read what it is")]
+
+
+def hidden_from_xnnpack(place: Place) -> str:
+    """Return which of the files that XNNPACK reads are hidden here, in words; "" where none is."""
+    return ", ".join(f"/{name}" for name in _NEEDED_BY_XNNPACK if not read(place.root / name))
 
 
 def check_runtime(place: Place) -> list[Finding]:
@@ -77,16 +83,27 @@ def check_model(place: Place) -> list[Finding]:
         golden = classifier.golden_pairs()
         return [
             Finding("model", "ok", f"{place.model} runs ({labels}; {guard})"),
-            kernels_finding(classifier.kernels_used, missing=classifier.xnnpack_missing),
+            kernels_finding(
+                classifier.kernels_used,
+                missing=classifier.xnnpack_missing,
+                hidden=hidden_from_xnnpack(place),
+            ),
             golden_finding(golden.passed, golden.sentence),
         ]
 
 
-def kernels_finding(used: str, *, missing: bool) -> Finding:
-    """Judge which kernels run."""
+def kernels_finding(used: str, *, missing: bool, hidden: str = "") -> Finding:
+    """Judge which kernels run.
+
+    Args:
+        used: in words.
+        missing: XNNPACK was to be expected but runs nothing.
+        hidden: what it could not read.
+    """
     if missing:
-        remedy = "run where /sys and /proc are visible; expect it to be slow until then"
-        return Finding("kernels", "warning", f"{used}: XNNPACK runs no part of the model", remedy)
+        why = f", as {hidden} cannot be read" if hidden else ""
+        text = f"{used}: XNNPACK, the default, runs no part of the model{why}"
+        return Finding("kernels", "warning", text, f"{_VISIBLE}; expect it to be slow until then")
     return Finding("kernels", "ok", used)
 
 

@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check("live page", "software:check_page"),
     Check("edge tpu", "edgetpu:check_edgetpu"),
     Check("service", "access:check_service"),
+    Check("configuration", "access:check_configuration"),
 )
 """In the order in which a run needs them."""
 

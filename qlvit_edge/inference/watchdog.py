@@ -64,6 +64,7 @@ class Watchdog:
         *,
         say: Callable[[str], None] = lambda text: None,
         stopped: Callable[[], bool] = lambda: False,
+        rests: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +74,7 @@ class Watchdog:
             classifier: the model; it runs in a process of its own.
             say: is told what a user should know.
             stopped: whether the run is to end: nothing is waited for then.
+            rests: called again and again while the next start waits.
             patience: how long the next start waits.
             clock: seconds, by a clock that nobody sets.
 
@@ -82,6 +84,7 @@ class Watchdog:
         """
         self.restarts = 0
         self._classifier, self._stopped, self._tell = classifier, stopped, say
+        self._rests = rests
         self._patience = patience if patience is not None else Patience()
         self._clock = clock
         self._starts: deque[float] = deque(maxlen=self._patience.most)
@@ -162,6 +165,7 @@ class Watchdog:
             left = until - self._clock()
             if left <= 0:
                 return
+            self._rests()
             time.sleep(min(left, _LOOK_SECONDS))
         raise UnansweredError
 

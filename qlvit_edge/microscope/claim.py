@@ -49,7 +49,7 @@ class Claim:
                 network disk, or another run is writing to it.
         """
         self.path = path
-        self.existed = _check_target(path)
+        self.existed = check_target(path)
         system = file_system(path.parent)
         if system in NETWORK_DISKS:
             raise DataError(
@@ -187,8 +187,12 @@ def file_system(path: Path, root: Path = Path("/")) -> str:
     return ""
 
 
-def _check_target(path: Path) -> bool:
-    """Return whether there is a database to add to; refuse everything else that is there."""
+def check_target(path: Path) -> bool:
+    """Return whether there is a database to add to; refuse everything else that is there.
+
+    Raises:
+        DataError: its folder does not exist, or it is no results file.
+    """
     if not path.parent.is_dir():
         raise DataError(path, "its folder does not exist", f"make {path.parent} first")
     try:

@@ -78,17 +78,23 @@ class Computing:
             return NOTHING_PROVED
         return f"{NOTHING_PROVED} ({frames[EDGE_TPU]} frames); {here} ({frames[CPU]} frames)"
 
-    def begin(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+    def begin(
+        self,
+        say: Callable[[str], None],
+        stopped: Callable[[], bool],
+        rests: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begin a run.
 
         Args:
             say: is told what a user should know.
             stopped: whether the run is to end.
+            rests: called again and again while the next start of a process waits.
 
         Raises:
             DeviceError: the runtime fails on images of the model's own file.
         """
-        self._watchdog = Watchdog(self.classifier, say=say, stopped=stopped)
+        self._watchdog = Watchdog(self.classifier, say=say, stopped=stopped, rests=rests)
         self.frames.clear()
         delegate, there = self._settings.delegate, len(sticks())
         if self.accelerator is None or delegate is None:

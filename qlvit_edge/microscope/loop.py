@@ -86,6 +86,7 @@ class Loop:
                     session.newest = (frame, ())
                     continue
                 taken += 1
+                session.life.took()
                 worker.give(self.pipeline.look(frame))
 
     def _next(self, frames: Iterator[Frame]) -> Frame | None:

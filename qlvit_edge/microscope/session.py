@@ -22,7 +22,7 @@ from qlvit_edge.credentials import masked
 from qlvit_edge.differential.differential import Differential
 from qlvit_edge.fields.finder import CROP_MARGIN
 from qlvit_edge.guard.statement import UNGUARDED, RunStatement
-from qlvit_edge.microscope import losses
+from qlvit_edge.microscope import life, losses
 from qlvit_edge.microscope.computing import Computing
 from qlvit_edge.microscope.fitness import frame_finding
 from qlvit_edge.microscope.lengths import Lengths
@@ -70,6 +70,7 @@ class Session:
         held_up: frames of a live camera left out so far, while too many waited for the disk.
         unanswered: frames stored so far on which the runtime failed twice.
         slide: the cells so far, each once; None where they are counted in each frame.
+        life: signs that the run goes on.
     """
 
     def __init__(self, settings: Settings, computing: Computing | None = None) -> None:
@@ -102,7 +103,7 @@ class Session:
         self.finding = None if self._statement is None else self._statement.finding()
         self.slide: SlideTracker | None = None
         self._stored_source = False
-        self.pause = Pause()
+        self.pause, self.life = Pause(), life.Life()
         self.newest: tuple[Frame, tuple[ClassifiedCell, ...]] | None = None
         self._results: Results | None = None
         self._pictures: Pictures | None = None
@@ -171,13 +172,14 @@ class Session:
             DeviceError: the runtime fails on images of the model's own file.
         """
         settings, self.times = self.settings, Times()
-        self.computing.begin(note, lambda: stop.wanted)
+        self.computing.begin(note, lambda: stop.wanted, lambda: self.life.waits(life.FOR_MODEL))
         scale, labels = self.lengths.um_per_pixel, self.classifier.labels
         self._pictures = Pictures(settings, labels, scale, note)
         calibration = self.calibration
         wanted = None if calibration is None else calibration.content.wanted()
         source = open_camera(settings.source, wanted)
         self.report, source.report.listener = source.report, note
+        source.report.waits = lambda: self.life.waits_for_more(life.FOR_CAMERA)
         self._stored_source = not isinstance(source, LiveCamera)
         if isinstance(source, PictureCamera):
             self.unusual = source.unusual
@@ -235,10 +237,15 @@ class Session:
             live=self.is_live,
             show=lambda frame: setattr(self, "newest", (frame, ())),
             stopped=lambda: stop.wanted,
-            waited=lambda seconds: self.times.leave_out("capture", seconds),
+            waited=self._paused,
         )
         with self._storing(results, stop, note) as writer:
             Loop(self, pipeline, writer, stop, after_frame, note).run(frames)
+
+    def _paused(self, seconds: float) -> None:
+        """Note that a pause goes on, for so long since the last time."""
+        self.times.leave_out("capture", seconds)
+        self.life.waits_for_more(life.PAUSED)
 
     @contextmanager
     def _storing(
@@ -258,6 +265,7 @@ class Session:
             hurried=lambda: stop.wanted,
             say=note,
             failed=stop.wake,
+            waits=lambda: self.life.waits(life.FOR_RESULTS),
         )
         with ExitStack() as closing:
             writer = closing.enter_context(Writer(steps))
@@ -307,6 +315,8 @@ class Session:
                 self.computing.frames[record.backend.name] += 1
             if record.unfit is not None:
                 self.unfit_frames[record.unfit] += 1
+        answered = sum(record.unfit != losses.NO_ANSWER for record in records)
+        self.life.stored(len(records), answered)
 
     def _info(self) -> RunInfo:
         return RunInfo(

@@ -84,6 +84,7 @@ class Steps(Generic[T, R]):
         hurried: whether the user has asked to stop.
         say: is told what a user should know.
         failed: is called once when storing has failed for good.
+        waits: is called again and again while a lock, or a full disk, is waited for.
     """
 
     subject: object
@@ -93,6 +94,7 @@ class Steps(Generic[T, R]):
     hurried: Callable[[], bool] = lambda: False
     say: Callable[[str], None] = lambda text: None
     failed: Callable[[], None] = lambda: None
+    waits: Callable[[], None] = lambda: None
 
 
 class Writer(Generic[T, R]):
@@ -248,6 +250,7 @@ class Writer(Generic[T, R]):
                 f"{_frames(len(self._waiting))} that waited could not be stored",
                 error.remedy,
             )
+        self._steps.waits()
         self._due = now + AGAIN_SECONDS
 
 

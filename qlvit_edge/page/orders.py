@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+_LOOK_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -88,8 +90,12 @@ class Orders:
         self.stays = False
         self._asked.set()
 
-    def following(self) -> Sample | None:
-        """Return what is to be run next, and wait for it; None: the program is to end."""
+    def following(self, waits: Callable[[], None] = lambda: None) -> Sample | None:
+        """Return what is to be run next, and wait for it; None: the program is to end.
+
+        Args:
+            waits: called again and again meanwhile.
+        """
         while True:
             with self._lock:
                 if self._over:
@@ -102,5 +108,5 @@ class Orders:
                 if not self.stays:
                     return None
                 self._asked.clear()
-            if self.stays:
-                self._asked.wait()
+            while self.stays and not self._asked.wait(_LOOK_SECONDS):
+                waits()

@@ -26,6 +26,10 @@ class FakeCapture:
         cv2.CAP_PROP_AUTO_WB: 1.0,
         cv2.CAP_PROP_WB_TEMPERATURE: 4600.0,
     }
+    formats: ClassVar[tuple[str, ...]] = ("YUYV",)
+    """The camera's pixel formats; the first is the one that OpenCV takes by itself."""
+    undecoded: ClassVar[tuple[str, ...]] = ()
+    """Those whose bytes OpenCV hands on in one row."""
     unplugged = False
 
     def __init__(self, device: str, backend: int) -> None:
@@ -33,6 +37,7 @@ class FakeCapture:
         self.device, self.released = device, False
         self.asked: dict[int, float] = {}
         self.now = self.size
+        self.format = self.formats[0]
         FakeCapture.made.append(self)
 
     def isOpened(self) -> bool:
@@ -40,6 +45,9 @@ class FakeCapture:
 
     def set(self, number: int, value: float) -> bool:
         self.asked[number] = value
+        if number == cv2.CAP_PROP_FOURCC:
+            wished = int(value).to_bytes(4, "little").decode()
+            self.format = wished if wished in self.formats else self.format
         wanted = (
             int(self.asked.get(cv2.CAP_PROP_FRAME_WIDTH, self.now[0])),
             int(self.asked.get(cv2.CAP_PROP_FRAME_HEIGHT, self.now[1])),
@@ -49,6 +57,8 @@ class FakeCapture:
         return True
 
     def get(self, number: int) -> float:
+        if number == cv2.CAP_PROP_FOURCC:
+            return float(cv2.VideoWriter.fourcc(*self.format))
         sides = {cv2.CAP_PROP_FRAME_WIDTH: self.now[0], cv2.CAP_PROP_FRAME_HEIGHT: self.now[1]}
         return float(sides.get(number, self.properties.get(number, -1.0)))
 
@@ -58,6 +68,8 @@ class FakeCapture:
 
     def retrieve(self) -> tuple[bool, NDArray[np.uint8]]:
         assert not self.released
+        if self.format in self.undecoded:
+            return True, np.zeros((1, self.now[0] * self.now[1] * 3), np.uint8)
         return True, np.full((self.now[1], self.now[0], 3), self.colour[::-1], np.uint8)
 
     def release(self) -> None:
