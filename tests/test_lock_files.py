@@ -34,7 +34,7 @@ lock, audit = script("lock.py"), script("audit.py")
 
 def test_there_is_a_lock_for_every_target() -> None:
     names = {f"device-{target.name}.txt" for target in lock.TARGETS}
-    # The 32-bit system takes numpy, OpenCV and its runtime from elsewhere: its lock is not resolved.
+    # The 32-bit system takes numpy, OpenCV and its runtime from elsewhere: no resolved lock.
     assert {path.name for path in LOCKS} == {*names, "device-bookworm-armhf.txt"}
 
 
