@@ -45,9 +45,9 @@ DEVICE: dict[str, set[str]] = {
     | {"camera", "differential", "fields", "guard", "inference", "modelfile", "slide"},
     "review": LEAVES | IMAGES | {"differential", "fields", "microscope"},
     "exchange": LEAVES | IMAGES | {"differential", "fields", "microscope", "review"},
-    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "configuration": LEAVES,
     "supervision": LEAVES,
+    "delivery": LEAVES | IMAGES | {"bundled", "inference", "modelfile"},
     "doctor": LEAVES
     | IMAGES
     | {"bundled", "camera", "configuration", "inference", "microscope", "review"},

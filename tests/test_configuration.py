@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "frames": 7, "stop-at": 100, "analyser": "neutrophil=60,other=40", "save": "s",
     "cell-size": 0.25, "find": "all", "count-once": False, "sample": "S-1", "operator": "Ann",
     "keep": "k", "accept-at": 1, "threads": 3, "delegate": "libedgetpu.so.1",
+    "delegate-option": ["device=usb:1", "verbosity=2"],
     "kernels": "builtin", "runtime": "tflite-runtime", "white-level": 4095,
     "allow-operators": "CONV_2D,ADD", "any-operator": True, "model-memory": 700,
     "model-seconds": 2.5, "serve": "127.0.0.1:8400", "stay": True, "json": True,
@@ -130,7 +131,7 @@ def test_a_key_means_what_the_option_means(
     elif KEYS[name].kind == "true or false":
         said.append(f"--{name}" if value else f"--no-{name}")
     else:
-        said.append(f"--{name}={value}")
+        said += [f"--{name}={one}" for one in (value if isinstance(value, list) else [value])]
     with command.make_context("run", said) as context:
         expected = dict(context.params)
     with command.make_context("run", ["--config", str(path)]) as context:
@@ -285,6 +286,9 @@ def test_a_bad_file_leaves_the_last_good_one(
     file.write_text(toml({**good, "threads": 0}))
     refused(capfd, "config", "apply", file, "--good", copy)
     file.unlink()
+    refused(capfd, "config", "apply", file, "--good", copy)
+    assert copy.read_bytes() == first
+    file.write_text(toml({**good, "model": str(tmp_path / "no-such.tflite")}))
     refused(capfd, "config", "apply", file, "--good", copy)
     assert copy.read_bytes() == first
     assert files_below(copy.parent) == {"run.toml"}

@@ -110,9 +110,8 @@ def test_it_may_be_used_where_everything_was_examined_and_passed(validated: Vali
     report = validated.report()
     assert report.verdict.outcome == "may be used"
     assert {check.state for check in report.checks} == {"passed"}
-    assert report.verdict.sentence.endswith(
-        "of 12 images right (95 % interval 100.0 % to 100.0 %)."
-    )
+    assert report.verdict.sentence.startswith("100.00 % of 12 images right (95 % interval ")
+    assert report.verdict.sentence.endswith(" to 100.0 %).")
     assert "the same bytes as on workstation for all 12 images" in "\n".join(lines(report))
     assert '<p class="verdict good"><b>May be used</b>' in render(report, validated.answers)
 

@@ -43,11 +43,11 @@ from qlvit_edge.cli import main
 """
 SLOW_LOADING = """
 import time
-from qlvit_edge.microscope import session
+from qlvit_edge.microscope import computing
 def load(*_, **__):
     print("loading", flush=True)
     time.sleep(60)
-session.Classifier = load
+computing.Classifier = load
 """
 
 

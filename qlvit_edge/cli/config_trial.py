@@ -43,6 +43,7 @@ def end_trial(session: Session) -> None:
     from qlvit_edge.camera.sources import open_camera
     from qlvit_edge.microscope.claim import check_target
 
+    session.computing.close()
     session.classifier.close()
     check_target(session.settings.out)
     open_camera(session.settings.source)
