@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from qlvit_edge.cli.console import next_step, shell_word
 from qlvit_edge.cli.options import Number, Whole
 from qlvit_edge.cli.progress import progress_bar
 
@@ -120,3 +121,4 @@ def command(
             deployment.validate(parcel, out, compare, words)
     if not no_restart:
         deployment.restart()
+    next_step(f"ssh {place} {shell_word(program)} models status", "what is installed there")
