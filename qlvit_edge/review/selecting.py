@@ -9,6 +9,7 @@ from pathlib import Path
 from qlvit_edge.errors import DataError
 from qlvit_edge.review.cells import runs_of
 from qlvit_edge.review.log import head_of
+from qlvit_edge.review.names import is_sample
 from qlvit_edge.review.opening import reading
 from qlvit_edge.review.store import Also, ReviewedRun, reviewed_run, run_row
 
@@ -30,7 +31,7 @@ def selected(results: Path, runs: Sequence[int], sample: str | None) -> list[Rev
         rows = [
             row
             for row in runs_of(connection)
-            if (not runs or row.run in runs) and sample in (None, row.sample)
+            if (not runs or row.run in runs) and (sample is None or is_sample(row.sample, sample))
         ]
         if not rows:
             finding = "it holds no run" if sample is None else f"it has no sample {sample!r}"
