@@ -23,6 +23,7 @@ from tiny_model import COLOURS, tiny_model
 from qlvit_edge.microscope import migrations
 from qlvit_edge.modelfile.confusion import Confusion
 from qlvit_edge.modelfile.metadata import ModelMetadata, embed
+from qlvit_edge.review.store import ReviewStore
 
 SHARES = {"RED": 12, "GREEN": 5, "BLUE": 3}
 
@@ -210,6 +211,23 @@ def test_counting_changes_nothing(
     out.chmod(0o444)
     count_json(capfd, out)
     assert out.read_bytes() == before
+
+
+def test_a_count_says_that_people_have_reviewed_the_run(
+    model: Path, cells: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r.sqlite"
+    run_json(capfd, model, cells, out)
+    before = count_json(capfd, out)
+    assert before["review"] is None
+    with ReviewStore(out) as store:
+        store.exclude(1, [1], reason="dust", by="Ann")
+    after = count_json(capfd, out)
+    assert after == {**before, "review": "collected"}
+    assert run_command("count", out) == 0
+    said = capfd.readouterr().out
+    assert "these are the model's answers" in said
+    assert "results show" in said
 
 
 def test_cut_cells_and_those_of_no_run_stand_beside(

@@ -238,6 +238,7 @@ def test_what_is_not_counted_stands_beside_on_sheet_and_in_message(tmp_path: Pat
         render(sheet)
     )
     assert "Of these cells" not in message_of(run).text
+    assert "each once: 4 unique, 1 doubtful; 2 in frames without a place" in render(sheet)
 
 
 def test_random_cells_are_drawn_from_what_is_counted(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from qlvit_edge.inference.classifier import Classifier
 from qlvit_edge.microscope.pipeline import Pipeline
 from qlvit_edge.preprocess import decode
 from qlvit_edge.reference.reference_set import LabelledCell, table_text
+from qlvit_edge.review.store import ReviewStore
 
 NAMES = ("BloodImage_00010.jpg", "BloodImage_00195.jpg")
 
@@ -141,3 +142,24 @@ def test_make_from_an_unsigned_run_leaves_nothing(
     assert run_command(*make) == 0
     assert "RED: 1 cell" in capfd.readouterr().out
     assert (tmp_path / "set" / "cells.csv").is_file()
+
+
+def test_a_run_that_is_signed_anew_meanwhile_is_no_reference(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reviewed_run import found, sign_run, write_run
+
+    results = tmp_path / "r.sqlite"
+    write_run(results, [found()], keep=tmp_path)
+    sign_run(results)
+
+    def table_slowly(rows: list[tuple[str, LabelledCell]]) -> str:
+        with ReviewStore(results) as store:
+            store.reopen(1, reason="wrong slide", by="Ann")
+        sign_run(results, by="Bob")
+        return table_text(rows)
+
+    monkeypatch.setattr("qlvit_edge.reference.making.table_text", table_slowly)
+    make = ("reference", "make", results, "--out", tmp_path / "set", "--by", "Ann")
+    assert "was changed meanwhile" in refused(capfd, *make)
+    assert not (tmp_path / "set").exists()

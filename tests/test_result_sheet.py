@@ -193,7 +193,7 @@ def test_cells_seen_twice_are_counted_once(tmp_path: Path) -> None:
         connection.execute("UPDATE cells SET unique_cell = min(id, 2), doubtful = id = 1")
     sheet = read_sheet(path, None, None)
     assert sheet.model.cells == 2
-    assert "2 found, each once, 1 doubtful" in words(render(sheet))
+    assert "2 found, each once: 2 unique, 1 doubtful" in words(render(sheet))
 
 
 def test_without_pictures_the_page_says_why(tmp_path: Path) -> None:

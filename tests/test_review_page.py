@@ -29,6 +29,7 @@ from qlvit_edge.page.application import application
 from qlvit_edge.page.reviewing import UNSEEN
 from qlvit_edge.page.state import View
 from qlvit_edge.review.blind import BLIND, drawn_from
+from qlvit_edge.review.rows import rows_of
 from qlvit_edge.review.store import ReviewStore
 from qlvit_edge.review.verifying import findings_in
 
@@ -130,6 +131,38 @@ def test_what_is_not_signed_leaves_as_preliminary(desk: Desk, path: Path) -> Non
     pixels = np.frombuffer(archive.read(next(n for n in names if "/RED/" in n)), np.uint8)
     assert cv2.imdecode(pixels, cv2.IMREAD_COLOR) is not None
     assert [record.kind for record in _records(path)].count("export") == 0
+
+
+def test_a_run_that_is_signed_anew_while_its_file_is_made_does_not_leave(
+    desk: Desk, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_slowly(seen: Any) -> Any:
+        with ReviewStore(path) as store:
+            store.reopen(1, reason="wrong slide", by="Ann")
+        sign_run(path, by="Bob")
+        return rows_of(seen)
+
+    sign_run(path)
+    with monkeypatch.context() as patched:
+        patched.setattr("qlvit_edge.page.leaving.rows_of", rows_slowly)
+        said = desk.refused("export", 409, "export", format="csv")
+    assert "was changed meanwhile" in said
+    assert [record.kind for record in _records(path)].count("export") == 0
+
+
+def test_two_files_of_a_run_may_leave_at_a_time(
+    desk: Desk, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_slowly(seen: Any) -> Any:
+        with ReviewStore(path) as store:
+            store.export(1, to="elsewhere", by="Bob")
+        return rows_of(seen)
+
+    sign_run(path)
+    with monkeypatch.context() as patched:
+        patched.setattr("qlvit_edge.page.leaving.rows_of", rows_slowly)
+        assert desk.post("export", "export", format="csv").status_code == 200
+    assert [record.kind for record in _records(path)].count("export") == 2
 
 
 def _records(path: Path) -> list[Any]:

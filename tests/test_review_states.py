@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,14 @@ from results_rows import frame, rows
 from reviewed_run import OF_SAMPLE, found, sign_run, write_run
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.exchange.standing import standing_of
+from qlvit_edge.inference.classifier import Classification
+from qlvit_edge.microscope.pipeline import ClassifiedCell
 from qlvit_edge.microscope.results import Results
+from qlvit_edge.review.keeping import of_sample
 from qlvit_edge.review.opening import mark_ended
 from qlvit_edge.review.records import read_record
+from qlvit_edge.review.selecting import selected_runs
 from qlvit_edge.review.store import ReviewStore
 
 
@@ -203,3 +209,41 @@ def test_a_text_that_is_no_record_is_refused() -> None:
     for text in ("", "[]", "{}", "{" * 5000, '{"run": NaN}'):
         with pytest.raises(ValueError, match=r"is|lacks|has"):
             read_record(text)
+
+
+def test_a_class_that_people_add_does_not_change_what_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "r.sqlite"
+    chances = {"rbc": 0.2, "platelet": 0.2, "wbc": 0.6}
+    cells = [
+        ClassifiedCell(one.cell, Classification(label, 0.6, chances, "accepted"))
+        for one, label in ((found(), "rbc"), (found(x=30), "platelet"), (found(), "wbc"))
+    ]
+    write_run(path, cells[:2], cells[2:])
+    with ReviewStore(path) as store:
+        store.confirm(1, [1, 2], "Ann")
+        store.change(1, [3], "blast", reason="nucleoli", by="Ann", new=True)
+        run = store.run(1)
+    for found_now in (run.differential(), standing_of(run).differential):
+        counts = {one.label: one.count for one in found_now.classes}
+        assert counts == {"rbc": 1, "platelet": 1, "wbc": 0, "blast": 1}
+        assert found_now.apart == {}
+
+
+@pytest.mark.parametrize("name", ["total", "Excluded", "(excluded)", "not counted: x"])
+def test_a_new_class_is_not_called_as_sums_are(store: ReviewStore, name: str) -> None:
+    with pytest.raises(DataError, match="is what a sum is called"):
+        store.change(1, [1], name, reason="nucleoli", by="Ann", new=True)
+    assert store.records(1) == []
+
+
+def test_one_name_in_two_spellings_is_one(tmp_path: Path) -> None:
+    path, apart = tmp_path / "r.sqlite", "Bjo\u0308rn"
+    write_run(path, [found()], info=replace(OF_SAMPLE, sample=apart))
+    with ReviewStore(path) as store:
+        store.confirm(1, [1], "Ann")
+        store.done(1, "Ann")
+        store.sign(1, apart, readers=2)
+        with pytest.raises(DataError, match="another reader must sign"):
+            store.sign(1, "Bj\u00f6rn", readers=2)
+    assert selected_runs(path, (), "Bj\u00f6rn") == [1]
+    assert [one.run.run for one in of_sample(path, "Bj\u00f6rn")] == [1]

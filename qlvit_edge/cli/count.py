@@ -34,8 +34,8 @@ def command(
 
     Per class: counted cells (whole ones whose answer was accepted), their share and its exact 95 %
     limits. What is no white cell (erythroblasts, platelets) and what was not accepted stands
-    beside. Reads the file and changes nothing, also while a run writes to it. For research use
-    only, not for diagnosis.
+    beside. What people decided in a review is not in it: `results show` has that. Reads the file
+    and changes nothing, also while a run writes to it. For research use only, not for diagnosis.
 
     \b
     Example:
@@ -59,6 +59,12 @@ def command(
     print_differential(
         found, f"Run {stored.run.run_id} of {stored.run.model}: {stored.run.outcome}"
     )
+    if stored.run.review is not None:
+        show = f"qlvit-edge results show {shell_word(results)} --run {stored.run.run_id}"
+        click.echo(
+            "these are the model's answers; what people confirmed or changed "
+            f"({stored.run.review}): {show}"
+        )
     if stored.run.counted_once:
         click.echo("each cell of the slide is counted once")
     if stored.run.statement is not None:

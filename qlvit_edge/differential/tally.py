@@ -36,7 +36,8 @@ class Tally:
     """Cells counted so far.
 
     Attributes:
-        labels: the model's classes, in its order.
+        labels: the classes that a cell can have: the model's, in its order, then `added` ones.
+        added: of these, those that people gave and the model does not have.
         accepted: whole cells whose answer was accepted, by class, also of those that are not
             counted.
         beside: all others, by `BESIDE`.
@@ -44,13 +45,15 @@ class Tally:
     """
 
     labels: tuple[str, ...]
+    added: tuple[str, ...] = ()
     accepted: Counter[str] = field(default_factory=Counter)
     beside: Counter[str] = field(default_factory=Counter)
     counted: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         """Find the classes that are counted."""
-        self.counted = counted_classes(self.labels)
+        of_model = tuple(label for label in self.labels if label not in self.added)
+        self.counted = counted_classes(of_model, self.added)
 
     def add(
         self,

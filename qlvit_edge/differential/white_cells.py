@@ -33,17 +33,21 @@ def is_platelet(label: str) -> bool:
     return name in _PLATELETS or name.removesuffix("s") in _PLATELETS
 
 
-def counted_classes(labels: Sequence[str]) -> tuple[str, ...]:
+def counted_classes(labels: Sequence[str], added: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the classes that the differential counts, in the model's order.
 
     All but those that are known not to be white cells; of a model that knows only such, or only
-    one other, all: it is for another differential.
+    one other, all: it is for another differential. A class that people add does not change for
+    which one it is.
 
     Args:
         labels: the model's classes.
+        added: classes that people gave beside them.
     """
     white = tuple(label for label in labels if not _is_no_white_cell(label))
-    return white if len(white) > 1 else tuple(labels)
+    if len(white) > 1:
+        return (*white, *(label for label in added if not _is_no_white_cell(label)))
+    return (*labels, *added)
 
 
 def _is_no_white_cell(label: str) -> bool:

@@ -125,7 +125,14 @@ def _doubtful(sheet: Sheet) -> str:
     cells = sheet.seen.cells
     if all(cell.unique_cell is None for cell in cells):
         return "not matched across frames"
-    return f"each once, {sum(bool(cell.doubtful) for cell in cells)} doubtful"
+    whole = [cell for cell in cells if cell.unique_cell is not None and not cell.cut]
+    doubtful = sum(bool(cell.doubtful) for cell in whole)
+    others = {
+        "seen only in part": sum(cell.unique_cell is not None and cell.cut for cell in cells),
+        "in frames without a place": sum(cell.unique_cell is None for cell in cells),
+    }
+    parts = [f"each once: {len(whole)} unique, {doubtful} doubtful"]
+    return "; ".join(parts + [f"{number} {said}" for said, number in others.items() if number])
 
 
 def _calibration(sheet: Sheet) -> str:

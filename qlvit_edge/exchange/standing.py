@@ -51,7 +51,7 @@ class Standing:
 
 def standing_of(seen: ReviewedRun) -> Standing:
     """Return a run's cells as they stand: each once, by the class that people or the model gave."""
-    tally = Tally(seen.labels)
+    tally = Tally(seen.labels, seen.added_labels)
     for cell in seen.cells:
         if cell.uncounted == UNPLACED:
             tally.beside[UNPLACED] += cell.decision is None or cell.final is not None

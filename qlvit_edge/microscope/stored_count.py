@@ -42,6 +42,8 @@ class StoredRun:
         familiar: the same as yes or no; None: not known.
         counted_once: whether each cell of the slide is counted once. Runs of files before format 6
             are counted as they were then, in every frame.
+        review: what people have done with it: collected, reviewed, signed or exported; None where
+            nobody has decided on a cell. It changes nothing in what the model counted.
     """
 
     results: str
@@ -53,6 +55,7 @@ class StoredRun:
     statement: str | None
     familiar: bool | None
     counted_once: bool = False
+    review: str | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,10 @@ def _run(connection: sqlite3.Connection, path: Path, run_id: int | None, version
         remedy = "make one with `qlvit-edge run`" if last is None else f"its last run is {last}"
         raise DataError(path, finding, remedy)
     number, model, digest, outcome, accept_at, statement, familiar, counted_once = row
+    state = None
+    if version >= 5:
+        query = "SELECT state FROM review_heads WHERE run_id = ?"
+        state = connection.execute(query, (number,)).fetchone()
     return StoredRun(
         results=str(path),
         run_id=int(number),
@@ -195,6 +202,7 @@ def _run(connection: sqlite3.Connection, path: Path, run_id: int | None, version
         statement=None if statement is None else str(statement),
         familiar=None if familiar is None else bool(familiar),
         counted_once=counted_once == 1,
+        review=None if state is None else str(state[0]),
     )
 
 

@@ -26,6 +26,7 @@ from qlvit_edge.page.static_files import CSS, HTML, SCRIPT, StaticFiles
 from qlvit_edge.review.cells import ReviewCell, runs_of
 from qlvit_edge.review.opening import mark_ended, reading
 from qlvit_edge.review.reviewed import ReviewedRun, reviewed_run
+from qlvit_edge.review.selecting import unchanged
 from qlvit_edge.review.store import ReviewStore
 
 LARGEST_REQUEST = 2**18
@@ -162,7 +163,8 @@ class Reviewing:
                     return
                 store = ReviewStore(self._results, seconds=LOCK_SECONDS)
                 with self._one_at_a_time, store:
-                    store.export(said.run, to=name, by=said.by)
+                    also = unchanged(self._results, seen)
+                    store.export(said.run, to=name, by=said.by, also=also)
 
             content = exported(self._results, seen, kind, leaving)
             disposition = {"content-disposition": f'attachment; filename="{name}"'}

@@ -13,6 +13,7 @@ from qlvit_edge.reference.reference_set import TABLE, LabelledCell, table_text
 from qlvit_edge.review.cells import ReviewCell
 from qlvit_edge.review.crops import new_folder
 from qlvit_edge.review.frames import frames_with_cells, require_kept
+from qlvit_edge.review.selecting import unchanged
 from qlvit_edge.review.store import ReviewedRun, ReviewStore
 
 
@@ -32,8 +33,8 @@ def make_reference(store: ReviewStore, seen: ReviewedRun, target: Path, by: str)
         How many cells there are of each class.
 
     Raises:
-        DataError: the run is not signed, holds no cell that counts, frames were not kept, or the
-            target is in use; nothing is left behind.
+        DataError: the run is not signed, holds no cell that counts, frames were not kept, the
+            target is in use, or the run was signed anew meanwhile; nothing is left behind.
     """
     run, results = seen.run.run, store.path
     if not seen.status.is_signed:
@@ -52,7 +53,7 @@ def make_reference(store: ReviewStore, seen: ReviewedRun, target: Path, by: str)
             shutil.copyfile(path, folder / path.name)
             rows += [(path.name, _labelled(cell)) for cell in of_frame]
         write_text(folder / TABLE, table_text(rows))
-        store.export(run, to=target.name, by=by)
+        store.export(run, to=target.name, by=by, also=unchanged(results, seen))
     return Counter(cell.label for _, cell in rows)
 
 

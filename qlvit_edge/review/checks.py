@@ -39,18 +39,17 @@ def final_counts(cells: Sequence[ReviewCell]) -> dict[str, int]:
     return {**found, **dict(sorted(others.items()))}
 
 
-def reviewed_differential(labels: Sequence[str], cells: Sequence[ReviewCell]) -> Differential:
+def reviewed_differential(cells: Sequence[ReviewCell]) -> Differential:
     """Return the differential of the cells whose class people confirmed or changed.
 
     Where each cell is counted once, those that may be counted already stand beside it: people
     say what a cell is, not where on the slide it lies.
 
     Args:
-        labels: the model's classes, in its order.
         cells: the run's cells; those that nobody has looked at are not counted.
     """
     counts = _counts(cells)
-    tally = Tally((*labels, *sorted(str(name) for name in counts if name not in labels)))
+    tally = Tally(labels_of(cells), added_labels(cells))
     tally.beside.update(_uncounted(cells, "{}"))
     for label, number in counts.items():
         tally.add(str(label), "accepted", cells=number)
@@ -69,9 +68,18 @@ def _uncounted(cells: Sequence[ReviewCell], form: str) -> Counter[str]:
 
 def labels_of(cells: Sequence[ReviewCell]) -> tuple[str, ...]:
     """Return the model's classes as its answers name them, and then those given by people."""
+    return (*_labels_of_model(cells), *added_labels(cells))
+
+
+def added_labels(cells: Sequence[ReviewCell]) -> tuple[str, ...]:
+    """Return the classes that people gave and the model does not have, sorted."""
+    given = {cell.final for cell in cells if cell.final is not None}
+    return tuple(sorted(given - set(_labels_of_model(cells))))
+
+
+def _labels_of_model(cells: Sequence[ReviewCell]) -> tuple[str, ...]:
     named = tuple(cells[0].probabilities) if cells else ()
-    others = {cell.label for cell in cells} | {cell.final for cell in cells if cell.final}
-    return (*named, *sorted(others - set(named)))
+    return (*named, *sorted({cell.label for cell in cells} - set(named)))
 
 
 def _counted(cells: Sequence[ReviewCell], noun: str) -> str:

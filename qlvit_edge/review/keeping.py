@@ -18,7 +18,7 @@ from qlvit_edge.review import log
 from qlvit_edge.review.cells import RunRow, runs_of
 from qlvit_edge.review.chain import digest
 from qlvit_edge.review.frames import located
-from qlvit_edge.review.names import required
+from qlvit_edge.review.names import is_sample, required
 from qlvit_edge.review.opening import alone, open_to_add, reading, transaction
 from qlvit_edge.review.records import ReviewRecord, now
 from qlvit_edge.version import installed_version
@@ -68,7 +68,7 @@ def of_sample(path: Path, sample: str) -> list[Doomed]:
     Raises:
         DataError: there is none of that name.
     """
-    found = _doomed(path, lambda run, _: run.sample == sample)
+    found = _doomed(path, lambda run, _: is_sample(run.sample, sample))
     if not found:
         raise DataError(path, f"it has no sample {sample!r}", "`results list` shows them")
     return found

@@ -11,7 +11,7 @@ from qlvit_edge.errors import DataError
 from qlvit_edge.review import log
 from qlvit_edge.review.blind import BlindEstimate, estimate_of
 from qlvit_edge.review.cells import ReviewCell, RunRow, cells_of, runs_of
-from qlvit_edge.review.checks import labels_of, left_to_do, reviewed_differential
+from qlvit_edge.review.checks import added_labels, labels_of, left_to_do, reviewed_differential
 from qlvit_edge.review.states import ReviewStatus
 
 
@@ -38,6 +38,11 @@ class ReviewedRun:
         """The classes that a cell can be given, the model's first."""
         return labels_of(self.cells)
 
+    @property
+    def added_labels(self) -> tuple[str, ...]:
+        """Those of `labels` that people gave and the model does not have."""
+        return added_labels(self.cells)
+
     def left_to_do(self) -> list[str]:
         """Return what stands against a signature; empty where nothing does."""
         ended = ["it goes on, or was killed"] if self.run.goes_on else []
@@ -45,7 +50,7 @@ class ReviewedRun:
 
     def differential(self) -> Differential:
         """Return the differential of what people have confirmed or changed."""
-        return reviewed_differential(self.labels, self.cells)
+        return reviewed_differential(self.cells)
 
     def blind_estimate(self) -> BlindEstimate | None:
         """Return how often the model's accepted answers are right; None if no cells were drawn."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.review.cells import runs_of
-from qlvit_edge.review.log import head_of
+from qlvit_edge.review.log import signature_of
+from qlvit_edge.review.names import is_sample
 from qlvit_edge.review.opening import reading
 from qlvit_edge.review.store import Also, ReviewedRun, reviewed_run, run_row
 
@@ -30,7 +31,7 @@ def selected(results: Path, runs: Sequence[int], sample: str | None) -> list[Rev
         rows = [
             row
             for row in runs_of(connection)
-            if (not runs or row.run in runs) and sample in (None, row.sample)
+            if (not runs or row.run in runs) and (sample is None or is_sample(row.sample, sample))
         ]
         if not rows:
             finding = "it holds no run" if sample is None else f"it has no sample {sample!r}"
@@ -44,10 +45,13 @@ def selected_runs(results: Path, runs: Sequence[int], sample: str | None) -> lis
 
 
 def unchanged(results: Path, seen: ReviewedRun) -> Also:
-    """Return what refuses to record that a run leaves if it is not what was read any more."""
+    """Return what refuses to record that a signed run leaves if it was signed anew since.
+
+    That it left meanwhile, elsewhere, changes nothing in it.
+    """
 
     def require(connection: sqlite3.Connection) -> None:
-        if head_of(connection, seen.run.run) != seen.head:
+        if signature_of(connection, seen.run.run) != seen.signature:
             raise DataError(results, f"run {seen.run.run} was changed meanwhile", "start again")
 
     return require
