@@ -87,16 +87,17 @@ PYTEST_BY_FILES = outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cd 
 test: $(PACKAGE_STAMP)  ## the tests that take seconds each, some files at a time on every core
 	@ls -S "$(ROOT)"/tests/test_*.py | { $(call PYTEST_BY_FILES,4,-m "not slow"); }
 
-test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser or an emulator
-	@if ! command -v chromium chromium-browser >/dev/null || ! test -x /usr/sbin/sshd; then
+FIRMWARE_PACKAGES := bats shellcheck rauc squashfs-tools openssl
+SLOW_TEST_PACKAGES := chromium fonts-dejavu-core openssh-client openssh-server $(FIRMWARE_PACKAGES)
+
+test-slow: $(PACKAGE_STAMP)  ## the tests that need minutes, a browser, a server of SSH or an emulator
+	@if ! dpkg -s $(SLOW_TEST_PACKAGES) >/dev/null 2>&1; then
 		sudo=$$(command -v sudo || true)
 		$$sudo apt-get update -qq
 		DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends \
-			chromium fonts-dejavu-core openssh-client openssh-server
+			$(SLOW_TEST_PACKAGES)
 	fi
 	grep -lF mark.slow "$(ROOT)"/tests/test_*.py | sort -r | { $(call PYTEST_BY_FILES,1,-m slow); }
-
-FIRMWARE_PACKAGES := bats shellcheck rauc squashfs-tools openssl
 
 test-firmware: $(PACKAGE_STAMP)  ## the device's scripts: installer, wheelhouse, screen, watchdog, read-only root, RAUC
 	@if ! dpkg -s $(FIRMWARE_PACKAGES) >/dev/null 2>&1; then

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.imagefile import MAX_BYTES, REPLACE, Stored, read, read_header
+from qlvit_edge.interruption import held_back
 from qlvit_edge.resample import resample
 
 PREPROCESSING = "rgb8-squash-triangle-v1"
@@ -271,7 +272,8 @@ def read_file(path: Path) -> bytes:
             raise DataError(path, finding, "name an image file")
         if path.stat().st_size > MAX_BYTES:
             raise DataError(path, f"larger than {MAX_BYTES >> 20} MiB", REPLACE)
-        return path.read_bytes()
+        with held_back():
+            return path.read_bytes()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(path, f"cannot be read ({reason})", "check the file") from error

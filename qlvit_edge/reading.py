@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+from qlvit_edge.interruption import held_back
 from qlvit_edge.text import plain
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
@@ -45,7 +46,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         if status.st_size > limit:
             raise UnreadableFileError(f"has {status.st_size:,} bytes, at most {limit:,} are read")
         # A file of /proc says 0 bytes and has more; one may grow while it is read.
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
+        with held_back(), os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(limit + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

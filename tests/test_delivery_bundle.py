@@ -50,7 +50,7 @@ def test_a_bundle_with_anything_behind_it_is_refused() -> None:
     assert "goes on behind its end" in refusal(BUNDLE + BUNDLE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
 def test_no_byte_of_a_bundle_can_be_changed(position: int, change: int) -> None:
     content = bytearray(BUNDLE)
@@ -58,7 +58,7 @@ def test_no_byte_of_a_bundle_can_be_changed(position: int, change: int) -> None:
     refusal(bytes(content))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.booleans())
 def test_whatever_the_bytes_are_a_bundle_is_refused_in_one_line(noise: bytes, begun: bool) -> None:
     refusal((BUNDLE[:HEAD] if begun else b"") + noise)

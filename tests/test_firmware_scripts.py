@@ -12,6 +12,7 @@ import pytest
 BATS = Path(__file__).resolve().parent / "bats"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("bats") is None, reason="apt-get install bats; `make test-firmware` does"
 )

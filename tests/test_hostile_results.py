@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from results_rows import INFO, rows
 from reviewed_run import found, write_run
 
 from qlvit_edge.errors import DataError
+from qlvit_edge.microscope import plain_schema
 from qlvit_edge.microscope.plain_schema import MOST_BYTES, opened
 from qlvit_edge.microscope.results import Results
 from qlvit_edge.microscope.stored_count import read_count
@@ -60,6 +62,23 @@ def test_code_in_a_schema_is_refused_by_every_way_in(
     with pytest.raises(DataError, match="it was changed"):
         Results(path, INFO)
     assert path.read_bytes() == before
+
+
+def _tables() -> list[str]:
+    """Every table that this program makes, as its source says."""
+    sources = Path(plain_schema.__file__).parent.glob("*.py")
+    texts = "".join(source.read_text(encoding="utf-8") for source in sources)
+    return sorted(set(re.findall(r"CREATE TABLE (?:IF NOT EXISTS )?(\w+) \(", texts)))
+
+
+@pytest.mark.parametrize("table", _tables())
+def test_nothing_stands_in_the_place_of_a_table(path: Path, table: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone():
+            connection.execute(f"ALTER TABLE {table} RENAME TO hidden")
+        connection.execute(f"CREATE VIEW {table} AS {ENDLESS} SELECT i FROM n")
+    with pytest.raises(DataError, match=f"no table '{table}' but something of that name"):
+        read_count(path)
 
 
 def test_a_users_own_tables_views_and_indexes_may_stay(path: Path) -> None:

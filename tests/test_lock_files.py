@@ -34,14 +34,15 @@ lock, audit = script("lock.py"), script("audit.py")
 
 def test_there_is_a_lock_for_every_target() -> None:
     names = {f"device-{target.name}.txt" for target in lock.TARGETS}
-    assert {path.name for path in LOCKS} == names
+    # The 32-bit system takes numpy, OpenCV and its runtime from elsewhere: no resolved lock.
+    assert {path.name for path in LOCKS} == {*names, "device-bookworm-armhf.txt"}
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
 def test_every_package_is_pinned_and_has_hashes(path: Path) -> None:
     text = re.sub(r"\\\n", " ", path.read_text(encoding="utf-8"))
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    assert len(lines) > 20
+    assert len(lines) > 15
     for line in lines:
         assert re.fullmatch(r"[a-z0-9-]+==\S+(\s+--hash=sha256:[0-9a-f]{64})+\s*", line), line
     assert "http" not in text

@@ -13,10 +13,13 @@ import pytest
 from stand_in_device import SCRIPTS
 from tiny_wheelhouse import build
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("rauc") is None or shutil.which("mksquashfs") is None,
-    reason="apt-get install rauc squashfs-tools; `make test-firmware` does",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("rauc") is None or shutil.which("mksquashfs") is None,
+        reason="apt-get install rauc squashfs-tools; `make test-firmware` does",
+    ),
+]
 MODEL = random.Random(1).randbytes(20_000)
 
 

@@ -174,7 +174,8 @@ def test_two_trainings_do_not_share_a_folder(
         (["--augment-share", "grey=0"], "--augment-share needs --augment microscopes"),
         (["--augment", "microscopes", "--augment-share", "gray=0"], "did you mean 'grey'?"),
         (["--augment", "microscopes", "--augment-share", "grey"], "is not PART=SHARE"),
-        (["--augment", "microscopes", "--augment-share", "grey=nan"], "from 0 to 1"),
+        (["--augment", "microscopes", "--augment-share", "grey=nan"], "is not PART=SHARE"),
+        (["--augment", "microscopes", "--augment-share", "grey=1.5"], "from 0 to 1"),
         (["--images-per-epoch", 1], "is not in the range"),
     ],
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from qlvit_edge.cli.options import Number
+from qlvit_edge.cli.console import next_step, shell_word
+from qlvit_edge.cli.options import Number, Whole
 from qlvit_edge.cli.progress import progress_bar
 
 
@@ -32,7 +33,7 @@ from qlvit_edge.cli.progress import progress_bar
 )
 @click.option("--min-accuracy", type=Number(min=0, max=100), help="In percent, see `validate`.")
 @click.option("--max-latency", type=Number(min=0, min_open=True), help="In ms, see `validate`.")
-@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Port of its SSH server.")
+@click.option("--port", type=Whole(1, 65535), metavar="N", help="Port of its SSH server.")
 @click.option(
     "--identity",
     type=click.Path(path_type=Path),
@@ -120,3 +121,4 @@ def command(
             deployment.validate(parcel, out, compare, words)
     if not no_restart:
         deployment.restart()
+    next_step(f"ssh {place} {shell_word(program)} models status", "what is installed there")

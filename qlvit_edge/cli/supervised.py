@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from qlvit_edge.cli.streams import flush
+
 if TYPE_CHECKING:
     from qlvit_edge.errors import QLViTEdgeError
     from qlvit_edge.microscope.session import Session
@@ -167,9 +169,7 @@ class Service:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         self._notifier.reloading("starting again with the new configuration")
         _note("the run begins again with the configuration as it is now")
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
+        flush()
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         again = [sys.executable, *sys.orig_argv[1:]]
         os.execv(sys.executable, again)  # noqa: S606 - this very program, with its arguments

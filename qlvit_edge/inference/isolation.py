@@ -125,9 +125,11 @@ class RemoteNetwork:
             self.facts, self.bare_bytes = child.call(
                 self._allowance.load_seconds, network.load, self._settings
             )
-            left = self._allowance.load_seconds - (time.perf_counter() - began)
             started = time.perf_counter()
-            child.call(max(left, 1.0), network.first_run)
+            left = self._allowance.load_seconds - (started - began)
+            # A slow start leaves it no less than any other inference has.
+            least = min(self._allowance.load_seconds, self._allowance.inference_seconds)
+            child.call(max(left, least), network.first_run)
         except ChildLostError as error:
             child.close()  # one that ran out of memory is still there, and holds it
             kind = _KilledError if error.killed else ModelFileError

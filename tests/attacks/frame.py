@@ -243,7 +243,7 @@ def attack_apart(target: Target, inputs: int, seed: int, *, seconds: float | Non
         pid = os.fork()
         if pid == 0:
             _attack_and_end(target, inputs, seed, limit, current)
-        code = _code_of(pid, current, 2 * limit + 1)
+        code = _code_of(pid, current, 2 * limit + 3)
         if code < 0:
             kept = keep(current.read_bytes(), target.name) if current.exists() else "nothing"
             how = (

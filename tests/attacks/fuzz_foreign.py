@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
+import target_configuration
 import target_delivery
 import target_documents
 import target_images
@@ -28,6 +29,7 @@ _MODULES = (
     target_page,
     target_streams,
     target_delivery,
+    target_configuration,
     target_documents,
 )
 TARGETS = {target.name: target for module in _MODULES for target in module.TARGETS}

@@ -25,7 +25,9 @@ model = "installed"
 camera = "simulated:{PACKAGE}/bundled/fields?fps=1"
 out = "{RESULTS}"
 serve = "0.0.0.0:{PAGE_PORT}"
+model-seconds = 600
 """
+"""What the service does; starting the model's process takes a minute here, which is its limit."""
 
 EMULATED = "[Service]\nTimeoutStartSec=1800\nTimeoutStopSec=300\n"
 """The one change to the unit: an emulated processor takes minutes to import what it needs."""
