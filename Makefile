@@ -107,7 +107,7 @@ test-firmware: $(PACKAGE_STAMP)  ## the device's scripts: installer, wheelhouse,
 			$(FIRMWARE_PACKAGES)
 	fi
 	bats tests/bats
-	$(PYTEST)/test_install_script.py "$(ROOT)"/tests/test_install_service.py \
+	$(PYTEST)/test_install_script.py "$(ROOT)"/tests/test_install_places.py "$(ROOT)"/tests/test_install_service.py \
 		"$(ROOT)"/tests/test_wheelhouse.py "$(ROOT)"/tests/test_rauc_bundle.py
 
 lint: $(PACKAGE_STAMP)  ## style of the checkout, types of the installed package

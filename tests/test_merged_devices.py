@@ -199,3 +199,79 @@ def test_options_that_measure_do_not_go_with_merging(
     assert "--min-accuracy measures, --merge does not" in capsys.readouterr().err
     assert run_command("validate", "a", "b", "--out", tmp_path / "out") == 2
     assert "several reports are compared with --merge" in capsys.readouterr().err
+
+
+def another_truth(said: dict[str, Any], answers: dict[str, Any]) -> None:
+    said["accuracy"] = said["accuracy"] / 2
+
+
+def other_classes(said: dict[str, Any], answers: dict[str, Any]) -> None:
+    said["data"]["classes"] = {**said["data"]["classes"], "BLUE": 1}
+
+
+def accepts_more(said: dict[str, Any], answers: dict[str, Any]) -> None:
+    said["acceptance"]["accept_at"] = 0.01
+
+
+def green_above_a_warning(said: dict[str, Any], answers: dict[str, Any]) -> None:
+    said["checks"][0]["state"] = "warning"
+
+
+def without_checks(said: dict[str, Any], answers: dict[str, Any]) -> None:
+    said["checks"] = []
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        (another_truth, "counts other answers as right than"),
+        (other_classes, "counts its images to other classes"),
+        (accepts_more, "accepts answers from another probability on"),
+        (green_above_a_warning, "by its checks the model may be used with reservations, not"),
+        (without_checks, "it is no report of `validate`"),
+    ],
+)
+def test_what_was_not_judged_alike_is_never_green(
+    measured: Path,
+    tmp_path: Path,
+    change: Change,
+    finding: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    files = [device(measured, tmp_path, "pi4"), device(measured, tmp_path, "pi5", change)]
+    said = refused(capsys, "validate", "--merge", *files, "--out", tmp_path / "out")
+    assert finding in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_demands_are_no_pass(measured: Path, tmp_path: Path) -> None:
+    def asked(least: float, most: float) -> Change:
+        def change(said: dict[str, Any], answers: dict[str, Any]) -> None:
+            said["gate"], said["latency_gate"] = {"least": least}, {"most_ms": most}
+
+        return change
+
+    files = [
+        device(measured, tmp_path, "pi4", asked(0.9, 50)),
+        device(measured, tmp_path, "pi5", asked(0.1, 50)),
+    ]
+    assert run_command("validate", "--merge", *files, "--out", tmp_path / "out") == 0
+    found = merged(tmp_path / "out")
+    assert found["verdict"]["outcome"] == "may be used with reservations"
+    assert "--min-accuracy was not alike (10, 90 %)" in found["verdict"]["sentence"]
+
+
+def test_what_is_compared_is_never_overwritten(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [device(measured, tmp_path, name) for name in ("pi4", "pi5")]
+    said = refused(capsys, "validate", "--merge", *files, "--out", tmp_path / "pi5")
+    assert "holds a report that is compared" in said
+    assert {path.name for path in files[1].parent.iterdir()} == {"predictions.json", "report.json"}
+    before = (measured / "predictions.json").read_bytes()
+    given = ("--data", measured.parent / "cells", "--compare", measured / "predictions.json")
+    said = refused(
+        capsys, "validate", measured.parent / "m.tflite", *given, "--out", measured / ".." / "out"
+    )
+    assert "would be overwritten" in said
+    assert (measured / "predictions.json").read_bytes() == before

@@ -119,9 +119,32 @@ def test_a_damaged_wheelhouse_is_refused_before_anything_changes(device: Device)
     wheel.unlink()
     assert "is damaged" in install(device).stderr
     wheel.write_bytes(whole)
-    (device.copied / "wheels" / "more-1.0-py3-none-any.whl").write_bytes(whole)
-    assert "of which its SHA256SUMS says nothing" in install(device).stderr
+    for name in ("wheels/more-1.0.whl", "qlvit-edge.service.d/more.conf", "journald.conf.d/a.conf"):
+        (device.copied / name).write_bytes(whole)
+        assert f"{name}, of which its SHA256SUMS says nothing" in install(device).stderr
+        (device.copied / name).unlink()
+    (device.copied / "wheels" / "pip-0-py3-none-any.whl").symlink_to(device.wheel)
+    assert "pip-0-py3-none-any.whl, of which" in install(device).stderr
+    (device.copied / "wheels" / "pip-0-py3-none-any.whl").unlink()
+    sums = (device.copied / "SHA256SUMS").read_text().splitlines(keepends=True)
+    for name in ("run.toml", "requirements.txt", "steps/service.sh"):
+        kept = [line for line in sums if not line.endswith(f"  {name}\n")]
+        assert len(kept) == len(sums) - 1
+        (device.copied / "SHA256SUMS").write_text("".join(kept))
+        assert f"{name}, of which its SHA256SUMS says nothing" in install(device).stderr
     assert device.tree() == before
+
+
+def test_the_language_of_the_device_does_not_matter(device: Device) -> None:
+    """Names are sorted in another order by other languages, in which `comm` then fails."""
+    for name in ("comm", "sort"):
+        (device.folder / "stubs" / name).write_text(
+            f'#!/bin/bash\n[ "$LC_ALL" = C ] || exec echo not in order\nexec /usr/bin/{name} "$@"\n'
+        )
+        (device.folder / "stubs" / name).chmod(0o755)
+    device.environment["LANG"] = "en_GB.UTF-8"
+    done = install(device, "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def sum_again(folder: Path) -> None:

@@ -105,9 +105,10 @@ check_wheelhouse() {
   if ! wrong=$(cd "$wheelhouse" && LC_ALL=C sha256sum --check --strict --quiet SHA256SUMS 2>&1); then
     refuse "$wheelhouse is damaged: ${wrong%%$'\n'*}" "copy the folder again"
   fi
-  local extra
-  extra=$(comm -13 <(sed 's/^[^ ]* [ *]//' "$wheelhouse/SHA256SUMS" | LC_ALL=C sort) \
-    <(cd "$wheelhouse" && find . -type f -name '*.whl' -printf '%P\n' | LC_ALL=C sort))
+  local extra used='.*\(\.\(whl\|conf\|sh\|service\|rules\|toml\)\|/requirements\.txt\)'
+  # In an order that does not depend on the language; links are no files and lead elsewhere.
+  extra=$(LC_ALL=C comm -13 <(sed 's/^[^ ]* [ *]//' "$wheelhouse/SHA256SUMS" | LC_ALL=C sort) \
+    <(cd "$wheelhouse" && find . ! -type d \( -type l -o -regex "$used" \) -printf '%P\n' | LC_ALL=C sort))
   [[ -z $extra ]] ||
     refuse "$wheelhouse holds ${extra%%$'\n'*}, of which its SHA256SUMS says nothing" "copy the folder again"
 }
@@ -120,6 +121,36 @@ check_keys() {
     grep -q 'BEGIN PUBLIC KEY' "$key" || refuse "$key is not a public key" "name the public key, NAME.pem"
     [[ $key == *.pem ]] || refuse "$key does not end in .pem" "rename it: its name is how models say who signed them"
   done
+}
+
+# Places are written into units and TOML, and one of them is removed as a whole with the program.
+# Sets: prefix, data, each without a slash too many.
+settle_places() {
+  prefix=$root$(settled --prefix "${prefix#"$root"}") || exit
+  data=$root$(settled --data "${data#"$root"}") || exit
+  if [[ $data/ == "$prefix"/* || $prefix/ == "$data"/* ]]; then
+    refuse "$prefix and $data lie in one another" "name two folders apart: the first goes with the program, the second stays"
+  fi
+}
+
+settled() { # option; path below the root
+  local path=$2
+  [[ $path == /* ]] || refuse "$path is not an absolute path" "start it with /"
+  if [[ $path == *[[:space:][:cntrl:]]* || $path == *[\"\'\\\#\&%\$\;:\`]* ]]; then
+    refuse "$path holds a space or a mark that units cannot have" "name another with $1"
+  fi
+  while [[ $path == *//* ]]; do path=${path//\/\//\/}; done
+  path=${path%/}
+  case $path/ in
+    */../* | */./*) refuse "$path goes by way of . or .." "name the folder itself with $1" ;;
+    / | /bin/* | /boot/* | /dev/* | /etc/* | /lib/* | /proc/* | /run/* | /sbin/* | /sys/* | /tmp/* | /usr/bin/* | /usr/lib/*)
+      refuse "${path:-/} belongs to the system" "name another with $1"
+      ;;
+    /home/ | /media/ | /mnt/ | /opt/ | /root/ | /srv/ | /usr/ | /usr/local/ | /var/ | /var/lib/ | /var/log/)
+      refuse "$path holds what others put there" "name a folder in it with $1"
+      ;;
+  esac
+  printf '%s\n' "$path"
 }
 
 # What is there and was not made by this script is never replaced.

@@ -199,7 +199,7 @@ def command(
         strangers=strangers,
     )
     hashes = hash_files(images)
-    there = None if recorded is None else _comparable(recorded, opened, hashes)
+    there = None if recorded is None else _comparable(recorded, opened, hashes, out)
     ensure_writable(out)
     with progress_bar("validating", len(images.known) + len(images.unknown)) as advance:
         found, answers = validation.validate(
@@ -239,11 +239,13 @@ def command(
         raise GateError(opened.path, reasons, f"see {out / 'index.html'}")
 
 
-def _comparable(path: Path, opened: Model, hashes: Mapping[str, str]) -> Predictions:
-    """Read another machine's predictions, of the same model and images."""
-    from qlvit_edge.evaluation.predictions import read_predictions, require_comparable
+def _comparable(path: Path, opened: Model, hashes: Mapping[str, str], out: Path) -> Predictions:
+    """Read another machine's predictions, of the same model and images, if they outlive this."""
+    from qlvit_edge.evaluation.predictions import FILE, read_predictions, require_comparable
     from qlvit_edge.files import sha256
 
+    if path.resolve() == (out / FILE).resolve():
+        raise DataError(path, "would be overwritten by this report", "name another folder as --out")
     found = read_predictions(path)
     require_comparable(found, sha256(opened.content), hashes, path)
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from qlvit_edge.cli.console import next_step
-from qlvit_edge.errors import GateError
+from qlvit_edge.errors import DataError, GateError
 
 
 def merge_reports(paths: Sequence[Path], out: Path, *, as_json: bool) -> None:
@@ -17,7 +17,8 @@ def merge_reports(paths: Sequence[Path], out: Path, *, as_json: bool) -> None:
     Raises:
         GateError: the model may not be used on one of the devices, or they differ where they must
             not.
-        DataError: fewer than two reports, or reports that cannot be compared.
+        DataError: fewer than two reports, or reports that cannot be compared, or that the
+            comparison would overwrite.
         UsageError: an option was given that measures.
     """
     from qlvit_edge.evaluation.merged import lines, merge
@@ -27,6 +28,8 @@ def merge_reports(paths: Sequence[Path], out: Path, *, as_json: bool) -> None:
 
     _require_no_measuring()
     found = merge([read_report(path) for path in paths])
+    if out.resolve() in {path.resolve().parent for path in paths}:
+        raise DataError(out, "holds a report that is compared", "name another folder with --out")
     ensure_writable(out)
     write_json(out / "comparison.json", found.as_dict())
     write_text(out / "index.html", render(found))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from qlvit_edge.evaluation.agreement import Agreement, agreement_checks
 from qlvit_edge.evaluation.validation_report import Measurement
 from qlvit_edge.evaluation.verdict import Check, Gates
+from qlvit_edge.inference.accelerator import FEATURE_STEPS, LOGIT_STEPS
 from qlvit_edge.inference.golden import GoldenReport
 from qlvit_edge.measuring.conditions import Conditions
 from qlvit_edge.sensors import HOT, WARM
@@ -31,7 +32,7 @@ def checks_of(
         reductions: why the images prove less than a whole test side, in parts of a sentence.
     """
     return (
-        golden_check(GOLDEN, found.golden),
+        _golden_check(found),
         *_reference_check(found),
         *agreement_checks(agreement),
         _accuracy(found, gates),
@@ -50,6 +51,19 @@ def golden_check(name: str, golden: GoldenReport) -> Check:
     if golden.equal is None:
         return Check(name, "not examined", f"no golden pair decides: {golden.reason}")
     return Check(name, "not examined", f"no golden pair decides: {golden.sentence.rstrip('.')}")
+
+
+def _golden_check(found: Measurement) -> Check:
+    """Judge them as `golden_check` does; a delegate must be as near as `run` asks of it."""
+    golden = found.golden
+    features = golden.feature_steps or 0.0
+    if found.kernels.delegate is None or golden.logit_steps is None:
+        return golden_check(GOLDEN, golden)
+    if golden.logit_steps <= LOGIT_STEPS and features <= FEATURE_STEPS:
+        return golden_check(GOLDEN, golden)
+    text = f"logits of golden pairs are off by up to {golden.logit_steps} steps on the delegate"
+    text += f" and features by {features:.1f} on average, where {LOGIT_STEPS} and "
+    return Check(GOLDEN, "failed", f"{text}{FEATURE_STEPS:g} may be rounding: `run` refuses it")
 
 
 def _reference_check(found: Measurement) -> list[Check]:

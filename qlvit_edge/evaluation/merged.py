@@ -101,12 +101,15 @@ def merge(reports: Sequence[tuple[Path, StoredReport]]) -> Merged:
     given = [_predictions(path, report) for path, report in reports]
     names = _names([report for _, report in reports])
     devices = []
-    for number, (_, report) in enumerate(reports):
+    for number, (path, report) in enumerate(reports):
         same, of_bytes = _same_bytes(number, reports, given)
         others = None
         if number and given[0] is not None and (own := given[number]) is not None:
             others = compare(given[0], own).answers_that_differ
         devices.append(Device(names[number], report, same, of_bytes, others))
+        if others == 0 and report.accuracy != reports[0][1].accuracy:
+            finding = f"counts other answers as right than {reports[0][0]}, whose answers are alike"
+            raise DataError(path, finding, "say of folders which class they are, alike everywhere")
     checks = tuple(_checks(devices))
     first = reports[0][1]
     summary = f"{counted(len(devices), 'device')} on the same {counted(first.images, 'image')}"
@@ -134,6 +137,12 @@ def _require_comparable(reports: Sequence[tuple[Path, StoredReport]]) -> None:
         if report.input != first.input:
             finding = f"judges {report.input}, {first_path} {first.input}"
             raise DataError(path, finding, "give --find-cells everywhere or nowhere")
+        if report.data.classes != first.data.classes:
+            finding = f"counts its images to other classes than {first_path}"
+            raise DataError(path, finding, "say of folders which class they are, alike everywhere")
+        if report.acceptance != first.acceptance:
+            finding = f"accepts answers from another probability on than {first_path}"
+            raise DataError(path, finding, "give --accept-at everywhere or nowhere")
 
 
 def _predictions(path: Path, report: StoredReport) -> Predictions | None:
@@ -193,6 +202,7 @@ def _checks(devices: Sequence[Device]) -> Iterator[Check]:
             text = f"{device.name} computes no proved arithmetic ({device.report.kernels.used})"
             yield Check("same bytes", "not examined", text)
     yield from _answers_checks(devices)
+    yield from _asked_checks([device.report for device in devices])
 
 
 def _verdict_check(device: Device) -> Check:
@@ -234,6 +244,19 @@ def _answers_checks(devices: Sequence[Device]) -> Iterator[Check]:
         yield Check(name, "not examined", text)
     elif not other:
         yield Check(name, "passed", f"every image is answered alike on all {len(devices)} devices")
+
+
+def _asked_checks(reports: Sequence[StoredReport]) -> Iterator[Check]:
+    """Warn where devices passed by what is not alike."""
+    least = {100 * one.gate.least for one in reports if one.gate is not None}
+    most = {one.latency_gate.most_ms for one in reports if one.latency_gate is not None}
+    for asked, what, unit in (
+        (least, "--min-accuracy", "%"),
+        (most, "--max-latency", "ms"),
+    ):
+        if len(asked) > 1:
+            values = ", ".join(f"{value:g}" for value in sorted(asked))
+            yield Check("what was asked", "warning", f"{what} was not alike ({values} {unit})")
 
 
 def _number_of(count: int | None) -> str:

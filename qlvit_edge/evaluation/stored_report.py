@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qlvit_edge.errors import DataError
 from qlvit_edge.evaluation.predictions import Digest
-from qlvit_edge.evaluation.verdict import LATENCY_AT, Outcome, State
+from qlvit_edge.evaluation.verdict import LATENCY_AT, Check, Outcome, State, judge
 from qlvit_edge.reading import UnreadableFileError, read_json
 from qlvit_edge.tomlfile import first_mistake
 
@@ -92,7 +92,26 @@ class DataPart(_Part):
     """What was shown."""
 
     images: Annotated[int, Field(ge=1)]
+    classes: dict[str, int]
     input: _Word
+
+
+class AcceptancePart(_Part):
+    """From which probability on answers were accepted."""
+
+    accept_at: float | None
+
+
+class GatePart(_Part):
+    """The accuracy that was asked for."""
+
+    least: _Share
+
+
+class LatencyGatePart(_Part):
+    """The latency that was allowed."""
+
+    most_ms: float
 
 
 class GuardingPart(_Part):
@@ -107,7 +126,7 @@ class StoredReport(_Part):
 
     format: Literal[2]
     verdict: VerdictPart
-    checks: list[CheckPart]
+    checks: Annotated[list[CheckPart], Field(min_length=1)]
     device: _Word
     date: _Word
     accuracy: _Share
@@ -120,6 +139,18 @@ class StoredReport(_Part):
     machine: MachinePart
     predictions: PredictionPart
     conditions: ConditionPart
+    acceptance: AcceptancePart
+    gate: GatePart | None
+    latency_gate: LatencyGatePart | None
+
+    @model_validator(mode="after")
+    def _verdict_follows(self) -> Self:
+        """Refuse a verdict that is not that of the checks below it."""
+        checks = [Check(one.name, one.state, one.text) for one in self.checks]
+        follows = judge("", checks).outcome
+        if follows != self.verdict.outcome:
+            raise ValueError(f"by its checks the model {follows}, not {self.verdict.outcome}")
+        return self
 
     def checks_in(self, state: State) -> list[str]:
         """Return the names of what came out so, each once."""

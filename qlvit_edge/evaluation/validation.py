@@ -108,6 +108,7 @@ def validate(
             xnnpack_missing=interpreter.xnnpack_missing,
             arithmetic=str(interpreter.arithmetic),
             proved=interpreter.arithmetic.proved,
+            delegate=None if delegate is None else str(delegate),
         ),
         machine=machine,
         conditions=conditions,

@@ -139,6 +139,7 @@ class KernelFacts:
         xnnpack_missing: XNNPACK was asked for and took nothing.
         arithmetic: what they compute, and whether that is proved on this runtime, in words.
         proved: whether it is.
+        delegate: the library that ran compiled segments, with its options; None without.
     """
 
     asked: str
@@ -147,6 +148,7 @@ class KernelFacts:
     xnnpack_missing: bool
     arithmetic: str
     proved: bool
+    delegate: str | None = None
 
 
 @dataclass(frozen=True)

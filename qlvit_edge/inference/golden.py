@@ -42,6 +42,8 @@ class GoldenReport:
         values_that_differ: logits and features.
         judgements_that_differ: pairs of which the guard makes something else; None where none
             was compared or the file has no guard.
+        logit_steps: largest difference of a logit, in steps, where pairs need not be equal.
+        feature_steps: of the features of a pair, the largest mean, likewise; None without any.
         largest_difference: of a logit or feature, in steps of its output.
     """
 
@@ -55,6 +57,8 @@ class GoldenReport:
     values_that_differ: int | None = None
     largest_difference: int | None = None
     judgements_that_differ: int | None = None
+    logit_steps: int | None = None
+    feature_steps: float | None = None
 
     @property
     def sentence(self) -> str:
@@ -110,13 +114,14 @@ def compare_golden(
     named = interpreter.arithmetic.name if reason is None else None
     judge = None if metadata.guard is None else Judge(metadata.guard)
     xnnpack = named == "xnnpack"
-    differences, judged_alike = [], []
+    differences, judged_alike, feature_means = [], [], []
     for pair in pairs:
         pixels = pair.image(metadata.channels)
         outputs = interpreter.invoke_all(as_input(pixels, interpreter.input))
         given = [output.reshape(-1).astype(np.int64) for output in outputs]
         recorded = np.concatenate(pair.recorded(xnnpack=xnnpack))
         differences.append(np.abs(np.concatenate(given) - recorded))
+        feature_means += [float(differences[-1][given[0].size :].mean())] if given[1:] else []
         judged = None if judge is None else judge.judge_input(outputs[0], outputs[1], pixels)
         judged_alike.append(judged is None or judged.integers == pair.judged(xnnpack=xnnpack))
     same = [
@@ -135,6 +140,10 @@ def compare_golden(
         values_that_differ=int(sum((difference > 0).sum() for difference in differences)),
         largest_difference=max(int(difference.max()) for difference in differences),
         judgements_that_differ=None if judge is None else judged_alike.count(False),
+        logit_steps=None
+        if reason is None
+        else max(int(one[: given[0].size].max()) for one in differences),
+        feature_steps=max(feature_means) if reason is not None and feature_means else None,
     )
 
 
