@@ -80,6 +80,7 @@ def test_a_wheelhouse_carries_all_that_a_device_needs(stick: Path) -> None:
     assert (stick / "TARGET").read_text() == "bookworm-arm64\n"
 
 
+@pytest.mark.slow
 def test_a_package_that_changed_on_the_way_is_not_taken(tmp_path: Path) -> None:
     out = tmp_path / "wheelhouse"
     done = build(tmp_path / "sources", out, changed=True)
@@ -189,6 +190,7 @@ def test_a_wheelhouse_for_another_system_is_refused(device: Device) -> None:
     assert "make wheelhouse TARGET=trixie-arm64" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_tree_of_a_device_is_made_on_the_workstation(built: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "application.py"), str(built)]
     done = subprocess.run(
