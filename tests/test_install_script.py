@@ -121,6 +121,7 @@ def test_an_environment_as_earlier_versions_made_it_is_replaced(device: Device) 
     assert not (device.prefix / "installed").exists()
 
 
+@pytest.mark.slow
 def test_what_fails_its_checks_never_replaces_what_works(device: Device) -> None:
     assert device.run().returncode == 0
     works = environment_of(device)

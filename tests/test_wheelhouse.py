@@ -53,6 +53,7 @@ def install(device: Device, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_one_folder_provisions_a_device_without_a_network(device: Device) -> None:
     done = install(device)
     assert (done.returncode, done.stderr) == (0, "")
