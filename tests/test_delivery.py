@@ -29,6 +29,7 @@ from tiny_metadata import metadata, plain_image
 from tiny_model import tiny_model
 
 from qlvit_edge.cli.run_installed import model_of
+from qlvit_edge.delivery import store
 from qlvit_edge.delivery.bundle import Bundle, unpack
 from qlvit_edge.delivery.examination import Engine
 from qlvit_edge.delivery.install import Installer
@@ -552,3 +553,20 @@ def test_a_watch_judges_by_frames_with_cells() -> None:
     watch.see(1, 0.011)
     assert State(starts=1000).started(1).starts == 1000
     assert "in 3 of 21 frames" in str(watch.failure(unanswered=0, restarts=0))
+
+
+def test_the_store_is_the_one_that_the_installer_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = tmp_path / "store"
+    monkeypatch.setattr(store, "STORE_RECORD", record)
+    monkeypatch.delenv(store.STORE_VARIABLE, raising=False)
+    assert store.store_folder() == store.DEFAULT_STORE
+    record.write_text("/srv/cells/models\n")
+    assert store.store_folder() == Path("/srv/cells/models")
+    monkeypatch.setenv(store.STORE_VARIABLE, "/elsewhere")
+    assert store.store_folder() == Path("/elsewhere")
+    assert store.store_folder(Path("named")) == Path("named")
+    monkeypatch.delenv(store.STORE_VARIABLE)
+    record.write_bytes(b"\xff\xfe")
+    assert store.store_folder() == store.DEFAULT_STORE

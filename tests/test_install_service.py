@@ -127,6 +127,10 @@ def test_other_places_are_told_to_unit_and_configuration(device: Device) -> None
     before = device.tree()
     assert "Nothing had to be changed." in device.run(*options).stdout
     assert device.tree() == before
+    assert (device.configuration / "store").read_text() == "/srv/cells/models\n"
+    # Back in the usual places, no other store is named.
+    assert device.run().returncode == 0
+    assert not (device.configuration / "store").exists()
 
 
 def test_only_public_keys_are_trusted(device: Device, tmp_path: Path) -> None:

@@ -13,6 +13,13 @@ make_folders() {
   done
   make_folder "$configuration"
   make_folder "$configuration/keys"
+  # For whoever installs models by hand: the service is told by its unit.
+  local record=$configuration/store results=${data#"$root"}
+  if [[ $results != /var/lib/qlvit-edge ]]; then
+    write "$results/models" "$record"
+  else
+    remove "$record"
+  fi
 }
 
 install_rules() {

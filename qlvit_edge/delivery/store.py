@@ -38,6 +38,10 @@ from qlvit_edge.reading import UnreadableFileError, read_regular
 
 STORE_VARIABLE = "QLVIT_EDGE_STORE"
 DEFAULT_STORE = Path("/var/lib/qlvit-edge/models")
+STORE_RECORD = Path("/etc/qlvit-edge/store")
+"""File in which the installer names another store."""
+
+_MOST_RECORD_BYTES = 4096
 INSTALLED = "installed"
 """What commands call the store's active model."""
 
@@ -47,8 +51,18 @@ _WAIT_SECONDS = 10.0
 
 
 def store_folder(named: Path | None = None) -> Path:
-    """Return the store: the one named, else ``QLVIT_EDGE_STORE``, else the one in /var/lib."""
-    return named or Path(os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
+    """Return the store: the one named, else ``QLVIT_EDGE_STORE``, else the installer's choice.
+
+    Where the installer was given another folder for results, it says so in `STORE_RECORD`.
+    """
+    return named or Path(os.environ.get(STORE_VARIABLE) or _recorded() or DEFAULT_STORE)
+
+
+def _recorded() -> str:
+    try:
+        return read_regular(STORE_RECORD, _MOST_RECORD_BYTES).decode().strip()
+    except (FileNotFoundError, UnreadableFileError, UnicodeDecodeError):
+        return ""
 
 
 def now() -> str:
