@@ -143,9 +143,8 @@ def test_unplugged_in_mid_run_and_plugged_in_again(device: Device, say: Say) -> 
     device.wait("the loss is said", lambda: "tried again" in device.machine.run(f"cat {log}"))
     device.machine.run(f"echo vivid.0 >{DRIVER}/bind; udevadm settle; test -e /dev/video0")
     device.wait("it is there again", lambda: "connected again" in device.machine.run(f"cat {log}"))
-    running.wait(timeout=PATIENCE)
-    assert running.stdout is not None
-    assert b"ended with 0" in running.stdout.read(), device.machine.run(f"cat {log}")
+    said, _ = running.communicate(timeout=PATIENCE)
+    assert b"ended with 0" in said, device.machine.run(f"cat {log}")
     assert stored() == 40
     notes = [line for line in device.machine.run(f"cat {log}").splitlines() if "usb:0" in line]
     say("unplugged in mid-run, plugged in again", " / ".join(notes[:3]))
@@ -167,9 +166,8 @@ def test_unplugged_for_good_ends_the_run_with_what_was_stored(device: Device, sa
         ),
     )
     device.machine.run(f"echo vivid.0 >{DRIVER}/unbind")
-    running.wait(timeout=PATIENCE)
-    assert running.stdout is not None
-    assert b"ended with 2" in running.stdout.read(), device.machine.run(f"cat {log}")
+    said, _ = running.communicate(timeout=PATIENCE)
+    assert b"ended with 2" in said, device.machine.run(f"cat {log}")
     last = device.machine.run(f"grep error {log}").strip()
     assert "\n" not in last
     device.machine.run(f"echo vivid.0 >{DRIVER}/bind; udevadm settle")

@@ -117,6 +117,6 @@ class Device:
 
         def is_good() -> bool:
             slot = self.active_model()
-            return slot is not None and slot["state"] == "good"
+            return slot is not None and slot["standing"] == "good"
 
         return self.wait("the model is marked good", is_good)

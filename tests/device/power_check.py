@@ -52,7 +52,7 @@ def test_a_cut_in_an_installation_leaves_a_whole_model(
     time.sleep(share * install_seconds)
     ended = installing.poll()
     device.machine.cut_power()
-    installing.wait()
+    installing.communicate()  # which closes its pipe, too
     took = time.monotonic() - began
     device.machine.start()
     after = device.active_model()
@@ -73,7 +73,9 @@ def test_what_was_said_to_be_installed_is_there_after_a_cut(device: Device, say:
     assert model is not None
     assert model["version"] == "1.1.0"
     _runs_again(device)
-    say("power cut at once after `models install` ended", f"{model['version']}, {model['state']}")
+    say(
+        "power cut at once after `models install` ended", f"{model['version']}, {model['standing']}"
+    )
 
 
 def test_a_reboot_comes_back_with_the_new_model(device: Device, say: Say) -> None:
@@ -81,7 +83,7 @@ def test_a_reboot_comes_back_with_the_new_model(device: Device, say: Say) -> Non
     seconds = device.machine.reboot()
     model = device.active_model()
     assert model is not None
-    assert (model["version"], model["state"]) == ("1.1.0", "good")
+    assert (model["version"], model["standing"]) == ("1.1.0", "good")
     _runs_again(device)
     assert _model_of_the_run(device) == model["sha256"] == _sha256(MODELS["1.1.0"])
     say("new model marked good by its own frames", f"after {good:.0f} s of waiting")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import re
 import ssl
 from collections.abc import Callable
@@ -54,16 +55,22 @@ def test_the_page_answers_through_the_network(device: Device, say: Say) -> None:
     shown = hashlib.sha256(connection.sock.getpeercert(binary_form=True)).hexdigest()
     journal = device.journal(400).replace(":", "").replace(" ", "").lower()
     assert shown in journal, "the certificate is not the one that the run printed"
-    address, path = re.fullmatch(r"https://([^/]+)(/.*)", link).groups()
-    connection.request("GET", path, headers={"Host": address})
-    answer = connection.getresponse()
-    body = answer.read()
-    assert answer.status in {200, 302, 303}, body[:300]
-    connection.request("GET", "/", headers={"Host": address})
-    refused = connection.getresponse()
-    refused.read()
-    assert refused.status in {401, 403}, "whoever has no token sees the page"
-    say("page over TLS, with the link's token", f"{answer.status}; without it {refused.status}")
+    address, token = re.fullmatch(r"https://([^/]+)/#([\w-]+)", link).groups()
+    headers = {"Host": address, "Origin": f"https://{address}", "Content-Type": "application/json"}
+
+    def asked(method: str, path: str, body: str | None = None, **more: str) -> tuple[int, str]:
+        connection.request(method, path, body, {**headers, **more})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers.get("Set-Cookie", "").partition(";")[0]
+
+    assert asked("GET", "/")[0] == 200
+    assert asked("GET", "/api/state")[0] in {401, 403}, "whoever has no token sees the run"
+    assert asked("POST", "/api/session", json.dumps({"token": "wrong"}))[0] == 403
+    status, cookie = asked("POST", "/api/session", json.dumps({"token": token}))
+    assert status == 200
+    assert asked("GET", "/api/state", Cookie=cookie)[0] == 200
+    say("page over TLS, with the link's token", "200; with none, or a wrong one, refused")
 
 
 def test_a_run_that_hangs_is_started_again(device: Device, say: Say) -> None:
