@@ -70,6 +70,7 @@ def test_the_page_answers_through_the_network(device: Device, say: Say) -> None:
     status, cookie = asked("POST", "/api/session", json.dumps({"token": token}))
     assert status == 200
     assert asked("GET", "/api/state", Cookie=cookie)[0] == 200
+    connection.close()
     say("page over TLS, with the link's token", "200; with none, or a wrong one, refused")
 
 
