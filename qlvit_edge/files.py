@@ -185,6 +185,16 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hex, read piece by piece.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def ensure_writable(folder: Path) -> None:
     """Create ``folder`` and prove that a file can be written in it, before long work starts.
 

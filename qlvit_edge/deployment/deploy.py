@@ -7,16 +7,15 @@ alone. So what to do after a cut is always the same: run it again.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qlvit_edge.deployment.parcel import FOLDER, Parcel
-from qlvit_edge.deployment.ssh import PIECE, Answer, Device, sha256_of
+from qlvit_edge.deployment.ssh import PIECE, Answer, Device
 from qlvit_edge.errors import DeviceError, GateError
-from qlvit_edge.files import write_bytes
+from qlvit_edge.files import sha256_of_file, write_bytes
 from qlvit_edge.progress import Progress
 from qlvit_edge.text import counted, plain
 
@@ -209,7 +208,7 @@ class Deployment:
 
     def _copied(self, file: Path, what: str, ending: str) -> str:
         """Copy a file there, or what is missing of it; returns its path."""
-        wanted, size = sha256_of(file), file.stat().st_size
+        wanted, size = sha256_of_file(file), file.stat().st_size
         path = f"{STAGING}/{wanted}{ending}"
         self._device.done("mkdir", "-p", "-m", "700", "--", STAGING)
         for _ in range(MOST_ATTEMPTS):
@@ -280,7 +279,7 @@ def _json(device: Device, answer: Answer, command: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DeviceError(
             device.address,
-            f"{shlex.quote(command)} answers with something else than JSON",
+            f"{command} answers with something else than JSON",
             "update qlvit-edge there",
         )
     return found

@@ -8,7 +8,6 @@ timer. The device needs a shell and the usual `dd`, `stat`, `sha256sum`, `mkdir`
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shlex
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -35,24 +34,29 @@ _OPTIONS = (
     *("-o", "ClearAllForwardings=yes", "-T"),
 )
 
-_CAUSES = (
-    ("host key verification failed", "its host key is not known here, or not the one known here"),
-    ("permission denied", "it does not let this user in"),
-    ("connection refused", "no SSH server answers there"),
-    ("could not resolve hostname", "no such host is known"),
-    ("timed out", "it does not answer"),
-    ("no route to host", "it cannot be reached"),
-    ("network is unreachable", "it cannot be reached"),
+_AGAIN = (
+    "look whether it is on and in this network, then run the same command again: it goes on "
+    "where it stopped"
 )
-_REMEDIES = {
-    "its host key is not known here, or not the one known here": "compare its key with the one on "
-    "the device itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then connect once "
-    "with ssh",
-    "it does not let this user in": "give it this machine's public key (ssh-copy-id), or name "
-    "another with --identity",
-}
-_AGAIN = "look whether it is on and in this network, then run the same command again: it goes on "
-_AGAIN += "where it stopped"
+_COMPARE = (
+    "compare its key with the one on the device itself "
+    "(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then connect once with ssh"
+)
+_LET_IN = "give it this machine's public key (ssh-copy-id), or name another with --identity"
+_CAUSES = (
+    (
+        "host key verification failed",
+        "its host key is not known here, or not the one known here",
+        _COMPARE,
+    ),
+    ("permission denied", "it does not let this user in", _LET_IN),
+    ("connection refused", "no SSH server answers there", _AGAIN),
+    ("could not resolve hostname", "no such host is known", _AGAIN),
+    ("timed out", "it does not answer", _AGAIN),
+    ("no route to host", "it cannot be reached", _AGAIN),
+    ("network is unreachable", "it cannot be reached", _AGAIN),
+)
+"""What `ssh` says → what that means, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +206,9 @@ class Device:
 
     def _lost(self, answer: Answer) -> DeviceError:
         text = answer.said.casefold()
-        for sign, finding in _CAUSES:
+        for sign, finding, remedy in _CAUSES:
             if sign in text:
-                return DeviceError(self.address, finding, _REMEDIES.get(finding, _AGAIN))
+                return DeviceError(self.address, finding, remedy)
         finding = f"the connection was lost ({answer.last_line or 'no reason given'})"
         return DeviceError(self.address, finding, _AGAIN)
 
@@ -213,9 +217,3 @@ def _pieces(file: BinaryIO, sent: Callable[[], None]) -> Iterator[bytes]:
     while piece := file.read(PIECE):
         yield piece
         sent()
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file here, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

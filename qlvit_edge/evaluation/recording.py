@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from qlvit_edge.evaluation.answers import Answer, Answers
 from qlvit_edge.evaluation.image_set import ImageSet
 from qlvit_edge.evaluation.predictions import PredictedImage, Predictions, Shown
 from qlvit_edge.evaluation.validation_report import Measurement
-from qlvit_edge.files import sha256
+from qlvit_edge.files import sha256, sha256_of_file
 from qlvit_edge.text import plain
 
 
@@ -18,8 +17,7 @@ def hash_files(images: ImageSet) -> dict[str, str]:
     found = {}
     for image in [*images.known, *(entry.image for entry in images.unknown)]:
         try:
-            with image.path.open("rb") as file:
-                found[image.relative] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[image.relative] = sha256_of_file(image.path)
         except OSError:
             continue
     return found

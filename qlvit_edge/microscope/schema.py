@@ -27,8 +27,8 @@ APPLICATION_ID = 0x514C5645
 
 FORMAT_VERSION = 6
 
-LATER_TABLES = ("outbox", "census", "losses", "frame_backends", "unique_cells", "islands")
-"""Tables that not every file has."""
+_MADE_ON_DEMAND = ("census", "losses", "frame_backends")
+"""Tables that a file gets when there is something to store in them."""
 
 TABLES = f"""{REVIEW}{OUTBOX}{UNIQUE}
 CREATE TABLE runs (
@@ -207,7 +207,7 @@ def require_ours(connection: sqlite3.Connection, path: Path) -> int:
             f"results of format {version}, this version writes {FORMAT_VERSION}",
             "choose another name",
         )
-    require_plain(connection, path, (*_TABLES, *REVIEW_COLUMNS, *LATER_TABLES))
+    require_plain(connection, path, (*_TABLES, *REVIEW_COLUMNS, *_MADE_ON_DEMAND))
     # Reads every page's header: a cut or overwritten file is found before it is added to.
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
